@@ -1,0 +1,141 @@
+//! Slices picked along an axis by integer index.
+
+use ingraft_tensor::{DType, View};
+
+use crate::attrs::GatherAttrs;
+use crate::{Call, Kernel, KernelError, OpCode, Step, check};
+
+/// `out[a.., i.., b..] = data[a.., indices[i..], b..]` for elements of any type.
+///
+/// # Shapes
+/// Inputs: data of any shape, indices i32 or i64 of any shape; output with the
+/// data's dimensions, the axis replaced by the dimensions of the indices.
+///
+/// # Errors
+/// [`KernelError::Index`] for an index outside `−extent..extent`; a negative
+/// index counts from the end.
+pub const KERNEL: Kernel = Kernel::new("gather_x_x__scalar", OpCode::Gather, None, None, run).checked(check);
+
+/// Extents around the axis.
+struct Extents {
+    outer: usize,
+    axis: usize,
+    /// Bytes of one picked slice.
+    slice: usize,
+}
+
+impl Extents {
+    fn new(data: &View<'_>, axis: u32) -> Option<Self> {
+        let shape = data.shape();
+        let (outer, rest) = shape.dims().split_at_checked(axis as usize)?;
+        let (&axis, inner) = rest.split_first()?;
+        let product = |dims: &[u32]| dims.iter().fold(1usize, |n, &d| n.wrapping_mul(d as usize));
+        let slice = product(inner).wrapping_mul(data.dtype().size());
+        Some(Self { outer: product(outer), axis: axis as usize, slice })
+    }
+}
+
+fn check(step: &Step<'_>) -> Result<(), KernelError> {
+    let attrs: &GatherAttrs = step.attrs()?;
+    check::operands(step, 2, 1)?;
+    let (data, indices, out) = (step.input(0)?, step.input(1)?, step.output(0)?);
+    check::require(step, data.dtype == out.dtype && matches!(indices.dtype, DType::I32 | DType::I64))?;
+    let axis = attrs.axis as usize;
+    check::require(step, axis < data.shape.rank())?;
+    let kept = data.shape.dims().iter().enumerate().filter(|&(i, _)| i != axis).map(|(_, &d)| d as usize);
+    let elements = kept.fold(indices.shape.elements(), usize::saturating_mul);
+    check::require(step, elements == out.shape.elements())
+}
+
+fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
+    let attrs: &GatherAttrs = call.attrs()?;
+    let (data, indices) = (call.input(0)?, call.input(1)?);
+    let error = call.operands();
+    let extents = Extents::new(&data, attrs.axis).ok_or(error)?;
+    let index = KernelError::Index(call.op);
+    let out = call.output(0)?.bytes();
+    if let Some(indices) = indices.as_slice::<i32>() {
+        gather(&extents, data.bytes(), indices.iter().map(|&i| i as i64), out).ok_or(index)
+    } else {
+        let indices = indices.as_slice::<i64>().ok_or(error)?;
+        gather(&extents, data.bytes(), indices.iter().copied(), out).ok_or(index)
+    }
+}
+
+fn gather(
+    extents: &Extents,
+    data: &[u8],
+    indices: impl Iterator<Item = i64> + Clone,
+    out: &mut [u8],
+) -> Option<()> {
+    let mut slices = out.chunks_exact_mut(extents.slice.max(1));
+    for outer in 0..extents.outer {
+        for index in indices.clone() {
+            let wrapped = if index < 0 { index.checked_add(extents.axis as i64)? } else { index };
+            let position = usize::try_from(wrapped).ok().filter(|&i| i < extents.axis)?;
+            let start = outer.wrapping_mul(extents.axis).wrapping_add(position).wrapping_mul(extents.slice);
+            let Some(slice) = slices.next() else { return Some(()) };
+            for (y, x) in slice.iter_mut().zip(data.get(start..)?) {
+                *y = *x;
+            }
+        }
+    }
+    Some(())
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use super::*;
+    use crate::test_case::{Random, Tensor, run};
+
+    #[test]
+    fn picks_slices_along_every_axis() {
+        let mut random = Random(41);
+        let dims = [3u32, 4, 5];
+        for dtype in [DType::I8, DType::F16, DType::F32, DType::I64] {
+            let mut data = Tensor::zeros(dtype, &dims);
+            data.bytes_mut().iter_mut().for_each(|b| *b = random.word() as u8);
+            let size = dtype.size();
+            for axis in 0..3u32 {
+                let extent = dims[axis as usize] as i32;
+                let indices: std::vec::Vec<i32> = (0..6).map(|_| random.int(-extent, extent - 1)).collect();
+                let wide: std::vec::Vec<i64> = indices.iter().map(|&i| i as i64).collect();
+                let mut want = std::vec::Vec::new();
+                let outer: u32 = dims[..axis as usize].iter().product();
+                let inner: u32 = dims[axis as usize + 1..].iter().product();
+                for o in 0..outer as usize {
+                    for &i in &indices {
+                        let i = i.rem_euclid(extent) as usize;
+                        let at = (o * extent as usize + i) * inner as usize * size;
+                        want.extend_from_slice(&data.bytes()[at..at + inner as usize * size]);
+                    }
+                }
+                for indices in [Tensor::new(&[2, 3], &indices), Tensor::new(&[2, 3], &wide)] {
+                    let mut out = Tensor::zeros(dtype, &[outer, 2, 3, inner]);
+                    run(&KERNEL, &GatherAttrs { axis }, &[&data, &indices], &mut [&mut out]).unwrap();
+                    assert_eq!(out.bytes(), want);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_index_outside_is_an_error() {
+        let data = Tensor::zeros(DType::F32, &[4, 2]);
+        let mut out = Tensor::zeros(DType::F32, &[1, 2]);
+        for index in [4i64, -5, i64::MIN, i64::MAX, 1 << 32] {
+            let have = run(
+                &KERNEL,
+                &GatherAttrs { axis: 0 },
+                &[&data, &Tensor::new(&[1], &[index])],
+                &mut [&mut out],
+            );
+            assert_eq!(have, Err(KernelError::Index(OpCode::Gather)));
+        }
+        let index = Tensor::new(&[1], &[0i64]);
+        assert!(run(&KERNEL, &GatherAttrs { axis: 2 }, &[&data, &index], &mut [&mut out]).is_err());
+        assert!(run(&KERNEL, &GatherAttrs { axis: 1 }, &[&data, &index], &mut [&mut out]).is_err());
+    }
+}

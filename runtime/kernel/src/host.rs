@@ -1,0 +1,208 @@
+//! Targets whose memory the host addresses: tables of kernels over a byte slice.
+
+use ingraft_tensor::{View, ViewMut, bytes};
+
+use crate::{
+    Call, Kernel, KernelError, MAX_INPUTS, MAX_OUTPUTS, Place, REFERENCE, SiteGrads, SiteTerms, Span, Step,
+    Target, find,
+};
+
+/// The memory of a host target.
+pub type HostMemory = [u8];
+
+/// A target made of kernel tables, searched in order.
+///
+/// The scalar reference is `Host::SCALAR`; a faster target puts its own table
+/// before it and inherits what it does not list.
+#[derive(Clone, Copy, Debug)]
+pub struct Host {
+    name: &'static str,
+    tables: [&'static [Kernel]; 3],
+}
+
+impl Host {
+    /// The scalar reference target.
+    pub const SCALAR: Self = Self { name: "scalar", tables: [REFERENCE, &[], &[]] };
+
+    /// A target that prefers `first`, then `second`, then the scalar reference.
+    pub const fn new(name: &'static str, first: &'static [Kernel], second: &'static [Kernel]) -> Self {
+        Self { name, tables: [first, second, REFERENCE] }
+    }
+
+    /// A target of `table` alone: firmware that links only the operators its plan uses.
+    pub const fn only(name: &'static str, table: &'static [Kernel]) -> Self {
+        Self { name, tables: [table, &[], &[]] }
+    }
+
+    /// The tables, most preferred first.
+    pub fn tables(&self) -> &[&'static [Kernel]] {
+        &self.tables
+    }
+
+    fn dispatch(
+        &self,
+        memory: &mut [u8],
+        step: &Step<'_>,
+        terms: SiteTerms<'_>,
+        grads: SiteGrads<'_>,
+        accumulate: u32,
+    ) -> Result<(), KernelError> {
+        let row = find(&self.tables, step)?;
+        let memory_error = KernelError::Memory(step.op);
+        let mut split = Split::new(memory, step).ok_or(memory_error)?;
+        let mut outputs = [const { ViewMut::empty() }; MAX_OUTPUTS];
+        for (slot, operand) in outputs.iter_mut().zip(step.outputs()) {
+            let Place::Memory(span) = operand.place else { return Err(memory_error) };
+            let bytes = split.take(span).ok_or(memory_error)?;
+            *slot = ViewMut::new(operand.dtype, operand.shape, bytes).ok_or(memory_error)?;
+        }
+        let workspace = split.take(step.workspace).ok_or(memory_error)?;
+        let mut inputs = [View::EMPTY; MAX_INPUTS];
+        for (slot, operand) in inputs.iter_mut().zip(step.inputs()) {
+            let bytes = match operand.place {
+                Place::Memory(span) => split.read(span).ok_or(memory_error)?,
+                Place::Plan(bytes) => bytes,
+            };
+            *slot = View::new(operand.dtype, operand.shape, bytes).ok_or(memory_error)?;
+        }
+        let packed = split.read(step.packed).ok_or(memory_error)?;
+        (row.run)(&mut Call {
+            op: step.op,
+            attrs: step.attrs,
+            inputs: inputs.get(..step.inputs().len()).ok_or(memory_error)?,
+            outputs: outputs.get_mut(..step.outputs().len()).ok_or(memory_error)?,
+            workspace,
+            packed,
+            terms,
+            grads,
+            accumulate,
+        })
+    }
+}
+
+impl Target for Host {
+    type Memory = HostMemory;
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn capacity(&self, memory: &[u8]) -> usize {
+        if memory.as_ptr().align_offset(bytes::ALIGN) == 0 { memory.len() } else { 0 }
+    }
+
+    fn write(&self, memory: &mut [u8], offset: usize, bytes: &[u8]) -> Option<()> {
+        let room = memory.get_mut(offset..offset.checked_add(bytes.len())?)?;
+        room.iter_mut().zip(bytes).for_each(|(r, b)| *r = *b);
+        Some(())
+    }
+
+    fn read(&self, memory: &[u8], offset: usize, bytes: &mut [u8]) -> Option<()> {
+        let source = memory.get(offset..offset.checked_add(bytes.len())?)?;
+        bytes.iter_mut().zip(source).for_each(|(b, s)| *b = *s);
+        Some(())
+    }
+
+    fn kernel_name(&self, step: &Step<'_>) -> Result<&'static str, KernelError> {
+        find(&self.tables, step).map(|row| row.name)
+    }
+
+    fn workspace_bytes(&self, step: &Step<'_>) -> usize {
+        find(&self.tables, step).map_or(0, |row| (row.workspace)(step))
+    }
+
+    fn packed_bytes(&self, step: &Step<'_>) -> usize {
+        find(&self.tables, step).map_or(0, |row| (row.packed)(step))
+    }
+
+    fn prepare(&self, memory: &mut [u8], step: &Step<'_>) -> Result<(), KernelError> {
+        let row = find(&self.tables, step)?;
+        let span = step.packed;
+        let packed = memory.get_mut(span.offset..span.end()).ok_or(KernelError::Memory(step.op))?;
+        (row.pack)(step, packed)
+    }
+
+    fn run(&self, memory: &mut [u8], step: &Step<'_>, terms: SiteTerms<'_>) -> Result<(), KernelError> {
+        self.dispatch(memory, step, terms, SiteGrads::default(), 0)
+    }
+
+    fn run_backward(
+        &self,
+        memory: &mut [u8],
+        step: &Step<'_>,
+        terms: SiteTerms<'_>,
+        grads: SiteGrads<'_>,
+        accumulate: u32,
+    ) -> Result<(), KernelError> {
+        self.dispatch(memory, step, terms, grads, accumulate)
+    }
+}
+
+/// Memory split into what a step writes and the gaps between, which it may read.
+///
+/// Outputs and workspace must not overlap each other; inputs may share bytes
+/// with each other but not with anything written.
+struct Split<'m> {
+    written: [Option<(Span, &'m mut [u8])>; SPANS],
+    gaps: [(usize, &'m [u8]); SPANS + 1],
+}
+
+impl<'m> Split<'m> {
+    fn new(memory: &'m mut [u8], step: &Step<'_>) -> Option<Self> {
+        let mut spans = [Span { offset: usize::MAX, len: 0 }; SPANS];
+        let outputs = step.outputs().iter().filter_map(|o| match o.place {
+            Place::Memory(span) => Some(span),
+            Place::Plan(_) => None,
+        });
+        let wanted = outputs.chain([step.workspace]).filter(|span| span.len != 0);
+        for (slot, span) in spans.iter_mut().zip(wanted) {
+            *slot = span;
+        }
+        sort(&mut spans);
+        let mut split = Self { written: [const { None }; SPANS], gaps: [(0, &[]); SPANS + 1] };
+        let (mut rest, mut base) = (memory, 0usize);
+        let (mut gaps, mut written) = (split.gaps.iter_mut(), split.written.iter_mut());
+        for span in spans.iter().filter(|span| span.len != 0) {
+            let (gap, tail) = rest.split_at_mut_checked(span.offset.checked_sub(base)?)?;
+            let (bytes, tail) = tail.split_at_mut_checked(span.len)?;
+            *gaps.next()? = (base, gap);
+            *written.next()? = Some((*span, bytes));
+            (rest, base) = (tail, span.end());
+        }
+        *gaps.next()? = (base, rest);
+        Some(split)
+    }
+
+    fn take(&mut self, span: Span) -> Option<&'m mut [u8]> {
+        if span.len == 0 {
+            return Some(&mut []);
+        }
+        let slot = self.written.iter_mut().find(|s| s.as_ref().is_some_and(|(have, _)| *have == span))?;
+        slot.take().map(|(_, bytes)| bytes)
+    }
+
+    fn read(&self, span: Span) -> Option<&'m [u8]> {
+        if span.len == 0 {
+            return Some(&[]);
+        }
+        self.gaps.iter().find_map(|(base, gap)| {
+            let start = span.offset.checked_sub(*base)?;
+            gap.get(start..start.checked_add(span.len)?)
+        })
+    }
+}
+
+/// Insertion sort by offset: at most [`SPANS`] entries, and free of panics.
+fn sort(spans: &mut [Span; SPANS]) {
+    for end in 1..SPANS {
+        for i in (1..=end).rev() {
+            if let Some([a, b]) = spans.get_mut(i - 1..=i)
+                && b.offset < a.offset
+            {
+                core::mem::swap(a, b);
+            }
+        }
+    }
+}
+
+const SPANS: usize = MAX_OUTPUTS + 1;

@@ -1,0 +1,83 @@
+//! Gated recurrent unit.
+//!
+//! With gates in the order z, r, h: `z = σ(W_z x + R_z h)`, `r = σ(W_r x + R_r h)`,
+//! `n = tanh(W_h x + R_h(r·h))`, or `tanh(W_h x + r·(R_h h))` with
+//! `linear_before_reset`; `h' = (1 − z)·n + z·h`, biases added to each product.
+
+use ingraft_tensor::DType;
+
+use super::{Layer, Weights, gates};
+use crate::attrs::RecurrentAttrs;
+use crate::conv::dot;
+use crate::elementwise::sigmoid;
+use crate::window::row_mut;
+use crate::{Call, Kernel, KernelError, OpCode, Step, check};
+
+/// GRU layer.
+///
+/// # Shapes
+/// As the [family](super) with g = 3.
+pub const KERNEL: Kernel =
+    Kernel::new("gru_f32_f32_f32__scalar", OpCode::Gru, Some(DType::F32), Some(DType::F32), run)
+        .checked(check)
+        .with_workspace(|step| Layer::of(step, GATES).map_or(0, |layer| layer.workspace()));
+
+const GATES: usize = 3;
+
+fn check(step: &Step<'_>) -> Result<(), KernelError> {
+    check::operands(step, 5, 2)?;
+    Layer::of(step, GATES)?.check(step)
+}
+
+fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
+    let error = call.operands();
+    let attrs: &RecurrentAttrs = call.attrs()?;
+    let shapes = [call.input(0)?.shape(), call.input(1)?.shape(), call.input(2)?.shape()];
+    let layer = Layer::new(attrs, GATES, shapes).ok_or(error)?;
+    let operands = [call.slice(0)?, call.slice(1)?, call.slice(2)?, call.slice(3)?];
+    let first = call.slice::<f32>(4)?;
+    let [y, hidden] = &mut *call.outputs else { return Err(error) };
+    let (y, hidden) = (y.as_slice::<f32>().ok_or(error)?, hidden.as_slice::<f32>().ok_or(error)?);
+    let gates = gates(call.workspace, layer.rows()).ok_or(KernelError::Memory(call.op))?;
+    hidden.iter_mut().zip(first).for_each(|(h, &first)| *h = first);
+    let linear = attrs.linear_before_reset == 1;
+    layer
+        .unroll(attrs, operands, |weights, x, state, index| {
+            let hidden = row_mut(hidden, state, layer.hidden)?;
+            advance(weights, linear, x, hidden, gates)?;
+            row_mut(y, index, layer.hidden)?.iter_mut().zip(hidden).for_each(|(y, h)| *y = *h);
+            Some(())
+        })
+        .ok_or(error)
+}
+
+/// One sample, one time step.
+fn advance(
+    weights: &Weights<'_>,
+    linear_before_reset: bool,
+    x: &[f32],
+    hidden: &mut [f32],
+    gates: &mut [f32],
+) -> Option<()> {
+    let len = hidden.len();
+    let mut rows = weights.rows(x.len(), len);
+    let (update, rest) = gates.split_at_mut_checked(len)?;
+    let (reset, candidate) = rest.split_at_mut_checked(len)?;
+    for (gate, (input, recurrent, a, b)) in update.iter_mut().chain(&mut *reset).zip(&mut rows) {
+        *gate = sigmoid(dot(input, x) + dot(recurrent, hidden) + (a + b));
+    }
+    if linear_before_reset {
+        for ((n, &r), (input, recurrent, a, b)) in candidate.iter_mut().zip(&*reset).zip(rows) {
+            *n = libm::tanhf(dot(input, x) + a + r * (dot(recurrent, hidden) + b));
+        }
+    } else {
+        reset.iter_mut().zip(&*hidden).for_each(|(r, h)| *r *= h);
+        for (n, (input, recurrent, a, b)) in candidate.iter_mut().zip(rows) {
+            *n = libm::tanhf(dot(input, x) + dot(recurrent, reset) + (a + b));
+        }
+    }
+    for ((h, n), z) in hidden.iter_mut().zip(candidate).zip(update) {
+        *h = (1.0 - *z) * *n + *z * *h;
+    }
+    Some(())
+}

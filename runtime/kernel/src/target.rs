@@ -1,0 +1,70 @@
+//! The contract a target fulfils.
+
+use crate::{KernelError, SiteGrads, SiteTerms, Step};
+
+/// A piece of hardware, or one of its instruction sets, that runs steps.
+///
+/// A target is a plain value. It owns no model and keeps no state between
+/// steps; everything it works on is in `Memory`, which the caller owns. Targets
+/// with memory the host can address are [`Host`](crate::Host) values; a device
+/// target has a handle type of its own.
+pub trait Target {
+    /// The memory it works in: a byte slice, or a device handle.
+    type Memory: ?Sized;
+
+    /// Its name, as in `--target NAME`.
+    fn name(&self) -> &'static str;
+
+    /// Usable bytes of `memory`; 0 when it does not start at a 16-byte boundary.
+    fn capacity(&self, memory: &Self::Memory) -> usize;
+
+    /// Copies `bytes` into `memory` at `offset`; `None` when they do not fit.
+    fn write(&self, memory: &mut Self::Memory, offset: usize, bytes: &[u8]) -> Option<()>;
+
+    /// Copies out of `memory` from `offset` into `bytes`; `None` past the end.
+    fn read(&self, memory: &Self::Memory, offset: usize, bytes: &mut [u8]) -> Option<()>;
+
+    /// The name of the kernel that will run `step`.
+    ///
+    /// # Errors
+    /// [`KernelError::Unsupported`] or [`KernelError::Operands`]. Called for every step at bind.
+    fn kernel_name(&self, step: &Step<'_>) -> Result<&'static str, KernelError>;
+
+    /// Scratch bytes `step` needs.
+    fn workspace_bytes(&self, step: &Step<'_>) -> usize;
+
+    /// Bytes this target packs the weights of `step` into; 0 when it uses them in place.
+    fn packed_bytes(&self, step: &Step<'_>) -> usize;
+
+    /// Packs the weights of `step` into `step.packed`. Called once per step at bind.
+    ///
+    /// # Errors
+    /// [`KernelError::Memory`] when the memory is too small.
+    fn prepare(&self, memory: &mut Self::Memory, step: &Step<'_>) -> Result<(), KernelError>;
+
+    /// Computes one forward step with the terms active at its site.
+    ///
+    /// # Errors
+    /// Any [`KernelError`]; none for a step that was accepted at bind, with terms that were checked at attach.
+    fn run(
+        &self,
+        memory: &mut Self::Memory,
+        step: &Step<'_>,
+        terms: SiteTerms<'_>,
+    ) -> Result<(), KernelError>;
+
+    /// Computes one backward step: gradients of inputs into its outputs, of the
+    /// site's terms into `grads`. Bit `i` of `accumulate` adds to output `i`
+    /// instead of overwriting it.
+    ///
+    /// # Errors
+    /// As [`Self::run`].
+    fn run_backward(
+        &self,
+        memory: &mut Self::Memory,
+        step: &Step<'_>,
+        terms: SiteTerms<'_>,
+        grads: SiteGrads<'_>,
+        accumulate: u32,
+    ) -> Result<(), KernelError>;
+}

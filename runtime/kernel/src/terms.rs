@@ -1,0 +1,133 @@
+//! What an adapter adds to one site, as a kernel sees it.
+//!
+//! Every term acts on the dequantized pre-activation value (accumulator plus
+//! bias), before the fused clip and requantization. Padding is real zero.
+
+/// The active terms of one site for one sample. `Default` is the untouched base.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SiteTerms<'a> {
+    /// `y += B·(A·x)`.
+    pub two_factor: Option<TwoFactor<'a>>,
+    /// `y += Δ·x` for a sparse Δ.
+    pub sparse: Option<Sparse<'a>>,
+    /// `y = scale ⊙ y + shift`, after the other terms.
+    pub affine: Option<Affine<'a>>,
+    /// A resident patched copy of weight and folded bias, used instead of the base's.
+    pub patched: Option<Patched<'a>>,
+}
+
+impl SiteTerms<'_> {
+    /// No term: the base itself.
+    pub const NONE: Self = SiteTerms { two_factor: None, sparse: None, affine: None, patched: None };
+
+    /// Whether the site runs as the untouched base.
+    pub fn is_none(&self) -> bool {
+        self.two_factor.is_none() && self.sparse.is_none() && self.affine.is_none() && self.patched.is_none()
+    }
+}
+
+/// Low-rank factors of a weight delta.
+///
+/// # Shapes
+/// `down` is `[groups · rank, kh · kw · in/groups]` (lora_A elsewhere), `up` is
+/// `[out, rank]` (lora_B elsewhere). Output channel `o` of group `g` reads rank
+/// rows `g·rank..(g+1)·rank`.
+#[derive(Clone, Copy, Debug)]
+pub struct TwoFactor<'a> {
+    /// Rank per group.
+    pub rank: usize,
+    /// The factors.
+    pub factors: Factors<'a>,
+}
+
+/// Storage of the factors.
+#[derive(Clone, Copy, Debug)]
+pub enum Factors<'a> {
+    /// Real-valued: `y_real += up·(down·x_real)`; agrees between targets within a stated bound.
+    F32 {
+        /// `[groups · rank, row]`.
+        down: &'a [f32],
+        /// `[out, rank]`, the adapter's scale folded in.
+        up: &'a [f32],
+    },
+    /// Integer: exact in any order on every target.
+    ///
+    /// `u = sat16(round(f32(down·(x−zx)) · down_scale))`, then
+    /// `v += f32(up·u) · up_scale`, with v in output steps.
+    I8 {
+        /// `[groups · rank, row]`.
+        down: &'a [i8],
+        /// `[out, rank]`.
+        up: &'a [i8],
+        /// `[groups · rank]`.
+        down_scale: &'a [f32],
+        /// `[out]`.
+        up_scale: &'a [f32],
+    },
+}
+
+/// A sparse weight delta in compressed rows.
+///
+/// # Shapes
+/// `indptr` is `[out + 1]`; `indices` and `values` are `[nnz]`. An index counts
+/// along a weight row in kernel order (kh, kw, in); for depthwise sites along kh, kw.
+#[derive(Clone, Copy, Debug)]
+pub struct Sparse<'a> {
+    /// Row starts, non-decreasing, from 0 to nnz.
+    pub indptr: &'a [u32],
+    /// Position in the row, ascending within it.
+    pub indices: &'a [u16],
+    /// The deltas.
+    pub values: SparseValues<'a>,
+}
+
+/// Storage of sparse deltas.
+#[derive(Clone, Copy, Debug)]
+pub enum SparseValues<'a> {
+    /// Integer codes on the base weight's scale: `acc += Δ·(x−zx)`, equal to patching the weight.
+    I16(&'a [i16]),
+    /// Real values: `y_real += Δ·x_real`.
+    F32(&'a [f32]),
+}
+
+/// Per-channel scale and shift of the pre-activation value, in real units.
+#[derive(Clone, Copy, Debug)]
+pub struct Affine<'a> {
+    /// `[out]`.
+    pub scale: &'a [f32],
+    /// `[out]`.
+    pub shift: &'a [f32],
+}
+
+/// A patched resident copy: same layout as the base's constants.
+#[derive(Clone, Copy, Debug)]
+pub struct Patched<'a> {
+    /// Weight bytes.
+    pub weight: &'a [i8],
+    /// Folded bias.
+    pub bias: &'a [i32],
+}
+
+/// Where a backward step accumulates the gradients of a site's terms.
+///
+/// Each slice has the length of the f32 parameter it belongs to; absent slices
+/// are not trained.
+#[derive(Debug, Default)]
+pub struct SiteGrads<'a> {
+    /// Gradient of `Factors::F32::down`.
+    pub down: Option<&'a mut [f32]>,
+    /// Gradient of `Factors::F32::up`.
+    pub up: Option<&'a mut [f32]>,
+    /// Gradient of `SparseValues::F32`.
+    pub sparse: Option<&'a mut [f32]>,
+    /// Gradient of `Affine::scale`.
+    pub scale: Option<&'a mut [f32]>,
+    /// Gradient of `Affine::shift`.
+    pub shift: Option<&'a mut [f32]>,
+    /// Gradient of the whole weight, `[out, row]`; what expression methods differentiate through.
+    pub dense: Option<&'a mut [f32]>,
+}
+
+/// The largest rank per group of a two-factor term. Kernels keep the rank-space
+/// vector on the stack, so that no memory depends on which adapter is active.
+pub const MAX_TERM_RANK: usize = 256;

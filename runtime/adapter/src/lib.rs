@@ -1,0 +1,29 @@
+//! Adapters: terms on the sites of a frozen base, as checked bytes.
+//!
+//! An adapter is data, never code. [`Adapter::attach`] checks a file once, against
+//! the base it names by content hash; after that its terms are found in constant
+//! time and no accessor can panic. Attaching costs no memory: the terms are used
+//! in place.
+#![no_std]
+#![forbid(unsafe_code)]
+
+#[cfg(feature = "alloc")]
+extern crate alloc;
+
+mod attach;
+mod error;
+mod patch;
+mod record;
+mod set;
+mod source;
+#[cfg(feature = "alloc")]
+mod write;
+
+pub use attach::{Adapter, HeadView};
+pub use error::{AdapterError, SiteName};
+pub use patch::{PatchedSite, UndoEntry};
+pub use record::{FORMAT_VERSION, Link, MAGIC};
+pub use set::{AdapterId, AdapterSet, SetError};
+pub use source::{Base, TermSource};
+#[cfg(feature = "alloc")]
+pub use write::{AdapterBuilder, AdapterFacts, HeadSpec, TermSpec};

@@ -1,0 +1,270 @@
+//! Writing an adapter file.
+
+use alloc::string::{String, ToString};
+use alloc::vec;
+use alloc::vec::Vec;
+
+use ingraft_kernel::{NO_SITE, SiteDesc, Sites};
+use ingraft_tensor::bytes;
+use zerocopy::{FromZeros, Immutable, IntoBytes};
+
+use crate::record::{
+    FORMAT_VERSION, HASH_END, HeadRecord, Header, Link, MAGIC, NONE, Table, TermRecord, Text, kind,
+};
+
+/// One term to write, with owned storage. Shapes as in [`ingraft_kernel::terms`].
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum TermSpec {
+    /// f32 low-rank factors.
+    TwoFactorF32 {
+        /// Rank per group.
+        rank: usize,
+        /// `[groups · rank, row]`.
+        down: Vec<f32>,
+        /// `[out, rank]`.
+        up: Vec<f32>,
+    },
+    /// int8 low-rank factors.
+    TwoFactorI8 {
+        /// Rank per group.
+        rank: usize,
+        /// `[groups · rank, row]`.
+        down: Vec<i8>,
+        /// `[out, rank]`.
+        up: Vec<i8>,
+        /// `[groups · rank]`.
+        down_scale: Vec<f32>,
+        /// `[out]`.
+        up_scale: Vec<f32>,
+    },
+    /// Integer sparse deltas.
+    SparseI16 {
+        /// `[out + 1]`.
+        indptr: Vec<u32>,
+        /// `[nnz]`.
+        indices: Vec<u16>,
+        /// `[nnz]`.
+        values: Vec<i16>,
+    },
+    /// Real sparse deltas.
+    SparseF32 {
+        /// `[out + 1]`.
+        indptr: Vec<u32>,
+        /// `[nnz]`.
+        indices: Vec<u16>,
+        /// `[nnz]`.
+        values: Vec<f32>,
+    },
+    /// Scale and shift of the pre-activation value.
+    Affine {
+        /// `[out]`.
+        scale: Vec<f32>,
+        /// `[out]`.
+        shift: Vec<f32>,
+    },
+}
+
+/// A head to write.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HeadSpec {
+    /// Site whose output it reads; `None` for the input of the last linear layer.
+    pub site: Option<u32>,
+    /// Axes averaged ([`ingraft_kernel::head`]).
+    pub pool: u32,
+    /// `[classes, features]`.
+    pub weight: Vec<f32>,
+    /// `[classes]`.
+    pub bias: Vec<f32>,
+    /// Class names.
+    pub labels: Vec<String>,
+    /// What turns logits into scores.
+    pub link: Link,
+}
+
+/// Facts of the header.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AdapterFacts {
+    /// Method name.
+    pub method: String,
+    /// Hyper-parameters.
+    pub hyper: Vec<(String, String)>,
+    /// Who made it, from what.
+    pub provenance: String,
+}
+
+/// Collects the terms of an adapter for one base.
+#[derive(Debug)]
+pub struct AdapterBuilder {
+    base: [u8; 32],
+    index: Vec<u32>,
+    pending: Vec<(u32, SiteShape, TermSpec)>,
+    head: Option<HeadSpec>,
+    strings: String,
+    blobs: Vec<u8>,
+}
+
+#[derive(Clone, Debug)]
+struct SiteShape {
+    name: String,
+    out: usize,
+    groups: usize,
+    row: usize,
+}
+
+impl AdapterBuilder {
+    /// An adapter without terms for `base`: the base itself.
+    pub fn new(base: &dyn Sites) -> Self {
+        Self {
+            base: base.base_hash(),
+            index: vec![NONE; base.site_count()],
+            pending: Vec::new(),
+            head: None,
+            strings: String::new(),
+            blobs: Vec::new(),
+        }
+    }
+
+    /// Adds a term at site `index`, described by `site`.
+    pub fn term(&mut self, index: usize, site: &SiteDesc<'_>, term: TermSpec) {
+        let name = site.name.to_string();
+        let shape = SiteShape { name, out: site.out, groups: site.groups, row: site.row() };
+        self.pending.push((index as u32, shape, term));
+    }
+
+    /// Sets the head.
+    pub fn head(&mut self, head: HeadSpec) {
+        self.head = Some(head);
+    }
+
+    /// Lays the parts out and hashes them. [`crate::Adapter::attach`] is the judge
+    /// of whether the result fits the base.
+    pub fn finish(mut self, facts: &AdapterFacts) -> Vec<u8> {
+        let mut header = Header::new_zeroed();
+        header.magic = MAGIC;
+        header.version = FORMAT_VERSION;
+        header.base = self.base;
+        header.method = self.text(&facts.method);
+        let hyper: Vec<String> = facts.hyper.iter().map(|(k, v)| alloc::format!("{k}={v}")).collect();
+        header.hyper = self.text(&hyper.join("\n"));
+        header.provenance = self.text(&facts.provenance);
+        let mut pending = core::mem::take(&mut self.pending);
+        pending.sort_by_key(|(site, _, term)| (*site, order(term)));
+        let mut declared: Vec<Text> = Vec::new();
+        let mut records = Vec::new();
+        let mut last = NONE;
+        for (site, shape, term) in &pending {
+            let name = if *site == last {
+                *declared.last().unwrap_or(&Text { offset: 0, len: 0 })
+            } else {
+                let name = self.text(&shape.name);
+                if let Some(first) = self.index.get_mut(*site as usize) {
+                    *first = records.len() as u32;
+                }
+                declared.push(name);
+                name
+            };
+            last = *site;
+            records.push(self.record(*site, shape, name, term));
+        }
+        header.head = self.head_record();
+        self.layout(header, &declared, &records)
+    }
+
+    fn layout(&self, mut header: Header, declared: &[Text], records: &[TermRecord]) -> Vec<u8> {
+        let mut out = vec![0u8; bytes::align_up(size_of::<Header>())];
+        // Blobs follow the header, so that their offsets are known while records are made.
+        out.extend_from_slice(&self.blobs);
+        header.strings = append(&mut out, self.strings.as_bytes());
+        header.declared = append(&mut out, declared);
+        header.index = append(&mut out, &self.index);
+        header.terms = append(&mut out, records);
+        header.file_bytes = out.len() as u32;
+        out[..size_of::<Header>()].copy_from_slice(header.as_bytes());
+        header.hash = *blake3::hash(&out[HASH_END..]).as_bytes();
+        out[..size_of::<Header>()].copy_from_slice(header.as_bytes());
+        out
+    }
+
+    fn record(&mut self, site: u32, shape: &SiteShape, name: Text, term: &TermSpec) -> TermRecord {
+        let mut record = TermRecord::new_zeroed();
+        record.site = site;
+        record.name = name;
+        record.out = shape.out as u32;
+        record.groups = shape.groups as u32;
+        record.row = shape.row as u32;
+        match term {
+            TermSpec::TwoFactorF32 { rank, down, up } => {
+                record.kind = kind::TWO_FACTOR_F32;
+                record.rank = *rank as u32;
+                record.blobs = [self.blob(bytes::of(down)), self.blob(bytes::of(up)), 0, 0];
+            }
+            TermSpec::TwoFactorI8 { rank, down, up, down_scale, up_scale } => {
+                record.kind = kind::TWO_FACTOR_I8;
+                record.rank = *rank as u32;
+                let (down, up) = (self.blob(bytes::of(down)), self.blob(bytes::of(up)));
+                record.blobs = [down, up, self.blob(bytes::of(down_scale)), self.blob(bytes::of(up_scale))];
+            }
+            TermSpec::SparseI16 { indptr, indices, values } => {
+                record.kind = kind::SPARSE_I16;
+                record.nnz = indices.len() as u32;
+                let (indptr, indices) = (self.blob(bytes::of(indptr)), self.blob(bytes::of(indices)));
+                record.blobs = [indptr, indices, self.blob(bytes::of(values)), 0];
+            }
+            TermSpec::SparseF32 { indptr, indices, values } => {
+                record.kind = kind::SPARSE_F32;
+                record.nnz = indices.len() as u32;
+                let (indptr, indices) = (self.blob(bytes::of(indptr)), self.blob(bytes::of(indices)));
+                record.blobs = [indptr, indices, self.blob(bytes::of(values)), 0];
+            }
+            TermSpec::Affine { scale, shift } => {
+                record.kind = kind::AFFINE;
+                record.blobs = [self.blob(bytes::of(scale)), self.blob(bytes::of(shift)), 0, 0];
+            }
+        }
+        record
+    }
+
+    fn head_record(&mut self) -> HeadRecord {
+        let mut record = HeadRecord::new_zeroed();
+        if let Some(head) = self.head.take() {
+            record.classes = head.bias.len() as u32;
+            record.features = head.weight.len().checked_div(head.bias.len()).unwrap_or(0) as u32;
+            record.site = head.site.unwrap_or(NO_SITE);
+            record.pool = head.pool;
+            record.link = head.link as u32;
+            record.weight = self.blob(bytes::of(&head.weight));
+            record.bias = self.blob(bytes::of(&head.bias));
+            record.labels = self.text(&head.labels.join("\n"));
+        }
+        record
+    }
+
+    fn blob(&mut self, data: &[u8]) -> u32 {
+        let offset = bytes::align_up(size_of::<Header>()) + self.blobs.len();
+        self.blobs.extend_from_slice(data);
+        self.blobs.resize(bytes::align_up(self.blobs.len()), 0);
+        offset as u32
+    }
+
+    fn text(&mut self, text: &str) -> Text {
+        let entry = Text { offset: self.strings.len() as u32, len: text.len() as u32 };
+        self.strings.push_str(text);
+        entry
+    }
+}
+
+fn order(term: &TermSpec) -> u32 {
+    match term {
+        TermSpec::TwoFactorF32 { .. } | TermSpec::TwoFactorI8 { .. } => 0,
+        TermSpec::SparseI16 { .. } | TermSpec::SparseF32 { .. } => 1,
+        TermSpec::Affine { .. } => 2,
+    }
+}
+
+fn append<T: IntoBytes + Immutable>(out: &mut Vec<u8>, records: &[T]) -> Table {
+    let table = Table { offset: out.len() as u32, count: records.len() as u32 };
+    out.extend_from_slice(records.as_bytes());
+    out.resize(bytes::align_up(out.len()), 0);
+    table
+}

@@ -1,0 +1,89 @@
+//! How much memory a session needs, and where each part lies.
+
+use ingraft_kernel::{Span, Step, Target};
+use ingraft_plan::{Phase, PlanView};
+use ingraft_tensor::bytes::align_up;
+
+use crate::ExecError;
+
+/// The bytes a session needs for one schedule on one target.
+///
+/// A pure function of plan and target, callable on the host before a device is
+/// flashed. The parts lie behind one another in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryNeeds {
+    /// Activations, as planned at compile time.
+    pub arena: usize,
+    /// Scratch of the hungriest step.
+    pub workspace: usize,
+    /// Logits of a head adapter.
+    pub head: usize,
+    /// Weights as the target packs them; 0 where they are used in place.
+    pub packed: usize,
+}
+
+impl MemoryNeeds {
+    /// The needs of `phase` of `plan` on `target`.
+    ///
+    /// # Errors
+    /// [`ExecError::NoSchedule`], or [`ExecError::Step`] for a step the target cannot run.
+    pub fn new<T: Target>(plan: &PlanView<'_>, phase: Phase, target: &T) -> Result<Self, ExecError> {
+        let count = plan.step_count(phase);
+        if count == 0 && phase == Phase::Train {
+            return Err(ExecError::NoSchedule);
+        }
+        let mut needs = Self {
+            arena: align_up(plan.arena_bytes(phase)),
+            workspace: 0,
+            head: align_up(head_batch(plan, phase).saturating_mul(head_classes(plan)).saturating_mul(4)),
+            packed: 0,
+        };
+        for index in 0..count {
+            let step = checked_step(plan, phase, index, target)?;
+            needs.workspace = needs.workspace.max(align_up(target.workspace_bytes(&step)));
+            needs.packed = needs.packed.saturating_add(align_up(target.packed_bytes(&step)));
+        }
+        Ok(needs)
+    }
+
+    /// The sum.
+    pub fn total(&self) -> usize {
+        self.arena.saturating_add(self.workspace).saturating_add(self.head).saturating_add(self.packed)
+    }
+
+    pub(crate) fn workspace_span(&self, len: usize) -> Span {
+        Span { offset: self.arena, len }
+    }
+
+    pub(crate) fn head_offset(&self) -> usize {
+        self.arena.saturating_add(self.workspace)
+    }
+
+    pub(crate) fn packed_offset(&self) -> usize {
+        self.head_offset().saturating_add(self.head)
+    }
+}
+
+/// Step `index`, resolved and accepted by the target.
+pub(crate) fn checked_step<'a, T: Target>(
+    plan: &PlanView<'a>,
+    phase: Phase,
+    index: usize,
+    target: &T,
+) -> Result<Step<'a>, ExecError> {
+    let op = plan.step(phase, index).map_or(ingraft_kernel::OpCode::Copy, |s| s.op);
+    let at = |error| ExecError::Step { index: index as u32, op, error };
+    let step = plan.resolve(phase, index).map_err(at)?;
+    target.kernel_name(&step).map_err(at)?;
+    Ok(step)
+}
+
+/// Samples a head sees in one run: the batch of the default features.
+pub(crate) fn head_batch(plan: &PlanView<'_>, phase: Phase) -> usize {
+    let tensor = plan.features(phase).and_then(|(tensor, _)| plan.tensor(tensor));
+    tensor.and_then(|t| t.operand.shape.nhwc()).map_or(1, |[n, ..]| n)
+}
+
+fn head_classes(plan: &PlanView<'_>) -> usize {
+    ingraft_kernel::Sites::head_classes(plan)
+}

@@ -1,0 +1,337 @@
+//! A plan bound to a target and memory.
+
+use ingraft_adapter::{HeadView, TermSource};
+use ingraft_kernel::attrs::HeadAttrs;
+use ingraft_kernel::head::Features;
+use ingraft_kernel::{
+    Host, KernelError, OpCode, Operand, Place, SiteGrads, SiteTerms, Sites, Span, Step, Target,
+};
+use ingraft_plan::{IoView, Phase, PlanView};
+use ingraft_tensor::{DType, Shape, View, ViewMut, bytes};
+use zerocopy::IntoBytes;
+
+use crate::memory::{checked_step, head_batch};
+use crate::{ExecError, MemoryNeeds, Silent, Trace};
+
+/// A plan's schedule bound to a target and to memory: ready to run.
+///
+/// Nothing allocates after [`Self::bind`]. Which adapter acts is an argument of
+/// each run; without one the base acts, bit for bit.
+#[derive(Debug)]
+pub struct Session<'a, 'm, T: Target> {
+    plan: PlanView<'a>,
+    phase: Phase,
+    target: &'a T,
+    memory: &'m mut T::Memory,
+    needs: MemoryNeeds,
+}
+
+impl<'a, 'm, T: Target> Session<'a, 'm, T> {
+    /// Binds `phase` of `plan`: accepts every step and packs weights.
+    ///
+    /// # Errors
+    /// [`ExecError::MemoryTooSmall`] (also for memory that is not 16-byte
+    /// aligned), [`ExecError::NoSchedule`], or [`ExecError::Step`].
+    pub fn bind(
+        plan: PlanView<'a>,
+        phase: Phase,
+        target: &'a T,
+        memory: &'m mut T::Memory,
+    ) -> Result<Self, ExecError> {
+        let needs = MemoryNeeds::new(&plan, phase, target)?;
+        let supplied = target.capacity(memory);
+        if supplied < needs.total() {
+            return Err(ExecError::MemoryTooSmall { needed: needs.total(), supplied });
+        }
+        let session = Self { plan, phase, target, memory, needs };
+        let mut packed = needs.packed_offset();
+        for index in 0..plan.step_count(phase) {
+            let step = session.place(index, &mut packed)?;
+            if step.packed.len != 0 {
+                let at = |error| ExecError::Step { index: index as u32, op: step.op, error };
+                session.target.prepare(session.memory, &step).map_err(at)?;
+            }
+        }
+        Ok(session)
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &PlanView<'a> {
+        &self.plan
+    }
+
+    /// The bytes in use, by purpose.
+    pub fn needs(&self) -> MemoryNeeds {
+        self.needs
+    }
+
+    /// Samples per run, as a head and per-sample adapters see it.
+    pub fn batch(&self) -> usize {
+        head_batch(&self.plan, self.phase)
+    }
+
+    /// Copies `bytes` into input `index`.
+    ///
+    /// # Errors
+    /// [`ExecError::Io`] when there is no such input or its length differs.
+    pub fn write_input(&mut self, index: usize, bytes: &[u8]) -> Result<(), ExecError> {
+        let span = self.io_span(self.plan.inputs().nth(index));
+        let fits = span.filter(|s| s.len == bytes.len());
+        let written = fits.and_then(|s| self.target.write(self.memory, s.offset, bytes));
+        written.ok_or(ExecError::Io { index: index as u32, expected: span.map_or(0, |s| s.len) })
+    }
+
+    /// Copies output `index` into `bytes`.
+    ///
+    /// # Errors
+    /// [`ExecError::Io`] when there is no such output or its length differs.
+    pub fn read_output(&self, index: usize, bytes: &mut [u8]) -> Result<(), ExecError> {
+        let io = self.plan.outputs().nth(index);
+        let expected = io.and_then(|io| self.plan.tensor(io.tensor)).map_or(0, |t| operand_bytes(&t.operand));
+        let error = ExecError::Io { index: index as u32, expected };
+        let io = io.filter(|_| expected == bytes.len()).ok_or(error)?;
+        self.read_tensor(io.tensor, bytes).ok_or(error)
+    }
+
+    /// Copies tensor `tensor` of the plan into `bytes`; `None` when there is none of that length.
+    pub fn read_tensor(&self, tensor: u32, bytes: &mut [u8]) -> Option<()> {
+        match self.plan.tensor(tensor)?.operand.place {
+            Place::Memory(span) => {
+                (span.len == bytes.len()).then(|| self.target.read(self.memory, span.offset, bytes))?
+            }
+            Place::Plan(source) => {
+                (source.len() == bytes.len()).then(|| bytes.iter_mut().zip(source).for_each(|(b, s)| *b = *s))
+            }
+        }
+    }
+
+    /// Copies `bytes` into tensor `tensor` of the plan; `None` when there is none of that length in memory.
+    pub fn write_tensor(&mut self, tensor: u32, bytes: &[u8]) -> Option<()> {
+        let Place::Memory(span) = self.plan.tensor(tensor)?.operand.place else { return None };
+        (span.len == bytes.len()).then(|| self.target.write(self.memory, span.offset, bytes))?
+    }
+
+    /// Runs one inference with the terms of `source`.
+    ///
+    /// # Errors
+    /// [`ExecError::Step`]; the memory then holds a partial result.
+    pub fn run<S: TermSource>(&mut self, source: &S) -> Result<(), ExecError> {
+        self.run_traced(core::slice::from_ref(source), &mut Silent)
+    }
+
+    /// Runs one batch, with one source for all samples or one for each.
+    ///
+    /// # Errors
+    /// [`ExecError::Batch`], or [`ExecError::Step`].
+    pub fn run_batch<S: TermSource>(&mut self, sources: &[S]) -> Result<(), ExecError> {
+        self.run_traced(sources, &mut Silent)
+    }
+
+    /// As [`Self::run_batch`], with `trace` called around every step.
+    ///
+    /// When every source has a head, the steps behind the last one that a head
+    /// reads are not run.
+    ///
+    /// # Errors
+    /// As [`Self::run_batch`].
+    pub fn run_traced<S: TermSource>(
+        &mut self,
+        sources: &[S],
+        trace: &mut dyn Trace<T::Memory>,
+    ) -> Result<(), ExecError> {
+        let batch = self.batch();
+        if sources.len() != 1 && sources.len() != batch {
+            return Err(ExecError::Batch { batch, adapters: sources.len() });
+        }
+        let mut last = 0usize;
+        for source in sources {
+            let step = source.head().and_then(|head| self.plan.head_source(self.phase, head.site));
+            last = last.max(step.map_or(usize::MAX, |(_, step)| step as usize));
+        }
+        let end = self.plan.step_count(self.phase).min(last.saturating_add(1));
+        self.run_steps(0..end, sources, trace)
+    }
+
+    /// Runs the forward steps in `range`, and the heads that read a tensor produced there.
+    ///
+    /// # Errors
+    /// [`ExecError::Step`].
+    pub fn run_steps<S: TermSource>(
+        &mut self,
+        range: core::ops::Range<usize>,
+        sources: &[S],
+        trace: &mut dyn Trace<T::Memory>,
+    ) -> Result<(), ExecError> {
+        let mut packed = self.needs.packed_offset();
+        for index in 0..range.end {
+            let step = self.place(index, &mut packed)?;
+            if index < range.start {
+                continue;
+            }
+            let at = |error| ExecError::Step { index: index as u32, op: step.op, error };
+            let view = self.plan.step(self.phase, index).ok_or(at(KernelError::Operands(step.op)))?;
+            let event = crate::StepEvent { index, view: &view, step: &step };
+            trace.before(event);
+            match (view.site, sources) {
+                (Some(site), [source]) => {
+                    self.target.run(self.memory, &step, source.terms(site as usize)).map_err(at)?;
+                }
+                (Some(site), sources) => {
+                    for (sample, source) in sources.iter().enumerate() {
+                        let part = step.sample(sample, sources.len()).map_err(at)?;
+                        self.target.run(self.memory, &part, source.terms(site as usize)).map_err(at)?;
+                    }
+                }
+                (None, _) => self.target.run(self.memory, &step, SiteTerms::NONE).map_err(at)?,
+            }
+            trace.after(event, self.memory);
+            self.run_heads(index, sources).map_err(at)?;
+        }
+        Ok(())
+    }
+
+    /// Runs backward step `index` with the terms of `source`.
+    ///
+    /// # Errors
+    /// [`ExecError::Step`].
+    pub fn run_backward<S: TermSource>(
+        &mut self,
+        index: usize,
+        source: &S,
+        grads: SiteGrads<'_>,
+        accumulate: u32,
+    ) -> Result<(), ExecError> {
+        let op = self.plan.step(self.phase, index).map_or(OpCode::Copy, |s| s.op);
+        let at = |error| ExecError::Step { index: index as u32, op, error };
+        let mut step = self.plan.resolve(self.phase, index).map_err(at)?;
+        step.workspace = self.needs.workspace_span(self.target.workspace_bytes(&step));
+        let site = self.plan.step(self.phase, index).and_then(|s| s.site);
+        let terms = site.map_or(SiteTerms::NONE, |site| source.terms(site as usize));
+        self.target.run_backward(self.memory, &step, terms, grads, accumulate).map_err(at)
+    }
+
+    /// The logits of sample `sample`'s head, `[classes]`, copied into `out`; `None` when they do not fit.
+    pub fn read_logits(&self, sample: usize, out: &mut [f32]) -> Option<()> {
+        let row = self.plan.head_classes();
+        (out.len() <= row && sample < self.batch()).then_some(())?;
+        let offset = self.needs.head_offset().checked_add(sample.checked_mul(row)?.checked_mul(4)?)?;
+        self.target.read(self.memory, offset, out.as_mut_bytes())
+    }
+
+    fn run_heads<S: TermSource>(&mut self, index: usize, sources: &[S]) -> Result<(), KernelError> {
+        for (sample, source) in sources.iter().enumerate() {
+            let Some(head) = source.head() else { continue };
+            let Some((tensor, step)) = self.plan.head_source(self.phase, head.site) else { continue };
+            if step as usize != index {
+                continue;
+            }
+            if sources.len() == 1 {
+                for sample in 0..self.batch() {
+                    self.run_head(sample, tensor, &head)?;
+                }
+            } else {
+                self.run_head(sample, tensor, &head)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn run_head(&mut self, sample: usize, tensor: u32, head: &HeadView<'_>) -> Result<(), KernelError> {
+        let error = KernelError::Terms(OpCode::Head);
+        let view = self.plan.tensor(tensor).ok_or(error)?;
+        let attrs = head_attrs(head.pool, view.qparams);
+        let dims = |d: &[u32]| Shape::new(d).map_err(|_| error);
+        let classes = head.classes as u32;
+        let features = head.weight.len().checked_div(head.classes).ok_or(error)? as u32;
+        let stride = self.plan.head_classes().checked_mul(4).ok_or(error)?;
+        let offset = sample.checked_mul(stride).and_then(|o| o.checked_add(self.needs.head_offset()));
+        let out = Span { offset: offset.ok_or(error)?, len: head.classes.checked_mul(4).ok_or(error)? };
+        let constant = |values, shape| Operand { dtype: DType::F32, shape, place: Place::Plan(bytes::of(values)) };
+        let mut step = Step::new(OpCode::Head, attrs.as_bytes());
+        step.push_input(view.operand)?;
+        step.push_output(view.operand)?;
+        let narrowed = step.sample(sample, self.batch())?.input(0)?;
+        let mut step = Step::new(OpCode::Head, attrs.as_bytes());
+        step.push_input(narrowed)?;
+        step.push_input(constant(head.weight, dims(&[classes, features])?))?;
+        step.push_input(constant(head.bias, dims(&[classes])?))?;
+        step.push_output(Operand { dtype: DType::F32, shape: dims(&[1, classes])?, place: Place::Memory(out) })?;
+        self.target.run(self.memory, &step, SiteTerms::NONE)
+    }
+
+    /// Step `index` with its workspace and packed weights in place; `packed`
+    /// advances past the latter, so steps are placed in order.
+    fn place(&self, index: usize, packed: &mut usize) -> Result<Step<'a>, ExecError> {
+        let mut step = checked_step(&self.plan, self.phase, index, self.target)?;
+        step.workspace = self.needs.workspace_span(self.target.workspace_bytes(&step));
+        let len = self.target.packed_bytes(&step);
+        step.packed = Span { offset: *packed, len };
+        *packed = packed.saturating_add(bytes::align_up(len));
+        Ok(step)
+    }
+
+    fn io_span(&self, io: Option<IoView<'_>>) -> Option<Span> {
+        match self.plan.tensor(io?.tensor)?.operand.place {
+            Place::Memory(span) => Some(span),
+            Place::Plan(_) => None,
+        }
+    }
+}
+
+impl Session<'_, '_, Host> {
+    /// Tensor `tensor` of the plan as it stands in memory.
+    pub fn tensor(&self, tensor: u32) -> Option<View<'_>> {
+        let operand = self.plan.tensor(tensor)?.operand;
+        let bytes = match operand.place {
+            Place::Memory(span) => self.memory.get(span.offset..span.end())?,
+            Place::Plan(bytes) => bytes,
+        };
+        View::new(operand.dtype, operand.shape, bytes)
+    }
+
+    /// Tensor `tensor` of the plan, to write.
+    pub fn tensor_mut(&mut self, tensor: u32) -> Option<ViewMut<'_>> {
+        let operand = self.plan.tensor(tensor)?.operand;
+        let Place::Memory(span) = operand.place else { return None };
+        ViewMut::new(operand.dtype, operand.shape, self.memory.get_mut(span.offset..span.end())?)
+    }
+
+    /// Computes the features a head at `site` with `pool` would see of sample
+    /// `sample` into `out`; `None` when the plan has no such tensor or `out` has
+    /// another length. Only meaningful right after the producing step ran.
+    pub fn read_features(&self, site: u32, pool: u32, sample: usize, out: &mut [f32]) -> Option<()> {
+        let (tensor, _) = self.plan.head_source(self.phase, site)?;
+        let attrs = head_attrs(pool, self.plan.tensor(tensor)?.qparams);
+        let features = Features::new(&attrs, self.tensor(tensor)?)?;
+        (features.count() == out.len()).then_some(())?;
+        features.for_each(sample, |i, value| {
+            if let Some(o) = out.get_mut(i) {
+                *o = value;
+            }
+        })
+    }
+
+    /// Input `index`, to write in place.
+    pub fn input_mut(&mut self, index: usize) -> Option<ViewMut<'_>> {
+        let tensor = self.plan.inputs().nth(index)?.tensor;
+        self.tensor_mut(tensor)
+    }
+
+    /// Output `index`.
+    pub fn output(&self, index: usize) -> Option<View<'_>> {
+        self.tensor(self.plan.outputs().nth(index)?.tensor)
+    }
+}
+
+/// The attributes of a head reading a tensor with these parameters.
+fn head_attrs(pool: u32, qparams: Option<ingraft_tensor::QParams>) -> HeadAttrs {
+    HeadAttrs {
+        pool,
+        scale: qparams.map_or(1.0, |q| q.scale),
+        zero_point: qparams.map_or(0, |q| q.zero_point),
+    }
+}
+
+fn operand_bytes(operand: &Operand<'_>) -> usize {
+    operand.shape.elements().saturating_mul(operand.dtype.size())
+}

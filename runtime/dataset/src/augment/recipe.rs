@@ -1,0 +1,197 @@
+//! Which augmentations a data set bears.
+
+use core::ops::RangeInclusive;
+
+use super::{crop, gain, mix, noise, pitch, rotate, shift, speed};
+use crate::rng::Rng;
+
+/// One augmentation and the range it draws from.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Augmentation {
+    /// [`gain`], in dB.
+    Gain(RangeInclusive<f64>),
+    /// [`rotate`] by up to this share of the recording.
+    Rotate(f64),
+    /// [`shift`] by up to this share of the recording.
+    Shift(f64),
+    /// [`noise`], its signal-to-noise ratio in dB.
+    Noise(RangeInclusive<f64>),
+    /// [`mix`] with another recording, its signal-to-noise ratio in dB.
+    Mix(RangeInclusive<f64>),
+    /// [`speed`], as a factor.
+    Speed(RangeInclusive<f64>),
+    /// [`pitch`], in semitones.
+    Pitch(RangeInclusive<f64>),
+    /// [`crop`] to this many seconds.
+    Crop(f64),
+}
+
+/// What the labels of a data set depend on, as far as augmentations go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// A label survives small changes of pitch and speed: a dog stays a dog.
+    PitchIsFree,
+    /// Pitch or speed is what the label says: throttle, rotation, note.
+    PitchIsLabel,
+}
+
+/// A sequence of augmentations that suits the labels it is used with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Recipe {
+    steps: Vec<Augmentation>,
+}
+
+/// Why augmentations do not make a recipe.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum RecipeError {
+    /// An augmentation that changes what the label says.
+    ChangesLabel(Augmentation),
+    /// A range that is empty or not finite, or a share or length that is not positive.
+    Range(Augmentation),
+    /// A word that is not an augmentation.
+    Unknown(String),
+}
+
+impl Augmentation {
+    /// Whether pitch or speed change.
+    pub fn changes_pitch(&self) -> bool {
+        matches!(self, Self::Speed(_) | Self::Pitch(_))
+    }
+
+    fn is_usable(&self) -> bool {
+        let is_range = |range: &RangeInclusive<f64>| {
+            range.start().is_finite() && range.end().is_finite() && range.start() <= range.end()
+        };
+        match self {
+            Self::Gain(range) | Self::Noise(range) | Self::Mix(range) | Self::Pitch(range) => is_range(range),
+            Self::Speed(range) => is_range(range) && *range.start() > 0.0,
+            Self::Rotate(share) | Self::Shift(share) => *share > 0.0 && *share <= 1.0,
+            Self::Crop(seconds) => *seconds > 0.0 && *seconds <= 3600.0,
+        }
+    }
+
+    fn apply(&self, samples: &[f32], rate: u32, background: &[f32], seed: u64) -> Vec<f32> {
+        let part = |share: f64| (samples.len() as f64 * share) as usize;
+        match self {
+            Self::Gain(decibels) => gain(samples, decibels, seed),
+            Self::Rotate(share) => rotate(samples, part(*share), seed),
+            Self::Shift(share) => shift(samples, part(*share), seed),
+            Self::Noise(decibels) => noise(samples, decibels, seed),
+            Self::Mix(decibels) => mix(samples, background, decibels, seed),
+            Self::Speed(factors) => speed(samples, factors, seed),
+            Self::Pitch(semitones) => pitch(samples, rate, semitones, seed),
+            Self::Crop(seconds) => crop(samples, (f64::from(rate) * seconds) as usize, seed),
+        }
+    }
+}
+
+impl Recipe {
+    /// The recipe of `steps`, in that order, for labels of this `meaning`.
+    ///
+    /// ```
+    /// use ingraft_dataset::augment::{Meaning, Recipe};
+    ///
+    /// let steps = ["gain=-6..6", "noise=10..30"].map(|step| step.parse().unwrap());
+    /// let recipe = Recipe::new(steps.to_vec(), Meaning::PitchIsLabel).unwrap();
+    /// let clip = [0.1f32; 160];
+    /// assert_eq!(recipe.apply(&clip, 16_000, &[], 7), recipe.apply(&clip, 16_000, &[], 7));
+    /// assert!(Recipe::new(vec!["speed=0.9..1.1".parse().unwrap()], Meaning::PitchIsLabel).is_err());
+    /// ```
+    ///
+    /// # Errors
+    /// [`RecipeError::ChangesLabel`] and [`RecipeError::Range`] with the first unsuitable step.
+    pub fn new(steps: Vec<Augmentation>, meaning: Meaning) -> Result<Self, RecipeError> {
+        if let Some(step) = steps.iter().find(|step| !step.is_usable()) {
+            return Err(RecipeError::Range(step.clone()));
+        }
+        if meaning == Meaning::PitchIsLabel
+            && let Some(step) = steps.iter().find(|step| step.changes_pitch())
+        {
+            return Err(RecipeError::ChangesLabel(step.clone()));
+        }
+        Ok(Self { steps })
+    }
+
+    /// The steps.
+    pub fn steps(&self) -> &[Augmentation] {
+        &self.steps
+    }
+
+    /// `samples` after every step. An empty `background` leaves out [`Augmentation::Mix`].
+    pub fn apply(&self, samples: &[f32], rate: u32, background: &[f32], seed: u64) -> Vec<f32> {
+        let mut samples = samples.to_vec();
+        for (number, step) in self.steps.iter().enumerate() {
+            let seed = Rng::stream(seed, number as u64).next_u64();
+            samples = step.apply(&samples, rate, background, seed);
+        }
+        samples
+    }
+}
+
+/// Reads `name=value` or `name=low..high`, as on a command line.
+impl core::str::FromStr for Augmentation {
+    type Err = RecipeError;
+
+    fn from_str(text: &str) -> Result<Self, RecipeError> {
+        let unknown = || RecipeError::Unknown(text.to_owned());
+        let (name, value) = text.split_once('=').ok_or_else(unknown)?;
+        let number = |text: &str| text.trim().parse::<f64>().map_err(|_| unknown());
+        let range = || match value.split_once("..") {
+            Some((low, high)) => Ok(number(low)?..=number(high)?),
+            None => Ok(number(value)?..=number(value)?),
+        };
+        let augmentation = match name.trim() {
+            "gain" => Self::Gain(range()?),
+            "rotate" => Self::Rotate(number(value)?),
+            "shift" => Self::Shift(number(value)?),
+            "noise" => Self::Noise(range()?),
+            "mix" => Self::Mix(range()?),
+            "speed" => Self::Speed(range()?),
+            "pitch" => Self::Pitch(range()?),
+            "crop" => Self::Crop(number(value)?),
+            _ => return Err(unknown()),
+        };
+        if augmentation.is_usable() { Ok(augmentation) } else { Err(RecipeError::Range(augmentation)) }
+    }
+}
+
+/// The form that [`FromStr`](core::str::FromStr) reads.
+impl core::fmt::Display for Augmentation {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let (name, range) = match self {
+            Self::Gain(range) => ("gain", range.clone()),
+            Self::Rotate(share) => ("rotate", *share..=*share),
+            Self::Shift(share) => ("shift", *share..=*share),
+            Self::Noise(range) => ("noise", range.clone()),
+            Self::Mix(range) => ("mix", range.clone()),
+            Self::Speed(range) => ("speed", range.clone()),
+            Self::Pitch(range) => ("pitch", range.clone()),
+            Self::Crop(seconds) => ("crop", *seconds..=*seconds),
+        };
+        if range.start() == range.end() {
+            write!(f, "{name}={}", range.start())
+        } else {
+            write!(f, "{name}={}..{}", range.start(), range.end())
+        }
+    }
+}
+
+impl core::fmt::Display for RecipeError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::ChangesLabel(step) => {
+                write!(f, "`{step}` changes pitch or speed, which is what the labels say here; leave it out")
+            }
+            Self::Range(step) => write!(f, "`{step}` has an empty or impossible range"),
+            Self::Unknown(text) => write!(
+                f,
+                "`{text}` is not an augmentation; use gain=-6..6 (dB), rotate=0.5, shift=0.1 (share of the clip), \
+                 noise=10..30, mix=5..20 (dB), speed=0.9..1.1, pitch=-1..1 (semitones), crop=0.975 (seconds)"
+            ),
+        }
+    }
+}
+
+impl core::error::Error for RecipeError {}

@@ -1,0 +1,143 @@
+use core::f64::consts::TAU;
+
+use super::*;
+
+const RATE: u32 = 16_000;
+
+fn tone(frequency: f64, length: usize) -> Vec<f32> {
+    (0..length).map(|i| 0.5 * libm::sin(TAU * frequency * i as f64 / f64::from(RATE)) as f32).collect()
+}
+
+/// The frequency of a tone, from the rising zero crossings of its middle half.
+fn frequency(samples: &[f32]) -> f64 {
+    let middle = &samples[samples.len() / 4..samples.len() * 3 / 4];
+    let crossing = |(at, pair): (usize, &[f32])| {
+        (pair[0] < 0.0 && pair[1] >= 0.0).then(|| at as f64 + f64::from(pair[0] / (pair[0] - pair[1])))
+    };
+    let crossings: Vec<f64> = middle.windows(2).enumerate().filter_map(crossing).collect();
+    let periods = crossings.len() - 1;
+    f64::from(RATE) * periods as f64 / (crossings[periods] - crossings[0])
+}
+
+#[test]
+fn everything_depends_on_the_seed_alone() {
+    let clip = tone(440.0, 4000);
+    let texts = [
+        "gain=-6..6",
+        "rotate=0.5",
+        "shift=0.2",
+        "noise=10..20",
+        "mix=5..9",
+        "speed=0.8..1.2",
+        "pitch=-3..3",
+    ];
+    let mut steps: Vec<Augmentation> = texts.iter().map(|text| text.parse().unwrap()).collect();
+    steps.push(Augmentation::Crop(0.1));
+    for step in &steps {
+        let recipe = Recipe::new(vec![step.clone()], Meaning::PitchIsFree).unwrap();
+        let run = |seed| recipe.apply(&clip, RATE, &clip[..1000], seed);
+        assert_eq!(run(1), run(1), "{step}");
+        assert_ne!(run(1), run(2), "{step}");
+        assert!(run(3).iter().all(|sample| sample.is_finite()), "{step}");
+        assert!(recipe.apply(&[], RATE, &[], 1).iter().all(|sample| *sample == 0.0), "{step} of nothing");
+    }
+    let whole = Recipe::new(steps, Meaning::PitchIsFree).unwrap();
+    assert_eq!(whole.apply(&clip, RATE, &[], 5).len(), 1600);
+}
+
+#[test]
+fn gain_is_within_its_range() {
+    for seed in 0..50 {
+        let louder = gain(&[1.0], &(-6.0..=6.0), seed)[0];
+        assert!((0.501..=1.996).contains(&louder), "{louder}");
+    }
+    assert!((gain(&[0.5], &(6.0..=6.0), 0)[0] - 0.5 * 1.995_262_3).abs() < 1e-6);
+}
+
+#[test]
+fn shifts_keep_the_samples() {
+    let ramp: Vec<f32> = (1..=100).map(|v| v as f32).collect();
+    let mut leftmost = usize::MAX;
+    for seed in 0..200 {
+        let rotated = rotate(&ramp, 20, seed);
+        let start = rotated.iter().position(|&v| v == 1.0).unwrap();
+        assert!(start <= 20 || start >= 80, "{start}");
+        assert!((0..100).all(|i| rotated[(start + i) % 100] == ramp[i]));
+
+        let shifted = shift(&ramp, 20, seed);
+        let kept = shifted.iter().filter(|&&v| v != 0.0).count();
+        assert!((80..=100).contains(&kept));
+        let kept: Vec<f32> = shifted.iter().copied().filter(|&v| v != 0.0).collect();
+        assert!(kept.windows(2).all(|pair| pair[1] == pair[0] + 1.0));
+        leftmost = leftmost.min(start);
+    }
+    assert_eq!(leftmost, 0);
+}
+
+#[test]
+fn noise_has_the_ratio_asked_for() {
+    let clip = tone(300.0, 16_000);
+    let background: Vec<f32> = tone(1234.0, 700);
+    for decibels in [0.0, 10.0, 30.0] {
+        let range = decibels..=decibels;
+        for noisy in [noise(&clip, &range, 4), mix(&clip, &background, &range, 4)] {
+            let added: Vec<f32> = noisy.iter().zip(&clip).map(|(a, b)| a - b).collect();
+            let measured = 10.0 * libm::log10(power(&clip) / power(&added));
+            assert!((measured - decibels).abs() < 0.01, "{measured} for {decibels} dB");
+        }
+    }
+    assert_eq!(mix(&clip, &[], &(0.0..=0.0), 1), clip);
+    assert_eq!(mix(&clip, &[0.0; 9], &(0.0..=0.0), 1), clip);
+    assert_eq!(noise(&[0.0; 8], &(0.0..=0.0), 1), [0.0; 8]);
+}
+
+#[test]
+fn speed_changes_length_and_pitch_together() {
+    let clip = tone(500.0, 16_000);
+    let faster = speed(&clip, &(1.25..=1.25), 0);
+    assert_eq!(faster.len(), 12_800);
+    assert!((frequency(&faster) - 625.0).abs() < 0.5, "{}", frequency(&faster));
+}
+
+#[test]
+fn pitch_changes_pitch_alone() {
+    let clip = tone(500.0, 16_000);
+    for semitones in [-4.0, -1.0, 2.0, 5.0] {
+        let shifted = pitch(&clip, RATE, &(semitones..=semitones), 0);
+        assert_eq!(shifted.len(), clip.len());
+        let wanted = 500.0 * libm::round(100.0 * libm::exp2(semitones / 12.0)) / 100.0;
+        assert!((frequency(&shifted) - wanted).abs() < 0.01 * wanted, "{} for {wanted}", frequency(&shifted));
+        let middle = &shifted[4000..12_000];
+        let level = power(middle) / power(&clip[4000..12_000]);
+        assert!((level - 1.0).abs() < 0.05, "level {level} at {semitones} semitones");
+    }
+}
+
+#[test]
+fn crops_have_the_length_asked_for() {
+    let ramp: Vec<f32> = (1..=100).map(|v| v as f32).collect();
+    for seed in 0..50 {
+        let part = crop(&ramp, 30, seed);
+        assert!(part.len() == 30 && part.windows(2).all(|pair| pair[1] == pair[0] + 1.0));
+        let placed = crop(&ramp, 140, seed);
+        assert_eq!(placed.len(), 140);
+        assert_eq!(placed.iter().copied().filter(|&v| v != 0.0).collect::<Vec<_>>(), ramp);
+    }
+    assert_eq!(crop(&ramp, 100, 3), ramp);
+}
+
+#[test]
+fn a_recipe_respects_what_labels_mean() {
+    for text in ["speed=0.9..1.1", "pitch=1"] {
+        let step: Augmentation = text.parse().unwrap();
+        assert_eq!(step.to_string(), text);
+        let refused = Recipe::new(vec![step.clone()], Meaning::PitchIsLabel);
+        assert_eq!(refused, Err(RecipeError::ChangesLabel(step.clone())));
+        assert!(Recipe::new(vec![step], Meaning::PitchIsFree).is_ok());
+    }
+    for text in
+        ["gain", "loud=3", "gain=a..b", "gain=6..-6", "shift=0", "speed=0..1", "crop=inf", "noise=nan"]
+    {
+        assert!(text.parse::<Augmentation>().is_err(), "{text}");
+    }
+}

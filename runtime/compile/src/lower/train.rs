@@ -1,0 +1,300 @@
+//! Deriving the training schedule: forward steps with masks, then backward steps.
+
+use std::collections::BTreeMap;
+
+use ingraft_kernel::{OpCode, SiteKind};
+use ingraft_tensor::{DType, Shape};
+
+use super::select::plan_shape;
+use super::{LowerError, ProgStep, ProgTensor, Program, Storage, TensorRef};
+
+/// From where on a plan can be trained.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TrainFrom {
+    /// From this site on.
+    Site(String),
+    /// Every pointwise site after the last but one stage of stride 2.
+    Late,
+    /// From the first site on.
+    All,
+}
+
+/// A training schedule.
+#[derive(Clone, Debug)]
+pub struct TrainSchedule {
+    /// Forward and backward steps. Its first tensors are those of the inference
+    /// program, in the same order.
+    pub program: Program,
+    /// First step that depends on a trained site.
+    pub cut: usize,
+    /// First backward step.
+    pub backward: usize,
+    /// Forward tensors (never aliases) and their gradients.
+    pub grads: BTreeMap<TensorRef, TensorRef>,
+}
+
+/// Derives the schedule that trains from `from` on.
+///
+/// # Errors
+/// [`LowerError::NoSuchSite`], or [`LowerError::NoBackward`] naming the node.
+pub fn derive(program: &Program, from: &TrainFrom) -> Result<TrainSchedule, LowerError> {
+    let cut = lowest_step(program, from)?;
+    let (logits, _) = logits(program).ok_or(LowerError::NoSuchSite { site: "late".to_owned() })?;
+    let mut deriver = Deriver::new(program, cut, logits);
+    deriver.masks()?;
+    let backward = deriver.schedule.steps.len();
+    for index in (cut..backward).rev() {
+        if deriver.differentiable[index] {
+            deriver.step(index)?;
+        }
+    }
+    deriver.schedule.derivatives.clear();
+    Ok(TrainSchedule { program: deriver.schedule, cut, backward, grads: deriver.grads })
+}
+
+/// Indices of the `late` sites: pointwise, after the last but one stage of
+/// stride 2, before the classifier.
+pub fn late_sites(program: &Program) -> Vec<usize> {
+    let stages: Vec<usize> = program.sites.iter().filter(|s| s.stride >= 2).map(|s| s.step).collect();
+    let after = stages.len().checked_sub(2).map(|i| stages[i]);
+    let classifier = classifier(program);
+    let late = |(i, site): (usize, &super::ProgSite)| {
+        let pointwise = site.kernel == [1, 1] && site.kind != SiteKind::Depthwise;
+        (pointwise && Some(i) != classifier && after.is_none_or(|a| site.step > a)).then_some(i)
+    };
+    program.sites.iter().enumerate().filter_map(late).collect()
+}
+
+/// The last linear site: what a head replaces.
+pub fn classifier(program: &Program) -> Option<usize> {
+    program.sites.iter().rposition(|s| s.kind == SiteKind::Linear)
+}
+
+/// The result of the last linear layer, and its step; of the last site where there is none.
+pub fn logits(program: &Program) -> Option<(TensorRef, usize)> {
+    let site = program.sites.get(classifier(program).or(program.sites.len().checked_sub(1))?)?;
+    Some((*program.steps.get(site.step)?.outputs.first()?, site.step))
+}
+
+/// The input of the last linear layer and the step producing it: what a default head reads.
+pub fn features(program: &Program) -> Option<(TensorRef, usize)> {
+    let site = program.sites.get(classifier(program)?)?;
+    let tensor = *program.steps.get(site.step)?.inputs.first()?;
+    Some((tensor, program.producers()[tensor.0]?))
+}
+
+fn lowest_step(program: &Program, from: &TrainFrom) -> Result<usize, LowerError> {
+    let found = match from {
+        TrainFrom::Site(name) => program.sites.iter().find(|s| s.name == *name).map(|s| s.step),
+        TrainFrom::Late => late_sites(program).first().map(|i| program.sites[*i].step),
+        TrainFrom::All => program.sites.first().map(|s| s.step),
+    };
+    let name = match from {
+        TrainFrom::Site(name) => name.clone(),
+        TrainFrom::Late => "late".to_owned(),
+        TrainFrom::All => "all".to_owned(),
+    };
+    found.ok_or(LowerError::NoSuchSite { site: name })
+}
+
+struct Deriver<'p> {
+    source: &'p Program,
+    schedule: Program,
+    differentiable: Vec<bool>,
+    /// Roots that depend on a trained site.
+    active: Vec<bool>,
+    masks: BTreeMap<usize, TensorRef>,
+    grads: BTreeMap<TensorRef, TensorRef>,
+}
+
+impl<'p> Deriver<'p> {
+    fn new(source: &'p Program, cut: usize, logits: TensorRef) -> Self {
+        let (active, acting) = active(source, cut);
+        let relevant = relevant(source, logits);
+        let mut schedule = source.clone();
+        let end = source.producers()[logits.0].map_or(0, |p| p + 1);
+        schedule.steps.truncate(end);
+        let differentiable = (0..end).map(|i| acting[i] && relevant[i]).collect();
+        // Outputs behind the logits are not computed when training.
+        schedule.outputs.clear();
+        Self { source, schedule, differentiable, active, masks: BTreeMap::new(), grads: BTreeMap::new() }
+    }
+
+    /// Adds a mask to every differentiable step that clips or rounds.
+    fn masks(&mut self) -> Result<(), LowerError> {
+        for index in 0..self.schedule.steps.len() {
+            let step = &self.schedule.steps[index];
+            if !self.differentiable[index] || !clips(step) {
+                continue;
+            }
+            let output = self.schedule.tensor(step.outputs[0]);
+            let name = format!("{}.mask", output.name);
+            let shape = plan_shape(&name, &[output.shape.elements().div_ceil(8)])?;
+            let storage = Storage::Arena;
+            let mask = self.schedule.add(ProgTensor { name, dtype: DType::U8, shape, qparams: None, storage });
+            self.schedule.steps[index].outputs.push(mask);
+            self.masks.insert(index, mask);
+        }
+        Ok(())
+    }
+
+    /// Emits the backward steps of forward step `index`.
+    fn step(&mut self, index: usize) -> Result<(), LowerError> {
+        let forward = self.source.steps[index].clone();
+        let output = forward.outputs[0];
+        let dy = self.grad(output);
+        let mut inputs = vec![dy];
+        inputs.extend(self.masks.get(&index));
+        match forward.op {
+            OpCode::QConv | OpCode::Conv => {
+                inputs.extend(&forward.inputs);
+                self.emit(index, &forward, OpCode::ConvBackward, inputs, &forward.inputs[..1]);
+            }
+            OpCode::QDepthwise | OpCode::Depthwise => {
+                inputs.extend(&forward.inputs);
+                self.emit(index, &forward, OpCode::DepthwiseBackward, inputs, &forward.inputs[..1]);
+            }
+            OpCode::QPool | OpCode::Pool => {
+                if is_maximum(&forward) {
+                    inputs.push(forward.inputs[0]);
+                }
+                self.emit(index, &forward, OpCode::PoolBackward, inputs, &forward.inputs[..1]);
+            }
+            OpCode::QAdd => self.additions(index, &forward, &inputs),
+            OpCode::Quantize | OpCode::Requantize | OpCode::Dequantize => {
+                let plain = ProgStep { attrs: Vec::new(), ..forward.clone() };
+                self.emit(index, &plain, OpCode::AddBackward, inputs, &forward.inputs[..1]);
+            }
+            OpCode::Lookup => {
+                let table = self.derivative(index, &forward)?;
+                inputs.extend([forward.inputs[0], table]);
+                self.emit(index, &forward, OpCode::LookupBackward, inputs, &forward.inputs[..1]);
+            }
+            OpCode::Copy => self.emit(index, &forward, OpCode::CopyBackward, inputs, &forward.inputs[..1]),
+            OpCode::Unary => {
+                inputs.push(forward.inputs[0]);
+                self.emit(index, &forward, OpCode::UnaryBackward, inputs, &forward.inputs[..1]);
+            }
+            OpCode::Fill => {}
+            op => return Err(LowerError::NoBackward { node: forward.name, op }),
+        }
+        Ok(())
+    }
+
+    /// One step per operand of an addition: each may broadcast differently.
+    fn additions(&mut self, index: usize, forward: &ProgStep, inputs: &[TensorRef]) {
+        let plain = ProgStep { attrs: Vec::new(), ..forward.clone() };
+        for operand in &forward.inputs {
+            if self.needs_grad(*operand) {
+                self.emit(index, &plain, OpCode::AddBackward, inputs.to_vec(), &[*operand]);
+            }
+        }
+    }
+
+    fn emit(
+        &mut self,
+        index: usize,
+        forward: &ProgStep,
+        op: OpCode,
+        inputs: Vec<TensorRef>,
+        wanted: &[TensorRef],
+    ) {
+        let outputs: Vec<TensorRef> =
+            wanted.iter().filter(|t| self.needs_grad(**t)).copied().collect::<Vec<_>>();
+        let outputs: Vec<TensorRef> = outputs.into_iter().map(|t| self.grad(t)).collect();
+        if outputs.is_empty() && forward.site.is_none() {
+            return;
+        }
+        self.schedule.steps.push(ProgStep {
+            op,
+            attrs: forward.attrs.clone(),
+            inputs,
+            outputs,
+            site: forward.site,
+            forward: Some(index),
+            name: forward.name.clone(),
+        });
+    }
+
+    fn needs_grad(&self, tensor: TensorRef) -> bool {
+        self.active[self.source.root(tensor).0]
+    }
+
+    /// The gradient of `tensor`, under its shape.
+    fn grad(&mut self, tensor: TensorRef) -> TensorRef {
+        let root = self.source.root(tensor);
+        let make = |name: &str, shape: Shape, storage: Storage| ProgTensor {
+            name: format!("{name}.grad"),
+            dtype: DType::F32,
+            shape,
+            qparams: None,
+            storage,
+        };
+        let grad = match self.grads.get(&root) {
+            Some(grad) => *grad,
+            None => {
+                let source = self.source.tensor(root);
+                let grad = self.schedule.add(make(&source.name, source.shape, Storage::Arena));
+                self.grads.insert(root, grad);
+                grad
+            }
+        };
+        if tensor == root {
+            return grad;
+        }
+        let source = self.source.tensor(tensor);
+        self.schedule.add(make(&source.name, source.shape, Storage::Alias(grad)))
+    }
+
+    fn derivative(&mut self, index: usize, forward: &ProgStep) -> Result<TensorRef, LowerError> {
+        let found = self.source.derivatives.iter().find(|(step, _)| *step == index);
+        let (_, slopes) =
+            found.ok_or(LowerError::NoBackward { node: forward.name.clone(), op: forward.op })?;
+        let name = format!("{}.slopes", forward.name);
+        let shape = plan_shape(&name, &[slopes.len()])?;
+        Ok(self.schedule.constant(&name, shape, slopes))
+    }
+}
+
+/// Whether the step's result is clamped or rounded, so that its gradient needs a mask.
+fn clips(step: &ProgStep) -> bool {
+    match step.op {
+        OpCode::QConv | OpCode::QDepthwise | OpCode::Conv | OpCode::Depthwise | OpCode::QAdd => true,
+        OpCode::Quantize | OpCode::Requantize => true,
+        OpCode::QPool => !is_maximum(step),
+        _ => false,
+    }
+}
+
+fn is_maximum(step: &ProgStep) -> bool {
+    use ingraft_kernel::attrs::{Attrs, PoolAttrs};
+    PoolAttrs::read(&step.attrs).is_some_and(|attrs| attrs.kind == 0)
+}
+
+/// Roots that depend on a site at or after step `cut`, and the steps that compute them.
+fn active(program: &Program, cut: usize) -> (Vec<bool>, Vec<bool>) {
+    let mut tensors = vec![false; program.tensors.len()];
+    let mut steps = vec![false; program.steps.len()];
+    for (index, step) in program.steps.iter().enumerate().skip(cut) {
+        let fed = step.inputs.iter().any(|t| tensors[program.root(*t).0]);
+        if fed || step.site.is_some() {
+            steps[index] = true;
+            step.outputs.iter().for_each(|t| tensors[program.root(*t).0] = true);
+        }
+    }
+    (tensors, steps)
+}
+
+/// Steps that `logits` depends on.
+fn relevant(program: &Program, logits: TensorRef) -> Vec<bool> {
+    let mut wanted = vec![false; program.tensors.len()];
+    wanted[program.root(logits).0] = true;
+    let mut steps = vec![false; program.steps.len()];
+    for (index, step) in program.steps.iter().enumerate().rev() {
+        if step.outputs.iter().any(|t| wanted[program.root(*t).0]) {
+            steps[index] = true;
+            step.inputs.iter().for_each(|t| wanted[program.root(*t).0] = true);
+        }
+    }
+    steps
+}

@@ -81,7 +81,7 @@ pub(crate) fn checked_step<'a, T: Target>(
 /// Samples a head sees in one run: the batch of the default features.
 pub(crate) fn head_batch(plan: &PlanView<'_>, phase: Phase) -> usize {
     let tensor = plan.features(phase).and_then(|(tensor, _)| plan.tensor(tensor));
-    tensor.and_then(|t| t.operand.shape.nhwc()).map_or(1, |[n, ..]| n)
+    tensor.map_or(1, |t| t.operand.shape.dim(0))
 }
 
 fn head_classes(plan: &PlanView<'_>) -> usize {

@@ -25,6 +25,20 @@ pub fn feature_count(dims: [usize; 4], pool: u32) -> usize {
     h.wrapping_mul(w).wrapping_mul(c)
 }
 
+/// The extents of a tensor as a head sees it: `[N, H, W, C]`, where the outermost
+/// extent counts samples whatever the rank; `None` above rank 4.
+pub fn sample_dims(shape: Shape) -> Option<[usize; 4]> {
+    Some(match *shape.dims() {
+        [n, h, w, c] => [n, h, w, c],
+        [n, w, c] => [n, 1, w, c],
+        [n, c] => [n, 1, 1, c],
+        [n] => [n, 1, 1, 1],
+        [] => [1; 4],
+        _ => return None,
+    }
+    .map(|d| d as usize))
+}
+
 /// A tensor seen as features.
 #[derive(Clone, Copy, Debug)]
 pub struct Features<'a> {
@@ -37,7 +51,7 @@ impl<'a> Features<'a> {
     /// The features of `input`, or `None` for a rank above 4 or an element type that is not int8 or f32.
     pub fn new(attrs: &'a HeadAttrs, input: View<'a>) -> Option<Self> {
         let known = matches!(input.dtype(), DType::I8 | DType::F32);
-        known.then_some(Self { attrs, dims: input.shape().nhwc()?, input })
+        known.then_some(Self { attrs, dims: sample_dims(input.shape())?, input })
     }
 
     /// Number of features per sample.
@@ -101,7 +115,7 @@ fn dims_of(shape: Shape) -> Option<(usize, usize)> {
 fn check(step: &Step<'_>) -> Result<(), KernelError> {
     let fits = || {
         let attrs: &HeadAttrs = step.attrs().ok()?;
-        let dims = step.input(0).ok()?.shape.nhwc()?;
+        let dims = sample_dims(step.input(0).ok()?.shape)?;
         let (n, classes) = dims_of(step.output(0).ok()?.shape)?;
         let weight = feature_count(dims, attrs.pool).checked_mul(classes)?;
         let sizes = n == dims[0]

@@ -1,7 +1,7 @@
 //! The one check of a plan's bytes.
 
 use ingraft_kernel::{MAX_INPUTS, MAX_OUTPUTS, OpCode, Place, SiteKind};
-use ingraft_tensor::{DType, SCALE_MAX, SCALE_MIN, bytes};
+use ingraft_tensor::{DType, SCALE_MAX, SCALE_MIN, bytes, hash};
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 use crate::error::{Part, PlanError};
@@ -27,7 +27,7 @@ pub(crate) fn plan(bytes: &[u8]) -> Result<PlanView<'_>, PlanError> {
         return Err(PlanError::Length);
     }
     let covered = bytes.get(HASH_END..).ok_or(PlanError::Length)?;
-    if *blake3::hash(covered).as_bytes() != header.hash {
+    if hash::blake3(covered) != header.hash {
         return Err(PlanError::Hash);
     }
     let view = PlanView {

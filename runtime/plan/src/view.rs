@@ -306,7 +306,7 @@ impl Sites for PlanView<'_> {
 
     fn head_features(&self, site: u32, pool: u32) -> Option<usize> {
         let (tensor, _) = self.head_source(Phase::Infer, site)?;
-        let dims = self.tensor(tensor)?.operand.shape.nhwc()?;
+        let dims = ingraft_kernel::head::sample_dims(self.tensor(tensor)?.operand.shape)?;
         Some(ingraft_kernel::head::feature_count(dims, pool))
     }
 

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 
 use ingraft_kernel::attrs::Attrs;
 use ingraft_kernel::{OpCode, SiteDesc};
-use ingraft_tensor::{DType, MAX_RANK, QParams, Shape, bytes};
+use ingraft_tensor::{DType, MAX_RANK, QParams, Shape, bytes, hash};
 use zerocopy::{FromZeros, Immutable, IntoBytes};
 
 use crate::record::{
@@ -292,7 +292,7 @@ impl PlanBuilder {
         out.extend_from_slice(&self.blobs);
         header.file_bytes = out.len() as u32;
         out[..size_of::<Header>()].copy_from_slice(header.as_bytes());
-        header.hash = *blake3::hash(&out[HASH_END..]).as_bytes();
+        header.hash = hash::blake3(&out[HASH_END..]);
         out[..size_of::<Header>()].copy_from_slice(header.as_bytes());
         out
     }

@@ -1,0 +1,128 @@
+//! The shape of the workspace: which crate may depend on which, and what a
+//! device crate must not do.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The crates in order: an arrow may only point at an earlier row.
+const ORDER: &[(&str, &str)] = &[
+    ("ingraft-tensor", "runtime/tensor"),
+    ("ingraft-kernel", "runtime/kernel"),
+    ("ingraft-adapter", "runtime/adapter"),
+    ("ingraft-plan", "runtime/plan"),
+    ("ingraft-exec", "runtime/exec"),
+    ("ingraft-train", "runtime/train"),
+    ("ingraft-signal", "runtime/signal"),
+    ("ingraft-dataset", "runtime/dataset"),
+    ("ingraft-method", "runtime/method"),
+    ("ingraft-compile", "runtime/compile"),
+    ("ingraft-models", "models"),
+    ("ingraft-x86-64", "targets/x86-64"),
+    ("ingraft", "."),
+    ("ingraft-cli", "runtime/cli"),
+];
+
+/// Crates that run on a device: `no_std`, no `unsafe`.
+const DEVICE: &[&str] = &[
+    "runtime/tensor",
+    "runtime/kernel",
+    "runtime/adapter",
+    "runtime/plan",
+    "runtime/exec",
+    "runtime/train",
+    "runtime/signal",
+];
+
+fn root() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The `[dependencies]` of a manifest, target-specific ones included, dev-dependencies not.
+fn dependencies(folder: &str) -> Vec<String> {
+    let text = fs::read_to_string(root().join(folder).join("Cargo.toml")).expect("every crate has a manifest");
+    let mut inside = false;
+    let mut found = Vec::new();
+    for line in text.lines() {
+        if line.starts_with('[') {
+            inside = line.trim_end_matches(']').ends_with("dependencies")
+                && !line.contains("dev-")
+                && !line.contains("workspace");
+        } else if inside && let Some(name) = line.split(['=', '.', ' ']).next().filter(|n| n.starts_with("ingraft")) {
+            found.push(name.to_owned());
+        }
+    }
+    found
+}
+
+#[test]
+fn arrows_point_at_earlier_crates() {
+    let rank: BTreeMap<&str, usize> = ORDER.iter().enumerate().map(|(i, (name, _))| (*name, i)).collect();
+    for (i, (name, folder)) in ORDER.iter().enumerate() {
+        for dependency in dependencies(folder) {
+            let target = rank.get(dependency.as_str()).unwrap_or_else(|| panic!("{dependency} is not in the order"));
+            assert!(target < &i, "{name} must not depend on {dependency}");
+        }
+    }
+}
+
+#[test]
+fn every_member_is_in_the_order() {
+    let text = fs::read_to_string(root().join("Cargo.toml")).expect("the root has a manifest");
+    let members = text.split("members = [").nth(1).and_then(|t| t.split(']').next()).expect("members are listed");
+    for member in members.lines().map(|l| l.trim().trim_matches([',', '"'])).filter(|l| !l.is_empty()) {
+        assert!(ORDER.iter().any(|(_, folder)| *folder == member), "{member} is not in the order");
+    }
+}
+
+#[test]
+fn targets_know_only_tensor_and_kernel() {
+    for (name, folder) in ORDER.iter().filter(|(_, folder)| folder.starts_with("targets/")) {
+        for dependency in dependencies(folder) {
+            let allowed = matches!(dependency.as_str(), "ingraft-tensor" | "ingraft-kernel");
+            assert!(allowed, "{name} must not depend on {dependency}");
+        }
+    }
+}
+
+#[test]
+fn device_crates_are_core_and_safe() {
+    for folder in DEVICE {
+        let lib = fs::read_to_string(root().join(folder).join("src/lib.rs")).expect("every crate has a root");
+        assert!(lib.contains("#![no_std]"), "{folder} is not no_std");
+        assert!(lib.contains("#![forbid(unsafe_code)]"), "{folder} does not forbid unsafe");
+    }
+}
+
+#[test]
+fn only_compile_knows_onnx() {
+    for (name, folder) in ORDER.iter().filter(|(_, folder)| *folder != "runtime/compile") {
+        let text = fs::read_to_string(root().join(folder).join("Cargo.toml")).expect("every crate has a manifest");
+        assert!(!text.contains("\nprost"), "{name} must not read protobuf");
+    }
+}
+
+#[test]
+fn files_stay_readable() {
+    let mut long = Vec::new();
+    for folder in ["runtime", "targets", "models", "tests", "benches"] {
+        visit(&root().join(folder), &mut |path| {
+            let lines = fs::read_to_string(path).map_or(0, |text| text.lines().count());
+            if lines > 600 {
+                long.push((path.to_owned(), lines));
+            }
+        });
+    }
+    assert!(long.is_empty(), "files past 600 lines: {long:?}");
+}
+
+fn visit(folder: &Path, check: &mut dyn FnMut(&Path)) {
+    let Ok(entries) = fs::read_dir(folder) else { return };
+    for path in entries.filter_map(|e| e.ok().map(|e| e.path())) {
+        if path.is_dir() && path.file_name().is_some_and(|n| n != "target") {
+            visit(&path, check);
+        } else if path.extension().is_some_and(|e| e == "rs") {
+            check(&path);
+        }
+    }
+}

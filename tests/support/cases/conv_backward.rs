@@ -1,0 +1,84 @@
+//! Backward steps of convolutions: which gradients are wanted, masks, accumulation.
+
+use ingraft::kernel::OpCode;
+use ingraft::kernel::attrs::ConvAttrs;
+use ingraft::tensor::DType;
+
+use super::conv::{Geometry, Kind, Layer, dense, depthwise};
+use super::terms::{Extents, LowRank, Values};
+use super::{Case, Parameter, Random, Tensor, Terms};
+
+const KINDS: &[Kind] = &[Kind::Base, Kind::RealLowRank, Kind::RealSparse, Kind::Affine, Kind::AllReal];
+
+pub(crate) fn cases(op: OpCode, random: &mut Random) -> Vec<Case> {
+    let geometries = if op == OpCode::DepthwiseBackward { depthwise() } else { dense() };
+    let mut cases = Vec::new();
+    for (geometry, quantized) in geometries.iter().flat_map(|g| [(g, false), (g, true)]) {
+        for kind in KINDS {
+            let Some(terms) = kind.terms(op, geometry, random) else { continue };
+            let name = format!("{op} {:?} {kind:?}", geometry.weight(op == OpCode::DepthwiseBackward));
+            let case = if quantized {
+                integer(op, name, geometry, random)
+            } else {
+                real(op, name, geometry, random)
+            };
+            cases.push(with_grads(case, geometry, terms, random));
+        }
+    }
+    cases
+}
+
+/// `dy` and, on every other case, its mask.
+fn incoming(case: Case, geometry: &Geometry, random: &mut Random) -> Case {
+    let case = case.input(Tensor::random(DType::F32, &geometry.output, random));
+    let elements = geometry.output.iter().product();
+    if random.int(0, 1) == 1 { case.input(Tensor::mask(elements, random)) } else { case }
+}
+
+fn real(op: OpCode, name: String, geometry: &Geometry, random: &mut Random) -> Case {
+    let Extents { out, row, .. } = geometry.extents();
+    let groups = geometry.groups as u32;
+    let attrs = ConvAttrs { window: geometry.window, groups, lo: 0.0, hi: 1.0 };
+    let width = 1.0 / (row as f32).sqrt();
+    incoming(Case::new(op, name, &attrs), geometry, random)
+        .input(Tensor::random(DType::F32, &geometry.input, random))
+        .input(Tensor::new(
+            &geometry.weight(op == OpCode::DepthwiseBackward),
+            &random.floats(out * row, -width, width),
+        ))
+        .input(Tensor::new(&[out], &random.floats(out, -0.5, 0.5)))
+}
+
+fn integer(op: OpCode, name: String, geometry: &Geometry, random: &mut Random) -> Case {
+    let layer = Layer::new(geometry, op == OpCode::DepthwiseBackward, random);
+    incoming(Case::new(op, format!("{name} int8"), &layer.attrs), geometry, random)
+        .input(layer.input)
+        .input(layer.weight)
+        .input(layer.bias)
+        .input(layer.multiplier)
+}
+
+/// Adds the terms, accumulators of their gradients, and the gradient of the
+/// input: absent, overwritten, or added to.
+fn with_grads(mut case: Case, geometry: &Geometry, terms: Terms, random: &mut Random) -> Case {
+    let Extents { out, row, .. } = geometry.extents();
+    let mut lengths = Vec::new();
+    if let Some(LowRank::Real { down, up, .. }) = &terms.two_factor {
+        lengths.extend([(Parameter::Down, down.len()), (Parameter::Up, up.len())]);
+    }
+    if let Some(Values::Real(values)) = terms.sparse.as_ref().map(|delta| &delta.values) {
+        lengths.push((Parameter::Sparse, values.len()));
+    }
+    if terms.affine.is_some() {
+        lengths.extend([(Parameter::Scale, out), (Parameter::Shift, out)]);
+    }
+    if random.int(0, 2) == 0 {
+        lengths.push((Parameter::Dense, out * row));
+    }
+    case.grads = lengths.into_iter().map(|(p, len)| (p, random.floats(len, -1.0, 1.0))).collect();
+    case.accumulate = random.int(0, 1) as u32;
+    if random.int(0, 3) != 0 || case.grads.is_empty() {
+        case.outputs.push(Tensor::random(DType::F32, &geometry.input, random));
+    }
+    case.terms(terms)
+}

@@ -1,0 +1,137 @@
+//! Files made to hurt: every answer is a typed error, never a panic.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use ingraft::adapter::{Adapter, AdapterBuilder, AdapterFacts, Base, TermSource, TermSpec};
+use ingraft::compile::lower::train::TrainFrom;
+use ingraft::compile::{CompileOptions, compile};
+use ingraft::exec::{MemoryNeeds, Session};
+use ingraft::kernel::{Host, Sites};
+use ingraft::plan::{Phase, PlanView};
+use support::{AlignedBytes, Lcg};
+
+fn plan_file() -> Vec<u8> {
+    let mut options = CompileOptions { head_classes: 4, train_from: Some(TrainFrom::Late), ..CompileOptions::default() };
+    options.import.dims.insert("N".into(), 1);
+    compile(ingraft_models::demo::BASE_INT8, &options).expect("the built-in model compiles").plan
+}
+
+/// Makes a file's content hash right again, so that the checks behind it are reached.
+fn rehash(bytes: &mut [u8]) {
+    if bytes.len() > 48 {
+        let hash = blake3::hash(&bytes[48..]);
+        bytes[16..48].copy_from_slice(hash.as_bytes());
+    }
+}
+
+/// Opens, binds and runs whatever `bytes` still permits.
+fn exercise_plan(bytes: &[u8]) {
+    let file = AlignedBytes::copy_of(bytes);
+    let Ok(plan) = PlanView::new(file.as_slice()) else { return };
+    for phase in [Phase::Infer, Phase::Train] {
+        let Ok(needs) = MemoryNeeds::new(&plan, phase, &Host::SCALAR) else { continue };
+        // A plan may ask for more than there is; refusing that is the caller's policy.
+        if needs.total() > 64 << 20 {
+            continue;
+        }
+        let mut memory = AlignedBytes::zeroed(needs.total());
+        let Ok(mut session) = Session::bind(plan, phase, &Host::SCALAR, memory.as_mut()) else { continue };
+        if phase == Phase::Infer {
+            let _ = session.run(&Base);
+        }
+    }
+    for index in 0..plan.site_count() + 1 {
+        let _ = (plan.site(index), plan.site_tensors(Phase::Infer, index), plan.site_diagonals(index));
+    }
+    for io in plan.io() {
+        let _ = (plan.tensor(io.tensor), io.recipe.len(), io.labels.len());
+    }
+}
+
+#[test]
+fn truncated_plans_are_refused() {
+    let whole = plan_file();
+    for len in (0..whole.len()).step_by(whole.len() / 400 + 1).chain(0..256) {
+        let mut bytes = whole[..len].to_vec();
+        rehash(&mut bytes);
+        let file = AlignedBytes::copy_of(&bytes);
+        assert!(PlanView::new(file.as_slice()).is_err(), "{len} bytes");
+    }
+}
+
+#[test]
+fn corrupted_plans_never_panic() {
+    let whole = plan_file();
+    // Header and tables come first; most of the file behind them is weights.
+    let tables = whole.len().min(24_000);
+    let mut random = Lcg::new(1);
+    let values = [0u32, 1, 2, 15, 16, 127, 128, 255, 0x7fff_ffff, 0x8000_0000, u32::MAX - 15, u32::MAX];
+    for round in 0..3000 {
+        let mut bytes = whole.clone();
+        for _ in 0..1 + round % 3 {
+            let at = 48 + random.below(tables - 52);
+            if random.below(2) == 0 {
+                let value = values[random.below(values.len())];
+                bytes[at & !3..(at & !3) + 4].copy_from_slice(&value.to_le_bytes());
+            } else {
+                bytes[at] = random.bits() as u8;
+            }
+        }
+        rehash(&mut bytes);
+        exercise_plan(&bytes);
+    }
+}
+
+#[test]
+fn corrupted_adapters_never_panic() {
+    let file = AlignedBytes::copy_of(&plan_file());
+    let plan = PlanView::new(file.as_slice()).expect("valid");
+    let whole = adapter(&plan);
+    let mut random = Lcg::new(2);
+    let mut accepted = 0;
+    for round in 0..20_000 {
+        let mut bytes = whole.clone();
+        for _ in 0..1 + round % 3 {
+            let at = random.below(bytes.len() - 49) + 48;
+            bytes[at] = if random.below(2) == 0 { 0xff } else { random.bits() as u8 };
+        }
+        if round % 10 == 0 {
+            bytes.truncate(random.below(bytes.len()));
+        }
+        rehash(&mut bytes);
+        let file = AlignedBytes::copy_of(&bytes);
+        if let Ok(adapter) = Adapter::attach(file.as_slice(), &plan) {
+            accepted += 1;
+            for site in 0..plan.site_count() + 1 {
+                let _ = adapter.terms(site);
+            }
+            let _ = (adapter.head().is_some(), adapter.sites().count());
+        }
+    }
+    println!("{accepted} of 20000 corrupted adapters were still well formed");
+}
+
+/// One term of every kind.
+fn adapter(plan: &PlanView<'_>) -> Vec<u8> {
+    let mut builder = AdapterBuilder::new(plan);
+    let site = plan.site(0).expect("a site");
+    let (out, row) = (site.out, site.row());
+    let factors = TermSpec::TwoFactorI8 {
+        rank: 2,
+        down: vec![1; 2 * site.groups * row],
+        up: vec![1; 2 * out],
+        down_scale: vec![0.1; 2 * site.groups],
+        up_scale: vec![0.1; out],
+    };
+    let sparse = TermSpec::SparseI16 {
+        indptr: (0..=out as u32).collect(),
+        indices: vec![0; out],
+        values: vec![1; out],
+    };
+    let affine = TermSpec::Affine { scale: vec![1.0; out], shift: vec![0.0; out] };
+    for term in [factors, sparse, affine] {
+        builder.term(0, &site, term);
+    }
+    builder.finish(&AdapterFacts::default())
+}

@@ -34,12 +34,22 @@ macro_rules! elements {
 elements!(f32 => F32, i8 => I8, u8 => U8, i16 => I16, i32 => I32, i64 => I64);
 
 /// `bytes` as a slice of `T`; `None` when misaligned or not a whole number of elements.
+///
+/// No bytes are no elements, wherever they start.
 pub fn cast<T: Plain>(bytes: &[u8]) -> Option<&[T]> {
+    if bytes.is_empty() {
+        return Some(&[]);
+    }
     <[T]>::ref_from_bytes(bytes).ok()
 }
 
 /// `bytes` as a mutable slice of `T`; `None` when misaligned or not a whole number of elements.
+///
+/// No bytes are no elements, wherever they start.
 pub fn cast_mut<T: Plain>(bytes: &mut [u8]) -> Option<&mut [T]> {
+    if bytes.is_empty() {
+        return Some(&mut []);
+    }
     <[T]>::mut_from_bytes(bytes).ok()
 }
 
@@ -79,6 +89,8 @@ mod tests {
         assert!(cast::<f32>(&bytes[1..5]).is_none());
         assert!(cast::<f32>(&bytes[..7]).is_none());
         assert_eq!(cast::<i8>(&bytes[1..4]).unwrap().len(), 3);
+        assert_eq!(cast::<f32>(&bytes[1..1]).unwrap().len(), 0);
+        assert_eq!(cast_mut::<i64>(&mut []).unwrap().len(), 0);
     }
 
     #[test]

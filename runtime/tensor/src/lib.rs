@@ -7,6 +7,7 @@
 
 pub mod bytes;
 mod dtype;
+pub mod hash;
 mod quant;
 mod rng;
 mod shape;

@@ -78,7 +78,9 @@ mod tests {
 
     #[test]
     fn refuses_unusable_parameters() {
-        for (scale, zero_point) in [(0.0, 0), (-1.0, 0), (f32::NAN, 0), (f32::INFINITY, 0), (1e-30, 0), (1.0, 128)] {
+        for (scale, zero_point) in
+            [(0.0, 0), (-1.0, 0), (f32::NAN, 0), (f32::INFINITY, 0), (1e-30, 0), (1.0, 128)]
+        {
             assert!(QParams::new(scale, zero_point).is_none(), "{scale} {zero_point}");
         }
     }

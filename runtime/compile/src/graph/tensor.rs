@@ -22,7 +22,8 @@ impl core::fmt::Debug for Tensor {
 ///
 /// An extent of zero does not hide large ones beside it, so that the product of any extents of an accepted shape fits.
 pub fn elements(shape: &[usize]) -> Option<usize> {
-    let fits = |product: usize, &extent: &usize| product.checked_mul(extent.max(1)).filter(|&n| n <= ELEMENTS_MAX);
+    let fits =
+        |product: usize, &extent: &usize| product.checked_mul(extent.max(1)).filter(|&n| n <= ELEMENTS_MAX);
     let product = shape.iter().try_fold(1, fits)?;
     Some(if shape.contains(&0) { 0 } else { product })
 }

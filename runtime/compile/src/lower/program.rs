@@ -146,6 +146,35 @@ impl Program {
         self.steps.len() - 1
     }
 
+    /// The same program without tensors that nothing refers to.
+    pub fn compact(mut self) -> Self {
+        let mut used = vec![false; self.tensors.len()];
+        let operands = self.steps.iter().flat_map(|s| s.inputs.iter().chain(&s.outputs));
+        for id in operands.chain(self.inputs.iter().chain(&self.outputs).map(|(_, id)| id)) {
+            used[id.0] = true;
+            used[self.root(*id).0] = true;
+        }
+        let roots: Vec<TensorRef> = (0..self.tensors.len()).map(|i| self.root(TensorRef(i))).collect();
+        let mut moved = vec![TensorRef(0); self.tensors.len()];
+        let mut kept = Vec::new();
+        for (i, tensor) in core::mem::take(&mut self.tensors).into_iter().enumerate().filter(|(i, _)| used[*i]) {
+            moved[i] = TensorRef(kept.len());
+            kept.push((i, tensor));
+        }
+        for (i, tensor) in kept {
+            let storage = match tensor.storage {
+                // Aliases of aliases refer to the bytes themselves.
+                Storage::Alias(_) => Storage::Alias(moved[roots[i].0]),
+                storage => storage,
+            };
+            self.tensors.push(ProgTensor { storage, ..tensor });
+        }
+        let operands = self.steps.iter_mut().flat_map(|s| s.inputs.iter_mut().chain(&mut s.outputs));
+        let io = self.inputs.iter_mut().chain(&mut self.outputs).map(|(_, id)| id);
+        operands.chain(io).for_each(|id| *id = moved[id.0]);
+        self
+    }
+
     /// The tensor whose bytes `id` stands for, behind any aliases.
     pub fn root(&self, mut id: TensorRef) -> TensorRef {
         while let Storage::Alias(of) = self.tensors[id.0].storage {

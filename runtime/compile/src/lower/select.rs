@@ -32,7 +32,7 @@ pub fn select(graph: &Graph) -> Result<Program, LowerError> {
         let tensor = selector.output(output)?;
         selector.program.outputs.push((graph[output].name.clone(), tensor));
     }
-    Ok(selector.program)
+    Ok(selector.program.compact())
 }
 
 /// The state of one selection.
@@ -60,8 +60,7 @@ impl<'g> Selector<'g> {
         let node = &graph[id];
         match &node.op {
             // Dequantization happens where reals are needed, if anywhere.
-            Op::DequantizeLinear { .. } if self.uses.codes(node.outputs[0]).is_some() => Ok(()),
-            Op::DequantizeLinear { axis } => self.dequantize_constant(node, *axis),
+            Op::DequantizeLinear { .. } if self.is_codes(node) => Ok(()),
             Op::QuantizeLinear { to, .. } => self.quantize(node, *to),
             op if linear::is_linear(&self.uses, node) || matches!(op, Op::Conv(_)) => linear::lower(self, id),
             _ if qops::lower(self, id)? => Ok(()),
@@ -87,6 +86,9 @@ impl<'g> Selector<'g> {
         }
         let tensor = if self.graph.konst(value).is_some() {
             self.constant(value)?
+        } else if let Some(reals) = self.constant_f32(value) {
+            let (name, shape) = (&self.graph[value].name, &self.graph[value].shape);
+            self.program.constant(name, plan_shape(name, shape)?, &reals)
         } else if let Some(codes) = self.uses.codes(value) {
             self.dequantize(value, codes)?
         } else {
@@ -206,17 +208,9 @@ impl<'g> Selector<'g> {
         Ok(output)
     }
 
-    /// A `DequantizeLinear` that is not codes with one scale: only constants are supported.
-    fn dequantize_constant(&mut self, node: &Node, _axis: usize) -> Result<(), LowerError> {
-        let output = node.outputs[0];
-        let Some(values) = self.constant_f32(output) else {
-            return Err(self.unsupported(node, "per-channel codes that are not constant"));
-        };
-        let name = self.graph[output].name.clone();
-        let shape = plan_shape(&name, &self.graph[output].shape)?;
-        let tensor = self.program.constant(&name, shape, &values);
-        self.bind(output, tensor);
-        Ok(())
+    /// Whether a `DequantizeLinear` is of a constant, or of codes with one scale.
+    fn is_codes(&self, node: &Node) -> bool {
+        self.graph.konst_input(node, 0).is_some() || self.uses.codes(node.outputs[0]).is_some()
     }
 
     fn quantize(&mut self, node: &Node, to: DType) -> Result<(), LowerError> {

@@ -63,7 +63,11 @@ pub(crate) fn pool(node: &mut NodeReader<'_>) -> Result<(), Fault> {
     };
     let ceil = node.flag("ceil_mode", false)?;
     // A border as wide as the window would make windows of nothing.
-    let reach = window.kernel.iter().zip(&window.dilations).map(|(&k, &d)| (k - 1).saturating_mul(d).saturating_add(1));
+    let reach = window
+        .kernel
+        .iter()
+        .zip(&window.dilations)
+        .map(|(&k, &d)| (k - 1).saturating_mul(d).saturating_add(1));
     if reach.zip(window.pads_begin.iter().zip(&window.pads_end)).any(|(k, (&b, &e))| b >= k || e >= k) {
         return Err(Fault::Attribute { attribute: "pads", reason: "must be smaller than the window" });
     }

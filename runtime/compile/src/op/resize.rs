@@ -123,38 +123,35 @@ fn read_extents(
     axes: &[usize],
 ) -> Result<(Vec<f32>, Vec<usize>), Fault> {
     let (mut scales, mut shape) = (vec![1.0f32; input.len()], input.to_vec());
-    let by_scale = match node.optional(2) {
-        Some(_) => Some(node.constant(2)?.to_f32()).filter(|s| !s.is_empty()),
-        None => None,
+    let given = match node.optional(2) {
+        Some(_) => node.constant(2)?.to_f32(),
+        None => Vec::new(),
     };
-    let sizes = if by_scale.is_none() { node.extents_operand(3)? } else { Vec::new() };
-    let given = by_scale.as_ref().map_or(sizes.len(), Vec::len);
-    if given != axes.len() {
+    let from = axes.iter().filter_map(|&axis| input.get(axis));
+    let (count, resized): (usize, Vec<(f32, usize)>) = if given.is_empty() {
+        let sizes = node.extents_operand(3)?;
+        (sizes.len(), sizes.iter().zip(from).map(|(&to, &from)| (to as f32 / from as f32, to)).collect())
+    } else {
+        let scaled = given.iter().zip(from).map(|(&scale, &from)| scaled(scale, from));
+        (given.len(), scaled.collect::<Result<_, _>>()?)
+    };
+    if count != axes.len() {
         return Err(Fault::shape("scales or sizes do not fit the input"));
     }
-    for (i, &axis) in axes.iter().enumerate() {
-        let (Some(scale), Some(extent)) = (scales.get_mut(axis), shape.get_mut(axis)) else {
-            return Err(Fault::shape("an axis is outside the input"));
-        };
-        match &by_scale {
-            Some(list) => {
-                *scale = list.get(i).copied().unwrap_or(1.0);
-                // In single precision, as ONNX Runtime: 10 × 2.3 is 23.
-                let resized = (*extent as f32 * *scale).floor();
-                if !(*scale > 0.0 && resized < i32::MAX as f32) {
-                    return Err(Fault::Operand {
-                        index: 2,
-                        reason: "holds a scale that is not positive or too large",
-                    });
-                }
-                *extent = resized as usize;
-            }
-            None => {
-                let size = sizes.get(i).copied().unwrap_or(*extent);
-                *scale = size as f32 / *extent as f32;
-                *extent = size;
-            }
+    for (&axis, (scale, extent)) in axes.iter().zip(resized) {
+        if let (Some(s), Some(e)) = (scales.get_mut(axis), shape.get_mut(axis)) {
+            (*s, *e) = (scale, extent);
         }
     }
     Ok((scales, shape))
+}
+
+/// A scale and the extent it makes of `from`, in single precision as ONNX Runtime computes it: 10 × 2.3 is 23.
+fn scaled(scale: f32, from: usize) -> Result<(f32, usize), Fault> {
+    let extent = (from as f32 * scale).floor();
+    if scale > 0.0 && extent < i32::MAX as f32 {
+        Ok((scale, extent as usize))
+    } else {
+        Err(Fault::Operand { index: 2, reason: "holds a scale that is not positive or too large" })
+    }
 }

@@ -97,9 +97,8 @@ fn operators_take_the_order_of_their_operand() {
     let mean = Op::Reduce { kind: ReduceKind::Mean, axes: vec![2, 3], keep_dims: true };
     let gate = b.add("mean", mean, &[y]).unwrap();
     let y = b.add("gated", Op::Binary(Binary::Mul), &[gate, y]).unwrap();
-    let y = b
-        .add("max", Op::Reduce { kind: ReduceKind::Max, axes: vec![3], keep_dims: false }, &[y])
-        .unwrap();
+    let y =
+        b.add("max", Op::Reduce { kind: ReduceKind::Max, axes: vec![3], keep_dims: false }, &[y]).unwrap();
     // One transpose for the input, one for the output [1, 6, 4].
     check(b, &[y], 2);
 }

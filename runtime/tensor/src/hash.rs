@@ -1,0 +1,184 @@
+//! BLAKE3, the content hash of plans and adapters.
+//!
+//! Written out because firmware links nothing that can panic, which no compiler
+//! can show of the slicing in the authors' crate. That crate is the oracle of
+//! the tests below.
+//!
+//! Source: O'Connor, Aumasson, Neves, Wilcox-O'Hearn, "BLAKE3: one function,
+//! fast everywhere", 2021, section 2. Only the unkeyed 256-bit hash is needed.
+
+/// Bytes of a hash.
+pub const HASH_BYTES: usize = 32;
+
+/// The BLAKE3 hash of `bytes`, on one thread and without a heap.
+///
+/// # Examples
+/// ```
+/// assert_eq!(ingraft_tensor::hash::blake3(b"")[..4], [0xaf, 0x13, 0x49, 0xb9]);
+/// ```
+pub fn blake3(bytes: &[u8]) -> [u8; HASH_BYTES] {
+    let mut left = Stack { values: [[0; 8]; LEVELS], len: 0 };
+    let (mut rest, mut index) = (bytes, 0u64);
+    while let Some((chunk, tail)) = rest.split_at_checked(CHUNK)
+        && !tail.is_empty()
+    {
+        let mut value = chunk_node(chunk, index).chain();
+        index = index.wrapping_add(1);
+        // Every subtree of a whole power of two chunks is complete: join it to its left sibling.
+        for _ in 0..index.trailing_zeros() {
+            value = left.pop().map_or(value, |sibling| parent(&sibling, &value).chain());
+        }
+        left.push(value);
+        rest = tail;
+    }
+    let mut node = chunk_node(rest, index);
+    while let Some(sibling) = left.pop() {
+        node = parent(&sibling, &node.chain());
+    }
+    node.flags |= ROOT;
+    let mut hash = [0; HASH_BYTES];
+    for (bytes, word) in hash.as_chunks_mut().0.iter_mut().zip(node.chain()) {
+        *bytes = word.to_le_bytes();
+    }
+    hash
+}
+
+/// Chaining values of the complete subtrees to the left, largest first.
+struct Stack {
+    values: [[u32; 8]; LEVELS],
+    len: usize,
+}
+
+impl Stack {
+    fn push(&mut self, value: [u32; 8]) {
+        if let Some(slot) = self.values.get_mut(self.len) {
+            *slot = value;
+            self.len = self.len.wrapping_add(1);
+        }
+    }
+
+    fn pop(&mut self) -> Option<[u32; 8]> {
+        self.len = self.len.checked_sub(1)?;
+        self.values.get(self.len).copied()
+    }
+}
+
+/// One call of the compression function, not yet made: the root's carries a flag more.
+struct Node {
+    chain: [u32; 8],
+    block: [u32; 16],
+    counter: u64,
+    len: u32,
+    flags: u32,
+}
+
+/// The last block of a chunk of at most [`CHUNK`] bytes, the blocks before it compressed.
+fn chunk_node(chunk: &[u8], counter: u64) -> Node {
+    let mut node = Node { chain: IV, block: [0; 16], counter, len: BLOCK as u32, flags: CHUNK_START };
+    let mut rest = chunk;
+    while let Some((block, tail)) = rest.split_first_chunk::<BLOCK>()
+        && !tail.is_empty()
+    {
+        node.block = words(block);
+        node.chain = node.chain();
+        node.flags = 0;
+        rest = tail;
+    }
+    let mut last = [0; BLOCK];
+    last.iter_mut().zip(rest).for_each(|(byte, value)| *byte = *value);
+    Node { block: words(&last), len: rest.len() as u32, flags: node.flags | CHUNK_END, ..node }
+}
+
+fn parent(left: &[u32; 8], right: &[u32; 8]) -> Node {
+    let mut block = [0; 16];
+    block.iter_mut().zip(left.iter().chain(right)).for_each(|(word, value)| *word = *value);
+    Node { chain: IV, block, counter: 0, len: BLOCK as u32, flags: PARENT }
+}
+
+fn words(block: &[u8; BLOCK]) -> [u32; 16] {
+    let mut words = [0; 16];
+    for (word, bytes) in words.iter_mut().zip(block.as_chunks().0) {
+        *word = u32::from_le_bytes(*bytes);
+    }
+    words
+}
+
+impl Node {
+    /// The first half of the compression function's output.
+    ///
+    /// The state is a 4×4 matrix of words. A row is one array, so that a round
+    /// mixes four columns, then four diagonals, at a time.
+    fn chain(&self) -> [u32; 8] {
+        let [h0, h1, h2, h3, h4, h5, h6, h7] = self.chain;
+        let [i0, i1, i2, i3, ..] = IV;
+        let (low, high) = (self.counter as u32, (self.counter >> 32) as u32);
+        let mut a = [h0, h1, h2, h3];
+        let mut b = [h4, h5, h6, h7];
+        let mut c = [i0, i1, i2, i3];
+        let mut d = [low, high, self.len, self.flags];
+        let mut message = self.block;
+        for _ in 0..ROUNDS {
+            let [m0, m1, m2, m3, m4, m5, m6, m7, m8, m9, m10, m11, m12, m13, m14, m15] = message;
+            mix([&mut a, &mut b, &mut c, &mut d], [m0, m2, m4, m6], [m1, m3, m5, m7]);
+            (b, c, d) = (turn(b), turn(turn(c)), turn(turn(turn(d))));
+            mix([&mut a, &mut b, &mut c, &mut d], [m8, m10, m12, m14], [m9, m11, m13, m15]);
+            (b, c, d) = (turn(turn(turn(b))), turn(turn(c)), turn(d));
+            message = [m2, m6, m3, m10, m7, m0, m4, m13, m1, m11, m12, m5, m9, m14, m15, m8];
+        }
+        let [a0, a1, a2, a3] = each(a, c, |x, y| x ^ y);
+        let [b0, b1, b2, b3] = each(b, d, |x, y| x ^ y);
+        [a0, a1, a2, a3, b0, b1, b2, b3]
+    }
+}
+
+/// The quarter-round on four columns, with message words `x` and `y`.
+fn mix([a, b, c, d]: [&mut [u32; 4]; 4], x: [u32; 4], y: [u32; 4]) {
+    *a = each(each(*a, *b, u32::wrapping_add), x, u32::wrapping_add);
+    *d = each(*d, *a, |d, a| (d ^ a).rotate_right(16));
+    *c = each(*c, *d, u32::wrapping_add);
+    *b = each(*b, *c, |b, c| (b ^ c).rotate_right(12));
+    *a = each(each(*a, *b, u32::wrapping_add), y, u32::wrapping_add);
+    *d = each(*d, *a, |d, a| (d ^ a).rotate_right(8));
+    *c = each(*c, *d, u32::wrapping_add);
+    *b = each(*b, *c, |b, c| (b ^ c).rotate_right(7));
+}
+
+fn each([a, b, c, d]: [u32; 4], [w, x, y, z]: [u32; 4], op: impl Fn(u32, u32) -> u32) -> [u32; 4] {
+    [op(a, w), op(b, x), op(c, y), op(d, z)]
+}
+
+/// A row moved one column to the left, round the end.
+fn turn([a, b, c, d]: [u32; 4]) -> [u32; 4] {
+    [b, c, d, a]
+}
+
+const BLOCK: usize = 64;
+const CHUNK: usize = 1024;
+/// One complete subtree for every bit of the number of chunks.
+const LEVELS: usize = usize::BITS as usize - CHUNK.ilog2() as usize;
+const ROUNDS: usize = 7;
+const CHUNK_START: u32 = 1;
+const CHUNK_END: u32 = 2;
+const PARENT: u32 = 4;
+const ROOT: u32 = 8;
+const IV: [u32; 8] =
+    [0x6a09_e667, 0xbb67_ae85, 0x3c6e_f372, 0xa54f_f53a, 0x510e_527f, 0x9b05_688c, 0x1f83_d9ab, 0x5be0_cd19];
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::vec::Vec;
+
+    /// Around every border of blocks, chunks and subtrees.
+    #[test]
+    fn equals_the_hash_of_its_authors() {
+        let bytes: Vec<u8> = (0..70 * 1024u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        let chunks = [0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65];
+        let borders = (0..=17).map(|block| block * 64).chain(chunks.map(|chunk| chunk * 1024));
+        for len in borders.flat_map(|border: usize| [border.saturating_sub(1), border, border + 1]) {
+            let bytes = &bytes[..len];
+            assert_eq!(super::blake3(bytes), *::blake3::hash(bytes).as_bytes(), "{len} bytes");
+        }
+    }
+}

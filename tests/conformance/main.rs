@@ -1,0 +1,145 @@
+//! Every row of every target's table against the scalar reference, and the
+//! reference of the convolutions against naive sums.
+//!
+//! A new row is tested by being listed in its table; an operator without cases
+//! fails by name.
+#![forbid(unsafe_code)]
+
+#[path = "../support/cases.rs"]
+mod cases;
+mod naive;
+
+use std::collections::BTreeSet;
+
+use ingraft::kernel::{Host, Kernel, OpCode, REFERENCE, Target};
+
+use cases::{Case, Outcome, Tolerance};
+
+/// Every target of this machine.
+fn targets() -> Vec<Host> {
+    let mut targets = vec![Host::SCALAR];
+    #[cfg(target_arch = "x86_64")]
+    match ingraft::x86_64::Avx2::detect() {
+        Some(proof) => targets.push(ingraft::x86_64::target(proof)),
+        None => eprintln!("skipped: x86-64, this processor has no AVX2"),
+    }
+    targets
+}
+
+/// Every operator in a table of any target.
+fn operators() -> BTreeSet<OpCode> {
+    targets().iter().flat_map(|target| rows(target).map(|row| row.op)).collect()
+}
+
+fn rows(target: &Host) -> impl Iterator<Item = &'static Kernel> + use<> {
+    target.tables().to_vec().into_iter().flatten()
+}
+
+fn reference(case: &Case) -> Option<Outcome> {
+    let row = REFERENCE.iter().find(|row| case.suits(row))?;
+    Some(case.run(row).unwrap_or_else(|error| panic!("{}: {}: {error}", case.name, row.name)))
+}
+
+#[test]
+fn every_operator_has_cases_and_a_reference() {
+    let mut missing = Vec::new();
+    for op in operators() {
+        match cases::of(op) {
+            None => missing.push(format!("{op}: no cases")),
+            Some(cases) => {
+                let refused = cases.iter().filter(|case| !REFERENCE.iter().any(|row| case.suits(row)));
+                missing
+                    .extend(refused.map(|case| format!("{}: no row of the reference takes it", case.name)));
+            }
+        }
+    }
+    assert!(missing.is_empty(), "{}", missing.join("\n"));
+}
+
+#[test]
+fn every_row_agrees_with_the_reference() {
+    let mut failures = Vec::new();
+    for op in operators() {
+        let cases = cases::of(op).unwrap_or_default();
+        let wanted: Vec<Option<Outcome>> = cases.iter().map(reference).collect();
+        for row in targets().iter().flat_map(rows).filter(|row| row.op == op) {
+            let mut taken = 0;
+            for (case, want) in cases.iter().zip(&wanted).filter(|(case, _)| case.suits(row)) {
+                taken += 1;
+                let Some(want) = want else { continue };
+                let difference = match case.run(row) {
+                    Ok(have) => have.difference(want, case.tolerance),
+                    Err(error) => Some(error.to_string()),
+                };
+                failures.extend(
+                    difference.map(|difference| format!("{}: {}: {difference}", row.name, case.name)),
+                );
+            }
+            if taken == 0 {
+                failures.push(format!("{}: takes no case", row.name));
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn the_reference_of_convolutions_agrees_with_naive_sums() {
+    let mut failures = Vec::new();
+    for op in [OpCode::Conv, OpCode::Depthwise, OpCode::QConv, OpCode::QDepthwise] {
+        for case in cases::of(op).unwrap_or_default() {
+            let outcome = reference(&case).unwrap_or_else(|| panic!("{}: no reference", case.name));
+            failures.extend(naive::difference(&case, &outcome).map(|d| format!("{}: {d}", case.name)));
+        }
+    }
+    assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
+}
+
+/// `family_types__isa`, once per target.
+#[test]
+fn row_names_follow_the_grammar() {
+    let word =
+        |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit());
+    for target in targets() {
+        let mut seen = BTreeSet::new();
+        for name in rows(&target).map(|row| row.name) {
+            let formed =
+                name.rsplit_once("__").is_some_and(|(what, isa)| what.split('_').all(word) && word(isa));
+            assert!(formed, "{name} is not a family, types and an instruction set");
+            assert!(seen.insert(name), "{name} is listed twice");
+        }
+    }
+}
+
+/// Through a target, in one block of memory, as in a session.
+#[test]
+fn targets_run_every_case_as_their_rows_do() {
+    let mut failures = Vec::new();
+    for (target, op) in
+        targets().iter().flat_map(|target| operators().into_iter().map(move |op| (target, op)))
+    {
+        for case in cases::of(op).unwrap_or_default() {
+            let row =
+                rows(target).find(|row| case.suits(row)).unwrap_or_else(|| panic!("{}: no row", case.name));
+            let difference = match (case.run_on(target), case.run(row)) {
+                (Ok(have), Ok(want)) => have.difference(&want, Tolerance::Exact),
+                (have, want) => Some(format!("{:?}, its row {:?}", have.err(), want.err())),
+            };
+            failures.extend(difference.map(|d| format!("{}: {}: {d}", target.name(), case.name)));
+        }
+    }
+    assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
+}
+
+/// A target's own rows come before the ones it inherits.
+#[test]
+fn targets_prefer_their_own_rows() {
+    for target in targets() {
+        let own = target.tables()[0];
+        for case in own.iter().flat_map(|row| cases::of(row.op).unwrap_or_default()) {
+            if let Some(row) = own.iter().find(|row| case.suits(row)) {
+                assert_eq!(case.chosen_by(&target), Ok(row.name), "{}", case.name);
+            }
+        }
+    }
+}

@@ -83,7 +83,9 @@ pub(crate) struct Outcome {
 pub(crate) fn of(op: OpCode) -> Option<Vec<Case>> {
     let mut random = Random::new(op as u64);
     Some(match op {
-        OpCode::Conv | OpCode::Depthwise | OpCode::QConv | OpCode::QDepthwise => conv::cases(op, &mut random),
+        OpCode::Conv | OpCode::Depthwise | OpCode::QConv | OpCode::QDepthwise | OpCode::DynamicConv => {
+            conv::cases(op, &mut random)
+        }
         OpCode::ConvBackward | OpCode::DepthwiseBackward => conv_backward::cases(op, &mut random),
         OpCode::MatMul | OpCode::MatMulInteger | OpCode::Lstm | OpCode::Gru => matrix::cases(op, &mut random),
         OpCode::Pool | OpCode::QPool | OpCode::PoolBackward | OpCode::Resize | OpCode::Head => {
@@ -107,8 +109,9 @@ pub(crate) fn of(op: OpCode) -> Option<Vec<Case>> {
         | OpCode::Quantize
         | OpCode::Dequantize
         | OpCode::Requantize
-        | OpCode::Cast => elementwise::cases(op, &mut random),
-        OpCode::Copy | OpCode::CopyBackward | OpCode::Fill | OpCode::Gather => {
+        | OpCode::Cast
+        | OpCode::Recode => elementwise::cases(op, &mut random),
+        OpCode::Copy | OpCode::CopyBackward | OpCode::Fill | OpCode::Gather | OpCode::GatherElements => {
             movement::cases(op, &mut random)
         }
         _ => return None,

@@ -4,8 +4,8 @@ use ingraft_kernel::terms::MAX_TERM_RANK;
 use ingraft_kernel::{
     Affine, Factors, SiteDesc, SiteKind, SiteTerms, Sites, Sparse, SparseValues, TwoFactor,
 };
-use ingraft_tensor::DType;
 use ingraft_tensor::bytes::{self, Plain};
+use ingraft_tensor::{DType, hash};
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 use crate::record::{FORMAT_VERSION, HASH_END, Header, Link, MAGIC, NONE, Table, TermRecord, Text, kind};
@@ -81,7 +81,7 @@ impl<'a> Adapter<'a> {
             return Err(AdapterError::Length);
         }
         let covered = bytes.get(HASH_END..).ok_or(AdapterError::Length)?;
-        if *blake3::hash(covered).as_bytes() != header.hash {
+        if hash::blake3(covered) != header.hash {
             return Err(AdapterError::Hash);
         }
         let strings = table(bytes, header.strings).ok_or(AdapterError::Record(NONE))?;

@@ -5,7 +5,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use ingraft_kernel::{NO_SITE, SiteDesc, Sites};
-use ingraft_tensor::bytes;
+use ingraft_tensor::{bytes, hash};
 use zerocopy::{FromZeros, Immutable, IntoBytes};
 
 use crate::record::{
@@ -181,7 +181,7 @@ impl AdapterBuilder {
         header.terms = append(&mut out, records);
         header.file_bytes = out.len() as u32;
         out[..size_of::<Header>()].copy_from_slice(header.as_bytes());
-        header.hash = *blake3::hash(&out[HASH_END..]).as_bytes();
+        header.hash = hash::blake3(&out[HASH_END..]);
         out[..size_of::<Header>()].copy_from_slice(header.as_bytes());
         out
     }

@@ -41,9 +41,10 @@ attrs! {
         pad: [u32; 4],
     }
 
-    /// [`OpCode::Conv`](crate::OpCode::Conv) and [`OpCode::Depthwise`](crate::OpCode::Depthwise).
+    /// [`OpCode::Conv`](crate::OpCode::Conv), [`OpCode::Depthwise`](crate::OpCode::Depthwise) and
+    /// [`OpCode::DynamicConv`](crate::OpCode::DynamicConv).
     ///
-    /// Operands: input `[N, H, W, C]` f32, weight f32, bias `[O]` f32; output f32.
+    /// Operands of the first two: input `[N, H, W, C]` f32, weight f32, bias `[O]` f32; output f32.
     pub struct ConvAttrs {
         /// Geometry.
         window: Window,
@@ -235,7 +236,7 @@ attrs! {
         epsilon: f32,
     }
 
-    /// [`OpCode::Gather`](crate::OpCode::Gather).
+    /// [`OpCode::Gather`](crate::OpCode::Gather) and [`OpCode::GatherElements`](crate::OpCode::GatherElements).
     pub struct GatherAttrs {
         /// Axis of the data that the indices count along.
         axis: u32,

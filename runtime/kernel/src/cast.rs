@@ -1,12 +1,14 @@
 //! Conversion between element types.
 
 mod half;
+mod recode;
 
 use ingraft_tensor::{DType, View, ViewMut, bytes};
 
 use crate::{Call, Kernel, KernelError, OpCode, Step, check};
 
 pub use half::{f16_to_f32, f32_to_f16};
+pub use recode::KERNEL as KERNEL_RECODE;
 
 /// Conversion between any two element types. No attributes.
 ///

@@ -1,4 +1,8 @@
-//! Slices picked along an axis by integer index.
+//! Slices and elements picked along an axis by integer index.
+
+mod elements;
+
+pub use elements::KERNEL as KERNEL_ELEMENTS;
 
 use ingraft_tensor::{DType, View};
 

@@ -38,6 +38,8 @@ op_codes! {
     MatMul = 5,
     /// Batched int8 matrix product to i32, zero points as operands.
     MatMulInteger = 6,
+    /// int8 convolution or linear layer to f32, input scale and zero point as operands ([`crate::qconv`]).
+    DynamicConv = 7,
     /// f32 average or maximum pooling ([`crate::pool`]).
     Pool = 10,
     /// int8 average or maximum pooling ([`crate::pool`]).
@@ -72,6 +74,8 @@ op_codes! {
     Cast = 43,
     /// int8 to int8 with other quantization parameters ([`crate::quantize`]).
     Requantize = 44,
+    /// uint8 to the int8 minus 128 that a plan stores it as, and back ([`crate::cast`]).
+    Recode = 45,
     /// Strided copy: transpose, slice, pad interior, concat part, broadcast ([`crate::copy`]).
     Copy = 50,
     /// Writes one value everywhere ([`crate::copy`]).
@@ -82,6 +86,8 @@ op_codes! {
     ArgReduce = 53,
     /// Interpolation on the spatial axes.
     Resize = 54,
+    /// Picks elements along an axis, one per index ([`crate::gather`]).
+    GatherElements = 55,
     /// Long short-term memory layer.
     Lstm = 60,
     /// Gated recurrent unit layer.

@@ -1,5 +1,9 @@
 //! int8 convolution and linear layers, with every adapter term in the epilogue.
 
+mod dynamic;
+
+pub use dynamic::KERNEL as KERNEL_DYNAMIC;
+
 use ingraft_tensor::DType;
 
 use crate::attrs::QConvAttrs;
@@ -44,6 +48,8 @@ pub struct QConv<'a> {
     pub bias: &'a [i32],
     /// f32 multiplier per output channel.
     pub multiplier: &'a [f32],
+    /// What is added to the product, in output steps; empty where `bias` is all there is.
+    pub shift: &'a [f32],
     /// Active terms.
     pub terms: SiteTerms<'a>,
 }
@@ -63,8 +69,8 @@ impl<'a> QConv<'a> {
             Some(patched) => (patched.weight, patched.bias),
             None => (call.slice(1)?, call.slice(2)?),
         };
-        let conv =
-            Self { attrs, shape, input: call.slice(0)?, weight, bias, multiplier: call.slice(3)?, terms: call.terms };
+        let (input, multiplier) = (call.slice(0)?, call.slice(3)?);
+        let conv = Self { attrs, shape, input, weight, bias, multiplier, shift: &[], terms: call.terms };
         let out = shape.output[3];
         let fits = weight.len() == shape.row().wrapping_mul(out) && bias.len() == out && conv.multiplier.len() == out;
         fits.then_some(conv).ok_or(error)
@@ -131,11 +137,14 @@ impl<'a> QConv<'a> {
     /// The pre-activation value of `channel` in output steps.
     ///
     /// # Numerics
-    /// `f32(acc)·m`, then the two-factor and real sparse terms, then the affine
-    /// term; every product and sum is one rounded f32 operation in this order.
+    /// `f32(acc)·m` plus the shift, then the two-factor and real sparse terms, then the
+    /// affine term; every product and sum is one rounded f32 operation in this order.
     #[inline(always)]
     fn pre_activation(&self, channel: usize, acc: i32, extra: Extra<'_>, inv_out_scale: f32) -> f32 {
         let mut v = acc as f32 * self.multiplier.get(channel).copied().unwrap_or(0.0);
+        if let Some(shift) = self.shift.get(channel) {
+            v += shift;
+        }
         if let Some(term) = self.terms.two_factor {
             v += match term.factors {
                 Factors::F32 { up, .. } => extra.latent.apply(up, channel, term.rank) * inv_out_scale,

@@ -126,7 +126,8 @@ const KINDS: &[Kind] = &[
 impl Kind {
     /// The terms, of the kinds that `op` takes; `None` when none is left.
     pub(crate) fn terms(self, op: OpCode, geometry: &Geometry, random: &mut Random) -> Option<Terms> {
-        let low_rank = matches!(op, OpCode::Conv | OpCode::QConv | OpCode::ConvBackward);
+        let low_rank =
+            matches!(op, OpCode::Conv | OpCode::QConv | OpCode::DynamicConv | OpCode::ConvBackward);
         let integer = matches!(op, OpCode::QConv | OpCode::QDepthwise);
         let has = |kinds: &[Kind]| kinds.contains(&self);
         let extents = geometry.extents();
@@ -162,10 +163,11 @@ pub(crate) fn cases(op: OpCode, random: &mut Random) -> Vec<Case> {
     for geometry in &geometries {
         for kind in KINDS {
             let Some(terms) = kind.terms(op, geometry, random) else { continue };
-            let name =
-                format!("{op} {:?} {kind:?}", geometry.weight(op != OpCode::Conv && op != OpCode::QConv));
+            let filters = geometry.weight(matches!(op, OpCode::Depthwise | OpCode::QDepthwise));
+            let name = format!("{op} {filters:?} {kind:?}");
             cases.extend(match op {
                 OpCode::Conv | OpCode::Depthwise => real(op, name, geometry, terms, random),
+                OpCode::DynamicConv => vec![dynamic(name, geometry, terms, random)],
                 _ => quantized(op, name, geometry, terms, random),
             });
         }
@@ -263,6 +265,26 @@ impl Layer {
         let case = Case::new(op, name, &attrs).output(output, &geometry.output);
         inputs.into_iter().fold(case, |case, tensor| case.input(tensor.clone()))
     }
+}
+
+/// Codes whose scale and zero point are operands.
+fn dynamic(name: String, geometry: &Geometry, terms: Terms, random: &mut Random) -> Case {
+    let Extents { out, row, .. } = geometry.extents();
+    let lo = random.pick(&[f32::NEG_INFINITY, 0.0]);
+    let attrs = ConvAttrs { window: geometry.window, groups: geometry.groups as u32, lo, hi: f32::INFINITY };
+    let codes = random.codes(out * row);
+    let sums: Vec<i32> = codes.chunks(row).map(|row| row.iter().map(|w| i32::from(*w)).sum()).collect();
+    let tolerance = if terms.is_real() { Tolerance::Real } else { Tolerance::Exact };
+    let case = Case::new(OpCode::DynamicConv, name, &attrs)
+        .input(Tensor::random(DType::I8, &geometry.input, random))
+        .input(Tensor::new(&geometry.weight(false), &codes))
+        .input(Tensor::new(&[out], &sums))
+        .input(Tensor::new(&[out], &random.floats(out, 0.005, 0.02)))
+        .input(Tensor::new(&[out], &random.floats(out, -1.0, 1.0)))
+        .input(Tensor::new(&[1], &[random.float(0.005, 0.02)]))
+        .input(Tensor::new(&[1], &random.codes(1)))
+        .output(DType::F32, &geometry.output);
+    Case { tolerance, ..case.terms(terms) }
 }
 
 /// `bias − zx·Σw`.

@@ -16,6 +16,7 @@ pub(crate) fn cases(op: OpCode, random: &mut Random) -> Vec<Case> {
         OpCode::Where => choices(random),
         OpCode::Lookup | OpCode::LookupBackward => vec![lookup(op, random)],
         OpCode::Cast => casts(random),
+        OpCode::Recode => recodings(random),
         _ => conversions(op, random),
     }
 }
@@ -161,6 +162,16 @@ fn casts(random: &mut Random) -> Vec<Case> {
             .exact()
     };
     pairs.map(case).collect()
+}
+
+fn recodings(random: &mut Random) -> Vec<Case> {
+    let case = |(from, to)| {
+        Case::plain(OpCode::Recode, format!("Recode {from} to {to}"))
+            .input(Tensor::random(from, &[3, 91], random))
+            .output(to, &[3, 91])
+            .exact()
+    };
+    [(DType::U8, DType::I8), (DType::I8, DType::U8)].map(case).into()
 }
 
 fn conversions(op: OpCode, random: &mut Random) -> Vec<Case> {

@@ -13,6 +13,7 @@ pub(crate) fn cases(op: OpCode, random: &mut Random) -> Vec<Case> {
         OpCode::Copy => TYPES.iter().flat_map(|dtype| copies(op, *dtype, random)).collect(),
         OpCode::CopyBackward => copies(op, DType::F32, random),
         OpCode::Fill => TYPES.iter().map(|dtype| fill(*dtype)).collect(),
+        OpCode::GatherElements => TYPES.iter().flat_map(|dtype| elements(*dtype, random)).collect(),
         _ => TYPES.iter().flat_map(|dtype| gathers(*dtype, random)).collect(),
     }
 }
@@ -84,4 +85,20 @@ fn gathers(dtype: DType, random: &mut Random) -> Vec<Case> {
         })
     };
     shapes.into_iter().flat_map(case).collect()
+}
+
+fn elements(dtype: DType, random: &mut Random) -> Vec<Case> {
+    let shapes: [(&[usize], u32, &[usize]); 3] =
+        [(&[7], 0, &[9]), (&[3, 5, 2], 1, &[2, 6, 2]), (&[4, 6], 1, &[4, 1])];
+    let case = |(data, axis, picked): (&[usize], u32, &[usize])| {
+        let extent = data[axis as usize] as i64;
+        let picks: Vec<i64> =
+            (0..picked.iter().product()).map(|_| random.int(-extent, extent - 1)).collect();
+        Case::new(OpCode::GatherElements, format!("GatherElements {data:?} axis {axis} {dtype}"), &GatherAttrs { axis })
+            .input(Tensor::random(dtype, data, random))
+            .input(Tensor::new(picked, &picks))
+            .output(dtype, picked)
+            .exact()
+    };
+    shapes.into_iter().map(case).collect()
 }

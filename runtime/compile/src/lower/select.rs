@@ -19,9 +19,8 @@ use crate::quantize::{Quantization, per_tensor};
 pub fn select(graph: &Graph) -> Result<Program, LowerError> {
     let mut selector = Selector::new(graph);
     for &input in &graph.inputs {
-        let tensor = selector.arena(input, None)?;
+        let tensor = selector.model_input(input)?;
         selector.program.inputs.push((graph[input].name.clone(), tensor));
-        selector.bind(input, tensor);
     }
     for id in graph.node_ids() {
         if !selector.covered.contains(&id) {
@@ -29,7 +28,7 @@ pub fn select(graph: &Graph) -> Result<Program, LowerError> {
         }
     }
     for &output in &graph.outputs {
-        let tensor = selector.output(output)?;
+        let tensor = selector.model_output(output)?;
         selector.program.outputs.push((graph[output].name.clone(), tensor));
     }
     Ok(selector.program.compact())
@@ -98,11 +97,10 @@ impl<'g> Selector<'g> {
         Ok(tensor)
     }
 
-    /// A new arena tensor for `value`; uint8 is stored as int8.
+    /// A new arena tensor for `value`, in the type its values are stored in.
     pub(super) fn arena(&mut self, value: ValueId, qparams: Option<QParams>) -> Result<TensorRef, LowerError> {
         let value = &self.graph[value];
-        let dtype = if value.dtype == DType::U8 { DType::I8 } else { value.dtype };
-        self.temporary(&value.name, dtype, &value.shape, qparams)
+        self.temporary(&value.name, boundary::stored(value.dtype), &value.shape, qparams)
     }
 
     /// A new arena tensor that is no value of the graph.
@@ -248,11 +246,6 @@ impl<'g> Selector<'g> {
         self.program.push(OpCode::Quantize, &attrs, vec![input], vec![tensor], &node.name);
         self.bind(output, tensor);
         Ok(())
-    }
-
-    /// The tensor handed to the caller for `output`. Codes are dequantized only if the file says so.
-    fn output(&mut self, output: ValueId) -> Result<TensorRef, LowerError> {
-        self.tensor(output)
     }
 }
 

@@ -65,7 +65,7 @@ impl MemoryNeeds {
 }
 
 /// Step `index`, resolved and accepted by the target.
-pub(crate) fn checked_step<'a, T: Target>(
+fn checked_step<'a, T: Target>(
     plan: &PlanView<'a>,
     phase: Phase,
     index: usize,

@@ -10,7 +10,7 @@ use ingraft_plan::{IoView, Phase, PlanView};
 use ingraft_tensor::{DType, Shape, View, ViewMut, bytes};
 use zerocopy::IntoBytes;
 
-use crate::memory::{checked_step, head_batch};
+use crate::memory::head_batch;
 use crate::{ExecError, MemoryNeeds, Silent, Trace};
 
 /// A plan's schedule bound to a target and to memory: ready to run.
@@ -163,7 +163,9 @@ impl<'a, 'm, T: Target> Session<'a, 'm, T> {
         trace: &mut dyn Trace<T::Memory>,
     ) -> Result<(), ExecError> {
         let mut packed = self.needs.packed_offset();
-        for index in 0..range.end {
+        // Packed weights lie in step order; without any there is nothing to count.
+        let first = if self.needs.packed == 0 { range.start } else { 0 };
+        for index in first..range.end {
             let step = self.place(index, &mut packed)?;
             if index < range.start {
                 continue;
@@ -262,7 +264,9 @@ impl<'a, 'm, T: Target> Session<'a, 'm, T> {
     /// Step `index` with its workspace and packed weights in place; `packed`
     /// advances past the latter, so steps are placed in order.
     fn place(&self, index: usize, packed: &mut usize) -> Result<Step<'a>, ExecError> {
-        let mut step = checked_step(&self.plan, self.phase, index, self.target)?;
+        let op = self.plan.step(self.phase, index).map_or(OpCode::Copy, |s| s.op);
+        let at = |error| ExecError::Step { index: index as u32, op, error };
+        let mut step = self.plan.resolve(self.phase, index).map_err(at)?;
         step.workspace = self.needs.workspace_span(self.target.workspace_bytes(&step));
         let len = self.target.packed_bytes(&step);
         step.packed = Span { offset: *packed, len };

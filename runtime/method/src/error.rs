@@ -1,0 +1,87 @@
+//! Why a method cannot be made, or an adapter not be written.
+
+use alloc::string::String;
+
+use ingraft_adapter::SiteName;
+
+/// Why there is no such method.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum MethodError {
+    /// No method has this name.
+    Unknown(String),
+    /// The method has no such setting.
+    Setting {
+        /// The method.
+        method: &'static str,
+        /// The setting asked for.
+        setting: String,
+    },
+    /// A setting's value is not one it can have.
+    Value {
+        /// The method.
+        method: &'static str,
+        /// The setting.
+        setting: &'static str,
+        /// The value given.
+        value: String,
+        /// What it can be.
+        expected: &'static str,
+    },
+}
+
+impl core::fmt::Display for MethodError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Unknown(name) => write!(f, "there is no method {name}; `ingraft methods` lists them"),
+            Self::Setting { method, setting } => {
+                write!(f, "method {method} has no setting {setting}; `ingraft methods` lists them")
+            }
+            Self::Value { method, setting, value, expected } => {
+                write!(f, "method {method}: {setting}={value} is not {expected}")
+            }
+        }
+    }
+}
+
+impl core::error::Error for MethodError {}
+
+/// Why an adapter cannot be written.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum ExportError {
+    /// Integer factors need the range of the rank-space values, which was not measured at this site.
+    NotCalibrated(SiteName),
+    /// There are not as many labels as classes.
+    Labels {
+        /// Classes of the head.
+        classes: usize,
+        /// Labels given.
+        labels: usize,
+    },
+    /// A parameter is not finite: training diverged.
+    NotFinite(SiteName),
+}
+
+impl core::fmt::Display for ExportError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::NotCalibrated(site) => write!(
+                f,
+                "site {}: integer factors need their range; run the training clips through `Ranges` first, or \
+                 export f32 factors",
+                site.as_str()
+            ),
+            Self::Labels { classes, labels } => write!(f, "{labels} labels for {classes} classes"),
+            Self::NotFinite(site) => {
+                write!(
+                    f,
+                    "site {}: a parameter is not finite; train with a lower learning rate",
+                    site.as_str()
+                )
+            }
+        }
+    }
+}
+
+impl core::error::Error for ExportError {}

@@ -1,0 +1,40 @@
+//! Full fine-tuning of the chosen sites.
+
+use ingraft_kernel::{SiteDesc, SiteKind};
+use ingraft_tensor::Rng;
+use ingraft_train::{FrozenSite, Method, Setting, SiteValues, TermLayout, Unfit};
+
+use crate::mask::{Mask, fill, keep_representable};
+
+/// Trains every weight and bias of a site: `y = (W + Δ)x + b + β`, both from 0.
+///
+/// The ceiling that parameter-efficient methods are measured against. The base
+/// stays immutable here too: Δ is an overlay with an entry for every weight.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Full;
+
+impl Method for Full {
+    fn name(&self) -> &'static str {
+        "full"
+    }
+
+    fn settings(&self, _: &mut dyn FnMut(&'static str, Setting)) {}
+
+    fn layout(&self, site: &SiteDesc<'_>) -> Result<TermLayout, Unfit> {
+        match site.kind {
+            SiteKind::Linear | SiteKind::Conv | SiteKind::Depthwise => {
+                let nnz = Mask::Random.count(site, 1.0)?;
+                Ok(TermLayout { nnz, shift: true, ..TermLayout::NONE })
+            }
+            _ => Ok(TermLayout::NONE),
+        }
+    }
+
+    fn initialize(&self, site: &FrozenSite<'_>, _: &mut Rng, terms: &mut SiteValues<'_>) {
+        fill(site, terms, |_, _| true);
+    }
+
+    fn constrain(&self, site: &FrozenSite<'_>, terms: &mut SiteValues<'_>) {
+        keep_representable(site, terms);
+    }
+}

@@ -1,0 +1,31 @@
+//! (IA)³: scaling activations (Liu et al., 2022).
+
+use ingraft_kernel::{SiteDesc, SiteKind};
+use ingraft_train::{Method, Setting, TermLayout, Unfit};
+
+/// Trains a scale of every output channel: `y = l ⊙ (Wx + b)`, l from 1.
+///
+/// This is the published form for keys and values, bias scaled along. The
+/// published form for the second linear layer of a block scales its input
+/// instead, `W(l ⊙ x) + b`; at a convolution behind an activation that scales
+/// by one value per channel, that is the output scale of the layer before, so
+/// here every site is scaled at its output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ia3;
+
+impl Method for Ia3 {
+    fn name(&self) -> &'static str {
+        "ia3"
+    }
+
+    fn settings(&self, _: &mut dyn FnMut(&'static str, Setting)) {}
+
+    fn layout(&self, site: &SiteDesc<'_>) -> Result<TermLayout, Unfit> {
+        Ok(match site.kind {
+            SiteKind::Linear | SiteKind::Conv | SiteKind::Depthwise => {
+                TermLayout { scale: true, ..TermLayout::NONE }
+            }
+            _ => TermLayout::NONE,
+        })
+    }
+}

@@ -1,0 +1,106 @@
+//! LoRA (Hu et al., 2022), with the scale of rsLoRA (Kalajdzievski, 2023) on request.
+
+use ingraft_kernel::terms::MAX_TERM_RANK;
+use ingraft_kernel::{SiteDesc, SiteKind};
+use ingraft_tensor::Rng;
+use ingraft_train::{FrozenSite, Method, Part, PartRate, Setting, SiteValues, TermLayout, Unfit};
+
+/// Trains a low-rank delta: `y = Wx + b + s·B·(A·x)`.
+///
+/// # Shapes
+/// A convolution is the linear map on its unfolded patch, so A is
+/// `[rank, kh·kw·in]` and B `[out, rank]`, for any kernel and dilation. A
+/// grouped convolution has a pair of this rank in every group. A depthwise
+/// weight has one row per group and no low rank to speak of: see
+/// [`DepthwiseTerm`].
+///
+/// # Start
+/// A is uniform in ±1/√(kh·kw·in) (Kaiming with a = √5, as in HF PEFT), B is
+/// zero: the adapter starts as the base.
+///
+/// # Scale
+/// s = α/r, or α/√r. `up` holds s·B, the value that acts; the trainer moves it
+/// as it would have moved B ([`ingraft_train::Optimizer`]), so learning rates
+/// mean what they mean in PEFT.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Lora {
+    /// r, per group.
+    pub rank: u32,
+    /// α.
+    pub alpha: f64,
+    /// Whether s is α/√r.
+    pub rank_stabilized: bool,
+    /// What depthwise sites get.
+    pub depthwise: DepthwiseTerm,
+}
+
+/// What LoRA puts on a depthwise site.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DepthwiseTerm {
+    /// Nothing.
+    Skip,
+    /// A scale of each channel, trained from 1.
+    Scale,
+}
+
+impl Lora {
+    /// s.
+    pub fn scale(&self) -> f32 {
+        let rank = f64::from(self.rank.max(1));
+        (self.alpha / if self.rank_stabilized { libm::sqrt(rank) } else { rank }) as f32
+    }
+}
+
+impl Default for Lora {
+    /// r = 8, α = 8, the defaults of HF PEFT.
+    fn default() -> Self {
+        Self { rank: 8, alpha: 8.0, rank_stabilized: false, depthwise: DepthwiseTerm::Skip }
+    }
+}
+
+impl Method for Lora {
+    fn name(&self) -> &'static str {
+        "lora"
+    }
+
+    fn settings(&self, visit: &mut dyn FnMut(&'static str, Setting)) {
+        visit("rank", Setting::Count(self.rank));
+        visit("alpha", Setting::Real(self.alpha));
+        visit("rslora", Setting::Flag(self.rank_stabilized));
+        visit("depthwise", Setting::Name(self.depthwise.name()));
+    }
+
+    fn layout(&self, site: &SiteDesc<'_>) -> Result<TermLayout, Unfit> {
+        let limit = MAX_TERM_RANK as u32;
+        if self.rank == 0 || self.rank > limit {
+            return Err(Unfit::Rank { rank: self.rank, limit });
+        }
+        Ok(match site.kind {
+            SiteKind::Linear | SiteKind::Conv => TermLayout { rank: self.rank, ..TermLayout::NONE },
+            SiteKind::Depthwise if self.depthwise == DepthwiseTerm::Scale => {
+                TermLayout { scale: true, ..TermLayout::NONE }
+            }
+            _ => TermLayout::NONE,
+        })
+    }
+
+    fn initialize(&self, site: &FrozenSite<'_>, rng: &mut Rng, terms: &mut SiteValues<'_>) {
+        let bound = 1.0 / libm::sqrt(site.desc.row().max(1) as f64);
+        terms.down.iter_mut().for_each(|a| *a = rng.uniform(-bound, bound) as f32);
+    }
+
+    fn rate(&self, part: Part) -> PartRate {
+        let scale = if part == Part::Up { self.scale() } else { 1.0 };
+        PartRate { scale, decays: matches!(part, Part::Down | Part::Up) }
+    }
+}
+
+impl DepthwiseTerm {
+    /// The name users see.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Skip => "skip",
+            Self::Scale => "scale",
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! Which weights a sparse method trains.
+
+use ingraft_kernel::SiteDesc;
+use ingraft_tensor::Rng;
+use ingraft_train::{FrozenSite, SiteValues, Unfit};
+
+/// How the trained weights of a site are chosen. The choice is seeded and its
+/// positions are stored in the adapter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mask {
+    /// Any weights, each as likely as any other.
+    Random,
+    /// The weights of largest magnitude in real units; the first of equals.
+    Magnitude,
+    /// Whole output rows, each as likely as any other.
+    Row,
+}
+
+impl Mask {
+    /// The name users see.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Random => "random",
+            Self::Magnitude => "magnitude",
+            Self::Row => "row",
+        }
+    }
+
+    /// Number of weights that `density` of `site` is, at least one.
+    ///
+    /// # Errors
+    /// [`Unfit::RowTooLong`] when a position in a row exceeds 16 bits.
+    pub(crate) fn count(self, site: &SiteDesc<'_>, density: f64) -> Result<u32, Unfit> {
+        let (out, row) = (site.out, site.row());
+        if row > ROW_LIMIT {
+            return Err(Unfit::RowTooLong { row, limit: ROW_LIMIT });
+        }
+        let share = |n: usize| (libm::round(density * n as f64) as usize).clamp(1, n.max(1));
+        Ok(match self {
+            Self::Row => share(out).saturating_mul(row),
+            Self::Random | Self::Magnitude => share(out.saturating_mul(row)),
+        } as u32)
+    }
+
+    /// Chooses the positions of a sparse term.
+    pub(crate) fn choose(self, site: &FrozenSite<'_>, rng: &mut Rng, terms: &mut SiteValues<'_>) {
+        let (out, row) = (site.desc.out, site.desc.row());
+        match self {
+            Self::Random => {
+                let mut draw = Draw { wanted: terms.indices.len(), left: out.saturating_mul(row) };
+                fill(site, terms, |_, _| draw.take(rng));
+            }
+            Self::Row => {
+                let mut draw = Draw { wanted: terms.indices.len().checked_div(row).unwrap_or(0), left: out };
+                let mut taken = false;
+                fill(site, terms, |_, position| {
+                    if position == 0 {
+                        taken = draw.take(rng);
+                    }
+                    taken
+                });
+            }
+            Self::Magnitude => {
+                let (threshold, mut ties) = threshold(site, terms.indices.len());
+                fill(site, terms, |channel, position| {
+                    let bits = magnitude(site, channel, position);
+                    let tie = bits == threshold && ties > 0;
+                    ties = ties.saturating_sub(usize::from(tie));
+                    tie || bits > threshold
+                });
+            }
+        }
+    }
+}
+
+/// Draws `wanted` of `left` items in one pass over them (Knuth, volume 2,
+/// algorithm S): no memory, and the positions come sorted.
+struct Draw {
+    wanted: usize,
+    left: usize,
+}
+
+impl Draw {
+    fn take(&mut self, rng: &mut Rng) -> bool {
+        let taken = rng.below(self.left) < self.wanted;
+        self.left = self.left.saturating_sub(1);
+        self.wanted = self.wanted.saturating_sub(usize::from(taken));
+        taken
+    }
+}
+
+/// Writes the positions for which `keep(channel, position)` holds, asked in order.
+pub(crate) fn fill(
+    site: &FrozenSite<'_>,
+    terms: &mut SiteValues<'_>,
+    mut keep: impl FnMut(usize, usize) -> bool,
+) {
+    let mut count = 0u32;
+    let mut indices = terms.indices.iter_mut();
+    let mut ends = terms.indptr.iter_mut();
+    if let Some(first) = ends.next() {
+        *first = 0;
+    }
+    for (channel, end) in (0..site.desc.out).zip(ends) {
+        for position in 0..site.desc.row() {
+            if keep(channel, position)
+                && let Some(index) = indices.next()
+            {
+                *index = position as u16;
+                count = count.wrapping_add(1);
+            }
+        }
+        *end = count;
+    }
+}
+
+/// Keeps sparse deltas of an int8 site within what an integer overlay can hold:
+/// the sum of weight and delta stays in ±127 steps. A weight of −128 keeps that
+/// as its lower limit, so that a delta of zero is always possible.
+pub(crate) fn keep_representable(site: &FrozenSite<'_>, terms: &mut SiteValues<'_>) {
+    let Some(scales) = site.scales() else { return };
+    let ends = terms.indptr.iter().zip(terms.indptr.iter().skip(1));
+    for (channel, (start, end)) in ends.enumerate() {
+        let scale = scales.weight(channel);
+        let range = *start as usize..*end as usize;
+        let indices = terms.indices.get(range.clone()).unwrap_or(&[]);
+        let values = terms.sparse.get_mut(range).unwrap_or_default();
+        for (value, position) in values.iter_mut().zip(indices) {
+            let code = site.code(channel, *position as usize).unwrap_or(0);
+            let (code, lowest) = (f32::from(code), f32::from(code.min(-127)));
+            *value = value.max((lowest - code) * scale).min((127.0 - code) * scale);
+        }
+    }
+}
+
+/// The magnitude of the `count`-th largest weight, as bits, and how many of the
+/// weights equal to it belong to the largest `count`.
+///
+/// The bits of non-negative floats are ordered as the floats are, so the value
+/// is found bit by bit in 31 passes, without sorting and without memory.
+fn threshold(site: &FrozenSite<'_>, count: usize) -> (u32, usize) {
+    let at_least = |bits: u32| {
+        let positions = (0..site.desc.out).flat_map(|c| (0..site.desc.row()).map(move |p| (c, p)));
+        positions.filter(|(c, p)| magnitude(site, *c, *p) >= bits).count()
+    };
+    let mut found = 0u32;
+    for bit in (0..31).rev() {
+        let candidate = found | 1 << bit;
+        if at_least(candidate) >= count {
+            found = candidate;
+        }
+    }
+    (found, count.saturating_sub(at_least(found.saturating_add(1))))
+}
+
+fn magnitude(site: &FrozenSite<'_>, channel: usize, position: usize) -> u32 {
+    site.weight(channel, position).abs().to_bits()
+}
+
+/// Positions in a row are stored in 16 bits.
+const ROW_LIMIT: usize = 1 << 16;

@@ -1,0 +1,185 @@
+//! From trained f32 terms to the integer terms of an int8 site.
+
+use alloc::vec::Vec;
+
+use ingraft_adapter::TermSpec;
+use ingraft_kernel::Sparse;
+use ingraft_tensor::round_half_even;
+use ingraft_train::{FrozenSite, SiteScales};
+
+/// An integer term and how far its delta is from the trained one.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Quantized {
+    pub(crate) term: TermSpec,
+    /// ‖ΔW_int − ΔW‖ / ‖ΔW‖, Frobenius norms in real units; 0 when both are zero.
+    pub(crate) error: f64,
+}
+
+/// Low-rank factors as int8 codes with int16 between them.
+///
+/// `down` rows are quantized symmetrically, a_k = max|A_k|/127. The kernel computes
+/// `u_k = sat16(round(acc_k·down_scale_k))` with acc_k ≈ t_k/(sx·a_k), so
+/// `down_scale_k = sx·a_k·(2¹⁴/peak_k)` puts the largest `|t_k|` measured on the
+/// training clips at half of int16: a factor 2 in hand for clips not seen yet,
+/// fourteen bits of resolution, saturation beyond. `up` then multiplies u, in
+/// output steps: `B_ok·sx·a_k/(down_scale_k·sy)`, quantized per row with the
+/// step `up_scale_o`.
+///
+/// # Shapes
+/// As [`ingraft_kernel::TwoFactor`], of rank 1 and above; `peaks` is `[groups · rank]`.
+pub(crate) fn factors(
+    site: &FrozenSite<'_>,
+    scales: &SiteScales<'_>,
+    rank: usize,
+    (down, up): (&[f32], &[f32]),
+    peaks: &[f32],
+) -> Quantized {
+    let (row, per_group) = (site.desc.row().max(1), (site.desc.out / site.desc.groups.max(1)).max(1));
+    let (down_codes, steps) = rows(down, row);
+    let down_scale: Vec<f32> =
+        steps.iter().zip(peaks).map(|(a, peak)| down_scale(scales.input * a, *peak)).collect();
+    // What one step of u is worth, in output steps, for every entry of `up`.
+    let worth = |at: usize| {
+        let k = at / rank / per_group * rank + at % rank;
+        let (step, scale) = (steps.get(k).copied().unwrap_or(0.0), down_scale.get(k).copied().unwrap_or(1.0));
+        scales.input * step / (scale * scales.output)
+    };
+    let wide: Vec<f32> = up.iter().enumerate().map(|(at, b)| b * worth(at)).collect();
+    let (up_codes, up_scale) = rows(&wide, rank);
+    let down_real = reals(&down_codes, &steps, row);
+    let mut up_real = reals(&up_codes, &up_scale, rank);
+    for (at, b) in up_real.iter_mut().enumerate() {
+        *b = if *b == 0.0 { 0.0 } else { *b / worth(at) };
+    }
+    let error = product_error(&site.desc, rank, (down, up), (&down_real, &up_real));
+    let term = TermSpec::TwoFactorI8 { rank, down: down_codes, up: up_codes, down_scale, up_scale };
+    Quantized { term, error }
+}
+
+/// Sparse deltas in steps of the base's weights, zero entries dropped; `None` when all round to zero.
+///
+/// `Δ = clamp(round(w + δ/s_w), −127, 127) − w`. A weight of −128 keeps that as its
+/// lower limit, so that a delta of zero stays zero.
+pub(crate) fn overlay(
+    site: &FrozenSite<'_>,
+    scales: &SiteScales<'_>,
+    sparse: Sparse<'_>,
+    values: &[f32],
+) -> Option<Quantized> {
+    let (mut indptr, mut indices, mut steps) = (Vec::from([0u32]), Vec::new(), Vec::new());
+    let (mut error, mut total) = (0.0f64, 0.0f64);
+    for (channel, ends) in sparse.indptr.windows(2).enumerate() {
+        let scale = scales.weight(channel);
+        let range = ends.first().map_or(0, |e| *e as usize)..ends.last().map_or(0, |e| *e as usize);
+        let entries =
+            sparse.indices.get(range.clone()).unwrap_or(&[]).iter().zip(values.get(range).unwrap_or(&[]));
+        for (position, delta) in entries {
+            let code = site.code(channel, *position as usize).unwrap_or(0);
+            let step = integer_delta(code, delta / scale);
+            error += square(f64::from(step) * f64::from(scale) - f64::from(*delta));
+            total += square(f64::from(*delta));
+            if step != 0 {
+                indices.push(*position);
+                steps.push(step);
+            }
+        }
+        indptr.push(indices.len() as u32);
+    }
+    let term = TermSpec::SparseI16 { indptr, indices, values: steps };
+    let empty = matches!(&term, TermSpec::SparseI16 { values, .. } if values.is_empty());
+    (!empty).then(|| Quantized { term, error: relative(error, total) })
+}
+
+fn integer_delta(code: i8, delta: f32) -> i16 {
+    let lowest = code.min(-127);
+    let moved = (f32::from(code) + delta).clamp(f32::from(lowest), 127.0);
+    (round_half_even(moved) - i32::from(code)) as i16
+}
+
+/// `values` in rows of `len` as int8 codes, and the step of each row.
+fn rows(values: &[f32], len: usize) -> (Vec<i8>, Vec<f32>) {
+    let mut codes = Vec::with_capacity(values.len());
+    let mut steps = Vec::new();
+    for row in values.chunks(len.max(1)) {
+        let largest = row.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+        // A step below the smallest normal float would make its reciprocal infinite.
+        let step = (largest / 127.0).max(f32::MIN_POSITIVE);
+        codes.extend(row.iter().map(|v| round_half_even((v / step).clamp(-127.0, 127.0)) as i8));
+        steps.push(step);
+    }
+    (codes, steps)
+}
+
+/// The values that `codes` in rows of `len` stand for.
+fn reals(codes: &[i8], steps: &[f32], len: usize) -> Vec<f32> {
+    let rows = codes.chunks(len.max(1)).zip(steps);
+    rows.flat_map(|(row, step)| row.iter().map(move |code| f32::from(*code) * step)).collect()
+}
+
+/// The scale that puts `peak` at [`PEAK_CODE`], where one step of the accumulator is worth `unit`.
+fn down_scale(unit: f32, peak: f32) -> f32 {
+    let scale = unit * (PEAK_CODE / peak);
+    // A row that never fired has no range to keep, and any scale will do.
+    if peak > 0.0 && scale.is_normal() { scale } else { 1.0 }
+}
+
+/// Relative error of `up·down` of the second pair against the first.
+fn product_error(
+    site: &ingraft_kernel::SiteDesc<'_>,
+    rank: usize,
+    (down, up): (&[f32], &[f32]),
+    (down_q, up_q): (&[f32], &[f32]),
+) -> f64 {
+    let (row, per_group) = (site.row().max(1), (site.out / site.groups.max(1)).max(1));
+    let (mut error, mut total) = (0.0f64, 0.0f64);
+    let mut delta = alloc::vec![[0.0f64; 2]; row];
+    for (channel, (b, b_q)) in up.chunks_exact(rank.max(1)).zip(up_q.chunks_exact(rank.max(1))).enumerate() {
+        delta.fill([0.0; 2]);
+        let first = channel / per_group * rank;
+        let factors = down.chunks_exact(row).zip(down_q.chunks_exact(row)).skip(first);
+        for ((b, b_q), (a, a_q)) in b.iter().zip(b_q).zip(factors) {
+            for (d, (a, a_q)) in delta.iter_mut().zip(a.iter().zip(a_q)) {
+                *d = [d[0] + f64::from(b * a), d[1] + f64::from(b_q * a_q)];
+            }
+        }
+        for [want, got] in &delta {
+            error += square(got - want);
+            total += square(*want);
+        }
+    }
+    relative(error, total)
+}
+
+fn relative(error: f64, total: f64) -> f64 {
+    if error == 0.0 { 0.0 } else { libm::sqrt(error / total) }
+}
+
+fn square(v: f64) -> f64 {
+    v * v
+}
+
+/// Where the largest rank-space value of the training clips lies in int16.
+const PEAK_CODE: f32 = 16384.0;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_zero_delta_never_moves_a_weight() {
+        assert!((i8::MIN..=i8::MAX).all(|code| integer_delta(code, 0.0) == 0));
+        assert_eq!(integer_delta(-128, -5.0), 0);
+        assert_eq!(integer_delta(-128, 1.0), 1);
+        assert_eq!(integer_delta(-120, -50.0), -7);
+        assert_eq!(integer_delta(100, 50.0), 27);
+        assert_eq!(integer_delta(7, -0.5), -1);
+        assert_eq!(integer_delta(6, 0.5), 0);
+    }
+
+    #[test]
+    fn rows_use_the_whole_range() {
+        let (codes, steps) = rows(&[0.5, -1.27, 0.0, 0.0], 2);
+        assert_eq!(codes, [50, -127, 0, 0]);
+        assert!((steps[0] - 0.01).abs() < 1e-9 && steps[1] > 0.0);
+    }
+}

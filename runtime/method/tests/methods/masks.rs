@@ -1,0 +1,85 @@
+//! Which weights sparse methods choose.
+
+use ingraft_adapter::TermSource;
+use ingraft_kernel::{Host, Sites};
+use ingraft_method::{Full, Mask, Shira};
+use ingraft_plan::PlanView;
+use ingraft_train::{Method, Setup, Trainer};
+
+use crate::setup::{HEAD, setup};
+use crate::tiny::{Aligned, DEPTH, MIX, Net};
+
+const SITES: [u32; 2] = [DEPTH, MIX];
+
+/// The positions chosen at each site, as (channel, position in the row).
+fn positions(method: &dyn Method, seed: u64) -> [Vec<(usize, usize)>; 2] {
+    let plan = Net::new(11).plan();
+    let plan = PlanView::new(plan.bytes()).unwrap();
+    let setup = Setup { seed, ..setup(method, &SITES, HEAD) };
+    let mut memory = Aligned::zeroed(Trainer::memory(&plan, &Host::SCALAR, &setup).unwrap().total());
+    let trainer = Trainer::bind(plan, &Host::SCALAR, setup, memory.bytes_mut()).unwrap();
+    SITES.map(|site| {
+        let sparse = trainer.parameters().terms(site as usize).sparse.unwrap();
+        let desc = plan.site(site as usize).unwrap();
+        assert_eq!((sparse.indptr.len(), sparse.indptr[0]), (desc.out + 1, 0));
+        let rows = sparse.indptr.windows(2).map(|ends| &sparse.indices[ends[0] as usize..ends[1] as usize]);
+        rows.enumerate()
+            .flat_map(|(channel, row)| {
+                assert!(row.is_sorted_by(|a, b| a < b) && row.iter().all(|i| (*i as usize) < desc.row()));
+                row.iter().map(move |i| (channel, *i as usize))
+            })
+            .collect()
+    })
+}
+
+#[test]
+fn counts_are_exact_and_choices_seeded() {
+    for mask in [Mask::Random, Mask::Magnitude] {
+        let method = Shira { density: 0.3, mask };
+        let [depth, mix] = positions(&method, 1);
+        assert_eq!((depth.len(), mix.len()), (11, 32), "{}", mask.name());
+        assert_eq!(positions(&method, 1), [depth.clone(), mix.clone()]);
+        assert_eq!(positions(&method, 2) == [depth, mix], mask == Mask::Magnitude);
+    }
+    assert_eq!(positions(&Shira { density: 1e-9, mask: Mask::Random }, 1).map(|p| p.len()), [1, 1]);
+    assert_eq!(positions(&Full, 1).map(|p| p.len()), [36, 108]);
+}
+
+#[test]
+fn random_weights_are_equally_likely() {
+    let mut counts = [0usize; 36];
+    for seed in 0..400 {
+        let [depth, _] = positions(&Shira { density: 0.25, mask: Mask::Random }, seed);
+        depth.iter().for_each(|(channel, position)| counts[channel * 9 + position] += 1);
+    }
+    // 100 expected, deviation 8.7.
+    assert!(counts.iter().all(|c| (60..140).contains(c)), "{counts:?}");
+}
+
+#[test]
+fn magnitude_takes_the_largest_real_weights() {
+    let net = Net::new(11);
+    for (site, chosen) in SITES.into_iter().zip(positions(&Shira { density: 0.3, mask: Mask::Magnitude }, 1))
+    {
+        let layer = &net.layers[site as usize];
+        let all = (0..layer.out).flat_map(|c| (0..layer.row()).map(move |p| (c, p)));
+        let mut sorted: Vec<_> = all.collect();
+        // Stable, so that of equals the first in order wins.
+        sorted.sort_by(|a, b| layer.weight(b.0, b.1).abs().total_cmp(&layer.weight(a.0, a.1).abs()));
+        sorted.truncate(chosen.len());
+        sorted.sort_unstable();
+        assert_eq!(chosen, sorted);
+    }
+}
+
+#[test]
+fn rows_are_whole() {
+    let [depth, mix] = positions(&Shira { density: 0.3, mask: Mask::Row }, 1);
+    assert_eq!((depth.len(), mix.len()), (9, 2 * 18));
+    for chosen in [depth, mix] {
+        let row = if chosen.len() == 9 { 9 } else { 18 };
+        for (i, (channel, position)) in chosen.iter().enumerate() {
+            assert_eq!((*position, *channel), (i % row, chosen[i / row * row].0));
+        }
+    }
+}

@@ -1,0 +1,101 @@
+//! How methods start, move and learn.
+
+use ingraft_adapter::TermSource;
+use ingraft_kernel::{Factors, Host};
+use ingraft_method::{Head, Lora, METHODS, build};
+use ingraft_plan::PlanView;
+use ingraft_train::{Clip, Method, Part, Trainer, Truth};
+
+use crate::oracle::check;
+use crate::setup::{HEAD, setup};
+use crate::tiny::{Aligned, DEPTH, FEATURES, MIX, Net, POINT, clips};
+
+pub(crate) const SITES: [u32; 3] = [POINT, DEPTH, MIX];
+
+/// Every method with its defaults, and those settings that change what is trained.
+pub(crate) fn methods() -> Vec<Box<dyn Method>> {
+    let variants: [(&str, &[(&str, &str)]); 4] = [
+        ("lora", &[("rank", "2"), ("alpha", "6"), ("depthwise", "scale")]),
+        ("shira", &[("density", "0.3")]),
+        ("shira", &[("density", "0.3"), ("mask", "magnitude")]),
+        ("shira", &[("density", "0.3"), ("mask", "row")]),
+    ];
+    let defaults = METHODS.iter().map(|row| build(row.name, &[]));
+    defaults.chain(variants.map(|(name, settings)| build(name, settings))).map(Result::unwrap).collect()
+}
+
+#[test]
+fn gradients_of_every_method_match_finite_differences() {
+    for method in methods() {
+        check(&*method, HEAD, &SITES, 2);
+    }
+}
+
+#[test]
+fn every_method_starts_as_the_base_and_learns() {
+    let plan = Net::new(11).plan();
+    let plan = PlanView::new(plan.bytes()).unwrap();
+    let clips = clips(5);
+    let mut base = Vec::new();
+    let mut all = methods();
+    all.insert(0, Box::new(Head));
+    for method in &all {
+        let setup = setup(&**method, &SITES, HEAD);
+        let mut memory = Aligned::zeroed(Trainer::memory(&plan, &Host::SCALAR, &setup).unwrap().total());
+        let mut trainer = Trainer::bind(plan, &Host::SCALAR, setup, memory.bytes_mut()).unwrap();
+        for (i, (clip, _)) in clips.iter().enumerate() {
+            let mut features = [0.0f32; FEATURES];
+            trainer.features(Clip::Inputs(clip), &mut features).unwrap();
+            trainer.observe(Clip::Inputs(clip)).unwrap();
+            if method.name() == "head" && base.len() < clips.len() {
+                base.push(features.map(f32::to_bits));
+            }
+            assert_eq!(base[i], features.map(f32::to_bits), "{} does not start as the base", method.name());
+        }
+        trainer.standardize();
+        let mut losses = Vec::new();
+        for _ in 0..20 {
+            let mut sum = 0.0;
+            for (clip, class) in &clips {
+                sum += trainer.accumulate(Clip::Inputs(clip), Truth::Class(*class)).unwrap();
+            }
+            trainer.step().unwrap();
+            losses.push(sum);
+        }
+        assert!(losses[19] < 0.8 * losses[0], "{}: {losses:?}", method.name());
+    }
+}
+
+#[test]
+fn lora_starts_as_in_peft() {
+    let plan = Net::new(11).plan();
+    let plan = PlanView::new(plan.bytes()).unwrap();
+    let method = Lora { rank: 64, ..Lora::default() };
+    let setup = setup(&method, &SITES, HEAD);
+    let mut memory = Aligned::zeroed(Trainer::memory(&plan, &Host::SCALAR, &setup).unwrap().total());
+    let trainer = Trainer::bind(plan, &Host::SCALAR, setup, memory.bytes_mut()).unwrap();
+    assert!(trainer.parameters().sites().eq([POINT, MIX]), "depthwise sites have no low rank");
+    for (site, row, groups) in [(POINT, 4, 1), (MIX, 18, 2)] {
+        let Factors::F32 { down, up } = trainer.parameters().terms(site as usize).two_factor.unwrap().factors
+        else {
+            panic!("live factors are f32");
+        };
+        assert_eq!(down.len(), groups * 64 * row);
+        assert!(up.iter().all(|b| *b == 0.0));
+        let bound = 1.0 / (row as f32).sqrt();
+        let mean = down.iter().sum::<f32>() / down.len() as f32;
+        let deviation = (down.iter().map(|a| a * a).sum::<f32>() / down.len() as f32).sqrt();
+        assert!(down.iter().all(|a| a.abs() <= bound) && mean.abs() < 0.2 * bound, "{mean}");
+        assert!((deviation / (bound / 3.0f32.sqrt()) - 1.0).abs() < 0.1, "{deviation}");
+    }
+}
+
+#[test]
+fn scales_are_those_of_the_papers() {
+    let scale =
+        |rank, alpha, rank_stabilized| Lora { rank, alpha, rank_stabilized, ..Lora::default() }.scale();
+    assert_eq!((scale(4, 16.0, false), scale(64, 16.0, false)), (4.0, 0.25));
+    assert_eq!((scale(4, 16.0, true), scale(64, 16.0, true)), (8.0, 2.0));
+    let method = Lora { rank: 4, alpha: 16.0, ..Lora::default() };
+    assert_eq!((method.rate(Part::Up).scale, method.rate(Part::Down).scale), (4.0, 1.0));
+}

@@ -1,0 +1,141 @@
+//! The linear head in training: standardized features, then a matrix.
+//!
+//! Features are centered and divided by their standard deviation over the
+//! training clips, so that one learning rate suits all of them. The statistics
+//! are fixed before training starts and folded into the weights on export: the
+//! deployed head reads raw features.
+
+use crate::memory::Carver;
+
+/// Feature statistics of a head. Its weights are part of the parameter vector.
+#[derive(Debug)]
+pub(crate) struct Standardization<'m> {
+    pub(crate) mean: &'m mut [f32],
+    /// 1/std; while observing, the sum of squared deviations.
+    pub(crate) inverse_std: &'m mut [f32],
+    pub(crate) observed: u32,
+}
+
+/// A head as trained.
+#[derive(Clone, Copy, Debug)]
+pub struct TrainedHead<'t> {
+    /// Site whose output it reads; [`ingraft_kernel::NO_SITE`] for the input of the last linear layer.
+    pub site: u32,
+    /// Axes averaged ([`ingraft_kernel::head`]).
+    pub pool: u32,
+    /// `[classes, features]`, on standardized features.
+    pub weight: &'t [f32],
+    /// `[classes]`.
+    pub bias: &'t [f32],
+    /// `[features]`.
+    pub mean: &'t [f32],
+    /// `[features]`, 1/std.
+    pub inverse_std: &'t [f32],
+}
+
+impl TrainedHead<'_> {
+    /// Number of features.
+    pub fn features(&self) -> usize {
+        self.mean.len()
+    }
+
+    /// Writes the weight and bias that act on features as they are:
+    /// W' = W·diag(1/std), b' = b − W'·mean.
+    ///
+    /// `None` unless `weight` is `[classes, features]` and `bias` `[classes]`.
+    ///
+    /// # Numerics
+    /// The bias is summed in f64: means can be large against their deviations.
+    pub fn fold(&self, weight: &mut [f32], bias: &mut [f32]) -> Option<()> {
+        (weight.len() == self.weight.len() && bias.len() == self.bias.len()).then_some(())?;
+        let features = self.features().max(1);
+        let rows = weight.chunks_exact_mut(features).zip(self.weight.chunks_exact(features));
+        for ((folded, trained), (to, from)) in rows.zip(bias.iter_mut().zip(self.bias)) {
+            let mut sum = f64::from(*from);
+            let columns = folded.iter_mut().zip(trained);
+            for ((f, w), (mean, inverse_std)) in columns.zip(self.mean.iter().zip(self.inverse_std)) {
+                *f = w * inverse_std;
+                sum -= f64::from(*w) * f64::from(*inverse_std) * f64::from(*mean);
+            }
+            *to = sum as f32;
+        }
+        Some(())
+    }
+}
+
+impl<'m> Standardization<'m> {
+    /// Nothing observed yet: `features` features pass as they are.
+    pub(crate) fn carve(carver: &mut Carver<'m>, features: usize) -> Option<Self> {
+        let mean = carver.take(features)?;
+        let inverse_std: &mut [f32] = carver.take(features)?;
+        inverse_std.fill(1.0);
+        Some(Self { mean, inverse_std, observed: 0 })
+    }
+
+    /// Takes one clip's features into the statistics (Welford 1962).
+    pub(crate) fn observe(&mut self, features: &[f32]) {
+        if self.observed == 0 {
+            self.mean.fill(0.0);
+            self.inverse_std.fill(0.0);
+        }
+        self.observed = self.observed.saturating_add(1);
+        let count = self.observed as f32;
+        let moments = self.mean.iter_mut().zip(self.inverse_std.iter_mut());
+        for ((mean, squares), value) in moments.zip(features) {
+            let before = value - *mean;
+            *mean += before / count;
+            *squares += before * (value - *mean);
+        }
+    }
+
+    /// Turns the sums into 1/std. A feature that never changes keeps a divisor of 1.
+    pub(crate) fn finish(&mut self) {
+        let count = self.observed.max(1) as f32;
+        for (mean, squares) in self.mean.iter().zip(self.inverse_std.iter_mut()) {
+            // What is left of a constant feature is rounding of its mean.
+            let rounding = f32::EPSILON * *mean;
+            let variance = *squares / count;
+            let constant = self.observed == 0 || variance <= rounding * rounding * count;
+            *squares = if constant { 1.0 } else { 1.0 / libm::sqrtf(variance) };
+        }
+        self.observed = 0;
+    }
+
+    /// The standardized value of each feature with its index.
+    fn standardize(&self, features: &[f32]) -> impl Iterator<Item = f32> {
+        let moments = self.mean.iter().zip(self.inverse_std.iter());
+        features.iter().zip(moments).map(|(value, (mean, inverse_std))| (value - mean) * inverse_std)
+    }
+
+    /// `logits = W·z + b`.
+    pub(crate) fn forward(&self, weight: &[f32], bias: &[f32], features: &[f32], logits: &mut [f32]) {
+        let rows = weight.chunks_exact(features.len().max(1));
+        for ((logit, bias), row) in logits.iter_mut().zip(bias).zip(rows) {
+            let products = row.iter().zip(self.standardize(features)).map(|(w, z)| w * z);
+            *logit = bias + products.sum::<f32>();
+        }
+    }
+
+    /// Adds the head's gradients to `head_grad` and, when `feature_grad` is not
+    /// empty, writes that of the features: `Wᵀ·dlogits ⊙ 1/std`.
+    pub(crate) fn backward(
+        &self,
+        weight: &[f32],
+        logit_grad: &[f32],
+        features: &[f32],
+        head_grad: &mut [f32],
+        feature_grad: &mut [f32],
+    ) {
+        let (weight_grad, bias_grad) = head_grad.split_at_mut_checked(weight.len()).unwrap_or_default();
+        let width = features.len().max(1);
+        for ((row, bias), d) in weight_grad.chunks_exact_mut(width).zip(bias_grad).zip(logit_grad) {
+            row.iter_mut().zip(self.standardize(features)).for_each(|(g, z)| *g += d * z);
+            *bias += d;
+        }
+        feature_grad.fill(0.0);
+        for (row, d) in weight.chunks_exact(width).zip(logit_grad) {
+            feature_grad.iter_mut().zip(row).for_each(|(g, w)| *g += d * w);
+        }
+        feature_grad.iter_mut().zip(self.inverse_std.iter()).for_each(|(g, s)| *g *= s);
+    }
+}

@@ -1,0 +1,44 @@
+//! Training on the device: losses, optimizers, the trainer.
+//!
+//! A [`Trainer`] takes a plan with a training schedule, a [`Method`] that says
+//! which terms the sites get, a [`Loss`], an [`Optimizer`] and memory whose size
+//! is known to the byte beforehand ([`Trainer::memory`]). It changes adapter
+//! parameters only; the base stays as it is.
+//!
+//! The unit is the clip: its patches are pooled before the head, and gradients
+//! flow back to each of them. Everything is seeded and sums in a fixed order, so
+//! a run can be repeated to the bit.
+#![no_std]
+#![forbid(unsafe_code)]
+
+mod clip;
+mod error;
+mod head;
+mod loss;
+mod memory;
+mod method;
+mod optim;
+mod parameters;
+mod prefix;
+mod readout;
+mod route;
+mod schedule;
+mod setup;
+mod site;
+mod stop;
+mod trainer;
+
+pub use clip::Clip;
+pub use error::TrainError;
+pub use head::TrainedHead;
+pub use loss::{Loss, Truth};
+pub use memory::TrainMemory;
+pub use method::{Method, Part, PartRate, Setting, SiteValues, TermLayout, Unfit};
+pub use optim::{Adam, AdamW, Group, MAX_SLOTS, Momentum, OPTIMIZERS, Optimizer, Rate, Sgd, optimizer};
+pub use parameters::Parameters;
+pub use readout::Readout;
+pub use schedule::{Schedule, ScheduleShape};
+pub use setup::{LearningRate, Setup};
+pub use site::{FrozenSite, SiteScales};
+pub use stop::{EarlyStop, Verdict};
+pub use trainer::{Evaluation, Trainer};

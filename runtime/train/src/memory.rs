@@ -1,0 +1,220 @@
+//! How much memory training needs, and the parts it is cut into.
+
+use ingraft_exec::MemoryNeeds;
+use ingraft_kernel::{Host, Sites};
+use ingraft_plan::{Phase, PlanView};
+use ingraft_tensor::bytes::{self, Plain};
+
+use crate::method::Part;
+use crate::parameters::{Ends, Slot};
+use crate::readout::{Tap, head_sizes};
+use crate::{FrozenSite, Setup, TrainError, prefix};
+use ingraft_adapter::SiteName;
+
+/// The bytes a trainer needs, by purpose: exact, and known before the first step.
+///
+/// A pure function of plan, target and setup, callable on the host before a
+/// device is flashed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TrainMemory {
+    /// Activations, masks, gradients of activations, scratch, packed weights.
+    pub session: usize,
+    /// The parameters of head and terms.
+    pub parameters: usize,
+    /// Their gradients.
+    pub gradients: usize,
+    /// The optimizer's state.
+    pub optimizer: usize,
+    /// Feature statistics, pooled features, logits, and their gradients.
+    pub head: usize,
+    /// Positions of sparse terms, and the constant halves of scale-and-shift pairs.
+    pub constants: usize,
+    /// Tables of trained sites, backward steps and cached tensors.
+    pub tables: usize,
+    /// Not part of the total: bytes of one patch behind the frozen prefix, should the caller keep it.
+    pub cached_patch: usize,
+    /// Not part of the total: bytes of one clip's features, should the caller keep them.
+    pub cached_clip: usize,
+}
+
+impl TrainMemory {
+    /// The sum of what the trainer itself needs.
+    pub fn total(&self) -> usize {
+        let parts = [self.parameters, self.gradients, self.optimizer, self.head, self.constants, self.tables];
+        parts.into_iter().fold(self.session, usize::saturating_add)
+    }
+}
+
+/// The element counts of everything a trainer holds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    /// The schedule that is run: inference's where no site is trained, which
+    /// needs neither masks nor gradients of activations.
+    pub(crate) phase: Phase,
+    pub(crate) session: MemoryNeeds,
+    pub(crate) tap: Tap,
+    /// First forward step that depends on a trained site; one past the tap when none does.
+    pub(crate) cut: usize,
+    pub(crate) features: usize,
+    pub(crate) logits: usize,
+    /// Head parameters; 0 without a head.
+    pub(crate) head: usize,
+    pub(crate) slots: usize,
+    pub(crate) ends: Ends,
+    pub(crate) ones: usize,
+    pub(crate) zeros: usize,
+    pub(crate) optimizer_slots: usize,
+    pub(crate) backward: usize,
+    pub(crate) cached: usize,
+    pub(crate) cached_bytes: usize,
+    pub(crate) patch_bytes: usize,
+}
+
+impl Sizes {
+    /// The sizes of training `plan` on `target` as `setup` says.
+    pub(crate) fn new(plan: &PlanView<'_>, target: &Host, setup: &Setup<'_>) -> Result<Self, TrainError> {
+        let mut trains = false;
+        for_each_slot(plan, setup, Ends::default(), |_, _, _| trains = true)?;
+        let phase = if trains { Phase::Train } else { Phase::Infer };
+        let session = MemoryNeeds::new(plan, phase, target)?;
+        let tap = Tap::new(plan, phase, setup.readout)?;
+        let (logits, head) = head_sizes(plan, setup.readout, tap.features())?;
+        if !trains && head == 0 {
+            return Err(TrainError::NothingToTrain);
+        }
+        let mut sizes = Self {
+            phase,
+            session,
+            tap,
+            cut: tap.step.saturating_add(1),
+            features: tap.features(),
+            logits,
+            head,
+            slots: 0,
+            ends: Ends { parameters: head, ..Ends::default() },
+            ones: 0,
+            zeros: 0,
+            optimizer_slots: setup.optimizer.slots(),
+            backward: 0,
+            cached: 0,
+            cached_bytes: 0,
+            patch_bytes: 0,
+        };
+        if trains {
+            sizes.count_sites(plan, setup)?;
+        }
+        sizes.count_bytes(plan);
+        Ok(sizes)
+    }
+
+    fn count_sites(&mut self, plan: &PlanView<'_>, setup: &Setup<'_>) -> Result<(), TrainError> {
+        self.tap.grad.ok_or(TrainError::NoGradient)?;
+        self.backward = plan.step_count(Phase::Train).saturating_sub(plan.train_backward());
+        for_each_slot(plan, setup, self.ends, |slot, ends, step| {
+            let (scale, shift) = (slot.length(Part::Scale), slot.length(Part::Shift));
+            self.slots = self.slots.saturating_add(1);
+            self.ends = ends;
+            self.cut = self.cut.min(step);
+            self.ones = self.ones.max(if scale == 0 { shift } else { 0 });
+            self.zeros = self.zeros.max(if shift == 0 { scale } else { 0 });
+        })
+    }
+
+    fn count_bytes(&mut self, plan: &PlanView<'_>) {
+        for tensor in prefix::tensors(plan, self.phase, self.cut, &self.tap) {
+            self.cached = self.cached.saturating_add(1);
+            self.cached_bytes = self.cached_bytes.saturating_add(prefix::bytes(plan, tensor).unwrap_or(0));
+        }
+        let inputs = plan.inputs().filter_map(|io| prefix::bytes(plan, io.tensor));
+        self.patch_bytes = inputs.fold(0, usize::saturating_add);
+    }
+
+    /// The bytes of everything, as [`Carver`] takes them.
+    pub(crate) fn memory(&self) -> TrainMemory {
+        let f32s = |count: usize| bytes::align_up(count.saturating_mul(size_of::<f32>()));
+        let parameters = f32s(self.ends.parameters);
+        let statistics = if self.head == 0 { 0 } else { f32s(self.features).saturating_mul(2) };
+        let working = f32s(self.features).saturating_add(f32s(self.logits)).saturating_mul(2);
+        let sparse = [
+            bytes::align_up(self.ends.indptr.saturating_mul(size_of::<u32>())),
+            bytes::align_up(self.ends.indices.saturating_mul(size_of::<u16>())),
+        ];
+        let tables = [
+            bytes::align_up(self.slots.saturating_mul(size_of::<Slot>())),
+            bytes::align_up(self.backward),
+            bytes::align_up(self.cached.saturating_mul(size_of::<u32>())),
+        ];
+        let sum = |parts: &[usize]| parts.iter().fold(0usize, |sum, part| sum.saturating_add(*part));
+        TrainMemory {
+            session: self.session.total(),
+            parameters,
+            gradients: parameters,
+            optimizer: parameters.saturating_mul(self.optimizer_slots),
+            head: statistics.saturating_add(working),
+            constants: sum(&sparse).saturating_add(f32s(self.ones)).saturating_add(f32s(self.zeros)),
+            tables: sum(&tables),
+            cached_patch: self.cached_bytes,
+            cached_clip: self.features.saturating_mul(size_of::<f32>()),
+        }
+    }
+}
+
+/// Calls `visit(slot, ends behind it, its forward step)` for every site that the method trains.
+///
+/// # Errors
+/// The first site that cannot be trained.
+pub(crate) fn for_each_slot(
+    plan: &PlanView<'_>,
+    setup: &Setup<'_>,
+    mut ends: Ends,
+    mut visit: impl FnMut(Slot, Ends, usize),
+) -> Result<(), TrainError> {
+    let mut last = None;
+    for index in setup.sites {
+        let desc = plan.site(*index as usize).ok_or(TrainError::NoSuchSite(*index))?;
+        if last.is_some_and(|last| last >= *index) {
+            return Err(TrainError::SiteOrder(*index));
+        }
+        last = Some(*index);
+        let name = SiteName::new(desc.name);
+        let layout = setup.method.layout(&desc).map_err(|reason| TrainError::Unfit { site: name, reason })?;
+        let (slot, next) = ends.slot(*index, &desc, &layout).ok_or(TrainError::TooLarge)?;
+        if next.parameters == ends.parameters {
+            continue;
+        }
+        let place = plan.site_tensors(Phase::Train, *index as usize);
+        let place = place.filter(|place| place.step as usize >= plan.train_cut());
+        let place = place.filter(|_| FrozenSite::new(plan, *index as usize).is_some());
+        let step = place.ok_or(TrainError::NotTrainable(name))?.step;
+        visit(slot, next, step as usize);
+        ends = next;
+    }
+    Ok(())
+}
+
+/// Cuts memory into slices, each starting at an aligned byte.
+#[derive(Debug)]
+pub(crate) struct Carver<'m> {
+    rest: &'m mut [u8],
+}
+
+impl<'m> Carver<'m> {
+    /// Starts at the beginning of `memory`, which is aligned.
+    pub(crate) fn new(memory: &'m mut [u8]) -> Self {
+        Self { rest: memory }
+    }
+
+    /// The next `len` bytes.
+    pub(crate) fn bytes(&mut self, len: usize) -> Option<&'m mut [u8]> {
+        let (taken, rest) = core::mem::take(&mut self.rest).split_at_mut_checked(bytes::align_up(len))?;
+        self.rest = rest;
+        taken.get_mut(..len)
+    }
+
+    /// The next `count` values, zeroed.
+    pub(crate) fn take<T: Plain>(&mut self, count: usize) -> Option<&'m mut [T]> {
+        let taken = self.bytes(count.checked_mul(size_of::<T>())?)?;
+        taken.fill(0);
+        bytes::cast_mut(taken)
+    }
+}

@@ -1,0 +1,49 @@
+//! Adam (Kingma & Ba, 2015), decay as a penalty in the gradient.
+
+use super::{Group, Optimizer, Rate};
+
+/// m ← β₁m + (1−β₁)g, v ← β₂v + (1−β₂)g², φ ← φ − η·m̂/(√v̂ + ε), with g including λ·φ.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Adam {
+    /// β₁ and β₂. Kept in f64: 1 − 0.999 loses three digits in f32.
+    pub betas: [f64; 2],
+    /// ε.
+    pub epsilon: f32,
+}
+
+impl Adam {
+    /// β = 0.9, 0.999, ε = 10⁻⁸.
+    pub const DEFAULT: Self = Self { betas: [0.9, 0.999], epsilon: 1e-8 };
+
+    /// Moves `group` by the gradients `slope(stored gradient, stored value)` of
+    /// the unscaled parameters, after shrinking the stored values by `keep`.
+    pub(super) fn descend(&self, rate: &Rate, group: Group<'_>, keep: f32, slope: impl Fn(f32, f32) -> f32) {
+        let [first, second] = self.betas;
+        let (new_first, new_second) = ((1.0 - first) as f32, (1.0 - second) as f32);
+        let bias = |beta: f64| 1.0 - libm::pow(beta, f64::from(rate.step));
+        let reach = rate.learning_rate * rate.scale / bias(first) as f32;
+        let root_bias = libm::sqrt(bias(second)) as f32;
+        let [mean, square] = group.state;
+        let moments = mean.iter_mut().zip(square);
+        for ((p, g), (m, v)) in group.parameters.iter_mut().zip(group.gradients).zip(moments) {
+            let g = slope(*g, *p);
+            *m += new_first * (g - *m);
+            *v = second as f32 * *v + new_second * (g * g);
+            *p = *p * keep - reach * (*m / (libm::sqrtf(*v) / root_bias + self.epsilon));
+        }
+    }
+}
+
+impl Optimizer for Adam {
+    fn name(&self) -> &'static str {
+        "adam"
+    }
+
+    fn slots(&self) -> usize {
+        2
+    }
+
+    fn update(&self, rate: &Rate, group: Group<'_>) {
+        self.descend(rate, group, 1.0, |g, p| rate.penalized(g, p));
+    }
+}

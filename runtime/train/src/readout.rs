@@ -1,0 +1,121 @@
+//! The tensor a loss looks at, and the way into and out of it.
+
+use ingraft_kernel::attrs::HeadAttrs;
+use ingraft_kernel::head::{Features, POOL_HEIGHT, POOL_WIDTH, feature_count};
+use ingraft_kernel::{Place, Sites};
+use ingraft_plan::{Phase, PlanView};
+use ingraft_tensor::{DType, View};
+
+use crate::TrainError;
+
+/// What turns a clip into logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Readout {
+    /// A linear head, trained along, on the pooled features of a tensor.
+    Head {
+        /// Site whose output it reads; [`ingraft_kernel::NO_SITE`] for the input of the last linear layer.
+        site: u32,
+        /// Axes averaged ([`ingraft_kernel::head`]).
+        pool: u32,
+        /// Number of classes or outputs.
+        classes: u32,
+    },
+    /// The model's own logits.
+    Logits,
+}
+
+/// A readout found in a schedule.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Tap {
+    /// The tensor read.
+    pub(crate) tensor: u32,
+    /// The forward step that completes it.
+    pub(crate) step: usize,
+    /// The tensor holding its gradient.
+    pub(crate) grad: Option<u32>,
+    /// Extents `[N, H, W, C]`.
+    dims: [usize; 4],
+    attrs: HeadAttrs,
+}
+
+impl Tap {
+    /// Finds `readout` in schedule `phase` of `plan`.
+    pub(crate) fn new(plan: &PlanView<'_>, phase: Phase, readout: Readout) -> Result<Self, TrainError> {
+        let (source, pool) = match readout {
+            Readout::Head { site, pool, .. } => (plan.head_source(phase, site), pool),
+            Readout::Logits => (plan.logits(phase), 0),
+        };
+        let (tensor, step) = source.ok_or(TrainError::NoReadout)?;
+        let view = plan.tensor(tensor).ok_or(TrainError::NoReadout)?;
+        let operand = view.operand;
+        let dims = ingraft_kernel::head::sample_dims(operand.shape).ok_or(TrainError::NoReadout)?;
+        let known =
+            matches!(operand.dtype, DType::I8 | DType::F32) && matches!(operand.place, Place::Memory(_));
+        let end = match phase {
+            Phase::Infer => plan.step_count(phase),
+            Phase::Train => plan.train_backward(),
+        };
+        if !known || step as usize >= end {
+            return Err(TrainError::NoReadout);
+        }
+        if dims[0] != 1 {
+            return Err(TrainError::Batch(dims[0]));
+        }
+        let attrs = HeadAttrs {
+            pool,
+            scale: view.qparams.map_or(1.0, |q| q.scale),
+            zero_point: view.qparams.map_or(0, |q| q.zero_point),
+        };
+        Ok(Self { tensor, step: step as usize, grad: view.grad, dims, attrs })
+    }
+
+    /// Number of features.
+    pub(crate) fn features(&self) -> usize {
+        feature_count(self.dims, self.attrs.pool)
+    }
+
+    /// Adds the features of `tensor`, times `share`, to `sum`; `None` when they do not fit.
+    pub(crate) fn pool(&self, tensor: View<'_>, share: f32, sum: &mut [f32]) -> Option<()> {
+        Features::new(&self.attrs, tensor)?.for_each(0, |feature, value| {
+            if let Some(sum) = sum.get_mut(feature) {
+                *sum += value * share;
+            }
+        })
+    }
+
+    /// Writes the gradient of the tensor, `[H, W, C]`, from the gradient of its
+    /// features times `share`: each feature is the mean of the elements pooled into it.
+    pub(crate) fn spread(&self, features: &[f32], share: f32, grad: &mut [f32]) {
+        let [_, h, w, c] = self.dims;
+        let pooled = |axis: u32| self.attrs.pool & axis != 0;
+        let (pool_h, pool_w) = (pooled(POOL_HEIGHT), pooled(POOL_WIDTH));
+        let count = if pool_h { h } else { 1 }.wrapping_mul(if pool_w { w } else { 1 });
+        let share = share / count as f32;
+        let columns = if pool_w { 1 } else { w };
+        let mut pixels = grad.chunks_exact_mut(c.max(1));
+        for y in 0..h {
+            for x in 0..w {
+                let row = if pool_h { 0 } else { y };
+                let pixel = row.wrapping_mul(columns).wrapping_add(if pool_w { 0 } else { x });
+                let values = features.get(pixel.wrapping_mul(c)..).unwrap_or(&[]);
+                let Some(pixel) = pixels.next() else { return };
+                pixel.iter_mut().zip(values).for_each(|(g, v)| *g = v * share);
+            }
+        }
+    }
+}
+
+/// The number of logits of `readout` and of head parameters, on `features` features.
+pub(crate) fn head_sizes(
+    plan: &PlanView<'_>,
+    readout: Readout,
+    features: usize,
+) -> Result<(usize, usize), TrainError> {
+    let Readout::Head { classes, .. } = readout else { return Ok((features, 0)) };
+    let reserved = plan.head_classes() as u32;
+    if classes == 0 || classes > reserved {
+        return Err(TrainError::HeadClasses { wanted: classes, reserved });
+    }
+    let row = features.checked_add(1).ok_or(TrainError::TooLarge)?;
+    Ok((classes as usize, row.checked_mul(classes as usize).ok_or(TrainError::TooLarge)?))
+}

@@ -1,0 +1,118 @@
+//! A site's frozen weight, seen as real values.
+
+use ingraft_kernel::attrs::{Attrs, QConvAttrs};
+use ingraft_kernel::{OpCode, Place, SiteDesc, SiteKind, Sites};
+use ingraft_plan::{Phase, PlanView};
+use ingraft_tensor::bytes::{self, Plain};
+
+/// One site of a plan with the weight the base has there.
+///
+/// Methods read it to choose what they train, and to write integer terms on the
+/// scales of the base. It is never written.
+#[derive(Clone, Copy, Debug)]
+pub struct FrozenSite<'p> {
+    /// What kind of weight.
+    pub desc: SiteDesc<'p>,
+    weight: Weight<'p>,
+}
+
+/// The quantization of an int8 site.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SiteScales<'p> {
+    /// Real value of one input step.
+    pub input: f32,
+    /// Code of real zero in the input.
+    pub input_zero_point: i32,
+    /// Real value of one output step; 1 for an f32 output.
+    pub output: f32,
+    multiplier: &'p [f32],
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Weight<'p> {
+    Real(&'p [f32]),
+    Codes { codes: &'p [i8], scales: SiteScales<'p> },
+}
+
+impl<'p> FrozenSite<'p> {
+    /// Site `index` of `plan`; `None` when there is none, or its weight is not
+    /// that of a convolution or linear layer.
+    pub fn new(plan: &'p PlanView<'_>, index: usize) -> Option<Self> {
+        let desc = plan.site(index)?;
+        let (phase, place) = [Phase::Infer, Phase::Train]
+            .into_iter()
+            .find_map(|phase| plan.site_tensors(phase, index).map(|place| (phase, place)))?;
+        let step = plan.step(phase, place.step as usize)?;
+        let weight = match step.op {
+            OpCode::Conv | OpCode::Depthwise => Weight::Real(constant(plan, step.inputs, 1)?),
+            OpCode::QConv | OpCode::QDepthwise => {
+                let attrs = QConvAttrs::read(step.attrs)?;
+                let multiplier = constant(plan, step.inputs, 3)?;
+                let scales = SiteScales {
+                    input: attrs.in_scale,
+                    input_zero_point: attrs.in_zero_point,
+                    output: attrs.out_scale,
+                    multiplier,
+                };
+                (multiplier.len() == desc.out).then_some(())?;
+                Weight::Codes { codes: constant(plan, step.inputs, 1)?, scales }
+            }
+            _ => return None,
+        };
+        let elements = match weight {
+            Weight::Real(values) => values.len(),
+            Weight::Codes { codes, .. } => codes.len(),
+        };
+        (elements == desc.out.checked_mul(desc.row())?).then_some(Self { desc, weight })
+    }
+
+    /// The scales of an int8 site; `None` for an f32 one.
+    pub fn scales(&self) -> Option<SiteScales<'p>> {
+        match self.weight {
+            Weight::Codes { scales, .. } => Some(scales),
+            Weight::Real(_) => None,
+        }
+    }
+
+    /// The weight code at `position` of the row of output channel `channel`; `None` for an f32 site.
+    pub fn code(&self, channel: usize, position: usize) -> Option<i8> {
+        match self.weight {
+            Weight::Codes { codes, .. } => codes.get(self.offset(channel, position)).copied(),
+            Weight::Real(_) => None,
+        }
+    }
+
+    /// The real weight at `position` of the row of output channel `channel`; 0 outside.
+    pub fn weight(&self, channel: usize, position: usize) -> f32 {
+        let at = self.offset(channel, position);
+        match self.weight {
+            Weight::Real(values) => values.get(at).copied().unwrap_or(0.0),
+            Weight::Codes { codes, scales } => {
+                f32::from(codes.get(at).copied().unwrap_or(0)) * scales.weight(channel)
+            }
+        }
+    }
+
+    /// Depthwise weights are stored with the channel innermost, all others with the row innermost.
+    fn offset(&self, channel: usize, position: usize) -> usize {
+        match self.desc.kind {
+            SiteKind::Depthwise => position.wrapping_mul(self.desc.out).wrapping_add(channel),
+            _ => channel.wrapping_mul(self.desc.row()).wrapping_add(position),
+        }
+    }
+}
+
+impl SiteScales<'_> {
+    /// Real value of one weight step of output channel `channel`: the multiplier
+    /// is sx·sw/sy.
+    pub fn weight(&self, channel: usize) -> f32 {
+        self.multiplier.get(channel).copied().unwrap_or(0.0) * self.output / self.input
+    }
+}
+
+fn constant<'p, T: Plain>(plan: &'p PlanView<'_>, inputs: &[u32], at: usize) -> Option<&'p [T]> {
+    match plan.tensor(*inputs.get(at)?)?.operand.place {
+        Place::Plan(source) => bytes::cast(source),
+        Place::Memory(_) => None,
+    }
+}

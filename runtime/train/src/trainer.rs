@@ -1,0 +1,376 @@
+//! The trainer: a plan, a method and memory, bound.
+
+mod engine;
+mod update;
+
+use ingraft_adapter::SiteName;
+use ingraft_exec::{Session, Silent, Trace};
+use ingraft_kernel::{Host, Sites, Target};
+use ingraft_plan::PlanView;
+use ingraft_tensor::Rng;
+
+use crate::head::Standardization;
+use crate::memory::{Carver, Sizes, for_each_slot};
+use crate::optim::MAX_SLOTS;
+use crate::parameters::{Ends, Parameters, Slot};
+use crate::readout::Tap;
+use crate::route::Route;
+use crate::{Clip, FrozenSite, Readout, Setup, TrainError, TrainMemory, TrainedHead, Truth, prefix};
+use engine::Stage;
+
+/// Trains the terms of sites, a head, or both, in caller memory.
+///
+/// The life of a trainer: [`Self::bind`]; [`Self::observe`] every training clip
+/// once and [`Self::standardize`]; then per mini-batch [`Self::accumulate`] each
+/// clip and [`Self::step`]. Nothing allocates. A head alone trains on any plan, in
+/// the memory of inference; terms want a plan compiled with `--train-from`.
+#[derive(Debug)]
+pub struct Trainer<'a, 'm> {
+    session: Session<'a, 'm, Host>,
+    setup: Setup<'a>,
+    tap: Tap,
+    cut: usize,
+    patch_bytes: usize,
+    cached_bytes: usize,
+    parameters: Parameters<'m>,
+    /// Parameters of the head, at the front of the vector.
+    head_len: usize,
+    gradients: &'m mut [f32],
+    state: [&'m mut [f32]; MAX_SLOTS],
+    statistics: Standardization<'m>,
+    readings: Readings<'m>,
+    route: Route<'m>,
+    cached: &'m [u32],
+    stage: Stage,
+    loss: f32,
+    clips: u32,
+    steps: u32,
+}
+
+/// What the loss sees of a clip, and the gradients of it.
+#[derive(Debug)]
+struct Readings<'m> {
+    /// Features, the mean over patches.
+    pooled: &'m mut [f32],
+    pooled_grad: &'m mut [f32],
+    logits: &'m mut [f32],
+    logit_grad: &'m mut [f32],
+}
+
+impl<'m> Readings<'m> {
+    fn carve(carver: &mut Carver<'m>, sizes: &Sizes) -> Option<Self> {
+        let (pooled, pooled_grad) = (carver.take(sizes.features)?, carver.take(sizes.features)?);
+        let (logits, logit_grad) = (carver.take(sizes.logits)?, carver.take(sizes.logits)?);
+        Some(Self { pooled, pooled_grad, logits, logit_grad })
+    }
+}
+
+/// How a clip fares under the present parameters.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Evaluation {
+    /// The loss.
+    pub loss: f32,
+    /// The class with the largest logit, the first of equals.
+    pub class: usize,
+}
+
+impl<'a, 'm> Trainer<'a, 'm> {
+    /// The memory that training `plan` on `target` as `setup` says needs, to the byte.
+    ///
+    /// # Errors
+    /// Every [`TrainError`] that [`Self::bind`] would give, save those about the
+    /// memory itself and [`TrainError::Unreachable`].
+    pub fn memory(plan: &PlanView<'_>, target: &Host, setup: &Setup<'_>) -> Result<TrainMemory, TrainError> {
+        Sizes::new(plan, target, setup).map(|sizes| sizes.memory())
+    }
+
+    /// Binds a training run: checks it, lays it out in `memory` and draws the start values.
+    ///
+    /// The head starts at zero: its loss is convex, so no start is better.
+    ///
+    /// # Errors
+    /// [`TrainError`]: the plan, the sites, the method or the memory do not fit.
+    pub fn bind(
+        plan: PlanView<'a>,
+        target: &'a Host,
+        setup: Setup<'a>,
+        memory: &'m mut [u8],
+    ) -> Result<Self, TrainError> {
+        let sizes = Sizes::new(&plan, target, &setup)?;
+        let (needed, supplied) = (sizes.memory().total(), target.capacity(memory));
+        let short = TrainError::MemoryTooSmall { needed, supplied };
+        if supplied < needed {
+            return Err(short);
+        }
+        let mut carver = Carver::new(memory);
+        let arena = carver.bytes(sizes.session.total()).ok_or(short)?;
+        let session = Session::bind(plan, sizes.phase, target, arena)?;
+        let trainer = Self::carve(session, setup, &sizes, &mut carver).ok_or(short)?;
+        let slots = trainer.parameters.slots;
+        let untrained = slots.iter().find(|slot| !trainer.route.trains(&plan, slot.site));
+        match untrained.and_then(|slot| plan.site(slot.site as usize)) {
+            Some(site) => Err(TrainError::Unreachable(SiteName::new(site.name))),
+            None => Ok(trainer),
+        }
+    }
+
+    /// Lays everything beside the session out, in the order in which [`TrainMemory`] counts it.
+    fn carve(
+        session: Session<'a, 'm, Host>,
+        setup: Setup<'a>,
+        sizes: &Sizes,
+        carver: &mut Carver<'m>,
+    ) -> Option<Self> {
+        let plan = *session.plan();
+        let count = sizes.ends.parameters;
+        let values = carver.take(count)?;
+        let gradients = carver.take(count)?;
+        let held = |slot: usize| if slot < sizes.optimizer_slots { count } else { 0 };
+        let state = [carver.take(held(0))?, carver.take(held(1))?];
+        let statistics = Standardization::carve(carver, if sizes.head == 0 { 0 } else { sizes.features })?;
+        let readings = Readings::carve(carver, sizes)?;
+        let parameters = Self::carve_parameters(&plan, &setup, sizes, values, carver)?;
+        let route = Route::new(&plan, &sizes.tap, parameters.slots, carver.bytes(sizes.backward)?);
+        let cached: &mut [u32] = carver.take(sizes.cached)?;
+        let behind = prefix::tensors(&plan, sizes.phase, sizes.cut, &sizes.tap);
+        cached.iter_mut().zip(behind).for_each(|(c, t)| *c = t);
+        Some(Self {
+            session,
+            setup,
+            tap: sizes.tap,
+            cut: sizes.cut,
+            patch_bytes: sizes.patch_bytes,
+            cached_bytes: sizes.cached_bytes,
+            parameters,
+            head_len: sizes.head,
+            gradients,
+            state,
+            statistics,
+            readings,
+            route,
+            cached,
+            stage: Stage::Idle,
+            loss: 0.0,
+            clips: 0,
+            steps: 0,
+        })
+    }
+
+    /// The tables around the parameters, and their start values.
+    fn carve_parameters(
+        plan: &PlanView<'_>,
+        setup: &Setup<'_>,
+        sizes: &Sizes,
+        values: &'m mut [f32],
+        carver: &mut Carver<'m>,
+    ) -> Option<Parameters<'m>> {
+        let indptr = carver.take(sizes.ends.indptr)?;
+        let indices = carver.take(sizes.ends.indices)?;
+        let ones: &mut [f32] = carver.take(sizes.ones)?;
+        ones.fill(1.0);
+        let zeros = carver.take(sizes.zeros)?;
+        let slots = fill_slots(plan, setup, sizes.head, carver.take(sizes.slots)?)?;
+        for slot in slots {
+            let site = FrozenSite::new(plan, slot.site as usize)?;
+            let mut rng = Rng::stream(setup.seed, u64::from(slot.site));
+            // Memory arrives zeroed, so scales alone are not yet the identity.
+            let mut terms = slot.values(values, indptr, indices);
+            terms.scale.fill(1.0);
+            setup.method.initialize(&site, &mut rng, &mut terms);
+        }
+        Some(Parameters { values, slots, indptr, indices, ones, zeros })
+    }
+
+    /// The plan.
+    pub fn plan(&self) -> &PlanView<'a> {
+        self.session.plan()
+    }
+
+    /// What is trained, and how.
+    pub fn setup(&self) -> &Setup<'a> {
+        &self.setup
+    }
+
+    /// The live parameters: the terms of the trained sites.
+    pub fn parameters(&self) -> &Parameters<'m> {
+        &self.parameters
+    }
+
+    /// The gradients accumulated since the last step, summed over clips, in the
+    /// order of [`Parameters::values`].
+    pub fn gradients(&self) -> &[f32] {
+        self.gradients
+    }
+
+    /// The head; `None` when the model's own logits are trained on.
+    pub fn head(&self) -> Option<TrainedHead<'_>> {
+        let Readout::Head { site, pool, .. } = self.setup.readout else { return None };
+        let classes = self.readings.logits.len();
+        let (weight, bias) = split_head(self.parameters.values, self.head_len, classes);
+        let (mean, inverse_std) = (&*self.statistics.mean, &*self.statistics.inverse_std);
+        Some(TrainedHead { site, pool, weight, bias, mean, inverse_std })
+    }
+
+    /// Puts back parameters that [`Parameters::values`] gave earlier.
+    ///
+    /// # Errors
+    /// [`TrainError::Length`].
+    pub fn restore(&mut self, values: &[f32]) -> Result<(), TrainError> {
+        copy(self.parameters.values, values)
+    }
+
+    /// Steps taken so far.
+    pub fn steps(&self) -> u32 {
+        self.steps
+    }
+
+    /// Bytes of one patch as the model takes it.
+    pub fn patch_bytes(&self) -> usize {
+        self.patch_bytes
+    }
+
+    /// Bytes of one patch behind the frozen prefix.
+    pub fn cut_bytes(&self) -> usize {
+        self.cached_bytes
+    }
+
+    /// Number of features the loss sees of a clip.
+    pub fn feature_count(&self) -> usize {
+        self.readings.pooled.len()
+    }
+
+    /// Number of logits.
+    pub fn logit_count(&self) -> usize {
+        self.readings.logits.len()
+    }
+
+    /// Runs the frozen prefix on one patch and writes the [`Self::cut_bytes`] that
+    /// stand for it from now on.
+    ///
+    /// # Errors
+    /// [`TrainError::Length`], [`TrainError::Clip`], [`TrainError::Busy`], [`TrainError::Exec`].
+    pub fn run_prefix(&mut self, patch: &[u8], out: &mut [u8]) -> Result<(), TrainError> {
+        self.idle()?;
+        if out.len() != self.cached_bytes {
+            return Err(TrainError::Length { needed: self.cached_bytes, given: out.len() });
+        }
+        if patch.len() != self.patch_bytes {
+            return Err(TrainError::Clip { unit: self.patch_bytes, given: patch.len() });
+        }
+        self.load(&Clip::Inputs(patch), 0)?;
+        self.session.run_steps(0..self.cut, core::slice::from_ref(&self.parameters), &mut Silent)?;
+        let mut rest = out;
+        for tensor in self.cached {
+            let len = prefix::bytes(self.session.plan(), *tensor).unwrap_or(0);
+            let (room, tail) = core::mem::take(&mut rest).split_at_mut_checked(len).unwrap_or_default();
+            self.session.read_tensor(*tensor, room).ok_or(TrainError::NoReadout)?;
+            rest = tail;
+        }
+        Ok(())
+    }
+
+    /// Computes the features of a clip, the mean over its patches, into `out`.
+    ///
+    /// # Errors
+    /// [`TrainError::Length`], [`TrainError::Clip`], [`TrainError::Busy`], [`TrainError::Exec`].
+    pub fn features(&mut self, clip: Clip<'_>, out: &mut [f32]) -> Result<(), TrainError> {
+        self.forward(clip, &mut Silent)?;
+        copy(out, self.readings.pooled)
+    }
+
+    /// Takes a training clip into the statistics that standardize the head's features.
+    ///
+    /// # Errors
+    /// As [`Self::features`].
+    pub fn observe(&mut self, clip: Clip<'_>) -> Result<(), TrainError> {
+        self.forward(clip, &mut Silent)?;
+        self.statistics.observe(self.readings.pooled);
+        Ok(())
+    }
+
+    /// Ends observation: from now on the head sees features with mean 0 and
+    /// deviation 1 over the clips observed.
+    pub fn standardize(&mut self) {
+        self.statistics.finish();
+    }
+
+    /// The logits of a clip under the present parameters.
+    ///
+    /// # Errors
+    /// As [`Self::features`].
+    pub fn logits(&mut self, clip: Clip<'_>) -> Result<&[f32], TrainError> {
+        self.forward(clip, &mut Silent)?;
+        self.compute_logits();
+        Ok(self.readings.logits)
+    }
+
+    /// The loss and the likeliest class of a clip under the present parameters.
+    ///
+    /// # Errors
+    /// As [`Self::features`], and [`TrainError::Truth`].
+    pub fn evaluate(&mut self, clip: Clip<'_>, truth: Truth<'_>) -> Result<Evaluation, TrainError> {
+        self.forward(clip, &mut Silent)?;
+        self.compute_logits();
+        let loss = self.setup.loss.evaluate(self.readings.logits, truth, self.readings.logit_grad);
+        let loss = loss.ok_or(TrainError::Truth { logits: self.readings.logits.len() })?;
+        let ranked = self.readings.logits.iter().enumerate();
+        let best = ranked.reduce(|best, next| if next.1 > best.1 { next } else { best });
+        Ok(Evaluation { loss, class: best.map_or(0, |(class, _)| class) })
+    }
+
+    /// Runs a clip forward with `trace` called around every step behind the cut
+    /// (behind the input, for [`Clip::Inputs`]): for calibration and reports.
+    ///
+    /// # Errors
+    /// [`TrainError::Clip`], [`TrainError::Busy`], [`TrainError::Exec`].
+    pub fn forward(&mut self, clip: Clip<'_>, trace: &mut dyn Trace<[u8]>) -> Result<(), TrainError> {
+        self.idle()?;
+        let patches = self.patches(&clip)?;
+        self.readings.pooled.fill(0.0);
+        if let Clip::Features(values) = clip {
+            return copy(self.readings.pooled, values);
+        }
+        for patch in 0..patches {
+            let first = self.load(&clip, patch)?;
+            let end = self.tap.step.saturating_add(1);
+            self.session.run_steps(first..end, core::slice::from_ref(&self.parameters), trace)?;
+            self.collect(patches)?;
+        }
+        Ok(())
+    }
+
+    fn idle(&self) -> Result<(), TrainError> {
+        if matches!(self.stage, Stage::Idle) { Ok(()) } else { Err(TrainError::Busy) }
+    }
+}
+
+/// Weight and bias of a head of `classes` at the front of the parameter vector.
+fn split_head(values: &[f32], head_len: usize, classes: usize) -> (&[f32], &[f32]) {
+    let head = values.get(..head_len).unwrap_or(&[]);
+    head.split_at_checked(head_len.saturating_sub(classes)).unwrap_or_default()
+}
+
+/// Writes the table of trained sites; `None` when it has another length.
+fn fill_slots<'m>(
+    plan: &PlanView<'_>,
+    setup: &Setup<'_>,
+    head: usize,
+    table: &'m mut [Slot],
+) -> Option<&'m [Slot]> {
+    let mut rows = table.iter_mut();
+    let mut complete = true;
+    let start = Ends { parameters: head, ..Ends::default() };
+    let filled = for_each_slot(plan, setup, start, |slot, _, _| match rows.next() {
+        Some(row) => *row = slot,
+        None => complete = false,
+    });
+    (filled.is_ok() && complete && rows.next().is_none()).then_some(table)
+}
+
+fn copy(to: &mut [f32], from: &[f32]) -> Result<(), TrainError> {
+    if to.len() != from.len() {
+        return Err(TrainError::Length { needed: from.len(), given: to.len() });
+    }
+    to.iter_mut().zip(from).for_each(|(t, f)| *t = *f);
+    Ok(())
+}

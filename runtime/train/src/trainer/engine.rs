@@ -1,0 +1,262 @@
+//! One clip, forward and backward, interruptible between any two steps.
+
+use ingraft_exec::Silent;
+use ingraft_kernel::SiteGrads;
+use ingraft_plan::Phase;
+
+use super::{Readings, Trainer, split_head};
+use crate::{Clip, Readout, TrainError, Truth, prefix};
+
+/// Where the engine stands within a clip.
+///
+/// Two passes keep the memory at one patch: the first pools the features of
+/// every patch for the loss; the second runs each patch forward again and then
+/// backward with the loss's gradient. It visits patches last to first, since the
+/// last one's activations are still there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// Between clips.
+    Idle,
+    /// First pass, about to run forward step `step` of patch `patch`.
+    Pool { patch: usize, step: usize },
+    /// Second pass, about to run forward step `step` of patch `patch`.
+    Forward { patch: usize, step: usize },
+    /// Second pass, about to run backward step `index` of patch `patch`.
+    Backward { patch: usize, index: usize },
+}
+
+/// What follows a stage.
+enum Turn {
+    /// Another stage, at once.
+    Go(Stage),
+    /// The budget is spent; later this stage.
+    Pause(Stage),
+    /// The clip is done.
+    Done,
+}
+
+impl Trainer<'_, '_> {
+    /// Runs a clip forward and backward and adds its gradients; gives its loss.
+    ///
+    /// # Errors
+    /// [`TrainError::Clip`], [`TrainError::Truth`], [`TrainError::Exec`]; gradients
+    /// may then be incomplete, [`Self::discard`] them.
+    pub fn accumulate(&mut self, clip: Clip<'_>, truth: Truth<'_>) -> Result<f32, TrainError> {
+        self.idle()?;
+        match self.advance(clip, truth, usize::MAX)? {
+            Some(loss) => Ok(loss),
+            None => Err(TrainError::Busy),
+        }
+    }
+
+    /// As [`Self::accumulate`], for at most `budget` steps of the plan (at least
+    /// one): `None` says that the clip is not done, and wants the next call with the
+    /// same clip and truth. The result does not depend on how the work was divided.
+    ///
+    /// # Errors
+    /// As [`Self::accumulate`]; the clip is then given up.
+    pub fn advance(
+        &mut self,
+        clip: Clip<'_>,
+        truth: Truth<'_>,
+        budget: usize,
+    ) -> Result<Option<f32>, TrainError> {
+        let result = self.proceed(&clip, truth, budget.max(1));
+        if !matches!(result, Ok(None)) {
+            self.stage = Stage::Idle;
+        }
+        result
+    }
+
+    fn proceed(
+        &mut self,
+        clip: &Clip<'_>,
+        truth: Truth<'_>,
+        mut budget: usize,
+    ) -> Result<Option<f32>, TrainError> {
+        let patches = self.patches(clip)?;
+        loop {
+            let turn = match self.stage {
+                Stage::Idle => self.begin(clip, truth)?,
+                Stage::Pool { patch, step } => {
+                    let step = self.run_forward(step, &mut budget)?;
+                    self.end_pool(clip, truth, patches, (patch, step))?
+                }
+                Stage::Forward { patch, step } => match self.run_forward(step, &mut budget)? {
+                    step if step <= self.tap.step => Turn::Pause(Stage::Forward { patch, step }),
+                    _ => self.seed(patches, patch)?,
+                },
+                Stage::Backward { patch, index } => {
+                    let index = self.run_backward(index, &mut budget)?;
+                    self.end_backward(clip, (patch, index))?
+                }
+            };
+            match turn {
+                Turn::Go(stage) => self.stage = stage,
+                Turn::Pause(stage) => {
+                    self.stage = stage;
+                    return Ok(None);
+                }
+                Turn::Done => {
+                    self.clips = self.clips.saturating_add(1);
+                    return Ok(Some(self.loss));
+                }
+            }
+        }
+    }
+
+    fn begin(&mut self, clip: &Clip<'_>, truth: Truth<'_>) -> Result<Turn, TrainError> {
+        self.readings.pooled.fill(0.0);
+        if let Clip::Features(values) = clip {
+            super::copy(self.readings.pooled, values)?;
+            self.read_loss(truth)?;
+            return Ok(Turn::Done);
+        }
+        Ok(Turn::Go(Stage::Pool { patch: 0, step: self.load(clip, 0)? }))
+    }
+
+    /// After forward steps of the first pass up to, not including, `step` of `patch`.
+    fn end_pool(
+        &mut self,
+        clip: &Clip<'_>,
+        truth: Truth<'_>,
+        patches: usize,
+        (patch, step): (usize, usize),
+    ) -> Result<Turn, TrainError> {
+        if step <= self.tap.step {
+            return Ok(Turn::Pause(Stage::Pool { patch, step }));
+        }
+        self.collect(patches)?;
+        let next = patch.saturating_add(1);
+        if next < patches {
+            return Ok(Turn::Go(Stage::Pool { patch: next, step: self.load(clip, next)? }));
+        }
+        self.read_loss(truth)?;
+        if self.parameters.slots.is_empty() { Ok(Turn::Done) } else { self.seed(patches, patch) }
+    }
+
+    /// After backward steps up to, not including, `index` of `patch`.
+    fn end_backward(&mut self, clip: &Clip<'_>, (patch, index): (usize, usize)) -> Result<Turn, TrainError> {
+        if index < self.route.len() {
+            return Ok(Turn::Pause(Stage::Backward { patch, index }));
+        }
+        let Some(patch) = patch.checked_sub(1) else { return Ok(Turn::Done) };
+        Ok(Turn::Go(Stage::Forward { patch, step: self.load(clip, patch)? }))
+    }
+
+    /// Number of patches of `clip`.
+    pub(super) fn patches(&self, clip: &Clip<'_>) -> Result<usize, TrainError> {
+        if matches!(clip, Clip::Features(_)) && !self.parameters.slots.is_empty() {
+            return Err(TrainError::Clip { unit: self.cached_bytes, given: 0 });
+        }
+        clip.patches(self.patch_bytes, self.cached_bytes, self.readings.pooled.len())
+    }
+
+    /// Puts patch `patch` of `clip` into memory; gives the first step to run.
+    pub(super) fn load(&mut self, clip: &Clip<'_>, patch: usize) -> Result<usize, TrainError> {
+        let plan = *self.session.plan();
+        match clip {
+            Clip::Inputs(all) => {
+                let mut rest = nth(all, patch, self.patch_bytes);
+                for (index, io) in plan.inputs().enumerate() {
+                    let len = prefix::bytes(&plan, io.tensor).unwrap_or(0);
+                    self.session.write_input(index, take(&mut rest, len))?;
+                }
+                Ok(0)
+            }
+            Clip::Prefixes(all) => {
+                let mut rest = nth(all, patch, self.cached_bytes);
+                for tensor in self.cached {
+                    let len = prefix::bytes(&plan, *tensor).unwrap_or(0);
+                    let written = self.session.write_tensor(*tensor, take(&mut rest, len));
+                    written.ok_or(TrainError::NoReadout)?;
+                }
+                Ok(self.cut)
+            }
+            Clip::Features(_) => Ok(self.tap.step.saturating_add(1)),
+        }
+    }
+
+    /// Runs forward steps from `step` to the tap while `budget` lasts; gives the next one.
+    fn run_forward(&mut self, step: usize, budget: &mut usize) -> Result<usize, TrainError> {
+        let end = self.tap.step.saturating_add(1).min(step.saturating_add(*budget));
+        self.session.run_steps(step..end, core::slice::from_ref(&self.parameters), &mut Silent)?;
+        *budget = budget.saturating_sub(end.saturating_sub(step));
+        Ok(end)
+    }
+
+    /// Runs backward steps from `index` while `budget` lasts; gives the next one.
+    fn run_backward(&mut self, first: usize, budget: &mut usize) -> Result<usize, TrainError> {
+        for index in first..self.route.len() {
+            let Some((step, accumulate)) = self.route.step(index) else { continue };
+            if *budget == 0 {
+                return Ok(index);
+            }
+            *budget = budget.saturating_sub(1);
+            let site = self.session.plan().step(Phase::Train, step).and_then(|view| view.site);
+            let slot = site.and_then(|site| self.parameters.slot(site as usize));
+            let grads = slot.map_or_else(SiteGrads::default, |slot| slot.grads(self.gradients));
+            self.session.run_backward(step, &self.parameters, grads, accumulate)?;
+        }
+        Ok(self.route.len())
+    }
+
+    /// Adds the present patch's features to the clip's.
+    pub(super) fn collect(&mut self, patches: usize) -> Result<(), TrainError> {
+        let share = 1.0 / patches as f32;
+        let tensor = self.session.tensor(self.tap.tensor);
+        let pooled = tensor.and_then(|tensor| self.tap.pool(tensor, share, self.readings.pooled));
+        pooled.ok_or(TrainError::NoReadout)
+    }
+
+    /// The logits of the pooled features.
+    pub(super) fn compute_logits(&mut self) {
+        let Readings { pooled, logits, .. } = &mut self.readings;
+        if self.head_len == 0 {
+            logits.iter_mut().zip(pooled.iter()).for_each(|(logit, value)| *logit = *value);
+            return;
+        }
+        let (weight, bias) = split_head(self.parameters.values, self.head_len, logits.len());
+        self.statistics.forward(weight, bias, pooled, logits);
+    }
+
+    /// The loss, the head's gradients, and the gradient of the pooled features.
+    fn read_loss(&mut self, truth: Truth<'_>) -> Result<(), TrainError> {
+        self.compute_logits();
+        let Readings { pooled, pooled_grad, logits, logit_grad } = &mut self.readings;
+        let loss = self.setup.loss.evaluate(logits, truth, logit_grad);
+        self.loss = loss.ok_or(TrainError::Truth { logits: logits.len() })?;
+        if matches!(self.setup.readout, Readout::Logits) {
+            pooled_grad.iter_mut().zip(logit_grad.iter()).for_each(|(p, l)| *p = *l);
+            return Ok(());
+        }
+        let (weight, _) = split_head(self.parameters.values, self.head_len, logits.len());
+        let gradients = self.gradients.get_mut(..self.head_len).unwrap_or_default();
+        // Without trained sites nobody asks for the gradient of the features.
+        let below = if self.parameters.slots.is_empty() { &mut [] } else { &mut **pooled_grad };
+        self.statistics.backward(weight, logit_grad, pooled, gradients, below);
+        Ok(())
+    }
+
+    /// Writes the gradient of the tapped tensor of `patch`, one of `patches`.
+    fn seed(&mut self, patches: usize, patch: usize) -> Result<Turn, TrainError> {
+        let share = 1.0 / patches as f32;
+        let mut tensor = self.tap.grad.and_then(|grad| self.session.tensor_mut(grad));
+        let grad = tensor.as_mut().and_then(|tensor| tensor.as_slice::<f32>());
+        self.tap.spread(self.readings.pooled_grad, share, grad.ok_or(TrainError::NoGradient)?);
+        Ok(Turn::Go(Stage::Backward { patch, index: 0 }))
+    }
+}
+
+/// Piece `index` of pieces of `len` bytes.
+fn nth(bytes: &[u8], index: usize, len: usize) -> &[u8] {
+    let start = index.saturating_mul(len);
+    bytes.get(start..start.saturating_add(len)).unwrap_or(&[])
+}
+
+/// Cuts the first `len` bytes off `rest`.
+fn take<'b>(rest: &mut &'b [u8], len: usize) -> &'b [u8] {
+    let (taken, tail) = rest.split_at_checked(len).unwrap_or((&[], &[]));
+    *rest = tail;
+    taken
+}

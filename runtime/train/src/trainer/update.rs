@@ -1,0 +1,116 @@
+//! The optimizer step over all groups of parameters.
+
+use core::ops::Range;
+
+use super::{Stage, Trainer};
+use crate::method::Part;
+use crate::optim::{Group, Rate};
+use crate::parameters::{Parameters, Slot};
+use crate::{FrozenSite, LearningRate, Setup, TrainError};
+
+/// One contiguous group: where it lies and how it moves.
+#[derive(Clone, Debug, PartialEq)]
+struct Span {
+    range: Range<usize>,
+    rate: LearningRate,
+    scale: f32,
+}
+
+impl<'a, 'm> Trainer<'a, 'm> {
+    /// Moves the parameters against the mean gradient of the clips accumulated
+    /// since the last step; gives the length of that gradient before clipping.
+    ///
+    /// # Numerics
+    /// The length is that of the gradient of the unscaled parameters
+    /// ([`crate::Optimizer`]), summed in f64 in the order of the vector.
+    ///
+    /// # Errors
+    /// [`TrainError::Busy`], [`TrainError::NoGradients`], or
+    /// [`TrainError::Diverged`], which discards the gradients and moves nothing.
+    pub fn step(&mut self) -> Result<f32, TrainError> {
+        self.idle()?;
+        if self.clips == 0 {
+            return Err(TrainError::NoGradients);
+        }
+        let mean = 1.0 / self.clips as f32;
+        let norm = self.norm() * mean;
+        if !norm.is_finite() {
+            self.discard();
+            return Err(TrainError::Diverged);
+        }
+        let clip = self.setup.clip_norm.filter(|limit| norm > *limit).map_or(1.0, |limit| limit / norm);
+        let factor = self.setup.schedule.factor(self.steps);
+        self.steps = self.steps.saturating_add(1);
+        for span in self.spans() {
+            let rate = Rate {
+                learning_rate: span.rate.rate * factor,
+                weight_decay: span.rate.weight_decay,
+                scale: span.scale,
+                gradient: mean * clip,
+                step: self.steps,
+            };
+            let [first, second] = &mut self.state;
+            let group = Group {
+                parameters: self.parameters.values.get_mut(span.range.clone()).unwrap_or_default(),
+                gradients: self.gradients.get(span.range.clone()).unwrap_or(&[]),
+                state: [
+                    first.get_mut(span.range.clone()).unwrap_or_default(),
+                    second.get_mut(span.range).unwrap_or_default(),
+                ],
+            };
+            self.setup.optimizer.update(&rate, group);
+        }
+        self.constrain();
+        self.discard();
+        Ok(norm)
+    }
+
+    /// Forgets the accumulated gradients, and the clip in progress if there is one.
+    pub fn discard(&mut self) {
+        self.gradients.fill(0.0);
+        self.clips = 0;
+        self.stage = Stage::Idle;
+    }
+
+    fn constrain(&mut self) {
+        let Parameters { values, indptr, indices, slots, .. } = &mut self.parameters;
+        for slot in *slots {
+            if let Some(site) = FrozenSite::new(self.session.plan(), slot.site as usize) {
+                self.setup.method.constrain(&site, &mut slot.values(values, indptr, indices));
+            }
+        }
+    }
+
+    /// Length of the summed gradient of the unscaled parameters.
+    fn norm(&self) -> f32 {
+        let squares = self.spans().map(|span| {
+            let gradients = self.gradients.get(span.range).unwrap_or(&[]);
+            gradients.iter().map(|g| f64::from(g * span.scale)).map(|g| g * g).sum::<f64>()
+        });
+        libm::sqrt(squares.sum::<f64>()) as f32
+    }
+
+    /// The groups, in the order of the parameter vector. They borrow the tables, not the trainer.
+    fn spans(&self) -> impl Iterator<Item = Span> + use<'a, 'm> {
+        let (setup, slots): (Setup<'a>, &'m [Slot]) = (self.setup, self.parameters.slots);
+        let weights = self.head_len.saturating_sub(self.readings.logits.len());
+        let head = [
+            Span { range: 0..weights, rate: setup.head, scale: 1.0 },
+            Span { range: weights..self.head_len, rate: without_decay(setup.head), scale: 1.0 },
+        ];
+        let mut first = self.head_len;
+        let terms = slots.iter().flat_map(|slot| Part::ALL.map(|part| (part, slot.length(part))));
+        let terms = terms.map(move |(part, len)| {
+            let range = first..first.saturating_add(len);
+            first = range.end;
+            let moves = setup.method.rate(part);
+            let rate = if moves.decays { setup.adapter } else { without_decay(setup.adapter) };
+            Span { range, rate, scale: moves.scale }
+        });
+        head.into_iter().chain(terms).filter(|span| !span.range.is_empty())
+    }
+}
+
+fn without_decay(rate: LearningRate) -> LearningRate {
+    LearningRate { weight_decay: 0.0, ..rate }
+}

@@ -1,0 +1,13 @@
+//! The trainer on a small int8 network built in code.
+
+mod everything;
+mod gradient;
+mod memory;
+mod oracle;
+mod refusals;
+mod setup;
+#[allow(dead_code, reason = "shared with the methods' tests, which look at more of it")]
+mod surrogate;
+mod tiny;
+mod training;
+mod update;

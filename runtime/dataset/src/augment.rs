@@ -8,7 +8,8 @@
 use core::ops::RangeInclusive;
 
 use crate::audio::Resampler;
-use crate::rng::Rng;
+use crate::Rng;
+use crate::rng::normal;
 
 pub use recipe::{Augmentation, Meaning, Recipe, RecipeError};
 
@@ -42,7 +43,7 @@ pub fn shift(samples: &[f32], reach: usize, seed: u64) -> Vec<f32> {
 pub fn noise(samples: &[f32], decibels: &RangeInclusive<f64>, seed: u64) -> Vec<f32> {
     let mut rng = Rng::new(seed);
     let ratio = draw(decibels, &mut rng);
-    let background: Vec<f32> = samples.iter().map(|_| rng.normal() as f32).collect();
+    let background: Vec<f32> = samples.iter().map(|_| normal(&mut rng) as f32).collect();
     add_at(samples, &background, ratio)
 }
 

@@ -219,6 +219,7 @@ const MAX_PARAMETERS: usize = 1 << 28;
 mod tests {
     use super::*;
     use crate::Rng;
+    use crate::rng::normal;
 
     fn blobs(rows: usize, dims: usize, classes: usize, seed: u64) -> (Vec<f32>, Vec<usize>) {
         let mut rng = Rng::new(seed);
@@ -226,7 +227,7 @@ mod tests {
         let value =
             |label: usize, at: usize, noise: f64| (3.0 * f64::from(u8::from(at == label)) + noise) as f32;
         let features = labels.iter().flat_map(|&l| (0..dims).map(move |at| (l, at)));
-        let features = features.map(|(label, at)| value(label, at, rng.normal())).collect();
+        let features = features.map(|(label, at)| value(label, at, normal(&mut rng))).collect();
         (features, labels)
     }
 
@@ -236,7 +237,7 @@ mod tests {
         let rows: Vec<f64> = features.iter().map(|&v| f64::from(v)).collect();
         let problem = Problem { rows: &rows, dims: 5, labels: &labels, classes: 3, l2: 0.7 };
         let mut rng = Rng::new(2);
-        let at: Vec<f64> = (0..18).map(|_| rng.normal()).collect();
+        let at: Vec<f64> = (0..18).map(|_| normal(&mut rng)).collect();
         let mut gradient = vec![0.0; 18];
         problem.evaluate(&at, &mut gradient);
         for (index, slope) in gradient.iter().enumerate() {

@@ -27,7 +27,7 @@
 //! | [`augment`] | changes of a recording that keep its label |
 //! | [`stats`] | accuracy, confusion, intervals, ranking |
 //! | [`baseline`] | logistic regression on fixed features |
-//! | [`rng`] | the seeded generator behind all of it |
+//! | [`rng`] | normal variates from the runtime's generator |
 //!
 //! Files come from anywhere: whatever is wrong with one is a typed error that
 //! says what to do, and memory grows with what is read, not with what a header
@@ -57,5 +57,5 @@ pub use error::DatasetError;
 pub use image::{Filter, Image, ImageError, read_image};
 pub use labelled::{Content, Dataset, Item, LabelError};
 pub use npy::{ArrayError, read_npy, read_npz, write_npy, write_npz};
-pub use rng::Rng;
+pub use ingraft_tensor::Rng;
 pub use split::{Folds, Split, SplitError};

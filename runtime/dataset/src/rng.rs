@@ -1,76 +1,14 @@
-//! The seeded random numbers behind splits, augmentations and bootstraps.
-//!
-//! xoshiro256++ (Blackman & Vigna, "Scrambled linear pseudorandom number
-//! generators", 2019) with its state filled by SplitMix64, as its authors
-//! advise. Integer arithmetic, IEEE basic operations and `libm` only, so a seed
-//! gives the same numbers on every platform.
+//! Normal variates from the runtime's one generator.
 
-/// A seeded generator. Equal seeds give equal sequences everywhere.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Rng {
-    state: [u64; 4],
-}
+use ingraft_tensor::Rng;
 
-impl Rng {
-    /// The generator of `seed`.
-    pub fn new(seed: u64) -> Self {
-        let mut counter = seed;
-        Self { state: core::array::from_fn(|_| split_mix(&mut counter)) }
-    }
-
-    /// The generator of `seed` for the purpose or item numbered `stream`.
-    ///
-    /// Streams of one seed are unrelated, so that the draws of one clip do not
-    /// depend on how many clips came before it.
-    pub fn stream(seed: u64, stream: u64) -> Self {
-        let mut counter = stream;
-        Self::new(seed ^ split_mix(&mut counter))
-    }
-
-    /// The next 64 bits.
-    pub fn next_u64(&mut self) -> u64 {
-        let [a, b, c, d] = self.state;
-        let result = a.wrapping_add(d).rotate_left(23).wrapping_add(a);
-        let (c1, d1) = (c ^ a, d ^ b);
-        self.state = [a ^ d1, b ^ c1, c1 ^ (b << 17), d1.rotate_left(45)];
-        result
-    }
-
-    /// An integer in `0..n`; 0 when `n` is 0. Its bias is below `n`·2⁻⁶⁴.
-    pub fn below(&mut self, n: usize) -> usize {
-        ((u128::from(self.next_u64()) * n as u128) >> 64) as usize
-    }
-
-    /// A real in [0, 1) with 53 random bits.
-    pub fn unit(&mut self) -> f64 {
-        (self.next_u64() >> 11) as f64 * f64::EPSILON / 2.0
-    }
-
-    /// A real between `low` and `high`.
-    pub fn uniform(&mut self, low: f64, high: f64) -> f64 {
-        low + (high - low) * self.unit()
-    }
-
-    /// A standard normal variate (Box-Muller).
-    pub fn normal(&mut self) -> f64 {
-        let radius = libm::sqrt(-2.0 * libm::log(1.0 - self.unit()));
-        radius * libm::cos(core::f64::consts::TAU * self.unit())
-    }
-
-    /// Permutes `items` uniformly (Fisher-Yates).
-    pub fn shuffle<T>(&mut self, items: &mut [T]) {
-        for last in (1..items.len()).rev() {
-            items.swap(last, self.below(last + 1));
-        }
-    }
-}
-
-fn split_mix(counter: &mut u64) -> u64 {
-    *counter = counter.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut z = *counter;
-    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ (z >> 31)
+/// A standard normal variate (Box-Muller).
+///
+/// # Numerics
+/// `libm` only, so a seed gives the same numbers on every platform.
+pub fn normal(rng: &mut Rng) -> f64 {
+    let radius = libm::sqrt(-2.0 * libm::log(1.0 - rng.unit()));
+    radius * libm::cos(core::f64::consts::TAU * rng.unit())
 }
 
 #[cfg(test)]
@@ -78,44 +16,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn matches_the_published_sequences() {
-        let mut counter = 1_234_567;
-        let drawn: Vec<u64> = (0..3).map(|_| split_mix(&mut counter)).collect();
-        assert_eq!(drawn, [6_457_827_717_110_365_317, 3_203_168_211_198_807_973, 9_817_491_932_198_370_423]);
-
-        let mut rng = Rng { state: [1, 2, 3, 4] };
-        let drawn: Vec<u64> = (0..5).map(|_| rng.next_u64()).collect();
-        let want =
-            [41_943_041, 58_720_359, 3_588_806_011_781_223, 3_591_011_842_654_386, 9_228_616_714_210_784_205];
-        assert_eq!(drawn, want);
-    }
-
-    #[test]
     fn draws_have_the_moments_of_their_distribution() {
-        let mut rng = Rng::new(5);
+        let mut rng = Rng::new(11);
         let n = 200_000;
-        let normal: Vec<f64> = (0..n).map(|_| rng.normal()).collect();
-        let mean = normal.iter().sum::<f64>() / n as f64;
-        let variance = normal.iter().map(|v| v * v).sum::<f64>() / n as f64;
-        let within_one = normal.iter().filter(|v| v.abs() < 1.0).count() as f64 / n as f64;
+        let draws: Vec<f64> = (0..n).map(|_| normal(&mut rng)).collect();
+        let mean = draws.iter().sum::<f64>() / n as f64;
+        let variance = draws.iter().map(|v| v * v).sum::<f64>() / n as f64;
+        let within_one = draws.iter().filter(|v| v.abs() < 1.0).count() as f64 / n as f64;
         assert!(mean.abs() < 0.01 && (variance - 1.0).abs() < 0.02, "{mean} {variance}");
         assert!((within_one - 0.6827).abs() < 0.005, "{within_one}");
-
-        let mut counts = [0usize; 7];
-        (0..70_000).for_each(|_| counts[rng.below(7)] += 1);
-        assert!(counts.iter().all(|c| c.abs_diff(10_000) < 500), "{counts:?}");
-        assert!((0..10_000).all(|_| (0.0..1.0).contains(&rng.unit())));
-        assert_eq!(rng.below(0), 0);
-    }
-
-    #[test]
-    fn shuffle_permutes_and_streams_differ() {
-        let mut items: Vec<usize> = (0..50).collect();
-        Rng::new(1).shuffle(&mut items);
-        assert_ne!(items, (0..50).collect::<Vec<_>>());
-        items.sort_unstable();
-        assert_eq!(items, (0..50).collect::<Vec<_>>());
-        assert_ne!(Rng::stream(1, 0), Rng::stream(1, 1));
-        assert_ne!(Rng::stream(1, 0), Rng::stream(2, 0));
     }
 }

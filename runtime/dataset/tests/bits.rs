@@ -7,6 +7,7 @@ use std::path::Path;
 
 use ingraft_dataset::augment::{Augmentation, Meaning, Recipe};
 use ingraft_dataset::baseline::{FitOptions, LogisticRegression};
+use ingraft_dataset::rng::normal;
 use ingraft_dataset::{Filter, Resampler, Rng, read_image, split, stats};
 
 /// FNV-1a.
@@ -16,7 +17,7 @@ fn hash(bytes: impl Iterator<Item = u8>) -> u64 {
 
 fn noise(length: usize) -> Vec<f32> {
     let mut rng = Rng::new(11);
-    (0..length).map(|_| 0.1 * rng.normal() as f32).collect()
+    (0..length).map(|_| 0.1 * normal(&mut rng) as f32).collect()
 }
 
 fn samples(samples: &[f32]) -> u64 {

@@ -3,7 +3,7 @@
 use core::ops::RangeInclusive;
 
 use super::{crop, gain, mix, noise, pitch, rotate, shift, speed};
-use crate::rng::Rng;
+use crate::Rng;
 
 /// One augmentation and the range it draws from.
 #[derive(Clone, Debug, PartialEq)]

@@ -1,6 +1,8 @@
 //! The shape of the workspace: which crate may depend on which, and what a
 //! device crate must not do.
 
+mod support_table;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -4,8 +4,11 @@
 //! file carries quantization, and gives a [`Program`]; [`train`] derives the
 //! training schedule; [`memory`] plans the arena; [`emit`] writes the plan.
 
+mod boundary;
+mod dynamic;
 pub mod emit;
 mod error;
+mod filters;
 mod float;
 mod linear;
 pub mod memory;

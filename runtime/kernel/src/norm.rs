@@ -7,6 +7,7 @@
 use ingraft_tensor::{DType, Shape};
 
 use crate::attrs::NormAttrs;
+use crate::conv::dot;
 use crate::walk::Rows;
 use crate::{Call, Kernel, KernelError, OpCode, Step, check};
 
@@ -17,7 +18,7 @@ use crate::{Call, Kernel, KernelError, OpCode, Step, check};
 /// elements as the normalized axes together. Output like x.
 ///
 /// # Numerics
-/// Mean first, then the variance of the centered values, all in f32.
+/// Mean first, then the variance of the centered values, all in f32 and in eight interleaved partial sums.
 pub const KERNEL: Kernel =
     Kernel::new("norm_f32_f32__scalar", OpCode::Norm, Some(DType::F32), Some(DType::F32), run).checked(check);
 
@@ -59,12 +60,20 @@ fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
 
 fn normalize(attrs: &NormAttrs, input: &[f32], out: &mut [f32]) {
     let count = input.len() as f32;
-    let mean = if attrs.kind == RMS { 0.0 } else { input.iter().sum::<f32>() / count };
-    let variance = input.iter().map(|x| (x - mean) * (x - mean)).sum::<f32>() / count;
-    let deviation = libm::sqrtf(variance + attrs.epsilon);
-    for (y, x) in out.iter_mut().zip(input) {
-        *y = (x - mean) / deviation;
+    let mean = if attrs.kind == RMS { 0.0 } else { sum(input) / count };
+    out.iter_mut().zip(input).for_each(|(y, x)| *y = x - mean);
+    let deviation = libm::sqrtf(dot(out, out) / count + attrs.epsilon);
+    out.iter_mut().for_each(|y| *y /= deviation);
+}
+
+/// `Σ x` in eight interleaved partial sums, as [`dot`] has them.
+fn sum(values: &[f32]) -> f32 {
+    let (rows, tail) = values.as_chunks::<8>();
+    let mut sums = [0.0f32; 8];
+    for row in rows {
+        sums.iter_mut().zip(row).for_each(|(s, x)| *s += x);
     }
+    sums.iter().chain(tail).sum()
 }
 
 /// Elements of the `axes` innermost axes.

@@ -49,7 +49,7 @@ impl TrainedHead<'_> {
     pub fn fold(&self, weight: &mut [f32], bias: &mut [f32]) -> Option<()> {
         (weight.len() == self.weight.len() && bias.len() == self.bias.len()).then_some(())?;
         let features = self.features().max(1);
-        let rows = weight.chunks_exact_mut(features).zip(self.weight.chunks_exact(features));
+        let rows = rows_mut(weight, features).zip(rows(self.weight, features));
         for ((folded, trained), (to, from)) in rows.zip(bias.iter_mut().zip(self.bias)) {
             let mut sum = f64::from(*from);
             let columns = folded.iter_mut().zip(trained);
@@ -109,7 +109,7 @@ impl<'m> Standardization<'m> {
 
     /// `logits = W·z + b`.
     pub(crate) fn forward(&self, weight: &[f32], bias: &[f32], features: &[f32], logits: &mut [f32]) {
-        let rows = weight.chunks_exact(features.len().max(1));
+        let rows = rows(weight, features.len().max(1));
         for ((logit, bias), row) in logits.iter_mut().zip(bias).zip(rows) {
             let products = row.iter().zip(self.standardize(features)).map(|(w, z)| w * z);
             *logit = bias + products.sum::<f32>();
@@ -128,14 +128,35 @@ impl<'m> Standardization<'m> {
     ) {
         let (weight_grad, bias_grad) = head_grad.split_at_mut_checked(weight.len()).unwrap_or_default();
         let width = features.len().max(1);
-        for ((row, bias), d) in weight_grad.chunks_exact_mut(width).zip(bias_grad).zip(logit_grad) {
+        for ((row, bias), d) in rows_mut(weight_grad, width).zip(bias_grad).zip(logit_grad) {
             row.iter_mut().zip(self.standardize(features)).for_each(|(g, z)| *g += d * z);
             *bias += d;
         }
         feature_grad.fill(0.0);
-        for (row, d) in weight.chunks_exact(width).zip(logit_grad) {
+        for (row, d) in rows(weight, width).zip(logit_grad) {
             feature_grad.iter_mut().zip(row).for_each(|(g, w)| *g += d * w);
         }
         feature_grad.iter_mut().zip(self.inverse_std.iter()).for_each(|(g, s)| *g *= s);
     }
+}
+
+/// The rows of a matrix `width` wide. A zip of `chunks_exact` would divide by its
+/// width, and panic for all that the compiler knows.
+fn rows(matrix: &[f32], width: usize) -> impl Iterator<Item = &[f32]> {
+    let mut rest = matrix;
+    core::iter::from_fn(move || {
+        let (row, tail) = rest.split_at_checked(width)?;
+        rest = tail;
+        Some(row)
+    })
+}
+
+/// As [`rows`], to write.
+fn rows_mut(matrix: &mut [f32], width: usize) -> impl Iterator<Item = &mut [f32]> {
+    let mut rest = matrix;
+    core::iter::from_fn(move || {
+        let (row, tail) = core::mem::take(&mut rest).split_at_mut_checked(width)?;
+        rest = tail;
+        Some(row)
+    })
 }

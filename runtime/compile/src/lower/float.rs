@@ -89,7 +89,7 @@ impl Selector<'_> {
         self.tensor(value)
     }
 
-    fn operand_value(&self, node: &Node, index: usize) -> Result<ValueId, LowerError> {
+    pub(super) fn operand_value(&self, node: &Node, index: usize) -> Result<ValueId, LowerError> {
         node.input(index).ok_or_else(|| self.unsupported(node, "lacks an operand"))
     }
 
@@ -103,7 +103,7 @@ impl Selector<'_> {
     }
 
     /// `value` as stored values of type `dtype`; a constant is converted here and now.
-    fn converted(&mut self, value: ValueId, dtype: DType) -> Result<TensorRef, LowerError> {
+    pub(super) fn converted(&mut self, value: ValueId, dtype: DType) -> Result<TensorRef, LowerError> {
         let source = &self.graph[value];
         let shape = plan_shape(&source.name, &source.shape)?;
         match (&source.konst, dtype) {
@@ -167,8 +167,7 @@ impl Selector<'_> {
 
     /// A constant that is no value of the graph.
     fn constant_of<T: Element>(&mut self, node: &Node, shape: &[usize], values: &[T]) -> Result<TensorRef, LowerError> {
-        let shape = plan_shape(&node.name, shape)?;
-        Ok(self.program.constant(&node.name, shape, values))
+        self.named_constant(&node.name, shape, values)
     }
 
     /// `tensor` under another shape with as many elements.

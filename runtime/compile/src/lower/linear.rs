@@ -1,12 +1,12 @@
 //! Convolutions and linear layers: the operators that carry sites.
 
-use ingraft_kernel::attrs::{ConvAttrs, QConvAttrs, Window};
+use ingraft_kernel::attrs::{Attrs, ConvAttrs, QConvAttrs, Window};
 use ingraft_kernel::{OpCode, SiteKind};
 use ingraft_tensor::{DType, QParams};
 
-use super::pattern::{Chain, Codes, Patterns, code_bounds, stored_codes};
+use super::pattern::{Chain, Codes, Patterns, code_bounds};
 use super::select::{Selector, plan_shape};
-use super::{LowerError, ProgSite};
+use super::{LowerError, ProgSite, TensorRef};
 use crate::graph::{Node, NodeId, ValueId};
 use crate::op::{Binary, Layout, Op};
 use crate::quantize::Quantization;
@@ -17,15 +17,25 @@ pub(super) fn is_linear(uses: &Patterns<'_>, node: &Node) -> bool {
     let constant = |value: Option<ValueId>| value.is_some_and(|v| is_constant(uses, v));
     match node.op {
         Op::MatMul => {
-            let matrix = node.input(1).is_some_and(|w| graph[w].shape.len() == 2);
+            let matrix = node.input(1).is_some_and(|w| graph[w].shape.len() == 2 && is_real(graph[w].dtype));
             let rows = node.input(0).is_some_and(|x| !graph[x].shape.is_empty());
             matrix && rows && constant(node.input(1)) && !constant(node.input(0))
         }
-        Op::Gemm { alpha, beta, trans_a, .. } => {
-            alpha == 1.0 && beta == 1.0 && !trans_a && constant(node.input(1))
+        Op::Gemm { alpha, beta, trans_a, trans_b } => {
+            let out = node.input(1).and_then(|w| graph[w].shape.get(usize::from(!trans_b)).copied());
+            let bias = node.input(2).is_none_or(|c| {
+                let count = graph[c].elements();
+                is_constant(uses, c) && (count == 1 || (Some(count) == out && graph[c].shape.last() == Some(&count)))
+            });
+            let real = node.input(0).is_some_and(|x| is_real(graph[x].dtype));
+            alpha == 1.0 && beta == 1.0 && !trans_a && real && bias && constant(node.input(1))
         }
         _ => false,
     }
+}
+
+fn is_real(dtype: DType) -> bool {
+    matches!(dtype, DType::F32 | DType::F16)
 }
 
 /// Whether `value` is a constant, or dequantized from one.
@@ -68,6 +78,21 @@ impl Linear {
         }
     }
 
+    fn site(&self, name: &str, dtype: DType, step: usize) -> ProgSite {
+        ProgSite {
+            name: name.to_owned(),
+            kind: self.kind,
+            dtype,
+            out: self.out,
+            inputs: self.inputs,
+            kernel: self.kernel,
+            groups: self.groups,
+            transposed: self.out_axis == 1,
+            step,
+            stride: self.window.stride.into_iter().max().unwrap_or(1),
+        }
+    }
+
     /// Calls `visit` with the index of every weight of `channel` in plan order.
     fn for_each_in_row(&self, channel: usize, visit: impl FnMut(usize)) {
         let (start, step) = self.row(channel);
@@ -80,12 +105,17 @@ impl Linear {
 pub(super) fn lower(selector: &mut Selector<'_>, id: NodeId) -> Result<(), LowerError> {
     let graph = selector.graph;
     let node = &graph[id];
-    let linear = match &node.op {
+    let mut linear = match &node.op {
         Op::Conv(_) => convolution(selector, node)?,
         _ => product(selector, node)?,
     };
     let codes = selector.uses.codes(linear.x);
-    let weight = WeightCodes::of(selector, &linear);
+    let mut weight = WeightCodes::of(selector, &linear);
+    // Depthwise steps round their result; one that the file leaves real is a convolution with a group per channel.
+    if linear.kind == SiteKind::Depthwise && linear.chain.qparams.is_none() && codes.is_some() && weight.is_some() {
+        linear.kind = SiteKind::Conv;
+        weight = WeightCodes::of(selector, &linear);
+    }
     match (codes, weight) {
         (Some(codes), Some(weight)) => integer(selector, node, &linear, codes, &weight),
         (None, Some(_)) => {
@@ -140,7 +170,7 @@ fn product(selector: &Selector<'_>, node: &Node) -> Result<Linear, LowerError> {
     let mut nodes = Vec::new();
     let mut bias = node.input(2);
     if matches!(node.op, Op::MatMul)
-        && let Some((add, value)) = bias_behind(selector, end, out)
+        && let Some((add, value)) = bias_behind(&selector.uses, end, out)
     {
         nodes.push(add);
         bias = Some(value);
@@ -165,16 +195,16 @@ fn product(selector: &Selector<'_>, node: &Node) -> Result<Linear, LowerError> {
 }
 
 /// An addition of a constant vector of `out` elements that alone reads `value`.
-fn bias_behind(selector: &Selector<'_>, value: ValueId, out: usize) -> Option<(NodeId, ValueId)> {
-    let id = selector.uses.reader(value)?;
-    let add = &selector.graph[id];
+pub(super) fn bias_behind(uses: &Patterns<'_>, value: ValueId, out: usize) -> Option<(NodeId, ValueId)> {
+    let id = uses.reader(value)?;
+    let add = &uses.graph[id];
     if !matches!(add.op, Op::Binary(Binary::Add)) {
         return None;
     }
     let other = add.inputs.iter().flatten().copied().find(|v| *v != value)?;
-    let shape = &selector.graph[other].shape;
+    let shape = &uses.graph[other].shape;
     let vector = shape.last() == Some(&out) && shape.iter().product::<usize>() == out;
-    (vector && selector.constant_f32(other).is_some()).then_some((id, other))
+    (vector && is_constant(uses, other)).then_some((id, other))
 }
 
 /// Weight codes and scales, one scale per output channel.
@@ -187,7 +217,8 @@ struct WeightCodes {
 }
 
 impl WeightCodes {
-    /// The codes behind the weight, when it is `DequantizeLinear` of a constant with zero points of zero.
+    /// The codes behind the weight, when it is `DequantizeLinear` of a constant and, less their zero points, they
+    /// are int8.
     fn of(selector: &Selector<'_>, linear: &Linear) -> Option<Self> {
         let graph = selector.graph;
         let node = &graph[selector.uses.producer(linear.weight)?];
@@ -195,16 +226,17 @@ impl WeightCodes {
         let source = node.input(0)?;
         let konst = graph.konst(source)?;
         let quantization = Quantization::of(graph, node, axis)?;
-        let offset = match konst.dtype() {
-            DType::I8 => 0,
-            DType::U8 => 128,
-            _ => return None,
-        };
+        matches!(konst.dtype(), DType::I8 | DType::U8).then_some(())?;
         let per_channel = quantization.scales.len() == 1 || axis == linear.out_axis;
-        let symmetric = quantization.zero_points.iter().all(|z| *z == offset);
-        (per_channel && symmetric).then_some(())?;
+        let inner: usize = konst.shape().get(axis + 1..).unwrap_or(&[]).iter().product();
+        let extent = konst.shape().get(axis).copied().unwrap_or(1).max(1);
+        let steps = |(i, code): (usize, &i64)| {
+            i8::try_from(code - quantization.zero_point(i / inner.max(1) % extent)).ok()
+        };
+        let codes: Option<Vec<i8>> = konst.to_i64().iter().enumerate().map(steps).collect();
+        let codes = codes.filter(|_| per_channel)?;
         Some(Self {
-            codes: permute(&stored_codes(konst.bytes(), konst.dtype()), linear),
+            codes: permute(&codes, linear),
             scales: (0..linear.out).map(|o| quantization.scale(o)).collect(),
             name: graph[source].name.clone(),
         })
@@ -280,11 +312,8 @@ fn integer(
     ];
     let output = selector.result(&linear.chain)?;
     let op = if linear.kind == SiteKind::Depthwise { OpCode::QDepthwise } else { OpCode::QConv };
-    if op == OpCode::QDepthwise && linear.chain.qparams.is_none() {
-        return Err(selector.unsupported(node, "a depthwise result that is not quantized"));
-    }
-    let step = selector.program.push(op, &attrs, operands, vec![output], &node.name);
-    add_site(selector, linear, &weight.name, DType::I8, step);
+    let step = selector.push_rows(op, &attrs, operands, output, &node.name)?;
+    add_site(selector, linear.site(&weight.name, DType::I8, step));
     Ok(())
 }
 
@@ -373,13 +402,7 @@ fn real(selector: &mut Selector<'_>, node: &Node, linear: &Linear) -> Result<(),
     };
     let bias: Vec<f32> = bias.iter().copied().cycle().take(linear.out).collect();
     // A rounding behind a float operator is a step of its own.
-    let mut chain = linear.chain.clone();
-    if chain.qparams.take().is_some()
-        && let Some(rounding) = chain.nodes.pop()
-        && let Some(value) = selector.graph[rounding].input(0)
-    {
-        chain.end = value;
-    }
+    let chain = linear.chain.clone().without_rounding(selector.graph);
     let x = selector.tensor(linear.x)?;
     let attrs = ConvAttrs {
         window: linear.window,
@@ -396,8 +419,8 @@ fn real(selector: &mut Selector<'_>, node: &Node, linear: &Linear) -> Result<(),
     ];
     let output = selector.result(&chain)?;
     let op = if linear.kind == SiteKind::Depthwise { OpCode::Depthwise } else { OpCode::Conv };
-    let step = selector.program.push(op, &attrs, operands, vec![output], &node.name);
-    add_site(selector, linear, &weight_name, DType::F32, step);
+    let step = selector.push_rows(op, &attrs, operands, output, &node.name)?;
+    add_site(selector, linear.site(&weight_name, DType::F32, step));
     Ok(())
 }
 
@@ -411,25 +434,42 @@ fn weight_name(selector: &Selector<'_>, value: ValueId) -> String {
     graph[source.unwrap_or(value)].name.clone()
 }
 
-fn add_site(selector: &mut Selector<'_>, linear: &Linear, name: &str, dtype: DType, step: usize) {
+/// Adds a site. A weight used twice makes two; names must tell them apart.
+pub(super) fn add_site(selector: &mut Selector<'_>, mut site: ProgSite) {
     let sites = &mut selector.program.sites;
-    // A weight used twice makes two sites; names must tell them apart.
-    let repeats = sites.iter().filter(|s| s.name == name || s.name.starts_with(&format!("{name}@"))).count();
-    let name = if repeats == 0 { name.to_owned() } else { format!("{name}@{repeats}") };
-    selector.program.steps[step].site = Some(sites.len());
-    sites.push(ProgSite {
-        name,
-        kind: linear.kind,
-        dtype,
-        out: linear.out,
-        inputs: linear.inputs,
-        kernel: linear.kernel,
-        groups: linear.groups,
-        transposed: linear.out_axis == 1,
-        step,
-        stride: linear.window.stride.into_iter().max().unwrap_or(1),
-    });
+    let same = |s: &&ProgSite| s.name == site.name || s.name.starts_with(&format!("{}@", site.name));
+    let repeats = sites.iter().filter(same).count();
+    if repeats > 0 {
+        site.name = format!("{}@{repeats}", site.name);
+    }
+    selector.program.steps[site.step].site = Some(sites.len());
+    sites.push(site);
 }
+
+impl Selector<'_> {
+    /// A step over the rows of its first operand; more dimensions than an image has are one.
+    pub(super) fn push_rows<A: Attrs>(
+        &mut self,
+        op: OpCode,
+        attrs: &A,
+        mut operands: Vec<TensorRef>,
+        mut output: TensorRef,
+        name: &str,
+    ) -> Result<usize, LowerError> {
+        for tensor in operands.first_mut().into_iter().chain([&mut output]) {
+            let shape = self.program.tensor(*tensor).shape;
+            if shape.rank() > IMAGE_RANK {
+                let channels = shape.dim(shape.rank() - 1);
+                let (rows, name) = (shape.elements() / channels.max(1), self.program.tensor(*tensor).name.clone());
+                *tensor = self.alias(*tensor, &name, &[rows, channels])?;
+            }
+        }
+        Ok(self.program.push(op, attrs, operands, vec![output], name))
+    }
+}
+
+/// Dimensions of a channels-last image: batch, height, width, channels.
+const IMAGE_RANK: usize = 4;
 
 /// A window over one or two spatial dimensions as a plan holds it.
 pub(super) fn plan_window(window: &crate::op::Window) -> Option<Window> {

@@ -87,6 +87,19 @@ impl<'g> Patterns<'g> {
     }
 }
 
+impl Chain {
+    /// The chain up to its rounding.
+    pub(super) fn without_rounding(mut self, graph: &Graph) -> Self {
+        if self.qparams.take().is_some()
+            && let Some(rounding) = self.nodes.pop()
+            && let Some(value) = graph[rounding].input(0)
+        {
+            self.end = value;
+        }
+        self
+    }
+}
+
 /// The bounds of an activation that is a clamp.
 fn activation_bounds(unary: &Unary) -> Option<[f32; 2]> {
     match unary {

@@ -4,10 +4,12 @@ use std::collections::{HashMap, HashSet};
 
 use ingraft_kernel::OpCode;
 use ingraft_kernel::attrs::QuantizeAttrs;
+use ingraft_tensor::bytes::Element;
 use ingraft_tensor::{DType, QParams, Shape};
 
 use super::pattern::{Chain, Codes, Patterns, code_bounds, stored_codes};
-use super::{LowerError, ProgTensor, Program, Storage, TensorRef, float, linear, movement, qops};
+use super::dynamic::{self, Dynamic};
+use super::{LowerError, ProgTensor, Program, Storage, TensorRef, boundary, float, linear, movement, qops};
 use crate::graph::{Graph, Node, NodeId, ValueId};
 use crate::op::Op;
 use crate::quantize::{Quantization, per_tensor};
@@ -39,17 +41,32 @@ pub(super) struct Selector<'g> {
     pub(super) uses: Patterns<'g>,
     pub(super) graph: &'g Graph,
     pub(super) program: Program,
+    /// Whether the file quantizes any part of the model.
+    pub(super) quantized: bool,
     covered: HashSet<NodeId>,
+    /// Layers on codes quantized at run time, by the node of their integer product.
+    dynamic: HashMap<NodeId, Dynamic>,
     tensors: HashMap<ValueId, TensorRef>,
 }
 
 impl<'g> Selector<'g> {
     fn new(graph: &'g Graph) -> Self {
+        let quantizes = |node: &Node| {
+            matches!(
+                node.op,
+                Op::QuantizeLinear { .. } | Op::DequantizeLinear { .. } | Op::DynamicQuantizeLinear
+            )
+        };
+        let uses = Patterns::new(graph);
+        let found = graph.node_ids().filter_map(|id| Some((id, dynamic::find(&uses, id)?)));
+        let dynamic: HashMap<NodeId, Dynamic> = found.collect();
         Self {
-            uses: Patterns::new(graph),
+            uses,
             graph,
             program: Program::default(),
-            covered: HashSet::new(),
+            quantized: graph.nodes.iter().any(quantizes),
+            covered: dynamic.values().flat_map(Dynamic::nodes).copied().collect(),
+            dynamic,
             tensors: HashMap::new(),
         }
     }
@@ -57,10 +74,13 @@ impl<'g> Selector<'g> {
     fn node(&mut self, id: NodeId) -> Result<(), LowerError> {
         let graph = self.graph;
         let node = &graph[id];
+        if let Some(layer) = self.dynamic.remove(&id) {
+            return dynamic::lower(self, id, &layer);
+        }
         match &node.op {
             // Dequantization happens where reals are needed, if anywhere.
             Op::DequantizeLinear { .. } if self.is_codes(node) => Ok(()),
-            Op::QuantizeLinear { to, .. } => self.quantize(node, *to),
+            Op::QuantizeLinear { to, .. } if self.quantize(node, *to)? => Ok(()),
             op if linear::is_linear(&self.uses, node) || matches!(op, Op::Conv(_)) => linear::lower(self, id),
             _ if qops::lower(self, id)? => Ok(()),
             _ if movement::lower(self, node)? => Ok(()),
@@ -86,8 +106,7 @@ impl<'g> Selector<'g> {
         let tensor = if self.graph.konst(value).is_some() {
             self.constant(value)?
         } else if let Some(reals) = self.constant_f32(value) {
-            let (name, shape) = (&self.graph[value].name, &self.graph[value].shape);
-            self.program.constant(name, plan_shape(name, shape)?, &reals)
+            self.named_constant(&self.graph[value].name, &self.graph[value].shape, &reals)?
         } else if let Some(codes) = self.uses.codes(value) {
             self.dequantize(value, codes)?
         } else {
@@ -184,10 +203,25 @@ impl<'g> Selector<'g> {
         let bytes = value.konst.as_ref().map_or(&[][..], |k| k.bytes());
         let (dtype, data) = match value.dtype {
             DType::U8 => (DType::I8, stored_codes(bytes, DType::U8).iter().map(|c| *c as u8).collect()),
+            DType::F16 => {
+                let values = value.konst.as_ref().map_or(Vec::new(), |k| k.to_f32());
+                (DType::F32, ingraft_tensor::bytes::of(&values).to_vec())
+            }
             dtype => (dtype, bytes.to_vec()),
         };
         let storage = Storage::Constant(data);
         Ok(self.program.add(ProgTensor { name: value.name.clone(), dtype, shape, qparams: None, storage }))
+    }
+
+    /// A constant that is no value of the graph.
+    pub(super) fn named_constant<T: Element>(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        values: &[T],
+    ) -> Result<TensorRef, LowerError> {
+        let shape = plan_shape(name, shape)?;
+        Ok(self.program.constant(name, shape, values))
     }
 
     fn dequantize(&mut self, value: ValueId, codes: Codes) -> Result<TensorRef, LowerError> {
@@ -208,13 +242,14 @@ impl<'g> Selector<'g> {
 
     /// Whether a `DequantizeLinear` is of a constant, or of codes with one scale.
     fn is_codes(&self, node: &Node) -> bool {
-        self.graph.konst_input(node, 0).is_some() || self.uses.codes(node.outputs[0]).is_some()
+        let constant =
+            self.graph.konst_input(node, 0).is_some() && Quantization::of(self.graph, node, 0).is_some();
+        constant || self.uses.codes(node.outputs[0]).is_some()
     }
 
-    fn quantize(&mut self, node: &Node, to: DType) -> Result<(), LowerError> {
-        let Some(q) = per_tensor(self.graph, node, to) else {
-            return Err(self.unsupported(node, "needs one constant scale and an 8-bit type"));
-        };
+    /// Rounds reals or codes to int8 with one constant scale; says whether that is what `node` asks for.
+    fn quantize(&mut self, node: &Node, to: DType) -> Result<bool, LowerError> {
+        let Some(q) = per_tensor(self.graph, node, to) else { return Ok(false) };
         let Some(source) = node.input(0) else { return Err(self.unsupported(node, "has no input")) };
         let codes = self.uses.codes(source);
         let [lo, hi] = code_bounds([f32::NEG_INFINITY, f32::INFINITY], q);
@@ -233,19 +268,19 @@ impl<'g> Selector<'g> {
                 let shape = self.graph[output].shape.clone();
                 let same = self.alias(input, &self.graph[output].name.clone(), &shape)?;
                 self.bind(output, same);
-                return Ok(());
+                return Ok(true);
             }
             (attrs.in_scale, attrs.in_zero_point) = (codes.qparams.scale, codes.qparams.zero_point);
             let tensor = self.arena(output, Some(q))?;
             self.program.push(OpCode::Requantize, &attrs, vec![input], vec![tensor], &node.name);
             self.bind(output, tensor);
-            return Ok(());
+            return Ok(true);
         }
-        let input = self.tensor(source)?;
+        let input = self.converted(source, DType::F32)?;
         let tensor = self.arena(output, Some(q))?;
         self.program.push(OpCode::Quantize, &attrs, vec![input], vec![tensor], &node.name);
         self.bind(output, tensor);
-        Ok(())
+        Ok(true)
     }
 }
 

@@ -55,3 +55,37 @@ pub fn per_tensor(graph: &Graph, node: &Node, code: DType) -> Option<QParams> {
     };
     QParams::new(*scale, i32::try_from(zero_point - offset).ok()?)
 }
+
+/// Parameters whose int8 codes span the reals from `lo` to `hi` and zero, which has a code of its own.
+pub fn asymmetric(lo: f32, hi: f32) -> QParams {
+    let (lo, hi) = (lo.min(0.0), hi.max(0.0));
+    let scale = (hi - lo) / 255.0;
+    let zero_point = (-128.0 - lo / scale).round_ties_even().clamp(-128.0, 127.0);
+    // Nothing but zeros, or what is as good as that: any scale will do.
+    QParams::new(scale, zero_point as i32).unwrap_or(QParams { scale: 1.0, zero_point: 0 })
+}
+
+/// The scale at which a magnitude of `most` has the code 127, or `None` where that is no usable scale.
+pub fn symmetric(most: f32) -> Option<f32> {
+    QParams::new(most / 127.0, 0).map(|q| q.scale)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn asymmetric_codes_span_the_range() {
+        for (lo, hi) in [(0.0, 6.0), (-1.0, 3.0), (-4.0, 0.0), (2.0, 5.0), (-0.001, 1000.0)] {
+            let q = asymmetric(lo, hi);
+            assert_eq!(q.dequantize(q.quantize(0.0)), 0.0);
+            for end in [lo.min(0.0), hi.max(0.0)] {
+                assert!((q.dequantize(q.quantize(end)) - end).abs() <= q.scale, "{lo} {hi}: {end}");
+            }
+        }
+        assert_eq!(asymmetric(0.0, 0.0), QParams { scale: 1.0, zero_point: 0 });
+        assert_eq!(asymmetric(0.0, 1e-30), QParams { scale: 1.0, zero_point: 0 });
+        // (hi − lo) beyond f32.
+        assert_eq!(asymmetric(f32::MIN, f32::MAX), QParams { scale: 1.0, zero_point: 0 });
+    }
+}

@@ -1,0 +1,50 @@
+//! Multiply-accumulates per second of every row that multiplies, on the shapes of real layers (`benches/shapes`).
+//!
+//! A row that a target adds to its table is measured by being listed there. Names read
+//! `family_types__isa/model/node`; criterion's filter picks: `cargo bench --bench kernels -- qconv.*avx2/yamnet`.
+#![forbid(unsafe_code)]
+
+mod buffer;
+mod problem;
+mod shape;
+
+use core::time::Duration;
+
+use criterion::{Criterion, Throughput};
+use ingraft::kernel::{Host, Kernel};
+use problem::Problem;
+
+fn main() {
+    let mut criterion = Criterion::default()
+        .sample_size(10)
+        .warm_up_time(Duration::from_millis(50))
+        .measurement_time(Duration::from_millis(300))
+        .configure_from_args();
+    for row in targets().iter().flat_map(own_rows) {
+        let mut group = criterion.benchmark_group(row.name);
+        for problem in problem::of(row.op).iter().filter(|problem| problem.suits(row)) {
+            bench(&mut group, row, problem);
+        }
+        group.finish();
+    }
+    criterion.final_summary();
+}
+
+type Group<'c> = criterion::BenchmarkGroup<'c, criterion::measurement::WallTime>;
+
+fn bench(group: &mut Group<'_>, row: &Kernel, problem: &Problem) {
+    group.throughput(Throughput::Elements(problem.macs));
+    group.bench_function(problem.name, |bencher| problem.run(row, |run| bencher.iter(run)));
+}
+
+/// The rows a target adds to those it inherits.
+fn own_rows(target: &Host) -> &'static [Kernel] {
+    target.tables().first().copied().unwrap_or(&[])
+}
+
+fn targets() -> Vec<Host> {
+    let mut targets = vec![Host::SCALAR];
+    #[cfg(target_arch = "x86_64")]
+    targets.extend(ingraft::x86_64::Avx2::detect().map(ingraft::x86_64::target));
+    targets
+}

@@ -1,0 +1,131 @@
+//! The command line.
+
+use std::str::FromStr;
+
+use ingraft_dataset::augment::{Augmentation, RecipeError};
+
+use crate::course::Course;
+
+/// What to measure.
+#[derive(Clone, Debug)]
+pub struct Arguments {
+    /// Names of the tasks.
+    pub tasks: Vec<String>,
+    /// A method's name, or `lr`.
+    pub method: String,
+    /// Settings of the method, over those of the recipe.
+    pub settings: Vec<(String, String)>,
+    /// How many of the last pointwise blocks are trained.
+    pub blocks: usize,
+    /// The block whose output, averaged over time, the head reads; by default it reads the embedding.
+    pub head_at: Option<usize>,
+    /// Versions of each training clip; by default the task's.
+    pub views: Option<u32>,
+    /// Changes of the training clips, instead of the task's.
+    pub augment: Option<Vec<Augmentation>>,
+    /// Number of training seeds.
+    pub seeds: u64,
+    /// Suffix of the split file.
+    pub split: Option<String>,
+    /// Learning rate of the terms, instead of the recipe's.
+    pub rate: Option<f32>,
+    /// Learning rate of the head, instead of the recipe's.
+    pub head_rate: Option<f32>,
+    /// Weight decay of the head, instead of the recipe's.
+    pub head_decay: Option<f32>,
+    /// Epochs, instead of the recipe's.
+    pub epochs: Option<u32>,
+    /// Print the grid on inner folds instead of measuring.
+    pub choose: bool,
+    /// One split and one seed: a smoke test whose figures mean nothing.
+    pub quick: bool,
+    /// Runs at a time.
+    pub threads: usize,
+}
+
+impl Arguments {
+    /// Reads the words behind the program's name.
+    pub fn parse(words: impl Iterator<Item = String>) -> Result<Self, String> {
+        let mut it = Self {
+            tasks: Vec::new(),
+            method: "lora".to_owned(),
+            settings: Vec::new(),
+            blocks: 2,
+            head_at: None,
+            views: None,
+            augment: None,
+            seeds: 3,
+            split: None,
+            rate: None,
+            head_rate: None,
+            head_decay: None,
+            epochs: None,
+            choose: false,
+            quick: false,
+            threads: std::thread::available_parallelism().map_or(1, usize::from),
+        };
+        let mut words = words;
+        while let Some(word) = words.next() {
+            it.take(&word, &mut words)?;
+        }
+        Ok(it)
+    }
+
+    /// The method's settings.
+    pub fn settings(&self) -> Vec<(&str, &str)> {
+        self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
+    }
+
+    /// The recipe with what the command line says instead.
+    pub fn course(&self, recipe: Course) -> Course {
+        Course {
+            rate: self.rate.unwrap_or(recipe.rate),
+            head_rate: self.head_rate.unwrap_or(recipe.head_rate),
+            head_decay: self.head_decay.unwrap_or(recipe.head_decay),
+            epochs: self.epochs.unwrap_or(recipe.epochs),
+        }
+    }
+
+    /// The method with its settings.
+    pub fn describe(&self) -> String {
+        let settings = self.settings.iter().map(|(name, value)| format!(" {name}={value}"));
+        self.method.clone() + &settings.collect::<String>()
+    }
+
+    fn take(&mut self, word: &str, rest: &mut impl Iterator<Item = String>) -> Result<(), String> {
+        let mut value = || rest.next().ok_or(format!("{word} wants a value"));
+        match word {
+            // Cargo's own, for every bench program.
+            "--bench" => {}
+            "--method" => self.method = value()?,
+            "--set" => {
+                let text = value()?;
+                let (name, value) = text.split_once('=').ok_or("--set wants NAME=VALUE")?;
+                self.settings.push((name.to_owned(), value.to_owned()));
+            }
+            "--blocks" => self.blocks = number(word, &value()?)?,
+            "--head-at" => self.head_at = Some(number(word, &value()?)?),
+            "--views" => self.views = Some(number(word, &value()?)?),
+            "--augment" => {
+                let steps = value()?.split(',').map(str::parse).collect::<Result<_, RecipeError>>();
+                self.augment = Some(steps.map_err(|error| error.to_string())?);
+            }
+            "--seeds" => self.seeds = number(word, &value()?)?,
+            "--split" => self.split = Some(value()?),
+            "--lr" => self.rate = Some(number(word, &value()?)?),
+            "--head-lr" => self.head_rate = Some(number(word, &value()?)?),
+            "--head-decay" => self.head_decay = Some(number(word, &value()?)?),
+            "--epochs" => self.epochs = Some(number(word, &value()?)?),
+            "--threads" => self.threads = number(word, &value()?)?,
+            "--choose" => self.choose = true,
+            "--quick" => self.quick = true,
+            _ if word.starts_with('-') => return Err(format!("there is no option {word}")),
+            _ => self.tasks.push(word.to_owned()),
+        }
+        Ok(())
+    }
+}
+
+fn number<T: FromStr>(option: &str, text: &str) -> Result<T, String> {
+    text.parse().map_err(|_| format!("{option} {text}: not a number of its kind"))
+}

@@ -1,0 +1,56 @@
+//! What adapters reach on real recordings: one command per figure.
+//!
+//! ```text
+//! cargo bench --bench tasks -- TASK... [--method NAME] [--blocks N] [--head-at N] [--set NAME=VALUE]
+//!                              [--views K] [--seeds N] [--split blocks] [--choose] [--quick] [--threads N]
+//! ```
+//!
+//! TASK is one of `uav_detect`, `esc10_cc0`, `uav_motor_prop`, `spoken_digits` (int8 YAMNet) and `keywords` (int8
+//! DS-CNN). NAME is a method of `ingraft methods`, or `lr`: the logistic regression on mean features that
+//! every adapter must beat. Figures are those of the written adapter, attached to a fresh session.
+//!
+//! The unit is the clip, splits are the committed files, early stopping sees the training loss alone, and one recipe
+//! per task ([`task`]) serves all folds and seeds; `--choose` prints the grid it was chosen from, on inner folds of
+//! the first split's training clips.
+
+mod arguments;
+mod base;
+mod baseline;
+mod choose;
+mod corpus;
+mod course;
+mod deployed;
+mod experiment;
+mod keywords;
+
+mod lessons;
+mod report;
+#[path = "../../tests/support/mod.rs"]
+mod support;
+mod task;
+
+use std::error::Error;
+
+use arguments::Arguments;
+
+/// Whatever went wrong, on any thread.
+type Failure = Box<dyn Error + Send + Sync>;
+
+fn main() -> Result<(), Failure> {
+    let arguments = match Arguments::parse(std::env::args().skip(1)) {
+        Ok(arguments) => arguments,
+        Err(message) => return Err(message.into()),
+    };
+    let Some(data) = support::data() else { return Ok(()) };
+    if arguments.tasks.is_empty() {
+        println!("name a task: {}, keywords", task::names());
+    }
+    for name in &arguments.tasks {
+        match task::find(name) {
+            Some(task) => experiment::run(&data, task, &arguments)?,
+            None if name == "keywords" => keywords::run(&data, &arguments)?,
+            None => return Err(format!("there is no task {name}: {}, keywords", task::names()).into()),
+        }
+    }
+    Ok(())
+}

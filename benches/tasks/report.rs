@@ -1,0 +1,84 @@
+//! The figures of one experiment as a row of a Markdown table.
+
+use std::collections::BTreeMap;
+
+use ingraft_dataset::stats;
+
+/// The outcomes of all runs of an experiment.
+#[derive(Debug, Default)]
+pub struct Tally {
+    /// By clip: runs that judged it, runs that got it right.
+    clips: BTreeMap<usize, (u32, u32)>,
+    float: (u32, u32),
+    seconds: f64,
+    runs: u32,
+}
+
+/// What does not change from run to run.
+#[derive(Clone, Debug, Default)]
+pub struct Facts {
+    /// The task and how it was split.
+    pub task: String,
+    /// The method with its settings.
+    pub method: String,
+    /// Which sites were trained, and what the head read.
+    pub sites: String,
+    /// Number of trained values, head included.
+    pub parameters: usize,
+    /// Bytes of the adapter file.
+    pub adapter: usize,
+    /// Bytes of the trainer's memory.
+    pub arena: usize,
+}
+
+impl Tally {
+    /// Counts one run: for each judged clip whether the written adapter gets it right, and the trainer's own parameters.
+    pub fn add(&mut self, judged: &[usize], hits: &[bool], float_hits: &[bool], seconds: f64) {
+        for (clip, hit) in judged.iter().zip(hits) {
+            let (seen, right) = self.clips.entry(*clip).or_default();
+            *seen += 1;
+            *right += u32::from(*hit);
+        }
+        self.float.0 += float_hits.len() as u32;
+        self.float.1 += float_hits.iter().filter(|hit| **hit).count() as u32;
+        self.seconds += seconds;
+        self.runs += 1;
+    }
+
+    /// The mean accuracy over runs and clips.
+    pub fn accuracy(&self) -> f64 {
+        let (seen, right) = self.clips.values().fold((0, 0), |sum, clip| (sum.0 + clip.0, sum.1 + clip.1));
+        f64::from(right) / f64::from(seen.max(1))
+    }
+
+    /// The row; the interval is over clips, each standing for the share of runs that got it right.
+    pub fn row(&self, facts: &Facts) -> String {
+        let shares: Vec<f64> =
+            self.clips.values().map(|(seen, right)| f64::from(*right) / f64::from(*seen)).collect();
+        let interval = stats::bootstrap(&shares, 10_000, 0);
+        let interval = interval.map_or(String::new(), |i| format!("{:.3} to {:.3}", i.low, i.high));
+        let float = match self.float.0 {
+            0 => "–".to_owned(),
+            seen => format!("{:.3}", f64::from(self.float.1) / f64::from(seen)),
+        };
+        let count = |n: usize| if n == 0 { "–".to_owned() } else { n.to_string() };
+        format!(
+            "| {} | {} | {} | {:.3} | {interval} | {float} | {} | {} | {:.1} | {} | {} | {} |",
+            facts.task,
+            facts.method,
+            facts.sites,
+            self.accuracy(),
+            self.clips.len(),
+            self.runs,
+            self.seconds / f64::from(self.runs.max(1)),
+            count(facts.parameters),
+            count(facts.adapter),
+            count(facts.arena),
+        )
+    }
+}
+
+/// The head of the table.
+pub const HEADER: &str = "\
+| task | method | sites | accuracy | 95 % over clips | trainer's own | clips | runs | s per run | parameters | adapter bytes | arena bytes |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |";

@@ -1,0 +1,70 @@
+//! The classes of a data set among those of a model.
+
+use ingraft_dataset::stats::{Confusion, argmax};
+
+use crate::CliError;
+use crate::predict::Output;
+
+/// Which score belongs to which class of a data set.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ClassMap {
+    /// The score of each class.
+    score_of: Vec<usize>,
+}
+
+impl ClassMap {
+    /// Finds `classes` among the `labels` of a model by name; by position where it has no labels.
+    ///
+    /// # Errors
+    /// [`CliError::UnknownClass`] for the first class that is not there.
+    pub(crate) fn new(classes: &[String], labels: &[String], scores: usize) -> Result<Self, CliError> {
+        let find = |(position, class): (usize, &String)| {
+            let found = if labels.is_empty() {
+                (position < scores).then_some(position)
+            } else {
+                labels.iter().position(|label| label == class)
+            };
+            found.ok_or_else(|| CliError::UnknownClass { class: class.clone(), known: labels.to_vec() })
+        };
+        let score_of = classes.iter().enumerate().map(find).collect::<Result<_, _>>()?;
+        Ok(Self { score_of })
+    }
+
+    /// The score of class `class`.
+    pub(crate) fn score(&self, class: usize) -> Option<usize> {
+        self.score_of.get(class).copied()
+    }
+
+    /// Counts a clip of class `truth` in `confusion`: its class is that of the
+    /// highest score, among all the model's classes.
+    ///
+    /// # Errors
+    /// [`CliError::NotAClassifier`].
+    pub(crate) fn count(&self, truth: usize, output: &Output, confusion: &mut Confusion) -> Result<(), CliError> {
+        let scores = output.scores().and_then(|samples| samples.into_iter().next());
+        let best = scores.as_deref().and_then(argmax).ok_or(CliError::NotAClassifier)?;
+        let class = self.score_of.iter().position(|&score| score == best);
+        confusion.add(truth, class.unwrap_or(usize::MAX));
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(list: &[&str]) -> Vec<String> {
+        list.iter().map(|name| (*name).to_owned()).collect()
+    }
+
+    #[test]
+    fn names_go_before_positions() {
+        let labels = names(&["background", "dog", "rain"]);
+        let map = ClassMap::new(&names(&["dog", "background"]), &labels, 3).unwrap();
+        assert_eq!(map.score_of, [1, 0]);
+        let unknown = ClassMap::new(&names(&["cat"]), &labels, 3).unwrap_err();
+        assert!(matches!(unknown, CliError::UnknownClass { class, .. } if class == "cat"));
+        assert_eq!(ClassMap::new(&names(&["a", "b"]), &[], 2).unwrap().score_of, [0, 1]);
+        assert!(ClassMap::new(&names(&["a", "b"]), &[], 1).is_err());
+    }
+}

@@ -1,0 +1,56 @@
+//! The subcommands, one file each.
+
+mod bench;
+#[cfg(feature = "compile")]
+mod compile;
+#[cfg(feature = "compile")]
+mod demo;
+mod eval;
+mod inspect;
+mod methods;
+mod run;
+mod train;
+
+use clap::Subcommand;
+
+use crate::{CliError, Console};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Make a plan from an ONNX model.
+    #[cfg(feature = "compile")]
+    Compile(compile::Args),
+    /// Say what is in a plan or an adapter.
+    Inspect(inspect::Args),
+    /// Run a plan on arrays, a recording, a picture or a PCM stream.
+    Run(run::Args),
+    /// Train an adapter on labelled clips.
+    Train(train::Args),
+    /// Say how often a plan, or an adapter on it, is right.
+    Eval(eval::Args),
+    /// Measure how long one inference takes.
+    Bench(bench::Args),
+    /// List the adaptation methods.
+    Methods(methods::Args),
+    /// The whole story on the built-in model, in under a minute.
+    #[cfg(feature = "compile")]
+    Demo(demo::Args),
+}
+
+impl Command {
+    /// Does what the command line asks for.
+    pub(crate) fn run(&self, console: &mut Console<'_>) -> Result<(), CliError> {
+        match self {
+            #[cfg(feature = "compile")]
+            Self::Compile(args) => compile::run(args, console),
+            Self::Inspect(args) => inspect::run(args, console),
+            Self::Run(args) => run::run(args, console),
+            Self::Train(args) => train::run(args, console),
+            Self::Eval(args) => eval::run(args, console),
+            Self::Bench(args) => bench::run(args, console),
+            Self::Methods(args) => methods::run(args, console),
+            #[cfg(feature = "compile")]
+            Self::Demo(args) => demo::run(args, console),
+        }
+    }
+}

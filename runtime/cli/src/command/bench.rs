@@ -1,0 +1,194 @@
+//! `ingraft bench`: how long one inference takes.
+//!
+//! Every thread binds a session of its own and runs the same seeded input; the
+//! figures are over the runs of all threads together.
+
+use core::time::Duration;
+use std::panic::resume_unwind;
+use std::path::PathBuf;
+use std::thread;
+use std::time::Instant;
+
+use ingraft_adapter::Adapter;
+use ingraft_exec::{MemoryNeeds, Silent};
+use ingraft_kernel::{Host, Target};
+use ingraft_plan::{Phase, PlanView};
+use ingraft_tensor::{DType, Rng, bytes};
+use serde::Serialize;
+
+use crate::aligned::AlignedBytes;
+use crate::args::target_names;
+use crate::input::InputSpec;
+use crate::plan_file::ArtifactFile;
+use crate::predict::Predictor;
+use crate::report::{self, Table};
+use crate::{CliError, Console, cost, target};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The plan.
+    #[arg(value_name = "BASE.plan")]
+    plan: PathBuf,
+    /// Run with this adapter.
+    #[arg(long, value_name = "A.adapter")]
+    adapter: Option<PathBuf>,
+    /// Where to run.
+    #[arg(long, value_name = "NAME", value_parser = target_names(), default_value = target::NATIVE)]
+    target: String,
+    /// Sessions that run side by side, each on a thread of its own.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: u16,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `bench --json` prints.
+#[derive(Debug, Serialize)]
+struct BenchReport {
+    /// Median time of one run in microseconds.
+    median_us: f64,
+    /// Shortest.
+    min_us: f64,
+    /// 99th percentile (nearest rank).
+    p99_us: f64,
+    /// Runs measured, after as many as fill a tenth of a second to warm up.
+    runs: usize,
+    /// Sessions side by side.
+    threads: u16,
+    /// The target's name.
+    target: &'static str,
+    /// Time of binding one session: checks and weight packing.
+    bind_us: f64,
+    /// Bytes all sessions need, by the exact account of `inspect`; the plan itself is not in it.
+    peak_bytes: usize,
+    /// Bytes of the plan file, used in place.
+    plan_bytes: usize,
+    /// Multiply-accumulates of one run.
+    macs: u64,
+}
+
+pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError> {
+    let file = ArtifactFile::read(&args.plan)?;
+    let plan = file.plan()?;
+    let target = target::find(&args.target)?;
+    let adapter_file = args.adapter.as_deref().map(ArtifactFile::read).transpose()?;
+    let adapter = adapter_file.as_ref().map(|file| file.attach(&plan)).transpose()?;
+    let needs = MemoryNeeds::new(&plan, Phase::Infer, &target)?;
+    let measured = thread::scope(|scope| {
+        let session = || measure(plan, &target, adapter, needs);
+        let threads: Vec<_> = (0..args.threads).map(|_| scope.spawn(session)).collect();
+        // A thread that panics is a defect: the panic is passed on as it is.
+        let join = |thread: thread::ScopedJoinHandle<'_, _>| thread.join().unwrap_or_else(|p| resume_unwind(p));
+        threads.into_iter().map(join).collect::<Result<Vec<Measured>, CliError>>()
+    })?;
+    let bind = measured.iter().map(|session| session.bind).min().unwrap_or_default();
+    let mut times: Vec<Duration> = measured.into_iter().flat_map(|session| session.runs).collect();
+    times.sort_unstable();
+    let bench = BenchReport {
+        median_us: quantile(&times, 0.5),
+        min_us: quantile(&times, 0.0),
+        p99_us: quantile(&times, 0.99),
+        runs: times.len(),
+        threads: args.threads,
+        target: target.name(),
+        bind_us: micros(bind),
+        peak_bytes: needs.total().saturating_mul(args.threads.into()),
+        plan_bytes: file.bytes().len(),
+        macs: cost::plan_macs(&plan),
+    };
+    if args.json { console.json(&bench) } else { console.line(table(&bench)) }
+}
+
+/// What one session took.
+struct Measured {
+    bind: Duration,
+    runs: Vec<Duration>,
+}
+
+fn measure(
+    plan: PlanView<'_>,
+    target: &Host,
+    adapter: Option<Adapter<'_>>,
+    needs: MemoryNeeds,
+) -> Result<Measured, CliError> {
+    let mut memory = AlignedBytes::zeroed(needs.total());
+    let started = Instant::now();
+    let mut predictor = Predictor::new(plan, target, adapter, &mut memory)?;
+    let bind = started.elapsed();
+    let inputs = seeded_inputs(&plan);
+    let mut once = || {
+        predictor.feed(&inputs)?;
+        let started = Instant::now();
+        predictor.infer(&mut Silent)?;
+        Ok::<_, CliError>(started.elapsed())
+    };
+    let started = Instant::now();
+    while started.elapsed() < WARM_UP {
+        once()?;
+    }
+    let (started, mut runs) = (Instant::now(), Vec::new());
+    while runs.len() < MIN_RUNS || (started.elapsed() < MEASURE && runs.len() < MAX_RUNS) {
+        runs.push(once()?);
+    }
+    Ok(Measured { bind, runs })
+}
+
+/// Values in ±1, codes of all sizes, and zeros for indices, which any table has.
+fn seeded_inputs(plan: &PlanView<'_>) -> Vec<Vec<u8>> {
+    let mut rng = Rng::new(0);
+    let mut fill = |input: InputSpec<'_>| match input.dtype {
+        DType::F32 => {
+            let values: Vec<f32> = (0..input.elements()).map(|_| rng.uniform(-1.0, 1.0) as f32).collect();
+            bytes::of(&values).to_vec()
+        }
+        DType::I8 | DType::U8 => (0..input.elements()).map(|_| rng.next_u64() as u8).collect(),
+        _ => vec![0; input.bytes()],
+    };
+    InputSpec::all(plan).into_iter().map(&mut fill).collect()
+}
+
+/// Microseconds at quantile `q` of sorted `times`, by nearest rank.
+fn quantile(times: &[Duration], q: f64) -> f64 {
+    let rank = (q * times.len() as f64).ceil() as usize;
+    times.get(rank.saturating_sub(1)).copied().map_or(0.0, micros)
+}
+
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
+}
+
+fn table(bench: &BenchReport) -> Table {
+    let mut table = Table::new(["target", "threads", "median us", "min us", "p99 us", "bind us", "memory", "MAC/s"]);
+    let rate = bench.macs as f64 / bench.median_us.max(f64::MIN_POSITIVE);
+    table.row([
+        bench.target.to_owned(),
+        bench.threads.to_string(),
+        format!("{:.1}", bench.median_us),
+        format!("{:.1}", bench.min_us),
+        format!("{:.1}", bench.p99_us),
+        format!("{:.1}", bench.bind_us),
+        report::bytes(bench.peak_bytes),
+        format!("{:.2} G", rate / 1e3),
+    ]);
+    table
+}
+
+const WARM_UP: Duration = Duration::from_millis(100);
+const MEASURE: Duration = Duration::from_secs(1);
+/// Enough for a median where one run takes seconds.
+const MIN_RUNS: usize = 10;
+const MAX_RUNS: usize = 100_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_nearest_ranks() {
+        let times: Vec<Duration> = (1..=100).map(Duration::from_micros).collect();
+        let found = [0.0, 0.5, 0.99, 1.0].map(|q| quantile(&times, q).round());
+        assert_eq!(found, [1.0, 50.0, 99.0, 100.0]);
+        assert_eq!(quantile(&[], 0.5), 0.0);
+    }
+}

@@ -1,0 +1,108 @@
+//! Switching adapters thousands of times, and the proof that the base came through.
+
+use core::time::Duration;
+use std::time::Instant;
+
+use ingraft_adapter::{AdapterId, AdapterSet, TermSource};
+use ingraft_dataset::Rng;
+use ingraft_exec::{MemoryNeeds, Session};
+use ingraft_kernel::Host;
+use ingraft_plan::{Phase, PlanView};
+use ingraft_tensor::{bytes, hash};
+
+use super::Task;
+use crate::CliError;
+use crate::aligned::AlignedBytes;
+use crate::plan_file::ArtifactFile;
+use crate::report::{Table, bytes as byte_count, hex};
+use crate::training::Trained;
+
+/// One probe under one choice: the choice, and the bits it gave the first time.
+struct Probe {
+    name: String,
+    choice: Option<AdapterId>,
+    answer: Vec<u8>,
+}
+
+/// Switches at random between `adapters` and the base, running now and then, and compares every answer to the bit.
+pub(super) fn prove(
+    plan: PlanView<'_>,
+    target: &Host,
+    tasks: &[Task],
+    adapters: &[Trained],
+) -> Result<String, CliError> {
+    let input = tasks.first().and_then(|task| task.test.feeds.first()?.runs.first()).ok_or(CliError::NotAClassifier)?;
+    let mut memory = AlignedBytes::zeroed(MemoryNeeds::new(&plan, Phase::Infer, target)?.total());
+    let mut session = Session::bind(plan, Phase::Infer, target, memory.as_mut_slice())?;
+    let files: Vec<ArtifactFile> =
+        adapters.iter().map(|trained| ArtifactFile::from_bytes("adapter", &trained.bytes)).collect();
+    let mut set = AdapterSet::<RESIDENT>::new();
+    let mut probes = vec![Probe { name: "the base".to_owned(), choice: None, answer: Vec::new() }];
+    for (task, file) in tasks.iter().zip(&files) {
+        let choice = Some(set.attach(file.bytes(), &plan)?);
+        probes.push(Probe { name: task.name.clone(), choice, answer: Vec::new() });
+    }
+    for probe in &mut probes {
+        set.switch(probe.choice)?;
+        probe.answer = answer(&mut session, &set, input)?;
+    }
+    let (mut rng, mut runs, mut different, mut switching) = (Rng::new(0), 0, 0, Duration::ZERO);
+    for turn in 0..SWITCHES {
+        let Some(probe) = probes.get(rng.below(probes.len())) else { continue };
+        let started = Instant::now();
+        set.switch(probe.choice)?;
+        switching += started.elapsed();
+        if turn % RUN_EVERY == 0 {
+            runs += 1;
+            different += usize::from(answer(&mut session, &set, input)? != probe.answer);
+        }
+    }
+    set.switch(None)?;
+    let last = answer(&mut session, &set, input)?;
+    let intact = PlanView::new(plan.bytes()).is_ok();
+    let back = probes.first().is_some_and(|base| base.answer == last);
+    if different != 0 || !back || !intact {
+        return Err(CliError::NotTheBase { different, runs });
+    }
+    let mut table = Table::new(["active", "hash of the first output"]);
+    for probe in &probes {
+        table.row([probe.name.clone(), short(&probe.answer)]);
+    }
+    table.row(["the base again".to_owned(), short(&last)]);
+    Ok(format!(
+        "{table}\n\n{SWITCHES} random switches, {:.0} ns each; {runs} runs in between, every one as the first of its \
+         adapter to the bit.\nThe base answers as before, its file still has its content hash, and the session still \
+         holds {}.",
+        switching.as_secs_f64() * 1e9 / SWITCHES as f64,
+        byte_count(memory.as_slice().len())
+    ))
+}
+
+/// The bits of the first output under the active adapter.
+fn answer(
+    session: &mut Session<'_, '_, Host>,
+    set: &AdapterSet<'_, RESIDENT>,
+    input: &[Vec<u8>],
+) -> Result<Vec<u8>, CliError> {
+    for (index, bytes) in input.iter().enumerate() {
+        session.write_input(index, bytes)?;
+    }
+    let active = set.active();
+    session.run(&active)?;
+    if let Some(head) = active.and_then(TermSource::head) {
+        let mut logits = vec![0.0f32; head.classes];
+        // The adapter was attached, so the plan has room for its classes.
+        let _ = session.read_logits(0, &mut logits);
+        return Ok(bytes::of(&logits).to_vec());
+    }
+    let output = session.output(0).map(|view| view.bytes().to_vec());
+    output.ok_or(CliError::NotAClassifier)
+}
+
+fn short(answer: &[u8]) -> String {
+    hex(hash::blake3(answer).get(..8).unwrap_or(&[]))
+}
+
+const RESIDENT: usize = 4;
+const SWITCHES: usize = 10_000;
+const RUN_EVERY: usize = 50;

@@ -1,0 +1,93 @@
+//! The report on an adapter.
+
+use core::fmt;
+use std::collections::BTreeMap;
+
+use ingraft_adapter::{Adapter, Link, TermSource};
+use ingraft_kernel::NO_SITE;
+use serde::Serialize;
+
+use crate::report::{bytes, hex};
+
+/// What `inspect A.adapter --json` prints.
+#[derive(Debug, Serialize)]
+pub(super) struct AdapterReport {
+    /// `adapter`.
+    kind: &'static str,
+    /// Content hash of the adapter.
+    adapter_hash: String,
+    /// Content hash of the base it belongs to.
+    base_hash: String,
+    /// Bytes of the file.
+    file_bytes: usize,
+    /// The method that made it.
+    method: String,
+    /// The method's settings.
+    settings: BTreeMap<String, String>,
+    /// Who made it, from what.
+    provenance: String,
+    /// Names of the sites it acts on.
+    sites: Vec<String>,
+    /// What replaces the last linear layer; null for none.
+    head: Option<HeadReport>,
+}
+
+/// The head in `inspect A.adapter --json`.
+#[derive(Debug, Serialize)]
+struct HeadReport {
+    /// Number of classes.
+    classes: usize,
+    /// Features of one sample.
+    features: usize,
+    /// Index of the site whose output it reads; null for the input of the last linear layer.
+    site: Option<u32>,
+    /// Class names, where given.
+    labels: Vec<String>,
+    /// `softmax`, `sigmoid` or `identity`.
+    link: &'static str,
+}
+
+impl AdapterReport {
+    pub(super) fn new(adapter: &Adapter<'_>) -> Self {
+        let setting = |line: &str| line.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let head = adapter.head().map(|head| HeadReport {
+            classes: head.classes,
+            features: head.weight.len().checked_div(head.classes).unwrap_or(0),
+            site: (head.site != NO_SITE).then_some(head.site),
+            labels: head.labels.lines().map(str::to_owned).collect(),
+            link: match head.link {
+                Link::Softmax => "softmax",
+                Link::Sigmoid => "sigmoid",
+                Link::Identity => "identity",
+            },
+        });
+        Self {
+            kind: "adapter",
+            adapter_hash: hex(adapter.hash()),
+            base_hash: hex(adapter.base_hash()),
+            file_bytes: adapter.file_bytes(),
+            method: adapter.method().to_owned(),
+            settings: adapter.hyper().lines().filter_map(setting).collect(),
+            provenance: adapter.provenance().to_owned(),
+            sites: adapter.sites().map(str::to_owned).collect(),
+            head,
+        }
+    }
+}
+
+impl fmt::Display for AdapterReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let settings: Vec<String> = self.settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        writeln!(f, "adapter     {} ({})", self.adapter_hash, bytes(self.file_bytes))?;
+        writeln!(f, "base        {}", self.base_hash)?;
+        writeln!(f, "method      {} {}", self.method, settings.join(" "))?;
+        writeln!(f, "provenance  {}", self.provenance)?;
+        if let Some(head) = &self.head {
+            let from = head.site.map_or("the last linear layer's input".to_owned(), |site| format!("site {site}"));
+            writeln!(f, "head        {} classes on {} features of {from}, {}", head.classes, head.features, head.link)?;
+            writeln!(f, "labels      {}", head.labels.join(", "))?;
+        }
+        write!(f, "sites       {}", self.sites.len())?;
+        self.sites.iter().try_for_each(|site| write!(f, "\n  {site}"))
+    }
+}

@@ -1,0 +1,71 @@
+//! `ingraft methods`: every adaptation method, its settings, source and deployed form.
+
+use ingraft_method::METHODS;
+use serde::Serialize;
+
+use crate::report::Table;
+use crate::{CliError, Console};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// One entry of the list that `methods --json` prints.
+#[derive(Debug, Serialize)]
+struct MethodReport {
+    /// Name, as in `--method NAME`.
+    name: &'static str,
+    /// `additive`, `selective`, `reparameterized` or `full`.
+    family: &'static str,
+    /// Its settings, as in `--set NAME=VALUE`.
+    parameters: Vec<ParameterReport>,
+    /// What an adapter made by it consists of.
+    deploy: &'static str,
+    /// The paper.
+    source: &'static str,
+}
+
+/// One setting of a method.
+#[derive(Debug, Serialize)]
+struct ParameterReport {
+    /// Name.
+    name: &'static str,
+    /// Default value.
+    default: &'static str,
+    /// What values it can have.
+    expected: &'static str,
+}
+
+pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError> {
+    let reports: Vec<MethodReport> = METHODS
+        .iter()
+        .map(|row| {
+            let parameter = |s: &ingraft_method::SettingRow| ParameterReport {
+                name: s.name,
+                default: s.default,
+                expected: s.expected,
+            };
+            let parameters = row.settings.iter().map(parameter).collect();
+            let (name, family) = (row.name, row.family.name());
+            MethodReport { name, family, parameters, deploy: row.deploy, source: row.source }
+        })
+        .collect();
+    if args.json {
+        return console.json(&reports);
+    }
+    let mut table = Table::new(["method", "family", "settings", "deployed as", "source"]);
+    for report in &reports {
+        let settings = report.parameters.iter().map(|p| format!("{}={}", p.name, p.default));
+        table.row([
+            report.name.to_owned(),
+            report.family.to_owned(),
+            settings.collect::<Vec<_>>().join(" "),
+            report.deploy.to_owned(),
+            report.source.to_owned(),
+        ]);
+    }
+    console.line(table)
+}

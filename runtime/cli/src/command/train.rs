@@ -1,0 +1,271 @@
+//! `ingraft train`: an adapter from labelled clips.
+//!
+//! Views of each clip (the clip itself and seeded augmentations of it) are run
+//! through the frozen part of the network once and kept; epochs then train on
+//! them, and the parameters of the best epoch become the adapter. The accuracy
+//! reported is that of the adapter file as deployed: of the test side of
+//! `--split`, or of the training clips where there is none.
+
+mod lessons;
+mod options;
+
+use std::path::PathBuf;
+
+use ingraft_dataset::Dataset;
+use ingraft_dataset::stats::{Confusion, wilson};
+use ingraft_exec::MemoryNeeds;
+use ingraft_kernel::Host;
+use ingraft_plan::{Phase, PlanView};
+use ingraft_train::{Readout, TrainMemory};
+use serde::Serialize;
+
+use super::eval::{SplitArgs, evaluate};
+use crate::aligned::AlignedBytes;
+use crate::args::target_names;
+use crate::classes::ClassMap;
+use crate::input::Reader;
+use crate::plan_file::{ArtifactFile, write_whole};
+use crate::predict::Predictor;
+use crate::report::{Table, bytes, hex};
+use crate::training::{Lessons, Trained};
+use crate::{CliError, Console, target};
+
+use lessons::Source;
+use options::{AugmentArgs, CourseArgs, MethodArgs};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The plan, compiled with --train-from.
+    #[arg(value_name = "BASE.plan")]
+    plan: PathBuf,
+    /// One folder per class, or labels.csv with files or features.npy.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// Where to write the adapter.
+    #[arg(short, long, value_name = "A.adapter")]
+    output: PathBuf,
+    #[command(flatten)]
+    method: MethodArgs,
+    #[command(flatten)]
+    course: CourseArgs,
+    #[command(flatten)]
+    augment: AugmentArgs,
+    #[command(flatten)]
+    split: SplitArgs,
+    /// Where to train.
+    #[arg(long, value_name = "NAME", value_parser = target_names(), default_value = target::NATIVE)]
+    target: String,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// What `train --json` prints.
+#[derive(Debug, Serialize)]
+struct TrainReport {
+    /// Share of clips that the adapter gets right, as deployed.
+    accuracy: f64,
+    /// 95 % interval of the accuracy over clips (Wilson).
+    interval: [f64; 2],
+    /// The clips that `accuracy` is about: `test` with a split file, else `train`.
+    accuracy_of: &'static str,
+    /// Number of those clips.
+    n: u64,
+    /// Number of clips learned from.
+    train_clips: usize,
+    /// Versions of each.
+    views: u32,
+    /// The criterion of early stopping at the parameters kept.
+    loss: f32,
+    /// Epochs run.
+    epochs: u32,
+    /// Steps of the optimizer.
+    steps: u32,
+    /// Values trained, the head's included.
+    trained_parameters: usize,
+    /// Bytes of the adapter file.
+    adapter_bytes: usize,
+    /// Bytes of memory the trainer was given: exact, and known before the first step.
+    arena_bytes: usize,
+    /// What they are for.
+    memory: MemoryReport,
+    /// Time of training: reading clips, views, epochs, export.
+    seconds: f64,
+    /// Content hash of the base.
+    base_hash: String,
+    /// Content hash of the adapter.
+    adapter_hash: String,
+    /// The trained sites.
+    sites: Vec<SiteReport>,
+}
+
+/// The bytes of `arena_bytes`, by purpose.
+#[derive(Debug, Serialize)]
+struct MemoryReport {
+    /// Activations, masks, gradients of activations, scratch, packed weights.
+    session: usize,
+    /// Parameters of head and terms.
+    parameters: usize,
+    /// Their gradients.
+    gradients: usize,
+    /// The optimizer's state.
+    optimizer: usize,
+    /// Feature statistics, pooled features, logits, and their gradients.
+    head: usize,
+    /// Positions of sparse terms and constant halves of pairs.
+    constants: usize,
+    /// Tables of sites, backward steps and cached tensors.
+    tables: usize,
+    /// Beside the arena: bytes kept of one patch of one view.
+    cached_patch: usize,
+}
+
+/// One trained site.
+#[derive(Debug, Serialize)]
+struct SiteReport {
+    /// Its name.
+    name: String,
+    /// Relative error of the written delta against the trained one (Frobenius).
+    error: f64,
+}
+
+pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError> {
+    let file = ArtifactFile::read(&args.plan)?;
+    let plan = file.plan()?;
+    let target = target::find(&args.target)?;
+    let dataset = Dataset::open(&args.data)?;
+    let split = args.split.read(&dataset)?;
+    let (learned, judged, accuracy_of) = match split {
+        Some(split) => (split.train, split.test, "test"),
+        None => {
+            let all: Vec<usize> = (0..dataset.items().len()).collect();
+            (all.clone(), all, "train")
+        }
+    };
+    let trainee = args.method.find(&plan, dataset.classes().len())?;
+    let (augment, views) = args.augment.recipe()?;
+    let course = args.course.course(&trainee, views);
+    let memory = course.memory(&plan, &target)?;
+    console.note(format_args!(
+        "training {} of {} sites on {} clips of {} classes; memory {}, and {} a patch and view",
+        args.method.name(),
+        trainee.sites(),
+        learned.len(),
+        dataset.classes().len(),
+        bytes(memory.total()),
+        bytes(memory.cached_patch)
+    ));
+    let reader = Reader::new(&plan)?;
+    let source = Source::new(&reader, &dataset, &learned, augment, args.course.seed())?;
+    let (labels, groups) = source.labels(&class_map(&plan, trainee.readout, &dataset)?)?;
+    let lessons = Lessons {
+        labels: &labels,
+        groups: &groups,
+        classes: dataset.classes(),
+        clips: &source,
+        provenance: args.provenance(),
+    };
+    let trained = course.train(plan, &target, &lessons, console)?;
+    write_whole(&args.output, &trained.bytes)?;
+    let confusion = deployed(plan, &target, &trained, &reader, &dataset, &judged, console)?;
+    let report = TrainReport::new(&trained, &confusion, &plan, (learned.len(), views), accuracy_of)?;
+    if args.json { console.json(&report) } else { console.line(report.table()) }
+}
+
+/// The score that each class of the data trains.
+fn class_map(plan: &PlanView<'_>, readout: Readout, dataset: &Dataset) -> Result<ClassMap, CliError> {
+    let classes = dataset.classes();
+    let Readout::Logits = readout else { return ClassMap::new(classes, classes, classes.len()) };
+    let output = plan.outputs().next().ok_or(CliError::NotAClassifier)?;
+    let labels: Vec<String> = output.labels.lines().map(str::to_owned).collect();
+    let shape = plan.tensor(output.tensor).map(|tensor| tensor.operand.shape);
+    let scores = shape.and_then(|shape| shape.dims().last().copied()).unwrap_or(0) as usize;
+    ClassMap::new(classes, &labels, scores)
+}
+
+/// Judges the adapter file as `eval` does.
+fn deployed(
+    plan: PlanView<'_>,
+    target: &Host,
+    trained: &Trained,
+    reader: &Reader<'_>,
+    dataset: &Dataset,
+    items: &[usize],
+    console: &Console<'_>,
+) -> Result<Confusion, CliError> {
+    let file = ArtifactFile::from_bytes("the trained adapter", &trained.bytes);
+    let adapter = file.attach(&plan)?;
+    let mut memory = AlignedBytes::zeroed(MemoryNeeds::new(&plan, Phase::Infer, target)?.total());
+    let mut predictor = Predictor::new(plan, target, Some(adapter), &mut memory)?;
+    evaluate(&mut predictor, reader, dataset, items, console)
+}
+
+impl Args {
+    /// How the adapter came to be, for its record.
+    fn provenance(&self) -> String {
+        let split = self.split.describe().unwrap_or_default();
+        format!("ingraft {} train --data {}{split}", env!("CARGO_PKG_VERSION"), self.data.display())
+    }
+}
+
+impl TrainReport {
+    fn new(
+        trained: &Trained,
+        confusion: &Confusion,
+        plan: &PlanView<'_>,
+        (train_clips, views): (usize, u32),
+        accuracy_of: &'static str,
+    ) -> Result<Self, CliError> {
+        let file = ArtifactFile::from_bytes("the trained adapter", &trained.bytes);
+        let interval = wilson(confusion.correct(), confusion.total());
+        let site = |(name, error): &(String, f64)| SiteReport { name: name.clone(), error: *error };
+        Ok(Self {
+            accuracy: confusion.accuracy(),
+            interval: interval.map_or([0.0, 1.0], |interval| [interval.low, interval.high]),
+            accuracy_of,
+            n: confusion.total(),
+            train_clips,
+            views,
+            loss: trained.loss,
+            epochs: trained.epochs,
+            steps: trained.steps,
+            trained_parameters: trained.parameters,
+            adapter_bytes: trained.bytes.len(),
+            arena_bytes: trained.memory.total(),
+            memory: MemoryReport::new(&trained.memory),
+            seconds: trained.seconds,
+            base_hash: hex(plan.hash()),
+            adapter_hash: hex(file.adapter()?.hash()),
+            sites: trained.site_errors.iter().map(site).collect(),
+        })
+    }
+
+    fn table(&self) -> Table {
+        let [low, high] = self.interval;
+        let mut table = Table::new(["trained", ""]);
+        let mut line = |name: &str, value: String| table.row([name.to_owned(), value]);
+        let accuracy = format!("{:.4} of {} {} clips (95 %: {low:.3} to {high:.3})", self.accuracy, self.n, self.accuracy_of);
+        line("accuracy", accuracy);
+        line("loss", format!("{:.4} after {} epochs, {} steps", self.loss, self.epochs, self.steps));
+        line("parameters", format!("{} at {} sites and the head", self.trained_parameters, self.sites.len()));
+        line("adapter", format!("{} {}", bytes(self.adapter_bytes), self.adapter_hash));
+        line("memory", bytes(self.arena_bytes));
+        line("time", format!("{:.1} s", self.seconds));
+        table
+    }
+}
+
+impl MemoryReport {
+    fn new(memory: &TrainMemory) -> Self {
+        Self {
+            session: memory.session,
+            parameters: memory.parameters,
+            gradients: memory.gradients,
+            optimizer: memory.optimizer,
+            head: memory.head,
+            constants: memory.constants,
+            tables: memory.tables,
+            cached_patch: memory.cached_patch,
+        }
+    }
+}

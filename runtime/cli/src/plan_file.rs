@@ -1,0 +1,70 @@
+//! Plans and adapters read from disk.
+
+use std::fs;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use ingraft_adapter::Adapter;
+use ingraft_plan::PlanView;
+
+use crate::CliError;
+use crate::aligned::AlignedBytes;
+
+/// A plan or adapter file in memory, aligned as both ask for.
+#[derive(Debug)]
+pub(crate) struct ArtifactFile {
+    path: PathBuf,
+    bytes: AlignedBytes,
+}
+
+impl ArtifactFile {
+    /// Reads the file at `path`; nothing is checked yet.
+    pub(crate) fn read(path: &Path) -> Result<Self, CliError> {
+        let bytes = fs::read(path).map_err(|source| CliError::io(path, source))?;
+        Ok(Self { path: path.to_path_buf(), bytes: bytes.as_slice().into() })
+    }
+
+    /// A file that was never on disk; `name` stands for it in messages.
+    pub(crate) fn from_bytes(name: &str, bytes: &[u8]) -> Self {
+        Self { path: PathBuf::from(name), bytes: bytes.into() }
+    }
+
+    /// The bytes.
+    pub(crate) fn bytes(&self) -> &[u8] {
+        self.bytes.as_slice()
+    }
+
+    /// The file as a checked plan.
+    pub(crate) fn plan(&self) -> Result<PlanView<'_>, CliError> {
+        PlanView::new(self.bytes()).map_err(|error| CliError::Plan { path: self.path.clone(), error })
+    }
+
+    /// The file as an adapter that fits `plan`.
+    pub(crate) fn attach(&self, plan: &PlanView<'_>) -> Result<Adapter<'_>, CliError> {
+        Adapter::attach(self.bytes(), plan).map_err(|error| CliError::Adapter { path: self.path.clone(), error })
+    }
+
+    /// The file as an adapter that has not met its base.
+    pub(crate) fn adapter(&self) -> Result<Adapter<'_>, CliError> {
+        Adapter::open(self.bytes()).map_err(|error| CliError::Adapter { path: self.path.clone(), error })
+    }
+}
+
+/// Writes a file whole or not at all: what stood at `path` before is there until
+/// the new bytes are on disk.
+pub(crate) fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), CliError> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push(".partial");
+    let partial = path.with_file_name(name);
+    let write = || {
+        let mut file = fs::File::create(&partial)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        drop(file);
+        fs::rename(&partial, path)
+    };
+    write().map_err(|source| {
+        let _ = fs::remove_file(&partial);
+        CliError::io(path, source)
+    })
+}

@@ -1,0 +1,55 @@
+//! The targets compiled into this command: each stands here once.
+
+use ingraft_kernel::Host;
+
+use crate::CliError;
+
+/// One target.
+pub(crate) struct TargetRow {
+    /// Its name, as in `--target NAME`.
+    pub(crate) name: &'static str,
+    /// The target, where this machine can run it.
+    detect: fn() -> Option<Host>,
+}
+
+/// Every target, fastest first.
+pub(crate) const TARGETS: &[TargetRow] = &[
+    #[cfg(target_arch = "x86_64")]
+    TargetRow { name: "x86-64", detect: || ingraft_x86_64::Avx2::detect().map(ingraft_x86_64::target) },
+    TargetRow { name: "scalar", detect: || Some(Host::SCALAR) },
+];
+
+/// The name of the fastest target this machine can run.
+pub(crate) const NATIVE: &str = "native";
+
+/// The names `--target` takes.
+pub(crate) fn names() -> impl Iterator<Item = &'static str> {
+    core::iter::once(NATIVE).chain(TARGETS.iter().map(|row| row.name))
+}
+
+/// The target called `name`.
+///
+/// # Errors
+/// [`CliError::Target`] when this machine cannot run it.
+pub(crate) fn find(name: &str) -> Result<Host, CliError> {
+    let mut rows = TARGETS.iter().filter(|row| name == NATIVE || row.name == name);
+    rows.find_map(|row| (row.detect)()).ok_or_else(|| CliError::Target(name.to_owned()))
+}
+
+/// The targets this machine can run.
+pub(crate) fn available() -> impl Iterator<Item = Host> {
+    TARGETS.iter().filter_map(|row| (row.detect)())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_find_targets_of_that_name() {
+        assert_eq!(find("scalar").unwrap().tables().len(), 3);
+        assert!(find(NATIVE).is_ok());
+        assert!(matches!(find("abacus"), Err(CliError::Target(name)) if name == "abacus"));
+        assert_eq!(names().collect::<std::collections::BTreeSet<_>>().len(), TARGETS.len() + 1);
+    }
+}

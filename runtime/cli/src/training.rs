@@ -1,0 +1,289 @@
+//! Training an adapter on clips: views are computed once, epochs run on what the
+//! frozen prefix leaves of them, and the result is an adapter file.
+
+mod sites;
+mod views;
+
+use std::time::Instant;
+
+use indicatif::ProgressBar;
+use ingraft_dataset::{Rng, split};
+use ingraft_kernel::Host;
+use ingraft_method::{ExportOptions, FactorFormat, Ranges, export};
+use ingraft_plan::{Phase, PlanView};
+use ingraft_train::{
+    AdamW, EarlyStop, LearningRate, Loss, Method, Optimizer, Readout, Schedule, ScheduleShape, Setup, TrainError,
+    TrainMemory, Trainer, Truth, Verdict,
+};
+
+use crate::aligned::AlignedBytes;
+use crate::input::Feed;
+use crate::{CliError, Console};
+
+pub(crate) use sites::{HeadChoice, SiteChoice};
+use views::Views;
+
+/// The sites of `plan` that training with `readout` offers to a method: those
+/// chosen, by default the late ones, or all where there are no late ones.
+///
+/// # Errors
+/// [`CliError::NoSites`] when a choice was made and nothing fits it.
+pub(crate) fn sites(
+    plan: &PlanView<'_>,
+    readout: Readout,
+    choice: Option<&SiteChoice>,
+) -> Result<Vec<u32>, CliError> {
+    let source = match readout {
+        Readout::Head { site, .. } => plan.head_source(Phase::Train, site),
+        Readout::Logits => plan.logits(Phase::Train),
+    };
+    let end = source.map_or(u32::MAX, |(_, step)| step);
+    let Some(choice) = choice else {
+        let late = SiteChoice::Late.select(plan, end);
+        return Ok(if late.is_empty() { SiteChoice::All.select(plan, end) } else { late });
+    };
+    let chosen = choice.select(plan, end);
+    if chosen.is_empty() { Err(CliError::NoSites) } else { Ok(chosen) }
+}
+
+/// Everything that decides a training run beside the clips.
+#[derive(Debug)]
+pub(crate) struct Course<'c> {
+    pub(crate) method: &'c dyn Method,
+    /// Sites offered to the method, ascending.
+    pub(crate) sites: &'c [u32],
+    pub(crate) readout: Readout,
+    pub(crate) optimizer: &'c dyn Optimizer,
+    pub(crate) adapter: LearningRate,
+    pub(crate) head: LearningRate,
+    /// Share of the truth spread over all classes.
+    pub(crate) smoothing: f32,
+    pub(crate) clip_norm: Option<f32>,
+    pub(crate) epochs: u32,
+    /// Clips between two steps.
+    pub(crate) batch: usize,
+    /// Versions of each clip; the first is the clip as it is.
+    pub(crate) views: u32,
+    /// Epochs without a better criterion before training stops.
+    pub(crate) patience: u32,
+    /// Share of the training clips whose loss is the criterion; with 0 it is the smoothed training loss.
+    pub(crate) hold_out: f64,
+    pub(crate) seed: u64,
+}
+
+/// Gives the clips to learn from.
+pub(crate) trait Clips {
+    /// Version `view` of clip `clip`; version 0 is the clip as it is.
+    fn view(&self, clip: usize, view: u32) -> Result<Feed, CliError>;
+}
+
+/// The clips to learn from, and what is known of them.
+pub(crate) struct Lessons<'l> {
+    /// The class of each clip.
+    pub(crate) labels: &'l [usize],
+    /// What must stay on one side of a split, by clip.
+    pub(crate) groups: &'l [usize],
+    /// Class names.
+    pub(crate) classes: &'l [String],
+    /// The clips themselves.
+    pub(crate) clips: &'l dyn Clips,
+    /// What the adapter's provenance says.
+    pub(crate) provenance: String,
+}
+
+/// What came of a training run.
+#[derive(Debug)]
+pub(crate) struct Trained {
+    /// The adapter file.
+    pub(crate) bytes: Vec<u8>,
+    /// The criterion at the parameters kept.
+    pub(crate) loss: f32,
+    pub(crate) epochs: u32,
+    pub(crate) steps: u32,
+    pub(crate) memory: TrainMemory,
+    /// Number of trained values, head included.
+    pub(crate) parameters: usize,
+    /// Relative error of each trained site as written.
+    pub(crate) site_errors: Vec<(String, f64)>,
+    pub(crate) seconds: f64,
+}
+
+impl<'c> Course<'c> {
+    /// A course with the defaults of `ingraft train`.
+    pub(crate) fn new(method: &'c dyn Method, sites: &'c [u32], readout: Readout) -> Self {
+        Self {
+            method,
+            sites,
+            readout,
+            optimizer: &AdamW::DEFAULT,
+            adapter: ADAPTER,
+            head: HEAD,
+            smoothing: 0.0,
+            clip_norm: None,
+            epochs: EPOCHS,
+            batch: BATCH as usize,
+            views: 1,
+            patience: PATIENCE,
+            hold_out: 0.0,
+            seed: 0,
+        }
+    }
+
+    /// The trainer's setup for this many training clips.
+    fn setup(&self, clips: usize) -> Setup<'_> {
+        let steps = self.epochs.saturating_mul(clips.div_ceil(self.batch.max(1)) as u32);
+        Setup {
+            method: self.method,
+            sites: self.sites,
+            readout: self.readout,
+            loss: Loss::CrossEntropy { smoothing: self.smoothing },
+            optimizer: self.optimizer,
+            adapter: self.adapter,
+            head: self.head,
+            schedule: Schedule {
+                shape: ScheduleShape::Cosine { steps, floor: 0.0 },
+                warm_up: steps / 20,
+            },
+            clip_norm: self.clip_norm,
+            seed: self.seed,
+        }
+    }
+
+    /// The memory that this course needs on `target`, to the byte.
+    pub(crate) fn memory(&self, plan: &PlanView<'_>, target: &Host) -> Result<TrainMemory, CliError> {
+        Ok(Trainer::memory(plan, target, &self.setup(1))?)
+    }
+
+    /// Trains an adapter of `plan` on `lessons`.
+    ///
+    /// # Errors
+    /// [`CliError::Train`], [`CliError::Export`], and those of reading clips.
+    pub(crate) fn train(
+        &self,
+        plan: PlanView<'_>,
+        target: &Host,
+        lessons: &Lessons<'_>,
+        console: &Console<'_>,
+    ) -> Result<Trained, CliError> {
+        let started = Instant::now();
+        let (learned, judged) = self.sides(lessons)?;
+        let setup = self.setup(learned.len());
+        let memory = Trainer::memory(&plan, target, &setup)?;
+        let mut arena = AlignedBytes::zeroed(memory.total());
+        let mut trainer = Trainer::bind(plan, target, setup, arena.as_mut_slice())?;
+        let bar = console.bar(lessons.labels.len(), "reading");
+        let views = Views::compute(&mut trainer, self, lessons, &bar)?;
+        bar.finish_and_clear();
+        for &clip in &learned {
+            views.of(clip).try_for_each(|view| trainer.observe(view))?;
+        }
+        trainer.standardize();
+        let bar = console.bar(self.epochs as usize, "training");
+        let (loss, epochs) = self.epochs(&mut trainer, &views, lessons.labels, (&learned, &judged), &bar)?;
+        bar.finish_and_clear();
+        let mut ranges = Ranges::new(&trainer);
+        // Ranges are measured on every clip and version the adapter has to hold.
+        for clip in 0..lessons.labels.len() {
+            views.of(clip).try_for_each(|view| trainer.forward(view, &mut ranges))?;
+        }
+        let options = ExportOptions {
+            factors: FactorFormat::Int8(&ranges),
+            labels: lessons.classes.to_vec(),
+            provenance: lessons.provenance.clone(),
+        };
+        let export = export(&trainer, &options)?;
+        Ok(Trained {
+            bytes: export.bytes,
+            loss,
+            epochs,
+            steps: trainer.steps(),
+            memory,
+            parameters: trainer.parameters().values().len(),
+            site_errors: export.sites.into_iter().map(|site| (site.name, site.error)).collect(),
+            seconds: started.elapsed().as_secs_f64(),
+        })
+    }
+
+    /// The clips to learn from, and those whose loss says when to stop.
+    fn sides(&self, lessons: &Lessons<'_>) -> Result<(Vec<usize>, Vec<usize>), CliError> {
+        if self.hold_out == 0.0 {
+            return Ok(((0..lessons.labels.len()).collect(), Vec::new()));
+        }
+        let split = split::hold_out(lessons.labels, lessons.groups, self.hold_out, self.seed)?;
+        Ok((split.train, split.test))
+    }
+
+    /// Runs the epochs and leaves the best parameters; gives their criterion and the epochs run.
+    fn epochs(
+        &self,
+        trainer: &mut Trainer<'_, '_>,
+        views: &Views,
+        labels: &[usize],
+        (learned, judged): (&[usize], &[usize]),
+        bar: &ProgressBar,
+    ) -> Result<(f32, u32), TrainError> {
+        let smoothing = if judged.is_empty() { 0.7 } else { 0.0 };
+        let mut stop = EarlyStop::new(self.patience).smoothing(smoothing);
+        let mut best = trainer.parameters().values().to_vec();
+        let mut run = 0;
+        for epoch in 0..self.epochs {
+            let learned_loss = self.epoch(trainer, views, labels, learned, epoch)?;
+            let criterion = match judged.len() {
+                0 => learned_loss,
+                count => {
+                    let loss = |clip: &usize| trainer.evaluate(views.first(*clip), truth(labels, *clip));
+                    let losses: Result<Vec<_>, _> = judged.iter().map(loss).collect();
+                    losses?.iter().map(|evaluation| evaluation.loss).sum::<f32>() / count as f32
+                }
+            };
+            run = epoch + 1;
+            bar.inc(1);
+            match stop.observe(criterion) {
+                Verdict::Best => best.copy_from_slice(trainer.parameters().values()),
+                Verdict::Wait => {}
+                Verdict::Stop => break,
+            }
+        }
+        trainer.restore(&best)?;
+        Ok((stop.best(), run))
+    }
+
+    /// One epoch over `learned` in a seeded order, one version of each clip; gives the mean loss.
+    fn epoch(
+        &self,
+        trainer: &mut Trainer<'_, '_>,
+        views: &Views,
+        labels: &[usize],
+        learned: &[usize],
+        epoch: u32,
+    ) -> Result<f32, TrainError> {
+        let mut rng = Rng::stream(self.seed, u64::from(epoch));
+        let mut order = learned.to_vec();
+        rng.shuffle(&mut order);
+        let mut sum = 0.0;
+        for batch in order.chunks(self.batch.max(1)) {
+            for &clip in batch {
+                sum += trainer.accumulate(views.draw(clip, &mut rng), truth(labels, clip))?;
+            }
+            trainer.step()?;
+        }
+        Ok(sum / learned.len().max(1) as f32)
+    }
+}
+
+fn truth(labels: &[usize], clip: usize) -> Truth<'_> {
+    Truth::Class(labels.get(clip).copied().unwrap_or(usize::MAX))
+}
+
+/// Default of `--epochs`.
+pub(crate) const EPOCHS: u32 = 60;
+/// Default of `--batch`.
+pub(crate) const BATCH: u32 = 8;
+/// Default of `--patience`.
+pub(crate) const PATIENCE: u32 = 15;
+/// Defaults of `--lr` and `--weight-decay`.
+pub(crate) const ADAPTER: LearningRate = LearningRate { rate: 2e-3, weight_decay: 0.01 };
+/// Defaults of `--head-lr` and `--head-decay`.
+pub(crate) const HEAD: LearningRate = LearningRate { rate: 5e-3, weight_decay: 0.01 };
+/// Default of `--optimizer`.
+pub(crate) const OPTIMIZER: &str = "adamw";

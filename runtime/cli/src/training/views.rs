@@ -1,0 +1,84 @@
+//! What training sees of each clip, computed once.
+//!
+//! Steps before the lowest trained one give the same result in every epoch, so
+//! only what they leave is kept; where nothing but a head is trained, only the
+//! features of the whole clip.
+
+use indicatif::ProgressBar;
+use ingraft_dataset::Rng;
+use ingraft_train::{Clip, Trainer};
+
+use super::{Course, Lessons};
+use crate::CliError;
+use crate::input::Feed;
+
+/// All versions of all clips.
+#[derive(Debug)]
+pub(super) struct Views {
+    /// By clip, then by version.
+    clips: Vec<Vec<View>>,
+}
+
+#[derive(Debug)]
+enum View {
+    Prefixes(Vec<u8>),
+    Features(Vec<f32>),
+}
+
+impl View {
+    /// What training needs of `feed` from now on.
+    fn compute(trainer: &mut Trainer<'_, '_>, feed: &Feed) -> Result<Self, CliError> {
+        if trainer.parameters().sites().next().is_none() {
+            let patches: Vec<u8> = feed.runs.iter().flatten().flatten().copied().collect();
+            let mut features = vec![0.0; trainer.feature_count()];
+            trainer.features(Clip::Inputs(&patches), &mut features)?;
+            return Ok(Self::Features(features));
+        }
+        let mut prefixes = vec![0; feed.runs.len().saturating_mul(trainer.cut_bytes())];
+        for (run, prefix) in feed.runs.iter().zip(prefixes.chunks_exact_mut(trainer.cut_bytes().max(1))) {
+            trainer.run_prefix(&run.concat(), prefix)?;
+        }
+        Ok(Self::Prefixes(prefixes))
+    }
+
+    fn clip(&self) -> Clip<'_> {
+        match self {
+            Self::Prefixes(bytes) => Clip::Prefixes(bytes),
+            Self::Features(values) => Clip::Features(values),
+        }
+    }
+}
+
+impl Views {
+    /// Computes every version of every clip of `lessons`.
+    pub(super) fn compute(
+        trainer: &mut Trainer<'_, '_>,
+        course: &Course<'_>,
+        lessons: &Lessons<'_>,
+        bar: &ProgressBar,
+    ) -> Result<Self, CliError> {
+        let mut clips = Vec::with_capacity(lessons.labels.len());
+        for clip in 0..lessons.labels.len() {
+            let view = |number| View::compute(trainer, &lessons.clips.view(clip, number)?);
+            clips.push((0..course.views.max(1)).map(view).collect::<Result<_, CliError>>()?);
+            bar.inc(1);
+        }
+        Ok(Self { clips })
+    }
+
+    /// Every version of clip `clip`.
+    pub(super) fn of(&self, clip: usize) -> impl Iterator<Item = Clip<'_>> {
+        self.clips.get(clip).into_iter().flatten().map(View::clip)
+    }
+
+    /// Clip `clip` as it is.
+    pub(super) fn first(&self, clip: usize) -> Clip<'_> {
+        self.of(clip).next().unwrap_or(Clip::Features(&[]))
+    }
+
+    /// A version of clip `clip`.
+    pub(super) fn draw(&self, clip: usize, rng: &mut Rng) -> Clip<'_> {
+        let count = self.clips.get(clip).map_or(0, Vec::len);
+        self.of(clip).nth(rng.below(count)).unwrap_or(Clip::Features(&[]))
+    }
+}

@@ -1,0 +1,86 @@
+//! Normalizations.
+
+use ingraft_kernel::OpCode;
+use ingraft_kernel::attrs::NormAttrs;
+use ingraft_kernel::elementwise::BinaryFn;
+use ingraft_kernel::norm::{LAYER, RMS};
+use ingraft_tensor::DType;
+
+use crate::graph::Node;
+use crate::lower::movement::{block, broadcast_strides};
+use crate::lower::select::{Selector, plan_shape};
+use crate::lower::{LowerError, TensorRef};
+use crate::op::Layout;
+
+pub(super) fn layer(selector: &mut Selector<'_>, node: &Node, axis: usize, epsilon: f32) -> Result<(), LowerError> {
+    innermost(selector, node, axis, NormAttrs { kind: LAYER, axes: 0, epsilon })
+}
+
+pub(super) fn root_mean_square(
+    selector: &mut Selector<'_>,
+    node: &Node,
+    axis: usize,
+    epsilon: f32,
+) -> Result<(), LowerError> {
+    innermost(selector, node, axis, NormAttrs { kind: RMS, axes: 0, epsilon })
+}
+
+/// Over the dimensions from `axis` on.
+fn innermost(selector: &mut Selector<'_>, node: &Node, axis: usize, attrs: NormAttrs) -> Result<(), LowerError> {
+    let x = selector.real_operand(node, 0)?;
+    let normalized = selector.extents(x).split_off(axis);
+    let mut inputs = vec![x];
+    for index in 1..node.inputs.len() {
+        if node.input(index).is_some() {
+            inputs.push(factor(selector, node, index, &normalized)?);
+        }
+    }
+    let attrs = NormAttrs { axes: normalized.len() as u32, ..attrs };
+    selector.push_result(node, OpCode::Norm, &attrs, inputs)?;
+    Ok(())
+}
+
+/// A scale or shift with one element per position of `shape`, repeated where the file has fewer.
+fn factor(
+    selector: &mut Selector<'_>,
+    node: &Node,
+    index: usize,
+    shape: &[usize],
+) -> Result<TensorRef, LowerError> {
+    let tensor = selector.real_operand(node, index)?;
+    if selector.program.tensor(tensor).shape.elements() == shape.iter().product() {
+        return Ok(tensor);
+    }
+    let wanted = plan_shape(&node.name, shape)?;
+    let strides = broadcast_strides(selector.program.tensor(tensor).shape, wanted);
+    let attrs = block(wanted.dims(), &strides, wanted, 0, 0);
+    selector.push_temporary(node, (OpCode::Copy, &attrs), vec![tensor], DType::F32, shape)
+}
+
+/// Over the channels of each group and all positions; with one channel per group this is instance normalization.
+pub(super) fn group(
+    selector: &mut Selector<'_>,
+    node: &Node,
+    groups: usize,
+    epsilon: f32,
+    layout: Layout,
+) -> Result<(), LowerError> {
+    let x = selector.real_operand(node, 0)?;
+    let shape = selector.extents(x);
+    let (Layout::ChannelsLast, Some((batch, channels, spatial))) = (layout, layout.split(&shape)) else {
+        return Err(selector.unsupported(node, "is not channels-last"));
+    };
+    let (pixels, members) = (spatial.iter().product(), channels / groups.max(1));
+    let split = selector.reshaped(x, &[batch, pixels, groups, members])?;
+    let grouped = selector.transposed(node, split, &[0, 2, 1, 3])?;
+    let extents = selector.extents(grouped);
+    let attrs = NormAttrs { kind: LAYER, axes: 2, epsilon };
+    let normal = selector.push_temporary(node, (OpCode::Norm, &attrs), vec![grouped], DType::F32, &extents)?;
+    let normal = selector.transposed(node, normal, &[0, 2, 1, 3])?;
+    let normal = selector.reshaped(normal, &shape)?;
+    let (scale, shift) = (selector.real_operand(node, 1)?, selector.real_operand(node, 2)?);
+    let scaled = selector.combined(node, BinaryFn::Mul, [normal, scale], &shape)?;
+    let attrs = super::arithmetic(BinaryFn::Add.code());
+    selector.push_result(node, OpCode::Binary, &attrs, vec![scaled, shift])?;
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! Compiles the built-in model for the device, runs and trains it once on the
+//! host's scalar reference, and hands both to the firmware: files, and what the
+//! device must get from them.
+
+use std::fs;
+use std::path::Path;
+
+use ingraft_adapter::{Adapter, AdapterBuilder, AdapterFacts, Base, TermSource, TermSpec};
+use ingraft_compile::lower::train::TrainFrom;
+use ingraft_compile::{CompileOptions, compile};
+use ingraft_exec::{MemoryNeeds, Session};
+use ingraft_kernel::{Host, SiteKind, Sites};
+use ingraft_plan::{Phase, PlanView};
+use ingraft_signal::Recipe;
+use ingraft_tensor::bytes;
+
+#[path = "src/training.rs"]
+mod training;
+
+fn main() {
+    let out = std::env::var("OUT_DIR").expect("cargo sets OUT_DIR");
+    let out = Path::new(&out);
+    let write = |name: &str, bytes: &[u8]| fs::write(out.join(name), bytes).expect("OUT_DIR is writable");
+    write("memory.x", &fs::read(format!("machines/{}.x", machine())).expect("the machine is described"));
+    let infer = inference(&write);
+    let (train, learned) = learning(&write);
+    let constants = format!(
+        "/// Bytes a session of [`PLAN`] needs.\npub const INFER_BYTES: usize = {infer};\n\
+         /// Bytes the training run needs, at most.\npub const TRAIN_BYTES: usize = {train};\n\
+         /// What the host's reference learns.\npub const LEARNED: crate::training::Learned = \
+         crate::training::{learned:?};\n",
+    );
+    write("host.rs", constants.as_bytes());
+    println!("cargo:rustc-link-search={}", out.display());
+    println!("cargo:rerun-if-changed=machines");
+    println!("cargo:rerun-if-changed=src/training.rs");
+    println!("cargo:rerun-if-changed=build.rs");
+}
+
+/// The QEMU machine with the core that is built for.
+fn machine() -> &'static str {
+    let flags = std::env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
+    match flags.split_once("target-cpu=").map_or("", |(_, cpu)| cpu) {
+        cpu if cpu.starts_with("cortex-m55") => "mps3-an547",
+        cpu if cpu.starts_with("cortex-m33") => "mps2-an505",
+        _ => "mps2-an386",
+    }
+}
+
+/// Writes the plan for inference, an adapter, an input and the outputs; gives the bytes a session needs.
+fn inference(write: &dyn Fn(&str, &[u8])) -> usize {
+    let plan_file = Aligned::new(&compiled(CompileOptions::default()));
+    let plan = PlanView::new(plan_file.bytes()).expect("a plan we wrote is valid");
+    let adapter_file = Aligned::new(&adapter(&plan));
+    let adapter = Adapter::attach(adapter_file.bytes(), &plan).expect("it fits its base");
+    let input = input(&plan);
+    write("infer.plan", plan_file.bytes());
+    write("site.adapter", adapter_file.bytes());
+    write("input.f32", bytes::of(&input));
+    write("base.out", &run(plan, &input, &Base));
+    write("adapter.out", &run(plan, &input, &adapter));
+    MemoryNeeds::new(&plan, Phase::Infer, &Host::SCALAR).expect("the reference runs every step").total()
+}
+
+/// Writes the plan for training; gives the bytes the run needs and what it learns.
+fn learning(write: &dyn Fn(&str, &[u8])) -> (usize, training::Learned) {
+    let recipe = Recipe::preset("yamnet", &[96, 64]).expect("the model takes YAMNet's patches");
+    let plan_file = Aligned::new(&compiled(CompileOptions {
+        train_from: Some(TrainFrom::Late),
+        recipe: recipe.to_words().to_vec(),
+        head_classes: 4,
+        ..CompileOptions::default()
+    }));
+    let plan = PlanView::new(plan_file.bytes()).expect("a plan we wrote is valid");
+    let needed = training::memory(&plan).unwrap_or_else(|failure| panic!("{failure}"));
+    let mut memory = Aligned::new(&vec![0; needed]);
+    let learned = training::train(plan, memory.bytes_mut()).unwrap_or_else(|failure| panic!("{failure}"));
+    write("train.plan", plan_file.bytes());
+    (needed, learned)
+}
+
+fn compiled(mut options: CompileOptions) -> Vec<u8> {
+    options.import.dims.insert("N".into(), 1);
+    compile(ingraft_models::demo::BASE_INT8, &options).expect("the built-in model compiles").plan
+}
+
+/// An adapter with integer low-rank factors on every site that takes them: exact on every target.
+fn adapter(plan: &PlanView<'_>) -> Vec<u8> {
+    let mut builder = AdapterBuilder::new(plan);
+    let mut seed = 1u32;
+    let mut code = || {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (seed >> 25) as i8 - 64
+    };
+    for index in 0..plan.site_count() {
+        let site = plan.site(index).expect("index is below the count");
+        if site.kind == SiteKind::Depthwise {
+            continue;
+        }
+        let rank = 2;
+        let term = TermSpec::TwoFactorI8 {
+            rank,
+            down: (0..rank * site.groups * site.row()).map(|_| code()).collect(),
+            up: (0..rank * site.out).map(|_| code()).collect(),
+            down_scale: vec![0.05; rank * site.groups],
+            up_scale: vec![1e-4; site.out],
+        };
+        builder.term(index, &site, term);
+    }
+    builder.finish(&AdapterFacts { method: "test".into(), ..AdapterFacts::default() })
+}
+
+fn input(plan: &PlanView<'_>) -> Vec<f32> {
+    let tensor = plan.inputs().next().and_then(|io| plan.tensor(io.tensor)).expect("the model has an input");
+    let count = tensor.operand.shape.elements();
+    (0..count).map(|i| ((i * 37 + 11) % 101) as f32 / 20.0 - 4.0).collect()
+}
+
+fn run<S: TermSource>(plan: PlanView<'_>, input: &[f32], source: &S) -> Vec<u8> {
+    let needs = MemoryNeeds::new(&plan, Phase::Infer, &Host::SCALAR).expect("the reference runs every step");
+    let mut memory = Aligned::new(&vec![0; needs.total()]);
+    let mut session =
+        Session::bind(plan, Phase::Infer, &Host::SCALAR, memory.bytes_mut()).expect("memory suffices");
+    session.write_input(0, bytes::of(input)).expect("the input has this length");
+    session.run(source).expect("bound steps run");
+    session.output(0).expect("the model has an output").bytes().to_vec()
+}
+
+/// Bytes at the boundary that plans, adapters and arenas need.
+struct Aligned {
+    storage: Vec<u8>,
+    len: usize,
+}
+
+impl Aligned {
+    fn new(bytes: &[u8]) -> Self {
+        let mut it = Self { storage: vec![0; bytes.len() + bytes::ALIGN], len: bytes.len() };
+        it.bytes_mut().copy_from_slice(bytes);
+        it
+    }
+
+    fn bytes(&self) -> &[u8] {
+        let skip = self.storage.as_ptr().align_offset(bytes::ALIGN);
+        &self.storage[skip..skip + self.len]
+    }
+
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        &mut bytes::aligned_mut(&mut self.storage)[..self.len]
+    }
+}

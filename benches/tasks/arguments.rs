@@ -1,6 +1,6 @@
 //! The command line.
 
-use std::str::FromStr;
+use core::str::FromStr;
 
 use ingraft_dataset::augment::{Augmentation, RecipeError};
 
@@ -8,44 +8,44 @@ use crate::course::Course;
 
 /// What to measure.
 #[derive(Clone, Debug)]
-pub struct Arguments {
+pub(crate) struct Arguments {
     /// Names of the tasks.
-    pub tasks: Vec<String>,
+    pub(crate) tasks: Vec<String>,
     /// A method's name, or `lr`.
-    pub method: String,
+    pub(crate) method: String,
     /// Settings of the method, over those of the recipe.
-    pub settings: Vec<(String, String)>,
+    pub(crate) settings: Vec<(String, String)>,
     /// How many of the last pointwise blocks are trained.
-    pub blocks: usize,
+    pub(crate) blocks: usize,
     /// The block whose output, averaged over time, the head reads; by default it reads the embedding.
-    pub head_at: Option<usize>,
+    pub(crate) head_at: Option<usize>,
     /// Versions of each training clip; by default the task's.
-    pub views: Option<u32>,
+    pub(crate) views: Option<u32>,
     /// Changes of the training clips, instead of the task's.
-    pub augment: Option<Vec<Augmentation>>,
+    pub(crate) augment: Option<Vec<Augmentation>>,
     /// Number of training seeds.
-    pub seeds: u64,
+    pub(crate) seeds: u64,
     /// Suffix of the split file.
-    pub split: Option<String>,
+    pub(crate) split: Option<String>,
     /// Learning rate of the terms, instead of the recipe's.
-    pub rate: Option<f32>,
+    pub(crate) rate: Option<f32>,
     /// Learning rate of the head, instead of the recipe's.
-    pub head_rate: Option<f32>,
+    pub(crate) head_rate: Option<f32>,
     /// Weight decay of the head, instead of the recipe's.
-    pub head_decay: Option<f32>,
+    pub(crate) head_decay: Option<f32>,
     /// Epochs, instead of the recipe's.
-    pub epochs: Option<u32>,
+    pub(crate) epochs: Option<u32>,
     /// Print the grid on inner folds instead of measuring.
-    pub choose: bool,
+    pub(crate) choose: bool,
     /// One split and one seed: a smoke test whose figures mean nothing.
-    pub quick: bool,
+    pub(crate) quick: bool,
     /// Runs at a time.
-    pub threads: usize,
+    pub(crate) threads: usize,
 }
 
 impl Arguments {
     /// Reads the words behind the program's name.
-    pub fn parse(words: impl Iterator<Item = String>) -> Result<Self, String> {
+    pub(crate) fn parse(words: impl Iterator<Item = String>) -> Result<Self, String> {
         let mut it = Self {
             tasks: Vec::new(),
             method: "lora".to_owned(),
@@ -72,12 +72,12 @@ impl Arguments {
     }
 
     /// The method's settings.
-    pub fn settings(&self) -> Vec<(&str, &str)> {
+    pub(crate) fn settings(&self) -> Vec<(&str, &str)> {
         self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect()
     }
 
     /// The recipe with what the command line says instead.
-    pub fn course(&self, recipe: Course) -> Course {
+    pub(crate) fn course(&self, recipe: Course) -> Course {
         Course {
             rate: self.rate.unwrap_or(recipe.rate),
             head_rate: self.head_rate.unwrap_or(recipe.head_rate),
@@ -87,7 +87,7 @@ impl Arguments {
     }
 
     /// The method with its settings.
-    pub fn describe(&self) -> String {
+    pub(crate) fn describe(&self) -> String {
         let settings = self.settings.iter().map(|(name, value)| format!(" {name}={value}"));
         self.method.clone() + &settings.collect::<String>()
     }

@@ -12,18 +12,18 @@ use crate::support::AlignedBytes;
 
 /// Plan bytes in aligned memory.
 #[derive(Debug)]
-pub struct Base {
+pub(crate) struct Base {
     file: AlignedBytes,
 }
 
 impl Base {
     /// Compiles the model at `path` for one sample, trainable from site `train_from` on.
-    pub fn compile(path: &Path, train_from: Option<&str>, head_classes: u32) -> Result<Self, Failure> {
+    pub(crate) fn compile(path: &Path, train_from: Option<&str>, head_classes: u32) -> Result<Self, Failure> {
         Self::from(path, train_from.map(|site| TrainFrom::Site(site.to_owned())), head_classes)
     }
 
     /// Compiles the model at `path` for one sample, trainable everywhere, for its own classes.
-    pub fn compile_all(path: &Path) -> Result<Self, Failure> {
+    pub(crate) fn compile_all(path: &Path) -> Result<Self, Failure> {
         Self::from(path, Some(TrainFrom::All), 0)
     }
 
@@ -35,12 +35,12 @@ impl Base {
     }
 
     /// The plan.
-    pub fn plan(&self) -> Result<PlanView<'_>, Failure> {
+    pub(crate) fn plan(&self) -> Result<PlanView<'_>, Failure> {
         Ok(PlanView::new(self.file.as_slice())?)
     }
 
     /// The pointwise convolutions in order, one per block, with their names.
-    pub fn pointwise(&self) -> Result<Vec<(u32, String)>, Failure> {
+    pub(crate) fn pointwise(&self) -> Result<Vec<(u32, String)>, Failure> {
         let plan = self.plan()?;
         let site = |index: u32| {
             let site = plan.site(index as usize)?;
@@ -52,7 +52,7 @@ impl Base {
 }
 
 /// The fastest target of this machine.
-pub fn target() -> &'static Host {
+pub(crate) fn target() -> &'static Host {
     use std::sync::LazyLock;
     static TARGET: LazyLock<Host> = LazyLock::new(detect);
     &TARGET

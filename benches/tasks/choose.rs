@@ -10,7 +10,7 @@ use crate::lessons::{Lessons, in_parallel};
 
 /// Trains every course of the grid on three inner folds of each outer split's training clips and prints its
 /// accuracy there.
-pub fn print(
+pub(crate) fn print(
     base: &Base,
     subject: &Subject<'_>,
     lessons: &Lessons,
@@ -52,7 +52,7 @@ fn inner_folds(corpus: &Corpus, train: &[usize]) -> Result<Vec<Split>, Failure> 
 
 fn grid(around: Course, has_terms: bool) -> Vec<Course> {
     if has_terms {
-        let rates = [3e-3, 1e-2, 2e-2];
+        let rates = [5e-4, 1e-3, 3e-3];
         return rates.map(|rate| Course { rate, ..around }).to_vec();
     }
     let mut grid = Vec::new();

@@ -11,13 +11,13 @@ use crate::task::Task;
 
 /// The clips of a task.
 #[derive(Debug)]
-pub struct Corpus {
+pub(crate) struct Corpus {
     /// Class names.
-    pub classes: Vec<String>,
+    pub(crate) classes: Vec<String>,
     /// The class of each clip.
-    pub labels: Vec<usize>,
+    pub(crate) labels: Vec<usize>,
     /// What must stay on one side of an inner fold.
-    pub groups: Vec<usize>,
+    pub(crate) groups: Vec<usize>,
     names: Vec<String>,
     recordings: Vec<Vec<f32>>,
     front_end: Recipe,
@@ -26,7 +26,7 @@ pub struct Corpus {
 
 impl Corpus {
     /// Reads the recordings of `task` below `data`, to be varied by `augment`.
-    pub fn open(data: &Path, task: &Task, augment: augment::Recipe) -> Result<Self, Failure> {
+    pub(crate) fn open(data: &Path, task: &Task, augment: augment::Recipe) -> Result<Self, Failure> {
         let mut dataset = Dataset::open(&data.join("audio").join(task.name))?;
         dataset.group_by(task.group);
         let front_end = Recipe::LogMel(ingraft::signal::LogMel::new(preset::YAMNET)?);
@@ -44,12 +44,12 @@ impl Corpus {
     }
 
     /// Number of clips.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.labels.len()
     }
 
     /// The splits of the committed file `name`.
-    pub fn splits(&self, name: &str) -> Result<Vec<Split>, Failure> {
+    pub(crate) fn splits(&self, name: &str) -> Result<Vec<Split>, Failure> {
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/data/splits");
         let path = folder.join(name).with_extension("csv");
         Ok(split::read_splits(&path, self.names.iter().map(String::as_str))?)
@@ -58,7 +58,7 @@ impl Corpus {
     /// The patches of version `view` of clip `clip` as the plan's input bytes; version 0 is the clip as it is.
     ///
     /// A version depends on nothing but its clip and number, so that folds and seeds share it.
-    pub fn patches(&self, clip: usize, view: u32) -> Result<Vec<u8>, Failure> {
+    pub(crate) fn patches(&self, clip: usize, view: u32) -> Result<Vec<u8>, Failure> {
         let recording = &self.recordings[clip];
         let mut rng = Rng::stream(VIEW_SEED, (clip as u64) << 32 | u64::from(view));
         let changed;

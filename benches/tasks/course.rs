@@ -18,51 +18,54 @@ use crate::support::AlignedBytes;
 
 /// How fast and how long to train: the part of a recipe that the grid chooses.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Course {
+pub(crate) struct Course {
     /// Learning rate of the terms of sites.
-    pub rate: f32,
+    pub(crate) rate: f32,
     /// Learning rate of the head.
-    pub head_rate: f32,
+    pub(crate) head_rate: f32,
     /// Weight decay of the head.
-    pub head_decay: f32,
+    pub(crate) head_decay: f32,
     /// Times every clip is seen, at most.
-    pub epochs: u32,
+    pub(crate) epochs: u32,
 }
 
 /// What is trained.
 #[derive(Clone, Copy, Debug)]
-pub struct Subject<'s> {
+pub(crate) struct Subject<'s> {
     /// The method's name.
-    pub method: &'s str,
+    pub(crate) method: &'s str,
     /// Its settings.
-    pub settings: &'s [(&'s str, &'s str)],
+    pub(crate) settings: &'s [(&'s str, &'s str)],
     /// Sites offered to it, ascending.
-    pub sites: &'s [u32],
+    pub(crate) sites: &'s [u32],
     /// What turns a clip into logits.
-    pub readout: Readout,
+    pub(crate) readout: Readout,
 }
 
 /// What came of a run.
 #[derive(Clone, Debug)]
-pub struct Trained {
+pub(crate) struct Trained {
     /// The adapter file.
-    pub bytes: Vec<u8>,
+    pub(crate) bytes: Vec<u8>,
     /// For each judged clip, whether the trainer's own f32 parameters get it right.
-    pub float_hits: Vec<bool>,
+    pub(crate) float_hits: Vec<bool>,
     /// Number of trained values, head included.
-    pub parameters: usize,
+    pub(crate) parameters: usize,
     /// Bytes of the trainer's memory.
-    pub arena: usize,
+    pub(crate) arena: usize,
     /// Seconds of training, prefix and judging excluded.
-    pub seconds: f64,
+    pub(crate) seconds: f64,
 }
 
 impl Course {
-    /// Where the grid starts from.
-    pub const DEFAULT: Self = Self { rate: 2e-3, head_rate: 5e-3, head_decay: 0.01, epochs: 40 };
-
     /// The trainer's setup for so many training clips.
-    pub fn setup<'s>(&self, subject: &Subject<'s>, method: &'s dyn Method, clips: usize, seed: u64) -> Setup<'s> {
+    pub(crate) fn setup<'s>(
+        &self,
+        subject: &Subject<'s>,
+        method: &'s dyn Method,
+        clips: usize,
+        seed: u64,
+    ) -> Setup<'s> {
         let steps = self.epochs * clips.div_ceil(BATCH) as u32;
         Setup {
             method,
@@ -79,7 +82,7 @@ impl Course {
     }
 
     /// Trains on the clips `learned` and judges the result on `judged`.
-    pub fn train(
+    pub(crate) fn train(
         &self,
         plan: PlanView<'_>,
         subject: &Subject<'_>,
@@ -135,7 +138,8 @@ impl Course {
             for batch in order.chunks(BATCH) {
                 for &clip in batch {
                     let view = rng.below(lessons.view_count(clip));
-                    sum += trainer.accumulate(lessons.view(clip, view), Truth::Class(lessons.labels[clip]))?;
+                    sum +=
+                        trainer.accumulate(lessons.view(clip, view), Truth::Class(lessons.labels[clip]))?;
                 }
                 trainer.step()?;
             }
@@ -150,7 +154,7 @@ impl Course {
 }
 
 /// A head of `classes` on the embedding, or on the output of `site` averaged over time with frequency kept.
-pub fn head(site: Option<u32>, classes: usize) -> Readout {
+pub(crate) fn head(site: Option<u32>, classes: usize) -> Readout {
     let pool = ingraft::kernel::head::POOL_HEIGHT;
     match site {
         Some(site) => Readout::Head { site, pool, classes: classes as u32 },

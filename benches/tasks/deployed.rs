@@ -11,24 +11,24 @@ use crate::base::target;
 use crate::support::{AlignedBytes, floats};
 
 /// A fresh inference session of a plan.
-pub struct Deployed<'p, 'm> {
+pub(crate) struct Deployed<'p, 'm> {
     session: Session<'p, 'm, Host>,
 }
 
 /// The memory such a session needs.
-pub fn memory(plan: &PlanView<'_>) -> Result<AlignedBytes, Failure> {
+pub(crate) fn memory(plan: &PlanView<'_>) -> Result<AlignedBytes, Failure> {
     Ok(AlignedBytes::zeroed(MemoryNeeds::new(plan, Phase::Infer, target())?.total()))
 }
 
 impl<'p, 'm> Deployed<'p, 'm> {
     /// Binds `plan`.
-    pub fn new(plan: PlanView<'p>, memory: &'m mut AlignedBytes) -> Result<Self, Failure> {
+    pub(crate) fn new(plan: PlanView<'p>, memory: &'m mut AlignedBytes) -> Result<Self, Failure> {
         Ok(Self { session: Session::bind(plan, Phase::Infer, target(), memory.as_mut())? })
     }
 
     /// Attaches `adapter` (16-byte aligned) and gives the class of each clip of patches, then detaches it and
     /// proves on the first clip that the base is what it was.
-    pub fn classify(&mut self, adapter: &[u8], clips: &[Vec<u8>]) -> Result<Vec<usize>, Failure> {
+    pub(crate) fn classify(&mut self, adapter: &[u8], clips: &[Vec<u8>]) -> Result<Vec<usize>, Failure> {
         let plan = *self.session.plan();
         let witness = clips.first().map_or(&[][..], Vec::as_slice);
         let before = self.outputs(&Base, witness)?;
@@ -44,7 +44,7 @@ impl<'p, 'm> Deployed<'p, 'm> {
     }
 
     /// The class of a clip under the base's own outputs, or the head of `source`.
-    pub fn class<S: TermSource>(&mut self, source: &S, clip: &[u8]) -> Result<usize, Failure> {
+    pub(crate) fn class<S: TermSource>(&mut self, source: &S, clip: &[u8]) -> Result<usize, Failure> {
         let mut sums: Vec<f32> = Vec::new();
         for patch in self.patches(clip) {
             self.session.write_input(0, patch)?;
@@ -86,4 +86,3 @@ impl<'p, 'm> Deployed<'p, 'm> {
         clip.chunks_exact(unit)
     }
 }
-

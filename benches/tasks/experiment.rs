@@ -20,28 +20,28 @@ const MODEL: &str = "models/onnx/yamnet_audioset521_int8.onnx";
 
 /// One split with the seed of its run.
 #[derive(Debug)]
-pub struct Run {
+pub(crate) struct Run {
     /// The split.
-    pub split: Split,
+    pub(crate) split: Split,
     /// Seed of everything that training draws.
-    pub seed: u64,
+    pub(crate) seed: u64,
 }
 
 /// What one run gives.
 #[derive(Debug)]
-pub struct Outcome {
+pub(crate) struct Outcome {
     /// For each test clip, whether the written adapter gets it right.
-    pub hits: Vec<bool>,
+    pub(crate) hits: Vec<bool>,
     /// The same for the trainer's own parameters.
-    pub float_hits: Vec<bool>,
+    pub(crate) float_hits: Vec<bool>,
     /// Seconds of training.
-    pub seconds: f64,
+    pub(crate) seconds: f64,
     /// Parameters, bytes of the adapter, bytes of the arena.
-    pub sizes: [usize; 3],
+    pub(crate) sizes: [usize; 3],
 }
 
 /// Measures `task` as `arguments` say and prints a row.
-pub fn run(data: &Path, task: &Task, arguments: &Arguments) -> Result<(), Failure> {
+pub(crate) fn run(data: &Path, task: &Task, arguments: &Arguments) -> Result<(), Failure> {
     let augment = task.recipe(arguments.augment.as_deref())?;
     let changes: Vec<String> = augment.steps().iter().map(|step| step.to_string()).collect();
     let corpus = Corpus::open(data, task, augment)?;
@@ -53,7 +53,7 @@ pub fn run(data: &Path, task: &Task, arguments: &Arguments) -> Result<(), Failur
     let settings = arguments.settings();
     let readout = head(tap, corpus.classes.len());
     let subject = Subject { method, settings: &settings, sites: &sites, readout };
-    let course = arguments.course(task.course(blocks));
+    let course = arguments.course(if blocks == 0 { task.head } else { task.terms });
     let views = arguments.views.unwrap_or(task.views);
     let lessons = lessons(&base, &subject, &corpus, &runs, views, arguments.threads)?;
     let (bytes, versions) = lessons.size();
@@ -63,7 +63,8 @@ pub fn run(data: &Path, task: &Task, arguments: &Arguments) -> Result<(), Failur
         let outer: Vec<&Split> = runs.iter().filter(|run| run.seed == 0).map(|run| &run.split).collect();
         return choose::print(&base, &subject, &lessons, &corpus, &outer, course, arguments.threads);
     }
-    let clips: Vec<Vec<u8>> = (0..corpus.len()).map(|clip| corpus.patches(clip, 0)).collect::<Result<_, _>>()?;
+    let clips: Vec<Vec<u8>> =
+        (0..corpus.len()).map(|clip| corpus.patches(clip, 0)).collect::<Result<_, _>>()?;
     let outcomes = in_parallel(&runs, arguments.threads, |run| {
         let outcome = if is_baseline {
             let hits = baseline::hits(&lessons, &run.split, corpus.classes.len())?;
@@ -77,7 +78,8 @@ pub fn run(data: &Path, task: &Task, arguments: &Arguments) -> Result<(), Failur
     eprintln!();
     let mut tally = Tally::default();
     let mut facts = Facts {
-        task: task.name.to_owned() + &arguments.split.as_ref().map_or(String::new(), |split| format!(", {split}")),
+        task: task.name.to_owned()
+            + &arguments.split.as_ref().map_or(String::new(), |split| format!(", {split}")),
         method: format!("{}, {views} views", arguments.describe()),
         sites: placement(blocks, arguments.head_at),
         ..Facts::default()
@@ -94,7 +96,7 @@ pub fn run(data: &Path, task: &Task, arguments: &Arguments) -> Result<(), Failur
 ///
 /// # Errors
 /// Whatever fails on the way, a base that is not what it was included.
-pub fn measure(
+pub(crate) fn measure(
     base: &Base,
     subject: &Subject<'_>,
     lessons: &Lessons,

@@ -43,7 +43,7 @@ struct Rows {
 }
 
 /// Measures the base, the base under each drift, and the adapter.
-pub fn run(data: &Path, arguments: &Arguments) -> Result<(), Failure> {
+pub(crate) fn run(data: &Path, arguments: &Arguments) -> Result<(), Failure> {
     let rows = Rows::read(&data.join(FEATURES))?;
     let base = Base::compile_all(&data.join(MODEL))?;
     let plan = base.plan()?;
@@ -91,11 +91,16 @@ impl Rows {
     fn read(folder: &Path) -> Result<Self, Failure> {
         let codes = std::fs::read(folder.join("mfcc_int8.bin"))?;
         let real = |code: &u8| (i32::from(*code as i8) - ZERO_POINT) as f32 * SCALE;
-        let values: Vec<Vec<f32>> = codes.chunks_exact(ROW).map(|row| row.iter().map(real).collect()).collect();
+        let values: Vec<Vec<f32>> =
+            codes.chunks_exact(ROW).map(|row| row.iter().map(real).collect()).collect();
         let table = std::fs::read_to_string(folder.join("labels.csv"))?;
         let label = |line: &str| line.split(',').nth(2).and_then(|field| field.parse().ok());
-        let labels: Vec<usize> =
-            table.lines().skip(1).map(label).collect::<Option<_>>().ok_or("labels.csv: a row has no label_id")?;
+        let labels: Vec<usize> = table
+            .lines()
+            .skip(1)
+            .map(label)
+            .collect::<Option<_>>()
+            .ok_or("labels.csv: a row has no label_id")?;
         if labels.len() != values.len() {
             return Err("labels.csv and mfcc_int8.bin disagree about the number of rows".into());
         }
@@ -120,16 +125,24 @@ impl Rows {
 
     /// The model's input for one row under `drift`.
     fn encode(&self, row: usize, drift: &[f32; COEFFICIENTS]) -> Vec<u8> {
-        let drifted: Vec<f32> = self.values[row].iter().zip(drift.iter().cycle()).map(|(v, d)| v + d).collect();
+        let drifted: Vec<f32> =
+            self.values[row].iter().zip(drift.iter().cycle()).map(|(v, d)| v + d).collect();
         bytes::of(&drifted).to_vec()
     }
 
     /// For each of `rows` under `drift`, whether the base gets it right.
-    fn judge_base(&self, base: &Base, drift: &[f32; COEFFICIENTS], rows: &[usize]) -> Result<Vec<bool>, Failure> {
+    fn judge_base(
+        &self,
+        base: &Base,
+        drift: &[f32; COEFFICIENTS],
+        rows: &[usize],
+    ) -> Result<Vec<bool>, Failure> {
         let plan = base.plan()?;
         let mut memory = deployed::memory(&plan)?;
         let mut session = Deployed::new(plan, &mut memory)?;
-        rows.iter().map(|&row| Ok(session.class(&Untouched, &self.encode(row, drift))? == self.labels[row])).collect()
+        rows.iter()
+            .map(|&row| Ok(session.class(&Untouched, &self.encode(row, drift))? == self.labels[row]))
+            .collect()
     }
 }
 

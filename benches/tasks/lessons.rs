@@ -1,6 +1,6 @@
 //! What training reads: every version of every clip behind the frozen part of the model.
 
-use std::sync::atomic::{AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use ingraft::plan::PlanView;
 use ingraft::train::{Clip, Trainer};
@@ -12,9 +12,9 @@ use crate::support::AlignedBytes;
 
 /// The cached versions of every clip, shared by all runs.
 #[derive(Debug)]
-pub struct Lessons {
+pub(crate) struct Lessons {
     /// The class of each clip.
-    pub labels: Vec<usize>,
+    pub(crate) labels: Vec<usize>,
     /// By clip, then by version.
     cached: Vec<Vec<Cached>>,
 }
@@ -28,12 +28,15 @@ enum Cached {
     Features(Vec<f32>),
 }
 
+/// Nothing is trained while the prefix runs.
+const IDLE: Course = Course { rate: 0.0, head_rate: 0.0, head_decay: 0.0, epochs: 0 };
+
 /// Gives the input bytes of version `view` of clip `clip`.
-pub type Source<'s> = &'s (dyn Fn(usize, u32) -> Result<Vec<u8>, Failure> + Sync);
+pub(crate) type Source<'s> = &'s (dyn Fn(usize, u32) -> Result<Vec<u8>, Failure> + Sync);
 
 impl Lessons {
     /// Runs the frozen part of `plan` under `subject` on `views` versions of each clip.
-    pub fn compute(
+    pub(crate) fn compute(
         plan: PlanView<'_>,
         subject: &Subject<'_>,
         labels: &[usize],
@@ -44,7 +47,7 @@ impl Lessons {
         let clips: Vec<usize> = (0..labels.len()).collect();
         let cached = in_parallel(&clips, threads, |&clip| {
             let method = ingraft::method::build(subject.method, subject.settings)?;
-            let setup = Course::DEFAULT.setup(subject, &*method, 1, 0);
+            let setup = IDLE.setup(subject, &*method, 1, 0);
             let mut memory = AlignedBytes::zeroed(Trainer::memory(&plan, target(), &setup)?.total());
             let mut trainer = Trainer::bind(plan, target(), setup, memory.as_mut())?;
             (0..views[clip]).map(|view| cache(&mut trainer, &source(clip, view)?)).collect()
@@ -53,12 +56,12 @@ impl Lessons {
     }
 
     /// Number of versions of clip `clip`.
-    pub fn view_count(&self, clip: usize) -> usize {
+    pub(crate) fn view_count(&self, clip: usize) -> usize {
         self.cached[clip].len()
     }
 
     /// Version `view` of clip `clip`; 0 is the clip as it is.
-    pub fn view(&self, clip: usize, view: usize) -> Clip<'_> {
+    pub(crate) fn view(&self, clip: usize, view: usize) -> Clip<'_> {
         match &self.cached[clip][view] {
             Cached::Prefixes(bytes) => Clip::Prefixes(bytes.as_slice()),
             Cached::Features(values) => Clip::Features(values),
@@ -66,12 +69,12 @@ impl Lessons {
     }
 
     /// Every version of clip `clip`.
-    pub fn views(&self, clip: usize) -> impl Iterator<Item = Clip<'_>> {
+    pub(crate) fn views(&self, clip: usize) -> impl Iterator<Item = Clip<'_>> {
         (0..self.view_count(clip)).map(move |view| self.view(clip, view))
     }
 
     /// The features of version `view` of clip `clip`; empty where prefixes are kept.
-    pub fn features(&self, clip: usize, view: usize) -> &[f32] {
+    pub(crate) fn features(&self, clip: usize, view: usize) -> &[f32] {
         match &self.cached[clip][view] {
             Cached::Features(values) => values,
             Cached::Prefixes(_) => &[],
@@ -79,7 +82,7 @@ impl Lessons {
     }
 
     /// Bytes kept, and versions in all.
-    pub fn size(&self) -> (usize, usize) {
+    pub(crate) fn size(&self) -> (usize, usize) {
         let of = |cached: &Cached| match cached {
             Cached::Prefixes(bytes) => bytes.as_slice().len(),
             Cached::Features(values) => size_of_val(values.as_slice()),
@@ -104,18 +107,19 @@ fn cache(trainer: &mut Trainer<'_, '_>, patches: &[u8]) -> Result<Cached, Failur
 }
 
 /// `work` on every item, at most `threads` at a time; results in the order of `items`.
-pub fn in_parallel<T: Sync, R: Send>(
+pub(crate) fn in_parallel<T: Sync, R: Send>(
     items: &[T],
     threads: usize,
     work: impl Fn(&T) -> Result<R, Failure> + Sync,
 ) -> Result<Vec<R>, Failure> {
     let next = AtomicUsize::new(0);
     let run = || {
-        let mut done = Vec::new();
-        while let Some((at, item)) = Some(next.fetch_add(1, Ordering::Relaxed)).and_then(|at| Some((at, items.get(at)?))) {
-            done.push((at, work(item)));
-        }
-        done
+        // Each worker takes the next item until there is none.
+        let taken = core::iter::from_fn(|| {
+            let at = next.fetch_add(1, Ordering::Relaxed);
+            (at < items.len()).then_some(at)
+        });
+        taken.map(|at| (at, work(&items[at]))).collect::<Vec<_>>()
     };
     let mut done = std::thread::scope(|scope| {
         let workers: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(run)).collect();

@@ -29,7 +29,7 @@ mod report;
 mod support;
 mod task;
 
-use std::error::Error;
+use core::error::Error;
 
 use arguments::Arguments;
 
@@ -37,10 +37,7 @@ use arguments::Arguments;
 type Failure = Box<dyn Error + Send + Sync>;
 
 fn main() -> Result<(), Failure> {
-    let arguments = match Arguments::parse(std::env::args().skip(1)) {
-        Ok(arguments) => arguments,
-        Err(message) => return Err(message.into()),
-    };
+    let arguments = Arguments::parse(std::env::args().skip(1))?;
     let Some(data) = support::data() else { return Ok(()) };
     if arguments.tasks.is_empty() {
         println!("name a task: {}, keywords", task::names());

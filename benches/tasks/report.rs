@@ -6,7 +6,7 @@ use ingraft_dataset::stats;
 
 /// The outcomes of all runs of an experiment.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub(crate) struct Tally {
     /// By clip: runs that judged it, runs that got it right.
     clips: BTreeMap<usize, (u32, u32)>,
     float: (u32, u32),
@@ -16,24 +16,24 @@ pub struct Tally {
 
 /// What does not change from run to run.
 #[derive(Clone, Debug, Default)]
-pub struct Facts {
+pub(crate) struct Facts {
     /// The task and how it was split.
-    pub task: String,
+    pub(crate) task: String,
     /// The method with its settings.
-    pub method: String,
+    pub(crate) method: String,
     /// Which sites were trained, and what the head read.
-    pub sites: String,
+    pub(crate) sites: String,
     /// Number of trained values, head included.
-    pub parameters: usize,
+    pub(crate) parameters: usize,
     /// Bytes of the adapter file.
-    pub adapter: usize,
+    pub(crate) adapter: usize,
     /// Bytes of the trainer's memory.
-    pub arena: usize,
+    pub(crate) arena: usize,
 }
 
 impl Tally {
     /// Counts one run: for each judged clip whether the written adapter gets it right, and the trainer's own parameters.
-    pub fn add(&mut self, judged: &[usize], hits: &[bool], float_hits: &[bool], seconds: f64) {
+    pub(crate) fn add(&mut self, judged: &[usize], hits: &[bool], float_hits: &[bool], seconds: f64) {
         for (clip, hit) in judged.iter().zip(hits) {
             let (seen, right) = self.clips.entry(*clip).or_default();
             *seen += 1;
@@ -46,13 +46,13 @@ impl Tally {
     }
 
     /// The mean accuracy over runs and clips.
-    pub fn accuracy(&self) -> f64 {
+    pub(crate) fn accuracy(&self) -> f64 {
         let (seen, right) = self.clips.values().fold((0, 0), |sum, clip| (sum.0 + clip.0, sum.1 + clip.1));
         f64::from(right) / f64::from(seen.max(1))
     }
 
     /// The row; the interval is over clips, each standing for the share of runs that got it right.
-    pub fn row(&self, facts: &Facts) -> String {
+    pub(crate) fn row(&self, facts: &Facts) -> String {
         let shares: Vec<f64> =
             self.clips.values().map(|(seen, right)| f64::from(*right) / f64::from(*seen)).collect();
         let interval = stats::bootstrap(&shares, 10_000, 0);
@@ -79,6 +79,6 @@ impl Tally {
 }
 
 /// The head of the table.
-pub const HEADER: &str = "\
+pub(crate) const HEADER: &str = "\
 | task | method | sites | accuracy | 95 % over clips | trainer's own | clips | runs | s per run | parameters | adapter bytes | arena bytes |
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |";

@@ -7,59 +7,51 @@ use crate::course::Course;
 
 /// A data set with its splits and its recipe.
 #[derive(Debug)]
-pub struct Task {
+pub(crate) struct Task {
     /// Its name and folder.
-    pub name: &'static str,
+    pub(crate) name: &'static str,
     /// Names of the split files, without their ending.
-    pub splits: &'static [&'static str],
+    pub(crate) splits: &'static [&'static str],
     /// Whether a split file belongs to one seed, its number at the end: the training seed is then the same.
-    pub seeded_splits: bool,
+    pub(crate) seeded_splits: bool,
     /// What the labels depend on.
-    pub meaning: Meaning,
+    pub(crate) meaning: Meaning,
     /// Changes of a recording that keep its label.
-    pub augment: &'static [&'static str],
+    pub(crate) augment: &'static [&'static str],
     /// Versions of each training clip, the first as it is.
-    pub views: u32,
+    pub(crate) views: u32,
     /// What must stay on one side of an inner fold.
-    pub group: fn(&str) -> Option<String>,
-    /// How the last two blocks are trained, and heads.
-    pub shallow: Course,
-    /// How more than two blocks are trained.
-    pub deep: Course,
+    pub(crate) group: fn(&str) -> Option<String>,
+    /// How terms are trained, the head along with them.
+    pub(crate) terms: Course,
+    /// How a head alone is trained.
+    pub(crate) head: Course,
 }
 
 impl Task {
     /// The changes, or `instead` of them, as a recipe that keeps the labels.
-    pub fn recipe(&self, instead: Option<&[Augmentation]>) -> Result<Recipe, Failure> {
+    pub(crate) fn recipe(&self, instead: Option<&[Augmentation]>) -> Result<Recipe, Failure> {
         let steps = match instead {
             Some(steps) => steps.to_vec(),
             None => self.augment.iter().map(|step| step.parse()).collect::<Result<Vec<_>, _>>()?,
         };
         Ok(Recipe::new(steps, self.meaning)?)
     }
-
-    /// The recipe of training so many blocks.
-    pub fn course(&self, blocks: usize) -> Course {
-        if blocks > 2 { self.deep } else { self.shallow }
-    }
 }
 
 /// The task of that name.
-pub fn find(name: &str) -> Option<&'static Task> {
+pub(crate) fn find(name: &str) -> Option<&'static Task> {
     TASKS.iter().find(|task| task.name == name)
 }
 
 /// The names of all tasks.
-pub fn names() -> String {
+pub(crate) fn names() -> String {
     TASKS.iter().map(|task| task.name).collect::<Vec<_>>().join(", ")
 }
 
 /// Clips that repeat others of the set, by file stem.
-const NEAR_REPEATS: [[&str; 2]; 3] = [
-    ["drone_009", "drone_011"],
-    ["background_008", "background_016"],
-    ["helicopter_003", "helicopter_009"],
-];
+const NEAR_REPEATS: [[&str; 2]; 3] =
+    [["drone_009", "drone_011"], ["background_008", "background_016"], ["helicopter_003", "helicopter_009"]];
 
 fn alone(_: &str) -> Option<String> {
     None
@@ -74,6 +66,9 @@ fn freesound_id(path: &str) -> Option<String> {
     path.split('-').nth(1).map(str::to_owned)
 }
 
+/// What all recipes have in common; the grids of `--choose` vary the rest.
+const TERMS: Course = Course { rate: 1e-3, head_rate: 2e-3, head_decay: 0.01, epochs: 30 };
+
 const TASKS: &[Task] = &[
     Task {
         name: "uav_detect",
@@ -83,19 +78,19 @@ const TASKS: &[Task] = &[
         augment: &["crop=2.5", "gain=-12..6", "noise=10..35"],
         views: 8,
         group: near_repeat,
-        shallow: Course::DEFAULT,
-        deep: Course::DEFAULT,
+        terms: Course { rate: 1e-3, epochs: 30, ..TERMS },
+        head: Course { head_rate: 2e-3, head_decay: 0.01, epochs: 120, ..TERMS },
     },
     Task {
         name: "esc10_cc0",
         splits: &["esc10_cc0"],
         seeded_splits: false,
         meaning: Meaning::PitchIsFree,
-        augment: &["rotate=0.5", "gain=-12..6", "noise=10..35", "crop=2.5"],
+        augment: &["speed=0.9..1.1", "rotate=0.5", "gain=-12..6", "noise=10..35"],
         views: 8,
         group: freesound_id,
-        shallow: Course::DEFAULT,
-        deep: Course::DEFAULT,
+        terms: Course { rate: 1e-3, epochs: 30, ..TERMS },
+        head: Course { head_rate: 2e-3, head_decay: 1.0, epochs: 40, ..TERMS },
     },
     Task {
         name: "uav_motor_prop",
@@ -105,8 +100,8 @@ const TASKS: &[Task] = &[
         augment: &["rotate=0.5", "gain=-6..6", "noise=20..40"],
         views: 8,
         group: alone,
-        shallow: Course::DEFAULT,
-        deep: Course::DEFAULT,
+        terms: Course { rate: 1e-3, epochs: 30, ..TERMS },
+        head: Course { head_rate: 2e-3, head_decay: 1.0, epochs: 120, ..TERMS },
     },
     Task {
         name: "spoken_digits",
@@ -118,10 +113,10 @@ const TASKS: &[Task] = &[
         ],
         seeded_splits: true,
         meaning: Meaning::PitchIsFree,
-        augment: &["gain=-6..6", "crop=0.975", "noise=15..40"],
+        augment: &["gain=-6..6", "noise=15..40"],
         views: 8,
         group: alone,
-        shallow: Course::DEFAULT,
-        deep: Course::DEFAULT,
+        terms: Course { rate: 3e-3, epochs: 40, ..TERMS },
+        head: Course { head_rate: 2e-3, head_decay: 0.01, epochs: 120, ..TERMS },
     },
 ];

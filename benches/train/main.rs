@@ -1,1 +1,100 @@
-fn main() {}
+//! How long one step of training takes on the built-in model: [`BATCH`] clips of one patch forward and backward,
+//! then the optimizer; and the memory it takes.
+//!
+//! What is kept of a clip decides what a step costs: the clip as it is (`inputs`), what the frozen layers left of
+//! it (`prefixes`), or, when nothing below the head is trained, its features (`features`).
+#![forbid(unsafe_code)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use criterion::Criterion;
+use ingraft::compile::lower::train::TrainFrom;
+use ingraft::kernel::{NO_SITE, Sites, Target};
+use ingraft::method::{Head, Lora};
+use ingraft::plan::{Phase, PlanView};
+use ingraft::train::{AdamW, Clip, LearningRate, Loss, Method, Readout, Schedule, Setup, Trainer, Truth};
+use support::{AlignedBytes, CLASSES, as_bytes};
+
+fn main() {
+    let mut criterion = support::criterion();
+    let lora = Lora::default();
+    let runs: [(&str, &dyn Method, TrainFrom); 3] = [
+        ("head", &Head, TrainFrom::Late),
+        ("lora/late", &lora, TrainFrom::Late),
+        ("lora/all", &lora, TrainFrom::All),
+    ];
+    for (name, method, train_from) in runs {
+        let file = support::built_in(Some(train_from));
+        let plan = PlanView::new(file.as_slice()).expect("a plan we wrote is valid");
+        let sites = if method.name() == "head" { Vec::new() } else { sites(&plan) };
+        bench(&mut criterion, name, plan, &setup(method, &sites));
+    }
+    criterion.final_summary();
+}
+
+/// The sites between the training cut and the features.
+fn sites(plan: &PlanView<'_>) -> Vec<u32> {
+    let (_, features) = plan.features(Phase::Train).expect("a classifier reads features");
+    let inside = |site: &u32| {
+        let place = plan.site_tensors(Phase::Train, *site as usize);
+        place.is_some_and(|place| place.step as usize >= plan.train_cut() && place.step <= features)
+    };
+    (0..plan.site_count() as u32).filter(inside).collect()
+}
+
+fn setup<'s>(method: &'s dyn Method, sites: &'s [u32]) -> Setup<'s> {
+    let rate = LearningRate { rate: 1e-3, weight_decay: 0.01 };
+    Setup {
+        method,
+        sites,
+        readout: Readout::Head { site: NO_SITE, pool: 0, classes: CLASSES as u32 },
+        loss: Loss::CrossEntropy { smoothing: 0.0 },
+        optimizer: &AdamW::DEFAULT,
+        adapter: rate,
+        head: rate,
+        schedule: Schedule::CONSTANT,
+        clip_norm: None,
+        seed: 0,
+    }
+}
+
+fn bench(criterion: &mut Criterion, name: &str, plan: PlanView<'_>, setup: &Setup<'_>) {
+    for target in support::targets() {
+        let memory = Trainer::memory(&plan, &target, setup).expect("the plan can be trained");
+        let mut arena = AlignedBytes::zeroed(memory.total());
+        let mut trainer = Trainer::bind(plan, &target, *setup, arena.as_mut()).expect("memory suffices");
+        println!(
+            "{name} on {}: {} sites, {} bytes: {memory:?}",
+            target.name(),
+            setup.sites.len(),
+            memory.total()
+        );
+        let patch = support::patch();
+        let clip = Clip::Inputs(as_bytes(&patch));
+        let (mut prefix, mut features) =
+            (AlignedBytes::zeroed(trainer.cut_bytes()), vec![0.0; trainer.feature_count()]);
+        let mut clips = vec![("inputs", clip)];
+        if setup.sites.is_empty() {
+            trainer.features(clip, &mut features).expect("one patch");
+            clips.push(("features", Clip::Features(&features)));
+        } else if trainer.cut_bytes() != 0 {
+            trainer.run_prefix(as_bytes(&patch), prefix.as_mut()).expect("one patch");
+            clips.push(("prefixes", Clip::Prefixes(prefix.as_slice())));
+        }
+        for (kept, clip) in clips {
+            let id = format!("{name}/{kept}/{}", target.name());
+            criterion.bench_function(&id, |bencher| bencher.iter(|| step(&mut trainer, clip)));
+        }
+    }
+}
+
+fn step(trainer: &mut Trainer<'_, '_>, clip: Clip<'_>) {
+    for class in 0..BATCH {
+        trainer.accumulate(clip, Truth::Class(class % CLASSES)).expect("a clip of this plan");
+    }
+    trainer.step().expect("gradients are finite");
+}
+
+/// Clips between two steps of the optimizer.
+const BATCH: usize = 8;

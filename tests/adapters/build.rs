@@ -48,32 +48,48 @@ pub(crate) fn zero_terms(plan: &PlanView<'_>) -> Vec<(&'static str, Terms)> {
     };
     vec![
         ("no terms", Vec::new()),
-        ("f32 factors with up = 0", all(&|s| low_rank(s).then(|| TermSpec::TwoFactorF32 {
-            rank: 3,
-            down: vec![0.7; 3 * s.groups * s.row()],
-            up: vec![0.0; 3 * s.out],
-        }))),
-        ("int8 factors with up = 0", all(&|s| low_rank(s).then(|| TermSpec::TwoFactorI8 {
-            rank: 2,
-            down: vec![5; 2 * s.groups * s.row()],
-            up: vec![0; 2 * s.out],
-            down_scale: vec![0.1; 2 * s.groups],
-            up_scale: vec![0.1; s.out],
-        }))),
-        ("sparse without entries", all(&|s| Some(TermSpec::SparseI16 {
-            indptr: vec![0; s.out + 1],
-            indices: vec![],
-            values: vec![],
-        }))),
-        ("sparse with zeros", all(&|s| Some(TermSpec::SparseI16 {
-            indptr: (0..=s.out as u32).collect(),
-            indices: vec![0; s.out],
-            values: vec![0; s.out],
-        }))),
-        ("scale 1 and shift 0", all(&|s| Some(TermSpec::Affine {
-            scale: vec![1.0; s.out],
-            shift: vec![0.0; s.out],
-        }))),
+        (
+            "f32 factors with up = 0",
+            all(&|s| {
+                low_rank(s).then(|| TermSpec::TwoFactorF32 {
+                    rank: 3,
+                    down: vec![0.7; 3 * s.groups * s.row()],
+                    up: vec![0.0; 3 * s.out],
+                })
+            }),
+        ),
+        (
+            "int8 factors with up = 0",
+            all(&|s| {
+                low_rank(s).then(|| TermSpec::TwoFactorI8 {
+                    rank: 2,
+                    down: vec![5; 2 * s.groups * s.row()],
+                    up: vec![0; 2 * s.out],
+                    down_scale: vec![0.1; 2 * s.groups],
+                    up_scale: vec![0.1; s.out],
+                })
+            }),
+        ),
+        (
+            "sparse without entries",
+            all(&|s| {
+                Some(TermSpec::SparseI16 { indptr: vec![0; s.out + 1], indices: vec![], values: vec![] })
+            }),
+        ),
+        (
+            "sparse with zeros",
+            all(&|s| {
+                Some(TermSpec::SparseI16 {
+                    indptr: (0..=s.out as u32).collect(),
+                    indices: vec![0; s.out],
+                    values: vec![0; s.out],
+                })
+            }),
+        ),
+        (
+            "scale 1 and shift 0",
+            all(&|s| Some(TermSpec::Affine { scale: vec![1.0; s.out], shift: vec![0.0; s.out] })),
+        ),
     ]
 }
 

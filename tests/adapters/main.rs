@@ -106,9 +106,8 @@ fn every_sample_of_a_batch_may_have_its_own_adapter() {
     let sample = x.len() / 3;
     let target = Host::SCALAR;
     // The batch size is part of a base's hash, so each plan has adapters of its own.
-    let adapters = |plan: &PlanView<'_>| {
-        [7, 8].map(|seed| build::adapter(plan, &build::random_terms(plan, seed)))
-    };
+    let adapters =
+        |plan: &PlanView<'_>| [7, 8].map(|seed| build::adapter(plan, &build::random_terms(plan, seed)));
     let (files_one, files_three) = (adapters(&one), adapters(&three));
     let attach = |plan: &PlanView<'_>, file: &AlignedBytes| {
         Adapter::attach(file.as_slice(), plan).map(|a| a.method().to_owned()).expect("it fits")

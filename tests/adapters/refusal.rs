@@ -30,7 +30,8 @@ fn site_of(error: AdapterError) -> String {
 #[test]
 fn another_base_is_refused() {
     let (one, two) = (base(1), base(2));
-    let (one, two) = (PlanView::new(one.as_slice()).expect("valid"), PlanView::new(two.as_slice()).expect("valid"));
+    let (one, two) =
+        (PlanView::new(one.as_slice()).expect("valid"), PlanView::new(two.as_slice()).expect("valid"));
     let file = adapter(&one, &build::random_terms(&one, 1));
     assert!(attach(&file, &one).is_ok());
     let error = attach(&file, &two).expect_err("another base");
@@ -110,7 +111,8 @@ fn a_missing_site_is_named() {
 /// a site the adapter declares then has no terms.
 fn build_torn(file: &AlignedBytes, site: usize) -> AlignedBytes {
     let mut bytes = file.as_slice().to_vec();
-    let word = |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
+    let word =
+        |bytes: &[u8], at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().expect("four bytes"));
     // Header: magic 8, version 4, length 4, hash 32, base 32, three texts 24, strings 8, declared 8; then index, terms.
     let (index, terms) = (word(&bytes, 120) as usize, 128);
     let first = word(&bytes, index + 4 * site);
@@ -137,7 +139,10 @@ fn damage_is_found() {
     assert_eq!(attach(&AlignedBytes::copy_of(&bytes), &plan), Err(AdapterError::Hash));
     bytes.pop();
     assert_eq!(attach(&AlignedBytes::copy_of(&bytes), &plan), Err(AdapterError::Length));
-    assert_eq!(attach(&AlignedBytes::copy_of(b"not an adapter at all"), &plan), Err(AdapterError::NotAnAdapter));
+    assert_eq!(
+        attach(&AlignedBytes::copy_of(b"not an adapter at all"), &plan),
+        Err(AdapterError::NotAnAdapter)
+    );
 }
 
 #[test]

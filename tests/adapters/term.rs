@@ -8,7 +8,7 @@ use ingraft::plan::{Phase, PlanView};
 use ingraft::tensor::bytes;
 
 use crate::build::{self, adapter, low_rank, sites};
-use crate::support::{Lcg, AlignedBytes, as_bytes, infer};
+use crate::support::{AlignedBytes, Lcg, as_bytes, infer};
 use crate::{base, input};
 
 /// One site's resident copy, as the terms of a run.
@@ -55,8 +55,8 @@ fn overlay_and_patch_agree_to_the_bit_and_the_patch_comes_off() {
         let overlay = Adapter::attach(file.as_slice(), &plan).expect("it fits");
         let wanted = infer(plan, &Host::SCALAR, &[as_bytes(&x)], &overlay);
         let mut log = vec![UndoEntry::default(); 4096];
-        let mut copy =
-            PatchedSite::new(&site, zero_point, &mut weight, &mut bias, &mut log).expect("sizes are the site's");
+        let mut copy = PatchedSite::new(&site, zero_point, &mut weight, &mut bias, &mut log)
+            .expect("sizes are the site's");
         copy.apply(&overlay.terms(index).sparse.expect("a sparse term")).expect("the log is long enough");
         let found = infer(plan, &Host::SCALAR, &[as_bytes(&x)], &Resident { site: index, copy: &copy });
         assert_eq!(found, wanted, "{}", site.name);
@@ -71,7 +71,8 @@ fn clamped(term: TermSpec, site: &ingraft::kernel::SiteDesc<'_>, weight: &[i8]) 
     for channel in 0..site.out {
         for k in indptr[channel] as usize..indptr[channel + 1] as usize {
             let element = indices[k] as usize;
-            let at = if low_rank(site) { channel * site.row() + element } else { element * site.out + channel };
+            let at =
+                if low_rank(site) { channel * site.row() + element } else { element * site.out + channel };
             let code = i16::from(weight[at]);
             values[k] = (code + values[k]).clamp(-127, 127) - code;
         }
@@ -144,9 +145,15 @@ fn fused_factors_agree_with_a_side_path() {
                 let side: f64 = (0..rank)
                     .map(|r| {
                         let a = &down[r * site.row()..][..site.row()];
-                        let t: f64 = a.iter().zip(codes).map(|(a, c)| {
-                            f64::from(*a) * f64::from(i32::from(*c) - attrs.in_zero_point) * f64::from(attrs.in_scale)
-                        }).sum();
+                        let t: f64 = a
+                            .iter()
+                            .zip(codes)
+                            .map(|(a, c)| {
+                                f64::from(*a)
+                                    * f64::from(i32::from(*c) - attrs.in_zero_point)
+                                    * f64::from(attrs.in_scale)
+                            })
+                            .sum();
                         t * f64::from(up[o * rank + r])
                     })
                     .sum();

@@ -60,8 +60,8 @@ fn sample(array: &Array, row: usize) -> Vec<f32> {
 
 /// The step of output `tensor`: the scale of the codes it is dequantized from.
 fn output_step(plan: &PlanView<'_>, tensor: u32) -> f32 {
-    let steps = (0..plan.step_count(Phase::Infer)).filter_map(|i| plan.step(Phase::Infer, i));
-    let producer = steps.filter(|step| step.outputs.contains(&tensor)).last().expect("something computes it");
+    let mut steps = (0..plan.step_count(Phase::Infer)).filter_map(|i| plan.step(Phase::Infer, i));
+    let producer = steps.rfind(|step| step.outputs.contains(&tensor)).expect("something computes it");
     let codes = plan.tensor(producer.inputs[0]).and_then(|t| t.qparams);
     codes.expect("it is dequantized from codes").scale
 }
@@ -89,11 +89,12 @@ fn quantized_models_agree_end_to_end() {
             let worst = pairs.map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
             let same = found.iter().zip(&wanted).filter(|(f, w)| argmax(f) == argmax(w)).count();
             println!(
-                "{stem} {}: worst difference {worst} = {:.2} steps, ONNX Runtime's own {drift} = {:.2} steps; \
+                "{stem} {}: worst difference {worst} = {:.2} steps, ONNX Runtime's own {drift} = {:.2} steps{}; \
                  top-1 identical on {same} of {samples}",
                 io.name,
                 worst / step,
-                drift / step
+                drift / step,
+                recording.as_ref().map_or(String::new(), |r| format!(", here {}", r.drift(io.name, samples)))
             );
             // Half a hundredth of a step for the rounding of the differences themselves.
             assert!(worst <= drift.max(step) + 0.005 * step, "{stem} {}: {worst}", io.name);
@@ -106,9 +107,8 @@ fn quantized_models_agree_end_to_end() {
     }
 }
 
-/// The same class wins, or one that ONNX Runtime does not tell from it either: `optimized`, its other run, puts
-/// it as high, or (without a recording) the two are closer than those runs are apart. Where both runs agree to
-/// the bit, nothing is forgiven.
+/// The same class wins, or one that ONNX Runtime puts closer to it than its own runs are to each other. Where
+/// those agree to the bit, nothing is forgiven. `optimized` is its other run on this machine, to be printed.
 fn assert_same_class(place: &str, found: &[f32], wanted: &[f32], optimized: Option<&[f32]>, drift: f32) {
     let (ours, best) = (argmax(found), argmax(wanted));
     if ours == best {
@@ -116,12 +116,10 @@ fn assert_same_class(place: &str, found: &[f32], wanted: &[f32], optimized: Opti
     }
     let margin = wanted[best] - wanted[ours];
     println!("  {place}: {ours} wins, not {best}; ONNX Runtime puts {best} ahead by {margin}");
-    assert!(margin <= drift, "{place}: the margin is larger than ONNX Runtime's own drift, {drift}");
     if let Some(optimized) = optimized {
-        let margin = optimized[best] - optimized[ours];
-        println!("  {place}: with its graph optimizations on, by {margin}");
-        assert!(margin <= 0.0, "{place}: both of ONNX Runtime's runs tell the two apart");
+        println!("  {place}: with its graph optimizations on, by {}", optimized[best] - optimized[ours]);
     }
+    assert!(margin <= drift, "{place}: the margin is larger than ONNX Runtime's own drift, {drift}");
 }
 
 #[test]

@@ -25,7 +25,7 @@ struct Model {
     compiled: Compiled,
 }
 
-/// The built-in model, and every model of the development data that compiles.
+/// The built-in model, and every model of the development data.
 static MODELS: LazyLock<Vec<Model>> = LazyLock::new(|| {
     let options = CompileOptions { import: one_sample(), ..CompileOptions::default() };
     let built_in = trainable(ingraft_models::demo::BASE_INT8, &options).expect("the built-in model compiles");
@@ -62,13 +62,8 @@ impl Model {
         let shapes =
             ImportOptions { shapes: arrays.iter().filter_map(shape).collect(), ..ImportOptions::default() };
         let attempt = |import| trainable(&bytes, &CompileOptions { import, ..CompileOptions::default() });
-        match attempt(one_sample()).or_else(|_| attempt(shapes)) {
-            Ok(compiled) => Some(Self { name, compiled }),
-            Err(error) => {
-                println!("{name}: not compiled: {error}");
-                None
-            }
-        }
+        let compiled = attempt(one_sample()).or_else(|_| attempt(shapes));
+        Some(Self { compiled: compiled.unwrap_or_else(|e| panic!("{name}: {e}")), name })
     }
 
     fn phases(&self) -> Vec<Usage> {

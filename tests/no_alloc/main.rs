@@ -5,8 +5,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use core::alloc::{GlobalAlloc, Layout};
+use core::sync::atomic::{AtomicUsize, Ordering};
+use std::alloc::System;
 
 use ingraft::adapter::{Adapter, AdapterBuilder, AdapterFacts, AdapterSet, TermSpec};
 use ingraft::compile::{CompileOptions, compile};
@@ -58,7 +59,8 @@ fn inference_and_switches_stay_within_their_memory() {
         let start = ALLOCATIONS.load(Ordering::SeqCst);
         let mut set = AdapterSet::<2>::new();
         let id = set.attach(adapter.as_slice(), &plan).expect("it fits");
-        let mut session = Session::bind(plan, Phase::Infer, &target, memory).expect("exactly this much suffices");
+        let mut session =
+            Session::bind(plan, Phase::Infer, &target, memory).expect("exactly this much suffices");
         for round in 0..6 {
             set.switch((round % 2 == 0).then_some(id)).expect("resident");
             session.write_input(0, as_bytes(&input)).expect("fits");
@@ -86,7 +88,11 @@ fn affine(plan: &PlanView<'_>) -> AlignedBytes {
     let mut builder = AdapterBuilder::new(plan);
     for index in 0..plan.site_count() {
         let site = plan.site(index).expect("index is below the count");
-        builder.term(index, &site, TermSpec::Affine { scale: vec![1.1; site.out], shift: vec![0.0; site.out] });
+        builder.term(
+            index,
+            &site,
+            TermSpec::Affine { scale: vec![1.1; site.out], shift: vec![0.0; site.out] },
+        );
     }
     AlignedBytes::copy_of(&builder.finish(&AdapterFacts::default()))
 }

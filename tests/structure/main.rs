@@ -42,7 +42,8 @@ fn root() -> PathBuf {
 
 /// The `[dependencies]` of a manifest, target-specific ones included, dev-dependencies not.
 fn dependencies(folder: &str) -> Vec<String> {
-    let text = fs::read_to_string(root().join(folder).join("Cargo.toml")).expect("every crate has a manifest");
+    let text =
+        fs::read_to_string(root().join(folder).join("Cargo.toml")).expect("every crate has a manifest");
     let mut inside = false;
     let mut found = Vec::new();
     for line in text.lines() {
@@ -50,7 +51,9 @@ fn dependencies(folder: &str) -> Vec<String> {
             inside = line.trim_end_matches(']').ends_with("dependencies")
                 && !line.contains("dev-")
                 && !line.contains("workspace");
-        } else if inside && let Some(name) = line.split(['=', '.', ' ']).next().filter(|n| n.starts_with("ingraft")) {
+        } else if inside
+            && let Some(name) = line.split(['=', '.', ' ']).next().filter(|n| n.starts_with("ingraft"))
+        {
             found.push(name.to_owned());
         }
     }
@@ -62,7 +65,8 @@ fn arrows_point_at_earlier_crates() {
     let rank: BTreeMap<&str, usize> = ORDER.iter().enumerate().map(|(i, (name, _))| (*name, i)).collect();
     for (i, (name, folder)) in ORDER.iter().enumerate() {
         for dependency in dependencies(folder) {
-            let target = rank.get(dependency.as_str()).unwrap_or_else(|| panic!("{dependency} is not in the order"));
+            let target =
+                rank.get(dependency.as_str()).unwrap_or_else(|| panic!("{dependency} is not in the order"));
             assert!(target < &i, "{name} must not depend on {dependency}");
         }
     }
@@ -71,7 +75,8 @@ fn arrows_point_at_earlier_crates() {
 #[test]
 fn every_member_is_in_the_order() {
     let text = fs::read_to_string(root().join("Cargo.toml")).expect("the root has a manifest");
-    let members = text.split("members = [").nth(1).and_then(|t| t.split(']').next()).expect("members are listed");
+    let members =
+        text.split("members = [").nth(1).and_then(|t| t.split(']').next()).expect("members are listed");
     for member in members.lines().map(|l| l.trim().trim_matches([',', '"'])).filter(|l| !l.is_empty()) {
         assert!(ORDER.iter().any(|(_, folder)| *folder == member), "{member} is not in the order");
     }
@@ -99,7 +104,8 @@ fn device_crates_are_core_and_safe() {
 #[test]
 fn only_compile_knows_onnx() {
     for (name, folder) in ORDER.iter().filter(|(_, folder)| *folder != "runtime/compile") {
-        let text = fs::read_to_string(root().join(folder).join("Cargo.toml")).expect("every crate has a manifest");
+        let text =
+            fs::read_to_string(root().join(folder).join("Cargo.toml")).expect("every crate has a manifest");
         assert!(!text.contains("\nprost"), "{name} must not read protobuf");
     }
 }

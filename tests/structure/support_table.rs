@@ -1,7 +1,7 @@
 //! The support matrix of the README, generated from the tables of kernels.
 
+use core::fmt::Write;
 use std::collections::BTreeMap;
-use std::fmt::Write;
 
 use ingraft::kernel::{Host, OpCode};
 

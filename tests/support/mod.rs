@@ -54,7 +54,12 @@ impl AlignedBytes {
 }
 
 /// Runs one inference and gives every output's bytes.
-pub(crate) fn infer<S: TermSource>(plan: PlanView<'_>, target: &Host, inputs: &[&[u8]], source: &S) -> Vec<Vec<u8>> {
+pub(crate) fn infer<S: TermSource>(
+    plan: PlanView<'_>,
+    target: &Host,
+    inputs: &[&[u8]],
+    source: &S,
+) -> Vec<Vec<u8>> {
     let needs = MemoryNeeds::new(&plan, Phase::Infer, target).expect("the target runs every step");
     let mut memory = AlignedBytes::zeroed(needs.total());
     let mut session = Session::bind(plan, Phase::Infer, target, memory.as_mut()).expect("memory suffices");

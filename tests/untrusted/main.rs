@@ -12,7 +12,8 @@ use ingraft::plan::{Phase, PlanView};
 use support::{AlignedBytes, Lcg};
 
 fn plan_file() -> Vec<u8> {
-    let mut options = CompileOptions { head_classes: 4, train_from: Some(TrainFrom::Late), ..CompileOptions::default() };
+    let mut options =
+        CompileOptions { head_classes: 4, train_from: Some(TrainFrom::Late), ..CompileOptions::default() };
     options.import.dims.insert("N".into(), 1);
     compile(ingraft_models::demo::BASE_INT8, &options).expect("the built-in model compiles").plan
 }

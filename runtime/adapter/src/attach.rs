@@ -249,7 +249,11 @@ impl<'a> Adapter<'a> {
         let rows = site.groups.checked_mul(rank)?;
         let (down, up) = (rows.checked_mul(site.row)?, site.out.checked_mul(rank)?);
         let sparse = |values| {
-            Some(Sparse { indptr: self.blob(b0, site.out.checked_add(1)?)?, indices: self.blob(b1, nnz)?, values })
+            Some(Sparse {
+                indptr: self.blob(b0, site.out.checked_add(1)?)?,
+                indices: self.blob(b1, nnz)?,
+                values,
+            })
         };
         match record.kind {
             kind::TWO_FACTOR_F32 => {
@@ -268,11 +272,13 @@ impl<'a> Adapter<'a> {
             kind::SPARSE_I16 => terms.sparse = sparse(SparseValues::I16(self.blob(b2, nnz)?)),
             kind::SPARSE_F32 => terms.sparse = sparse(SparseValues::F32(self.blob(b2, nnz)?)),
             kind::AFFINE => {
-                terms.affine = Some(Affine { scale: self.blob(b0, site.out)?, shift: self.blob(b1, site.out)? });
+                terms.affine =
+                    Some(Affine { scale: self.blob(b0, site.out)?, shift: self.blob(b1, site.out)? });
             }
             _ => return None,
         }
-        (record.kind != kind::SPARSE_I16 && record.kind != kind::SPARSE_F32 || terms.sparse.is_some()).then_some(())
+        (record.kind != kind::SPARSE_I16 && record.kind != kind::SPARSE_F32 || terms.sparse.is_some())
+            .then_some(())
     }
 }
 

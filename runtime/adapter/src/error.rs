@@ -99,17 +99,26 @@ impl core::fmt::Display for AdapterError {
             Self::WrongBase { wanted, found } => {
                 write!(f, "adapter belongs to base {:08x}, this base is {:08x}", word(wanted), word(found))
             }
-            Self::UnknownSite(s) => write!(f, "site {:?} is not one this base or adapter declares", s.as_str()),
-            Self::MissingSite(s) => write!(f, "adapter declares site {:?} but has no terms for it", s.as_str()),
+            Self::UnknownSite(s) => {
+                write!(f, "site {:?} is not one this base or adapter declares", s.as_str())
+            }
+            Self::MissingSite(s) => {
+                write!(f, "adapter declares site {:?} but has no terms for it", s.as_str())
+            }
             Self::DuplicateSite(s) => write!(f, "site {:?} appears twice or out of order", s.as_str()),
             Self::Shape(s) => write!(f, "term shapes do not fit site {:?}", s.as_str()),
             Self::Kind(s) => write!(f, "site {:?} cannot take this kind of term", s.as_str()),
             Self::NotFinite(s) => write!(f, "a factor at site {:?} is not finite", s.as_str()),
-            Self::Indices(s) => write!(f, "sparse indices at site {:?} are out of order or range", s.as_str()),
+            Self::Indices(s) => {
+                write!(f, "sparse indices at site {:?} are out of order or range", s.as_str())
+            }
             Self::Rank(s) => write!(f, "rank at site {:?} is zero or above the limit", s.as_str()),
             Self::HeadShape => f.write_str("the head does not fit the tensor it reads"),
             Self::HeadClasses { wanted, reserved } => {
-                write!(f, "the head has {wanted} classes, the plan reserved {reserved}: compile with --head-classes {wanted}")
+                write!(
+                    f,
+                    "the head has {wanted} classes, the plan reserved {reserved}: compile with --head-classes {wanted}"
+                )
             }
         }
     }

@@ -118,7 +118,8 @@ impl<'m> PatchedSite<'m> {
                     .wrapping_add(element.wrapping_mul(layout.element_stride));
                 let weight = self.weight.get_mut(position)?;
                 let patched = i32::from(*weight).wrapping_add(i32::from(*delta));
-                let entry = UndoEntry { channel: channel as u32, position: position as u32, original: *weight };
+                let entry =
+                    UndoEntry { channel: channel as u32, position: position as u32, original: *weight };
                 *self.log.get_mut(self.used)? = entry;
                 self.used = self.used.wrapping_add(1);
                 *weight = i8::try_from(patched).ok()?;

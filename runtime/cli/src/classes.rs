@@ -40,7 +40,12 @@ impl ClassMap {
     ///
     /// # Errors
     /// [`CliError::NotAClassifier`].
-    pub(crate) fn count(&self, truth: usize, output: &Output, confusion: &mut Confusion) -> Result<(), CliError> {
+    pub(crate) fn count(
+        &self,
+        truth: usize,
+        output: &Output,
+        confusion: &mut Confusion,
+    ) -> Result<(), CliError> {
         let scores = output.scores().and_then(|samples| samples.into_iter().next());
         let best = scores.as_deref().and_then(argmax).ok_or(CliError::NotAClassifier)?;
         let class = self.score_of.iter().position(|&score| score == best);

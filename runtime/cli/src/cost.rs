@@ -34,7 +34,8 @@ pub(crate) fn macs(step: &Step<'_>) -> u64 {
 
 /// Bytes a step reads and writes, its constants included.
 pub(crate) fn bytes(step: &Step<'_>) -> u64 {
-    let bytes = |operand: &Operand<'_>| (operand.shape.elements() as u64).saturating_mul(operand.dtype.size() as u64);
+    let bytes =
+        |operand: &Operand<'_>| (operand.shape.elements() as u64).saturating_mul(operand.dtype.size() as u64);
     step.inputs().iter().chain(step.outputs()).map(bytes).fold(0, u64::saturating_add)
 }
 

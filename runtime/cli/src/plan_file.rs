@@ -41,7 +41,8 @@ impl ArtifactFile {
 
     /// The file as an adapter that fits `plan`.
     pub(crate) fn attach(&self, plan: &PlanView<'_>) -> Result<Adapter<'_>, CliError> {
-        Adapter::attach(self.bytes(), plan).map_err(|error| CliError::Adapter { path: self.path.clone(), error })
+        Adapter::attach(self.bytes(), plan)
+            .map_err(|error| CliError::Adapter { path: self.path.clone(), error })
     }
 
     /// The file as an adapter that has not met its base.

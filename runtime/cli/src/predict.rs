@@ -169,7 +169,9 @@ impl OutputSpec {
     /// The real values of `array`.
     fn real(&self, array: &Array) -> Option<Vec<f32>> {
         match (array.to_vec::<i8>(), self.qparams) {
-            (Some(codes), Some(qparams)) => Some(codes.into_iter().map(|code| qparams.dequantize(code)).collect()),
+            (Some(codes), Some(qparams)) => {
+                Some(codes.into_iter().map(|code| qparams.dequantize(code)).collect())
+            }
             _ => array.to_f32(),
         }
     }
@@ -199,7 +201,8 @@ impl Output {
         let best = |scores: &Vec<f32>| {
             let mut order: Vec<usize> = (0..scores.len()).collect();
             order.sort_by(|&a, &b| scores[b].total_cmp(&scores[a]));
-            let score = |index: usize| Score { index, label: self.labels.get(index).cloned(), score: scores[index] };
+            let score =
+                |index: usize| Score { index, label: self.labels.get(index).cloned(), score: scores[index] };
             order.into_iter().take(count).map(score).collect()
         };
         self.scores().map(|samples| samples.iter().map(best).collect())
@@ -258,7 +261,8 @@ mod tests {
 
     #[test]
     fn codes_are_joined_as_reals() {
-        let codes = OutputSpec { dtype: DType::I8, qparams: QParams::new(0.5, -2), ..spec(&[1, 1], ClipRule::Mean) };
+        let codes =
+            OutputSpec { dtype: DType::I8, qparams: QParams::new(0.5, -2), ..spec(&[1, 1], ClipRule::Mean) };
         let array = codes.join(vec![0, 3], &feed(2, 0, true)).unwrap().array;
         assert_eq!(array.to_vec::<f32>().unwrap(), [1.75]);
         let array = codes.join(vec![0, 3], &feed(2, 0, false)).unwrap().array;
@@ -267,9 +271,15 @@ mod tests {
 
     #[test]
     fn arrays_keep_their_rows() {
-        assert_eq!(join(&spec(&[2], ClipRule::Mean), &[1.0, 2.0], &feed(1, 0, false)), (vec![2], vec![1.0, 2.0]));
+        assert_eq!(
+            join(&spec(&[2], ClipRule::Mean), &[1.0, 2.0], &feed(1, 0, false)),
+            (vec![2], vec![1.0, 2.0])
+        );
         assert_eq!(join(&spec(&[], ClipRule::Mean), &[1.0], &feed(1, 0, false)), (vec![], vec![1.0]));
-        assert_eq!(join(&spec(&[], ClipRule::Mean), &[1.0, 2.0], &feed(2, 0, false)), (vec![2], vec![1.0, 2.0]));
+        assert_eq!(
+            join(&spec(&[], ClipRule::Mean), &[1.0, 2.0], &feed(2, 0, false)),
+            (vec![2], vec![1.0, 2.0])
+        );
     }
 
     #[test]

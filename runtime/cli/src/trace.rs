@@ -1,8 +1,9 @@
 //! Watching single steps: where time goes, and what every tensor holds.
 
+use core::time::Duration;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ingraft_dataset::{Array, write_npy};
 use ingraft_exec::{StepEvent, Trace};
@@ -115,7 +116,9 @@ impl Trace<[u8]> for Watch<'_> {
         if let Some(profile) = &mut self.profile {
             profile.count(event, profile.started.elapsed());
         }
-        if let Some(dump) = &mut self.dump && dump.failed.is_none() {
+        if let Some(dump) = &mut self.dump
+            && dump.failed.is_none()
+        {
             dump.failed = dump.step(event, memory).err();
         }
     }
@@ -159,7 +162,9 @@ impl Dump<'_> {
         let folder = self.folder.join(&run);
         fs::create_dir_all(&folder).map_err(|source| CliError::io(&folder, source))?;
         for (&tensor, operand) in event.view.outputs.iter().zip(event.step.outputs()) {
-            let (Some(view), Place::Memory(span)) = (self.plan.tensor(tensor), operand.place) else { continue };
+            let (Some(view), Place::Memory(span)) = (self.plan.tensor(tensor), operand.place) else {
+                continue;
+            };
             let shape: Vec<usize> = operand.shape.dims().iter().map(|&extent| extent as usize).collect();
             let bytes = memory.get(span.offset..span.end()).unwrap_or(&[]).to_vec();
             let Some(codes) = Array::new(operand.dtype, shape, bytes) else { continue };
@@ -176,8 +181,12 @@ impl Dump<'_> {
             };
             write_npy(&self.folder.join(&dumped.file), &codes)?;
             if let Some(qparams) = view.qparams.filter(|_| codes.dtype() == DType::I8) {
-                let reals: Vec<f32> =
-                    codes.to_vec::<i8>().unwrap_or_default().iter().map(|&code| qparams.dequantize(code)).collect();
+                let reals: Vec<f32> = codes
+                    .to_vec::<i8>()
+                    .unwrap_or_default()
+                    .iter()
+                    .map(|&code| qparams.dequantize(code))
+                    .collect();
                 if let Some(reals) = Array::from_values(codes.shape(), &reals) {
                     let file = format!("{stem}_real.npy");
                     write_npy(&self.folder.join(&file), &reals)?;
@@ -195,7 +204,8 @@ impl Dump<'_> {
             return Err(error);
         }
         let path = self.folder.join("tensors.json");
-        let text = serde_json::to_string_pretty(&self.tensors).map_err(|error| CliError::io(&path, error.into()))?;
+        let text =
+            serde_json::to_string_pretty(&self.tensors).map_err(|error| CliError::io(&path, error.into()))?;
         fs::write(&path, text).map_err(|source| CliError::io(&path, source))
     }
 }

@@ -12,8 +12,8 @@ use ingraft_kernel::Host;
 use ingraft_method::{ExportOptions, FactorFormat, Ranges, export};
 use ingraft_plan::{Phase, PlanView};
 use ingraft_train::{
-    AdamW, EarlyStop, LearningRate, Loss, Method, Optimizer, Readout, Schedule, ScheduleShape, Setup, TrainError,
-    TrainMemory, Trainer, Truth, Verdict,
+    AdamW, EarlyStop, LearningRate, Loss, Method, Optimizer, Readout, Schedule, ScheduleShape, Setup,
+    TrainError, TrainMemory, Trainer, Truth, Verdict,
 };
 
 use crate::aligned::AlignedBytes;
@@ -140,10 +140,7 @@ impl<'c> Course<'c> {
             optimizer: self.optimizer,
             adapter: self.adapter,
             head: self.head,
-            schedule: Schedule {
-                shape: ScheduleShape::Cosine { steps, floor: 0.0 },
-                warm_up: steps / 20,
-            },
+            schedule: Schedule { shape: ScheduleShape::Cosine { steps, floor: 0.0 }, warm_up: steps / 20 },
             clip_norm: self.clip_norm,
             seed: self.seed,
         }

@@ -2,6 +2,8 @@
 
 use ingraft_plan::ClipRule;
 
+use crate::calibrate::{CalibrateError, CalibrateOptions, Calibrated, FloatReasons, calibrate};
+use crate::graph::Diagonals;
 use crate::graph::layout::channels_last;
 use crate::graph::simplify::simplify;
 use crate::lower::emit::{EmitOptions, emit};
@@ -15,6 +17,8 @@ use crate::{ImportError, ImportOptions, import};
 pub struct CompileOptions {
     /// Dimensions and shapes the file leaves open.
     pub import: ImportOptions,
+    /// How to quantize a float model; `None` leaves it as the file has it.
+    pub calibrate: Option<CalibrateOptions>,
     /// From where on the plan shall be trainable.
     pub train_from: Option<TrainFrom>,
     /// Name recorded in the plan.
@@ -46,6 +50,8 @@ pub struct Compiled {
 pub enum CompileError {
     /// The file is not a model we can read.
     Import(ImportError),
+    /// The model cannot be quantized.
+    Calibrate(CalibrateError),
     /// The model cannot be lowered to a plan.
     Lower(LowerError),
 }
@@ -54,6 +60,7 @@ impl core::fmt::Display for CompileError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
             Self::Import(error) => error.fmt(f),
+            Self::Calibrate(error) => error.fmt(f),
             Self::Lower(error) => error.fmt(f),
         }
     }
@@ -64,6 +71,12 @@ impl core::error::Error for CompileError {}
 impl From<ImportError> for CompileError {
     fn from(error: ImportError) -> Self {
         Self::Import(error)
+    }
+}
+
+impl From<CalibrateError> for CompileError {
+    fn from(error: CalibrateError) -> Self {
+        Self::Calibrate(error)
     }
 }
 
@@ -79,9 +92,14 @@ impl From<LowerError> for CompileError {
 /// [`CompileError`] naming the node at fault.
 pub fn compile(onnx: &[u8], options: &CompileOptions) -> Result<Compiled, CompileError> {
     let simplified = simplify(import(onnx, &options.import)?);
-    let mut graph = channels_last(simplified.graph).into_graph();
+    let graph = channels_last(simplified.graph).into_graph();
+    let diagonals = Diagonals::of_outputs(simplified.output_factors);
+    let Calibrated { mut graph, diagonals, float_reasons } = match &options.calibrate {
+        Some(calibration) => calibrate(graph, diagonals, calibration)?,
+        None => Calibrated { graph, diagonals, float_reasons: FloatReasons::new() },
+    };
     settle(&mut graph);
-    let program = select(&graph)?;
+    let program = select(&graph)?.annotated(diagonals, &float_reasons);
     let schedule = match &options.train_from {
         Some(from) => Some(train::derive(&program, from)?),
         None => None,

@@ -6,6 +6,7 @@
 //! when the file is read.
 
 pub mod build;
+pub mod diagonal;
 pub mod fold;
 pub mod layout;
 pub mod linear;
@@ -19,6 +20,7 @@ use std::collections::BTreeMap;
 use ingraft_tensor::DType;
 
 pub use self::build::Builder;
+pub use self::diagonal::{Diagonal, Diagonals};
 pub use self::layout::{ChannelsLast, channels_last};
 pub use self::linear::Linear;
 pub use self::simplify::{Simplified, simplify};

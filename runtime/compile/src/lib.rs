@@ -4,6 +4,7 @@
 //! [`Graph`] ([`import`]), then simplified, quantized and lowered.
 #![forbid(unsafe_code)]
 
+pub mod calibrate;
 mod compile;
 mod error;
 #[cfg(test)]
@@ -12,10 +13,11 @@ pub mod graph;
 pub mod lower;
 pub mod onnx;
 pub mod op;
+pub mod quantize;
 #[cfg(test)]
 mod reference;
-pub mod quantize;
 
+pub use calibrate::{CalibrateError, CalibrateOptions, RangeMethod};
 pub use compile::{CompileError, CompileOptions, Compiled, compile};
 pub use error::{Fault, ImportError, InputFault, TensorFault};
 pub use graph::{Graph, Node, NodeId, Tensor, Value, ValueId};

@@ -18,6 +18,8 @@ mod program;
 mod qops;
 mod select;
 mod table;
+#[cfg(test)]
+mod tests;
 pub mod train;
 
 pub use error::LowerError;

@@ -8,7 +8,6 @@ mod qparams;
 mod settle;
 mod weight;
 
-pub(crate) use form::is_clamp;
 pub(crate) use insert::{Corrections, Ranges, Weights, insert};
 pub(crate) use layer::Layer;
 pub(crate) use place::{Placement, Role};

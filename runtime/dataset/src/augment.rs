@@ -7,8 +7,8 @@
 
 use core::ops::RangeInclusive;
 
-use crate::audio::Resampler;
 use crate::Rng;
+use crate::audio::Resampler;
 use crate::rng::normal;
 
 pub use recipe::{Augmentation, Meaning, Recipe, RecipeError};

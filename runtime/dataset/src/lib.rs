@@ -55,7 +55,7 @@ pub use array::Array;
 pub use audio::{AudioError, Clip, PcmStream, Resampler, read_audio};
 pub use error::DatasetError;
 pub use image::{Filter, Image, ImageError, read_image};
+pub use ingraft_tensor::Rng;
 pub use labelled::{Content, Dataset, Item, LabelError};
 pub use npy::{ArrayError, read_npy, read_npz, write_npy, write_npz};
-pub use ingraft_tensor::Rng;
 pub use split::{Folds, Split, SplitError};

@@ -248,7 +248,8 @@ impl<'a, 'm, T: Target> Session<'a, 'm, T> {
         let stride = self.plan.head_classes().checked_mul(4).ok_or(error)?;
         let offset = sample.checked_mul(stride).and_then(|o| o.checked_add(self.needs.head_offset()));
         let out = Span { offset: offset.ok_or(error)?, len: head.classes.checked_mul(4).ok_or(error)? };
-        let constant = |values, shape| Operand { dtype: DType::F32, shape, place: Place::Plan(bytes::of(values)) };
+        let constant =
+            |values, shape| Operand { dtype: DType::F32, shape, place: Place::Plan(bytes::of(values)) };
         let mut step = Step::new(OpCode::Head, attrs.as_bytes());
         step.push_input(view.operand)?;
         step.push_output(view.operand)?;
@@ -257,7 +258,11 @@ impl<'a, 'm, T: Target> Session<'a, 'm, T> {
         step.push_input(narrowed)?;
         step.push_input(constant(head.weight, dims(&[classes, features])?))?;
         step.push_input(constant(head.bias, dims(&[classes])?))?;
-        step.push_output(Operand { dtype: DType::F32, shape: dims(&[1, classes])?, place: Place::Memory(out) })?;
+        step.push_output(Operand {
+            dtype: DType::F32,
+            shape: dims(&[1, classes])?,
+            place: Place::Memory(out),
+        })?;
         self.target.run(self.memory, &step, SiteTerms::NONE)
     }
 

@@ -61,7 +61,12 @@ impl<'a> Conv<'a> {
     }
 
     #[inline(always)]
-    fn latent<'t>(&self, group: usize, patch: &[f32], real: &'t mut [f32; MAX_TERM_RANK]) -> Option<&'t [f32]> {
+    fn latent<'t>(
+        &self,
+        group: usize,
+        patch: &[f32],
+        real: &'t mut [f32; MAX_TERM_RANK],
+    ) -> Option<&'t [f32]> {
         let Some(term) = self.terms.two_factor else { return Some(&[]) };
         let Factors::F32 { down, .. } = term.factors else { return None };
         let first = group.wrapping_mul(term.rank);
@@ -134,7 +139,12 @@ fn check(step: &Step<'_>) -> Result<(), KernelError> {
 
 fn step_shape(step: &Step<'_>) -> Option<ConvShape> {
     let attrs: &ConvAttrs = step.attrs().ok()?;
-    ConvShape::new(&attrs.window, attrs.groups as usize, step.input(0).ok()?.shape, step.output(0).ok()?.shape)
+    ConvShape::new(
+        &attrs.window,
+        attrs.groups as usize,
+        step.input(0).ok()?.shape,
+        step.output(0).ok()?.shape,
+    )
 }
 
 fn workspace(step: &Step<'_>) -> usize {

@@ -10,7 +10,8 @@ use crate::attrs::HeadAttrs;
 use crate::{Call, Kernel, KernelError, OpCode, Step};
 
 /// Logits of a head: operands tensor, weight `[classes, features]`, bias `[classes]`; output f32 `[N, classes]`.
-pub const KERNEL: Kernel = Kernel::new("head__scalar", OpCode::Head, None, Some(DType::F32), run).checked(check);
+pub const KERNEL: Kernel =
+    Kernel::new("head__scalar", OpCode::Head, None, Some(DType::F32), run).checked(check);
 
 /// Average over height.
 pub const POOL_HEIGHT: u32 = 1;
@@ -28,15 +29,17 @@ pub fn feature_count(dims: [usize; 4], pool: u32) -> usize {
 /// The extents of a tensor as a head sees it: `[N, H, W, C]`, where the outermost
 /// extent counts samples whatever the rank; `None` above rank 4.
 pub fn sample_dims(shape: Shape) -> Option<[usize; 4]> {
-    Some(match *shape.dims() {
-        [n, h, w, c] => [n, h, w, c],
-        [n, w, c] => [n, 1, w, c],
-        [n, c] => [n, 1, 1, c],
-        [n] => [n, 1, 1, 1],
-        [] => [1; 4],
-        _ => return None,
-    }
-    .map(|d| d as usize))
+    Some(
+        match *shape.dims() {
+            [n, h, w, c] => [n, h, w, c],
+            [n, w, c] => [n, 1, w, c],
+            [n, c] => [n, 1, 1, c],
+            [n] => [n, 1, 1, 1],
+            [] => [1; 4],
+            _ => return None,
+        }
+        .map(|d| d as usize),
+    )
 }
 
 /// A tensor seen as features.
@@ -66,7 +69,8 @@ impl<'a> Features<'a> {
     /// height-major order.
     pub fn for_each(&self, n: usize, mut visit: impl FnMut(usize, f32)) -> Option<()> {
         let [_, h, w, c] = self.dims;
-        let kept = |axis: u32, extent: usize| if self.attrs.pool & axis != 0 { (1, extent) } else { (extent, 1) };
+        let kept =
+            |axis: u32, extent: usize| if self.attrs.pool & axis != 0 { (1, extent) } else { (extent, 1) };
         let ((keep_h, pool_h), (keep_w, pool_w)) = (kept(POOL_HEIGHT, h), kept(POOL_WIDTH, w));
         let count = pool_h.wrapping_mul(pool_w) as f32;
         let mut feature = 0usize;
@@ -75,7 +79,11 @@ impl<'a> Features<'a> {
                 for channel in 0..c {
                     let at = |py: usize, px: usize| {
                         let row = n.wrapping_mul(h).wrapping_add(y).wrapping_add(py);
-                        row.wrapping_mul(w).wrapping_add(x).wrapping_add(px).wrapping_mul(c).wrapping_add(channel)
+                        row.wrapping_mul(w)
+                            .wrapping_add(x)
+                            .wrapping_add(px)
+                            .wrapping_mul(c)
+                            .wrapping_add(channel)
                     };
                     visit(feature, self.sum(pool_h, pool_w, at)? / count);
                     feature = feature.wrapping_add(1);

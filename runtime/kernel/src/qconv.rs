@@ -72,7 +72,9 @@ impl<'a> QConv<'a> {
         let (input, multiplier) = (call.slice(0)?, call.slice(3)?);
         let conv = Self { attrs, shape, input, weight, bias, multiplier, shift: &[], terms: call.terms };
         let out = shape.output[3];
-        let fits = weight.len() == shape.row().wrapping_mul(out) && bias.len() == out && conv.multiplier.len() == out;
+        let fits = weight.len() == shape.row().wrapping_mul(out)
+            && bias.len() == out
+            && conv.multiplier.len() == out;
         fits.then_some(conv).ok_or(error)
     }
 
@@ -92,8 +94,7 @@ impl<'a> QConv<'a> {
         let mut latent = Latent::default();
         self.shape.for_each_pixel(|index, pixel| {
             for group in 0..groups {
-                let patch =
-                    self.shape.patch(self.input, zero as i8, pixel, group, workspace).ok_or(error)?;
+                let patch = self.shape.patch(self.input, zero as i8, pixel, group, workspace).ok_or(error)?;
                 latent.compute(self, group, patch).ok_or(KernelError::Terms(OpCode::QConv))?;
                 for local in 0..out_group {
                     let channel = group.wrapping_mul(out_group).wrapping_add(local);
@@ -195,9 +196,10 @@ impl Latent {
             Factors::F32 { down, .. } => {
                 for (k, t) in self.real.get_mut(..term.rank)?.iter_mut().enumerate() {
                     let a = row(down, first.wrapping_add(k), patch.len())?;
-                    let sum = a.iter().zip(patch).fold(0.0f32, |s, (a, x)| {
-                        s + a * i32::from(*x).wrapping_sub(zero) as f32
-                    });
+                    let sum = a
+                        .iter()
+                        .zip(patch)
+                        .fold(0.0f32, |s, (a, x)| s + a * i32::from(*x).wrapping_sub(zero) as f32);
                     *t = sum * conv.attrs.in_scale;
                 }
             }
@@ -224,7 +226,9 @@ impl Latent {
     #[inline(always)]
     fn apply_integer(&self, up: &[i8], channel: usize, rank: usize) -> i32 {
         let Some(up) = row(up, channel, rank) else { return 0 };
-        up.iter().zip(&self.codes).fold(0, |s, (b, u)| s.wrapping_add(i32::from(*b).wrapping_mul(i32::from(*u))))
+        up.iter()
+            .zip(&self.codes)
+            .fold(0, |s, (b, u)| s.wrapping_add(i32::from(*b).wrapping_mul(i32::from(*u))))
     }
 }
 
@@ -244,8 +248,9 @@ pub fn dot(a: &[i8], b: &[i8]) -> i32 {
 pub fn check(step: &Step<'_>) -> Result<(), KernelError> {
     let error = KernelError::Operands(step.op);
     let attrs: &QConvAttrs = step.attrs()?;
-    let shape = ConvShape::new(&attrs.window, attrs.groups as usize, step.input(0)?.shape, step.output(0)?.shape)
-        .ok_or(error)?;
+    let shape =
+        ConvShape::new(&attrs.window, attrs.groups as usize, step.input(0)?.shape, step.output(0)?.shape)
+            .ok_or(error)?;
     let types = step.input_dtype(1) == I8
         && step.input_dtype(2) == Some(DType::I32)
         && step.input_dtype(3) == Some(DType::F32);

@@ -56,10 +56,18 @@ impl<'a> QDepthwise<'a> {
         if call.terms.two_factor.is_some() {
             return Err(KernelError::Terms(call.op));
         }
-        let it =
-            Self { attrs, shape, input: call.slice(0)?, weight, bias, multiplier: call.slice(3)?, terms: call.terms };
+        let it = Self {
+            attrs,
+            shape,
+            input: call.slice(0)?,
+            weight,
+            bias,
+            multiplier: call.slice(3)?,
+            terms: call.terms,
+        };
         let out = shape.output[3];
-        let fits = weight.len() == shape.row().wrapping_mul(out) && bias.len() == out && it.multiplier.len() == out;
+        let fits =
+            weight.len() == shape.row().wrapping_mul(out) && bias.len() == out && it.multiplier.len() == out;
         fits.then_some(it).ok_or(error)
     }
 
@@ -108,9 +116,8 @@ impl<'a> QDepthwise<'a> {
         Some(match sparse.values {
             SparseValues::I16(values) => {
                 let pairs = indices.iter().zip(values.get(start..end)?);
-                let sum = pairs.fold(0i32, |s, (i, v)| {
-                    s.wrapping_add(at(i).unwrap_or(0).wrapping_mul(i32::from(*v)))
-                });
+                let sum = pairs
+                    .fold(0i32, |s, (i, v)| s.wrapping_add(at(i).unwrap_or(0).wrapping_mul(i32::from(*v))));
                 (sum, 0.0)
             }
             SparseValues::F32(values) => {
@@ -154,7 +161,8 @@ pub fn depthwise_shape(
 
 fn check(step: &Step<'_>) -> Result<(), KernelError> {
     let attrs: &QConvAttrs = step.attrs()?;
-    depthwise_shape(attrs, step.input(0)?.shape, step.output(0)?.shape).ok_or(KernelError::Operands(step.op))?;
+    depthwise_shape(attrs, step.input(0)?.shape, step.output(0)?.shape)
+        .ok_or(KernelError::Operands(step.op))?;
     crate::qconv::check(step)
 }
 

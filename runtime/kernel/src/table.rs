@@ -41,7 +41,17 @@ impl Kernel {
         output: Option<DType>,
         run: fn(&mut Call<'_, '_>) -> Result<(), KernelError>,
     ) -> Self {
-        Self { name, op, input, output, check: accept, workspace: none, packed: none, pack: pack_nothing, run }
+        Self {
+            name,
+            op,
+            input,
+            output,
+            check: accept,
+            workspace: none,
+            packed: none,
+            pack: pack_nothing,
+            run,
+        }
     }
 
     /// The same row with a check of operands at bind.

@@ -132,9 +132,10 @@ fn steps(view: &PlanView<'_>, phase: Phase) -> Result<(), PlanError> {
             let counted = step.inputs.len() <= MAX_INPUTS && step.outputs.len() <= MAX_OUTPUTS;
             let aligned = record.attrs & 3 == 0;
             let operands = step.inputs.iter().chain(step.outputs).all(inside);
-            let written = step.outputs.iter().all(|o| {
-                view.tensor(*o).is_some_and(|t| matches!(t.operand.place, Place::Memory(_)))
-            });
+            let written = step
+                .outputs
+                .iter()
+                .all(|o| view.tensor(*o).is_some_and(|t| matches!(t.operand.place, Place::Memory(_))));
             let forward = record.forward == NONE || (record.forward as usize) < i;
             let refers = index(record.site, view.sites.len()) && forward && text(view, record.name);
             (counted && aligned && operands && written && refers).then_some(())
@@ -155,9 +156,11 @@ fn sites(view: &PlanView<'_>) -> Result<(), PlanError> {
             record.out.checked_rem(record.groups)?.eq(&0).then_some(())?;
             let placed = record.step.iter().zip(steps).all(|(s, count)| index(*s, count))
                 && record.input.iter().chain(&record.output).all(|t| index(*t, tensors));
-            let complete = record.step.iter().zip(record.input.iter().zip(&record.output)).all(|(s, (a, b))| {
-                (*s == NONE) == (*a == NONE) && (*s == NONE) == (*b == NONE)
-            });
+            let complete = record
+                .step
+                .iter()
+                .zip(record.input.iter().zip(&record.output))
+                .all(|(s, (a, b))| (*s == NONE) == (*a == NONE) && (*s == NONE) == (*b == NONE));
             let diagonals = view.site_diagonals(i);
             let present = (record.out_diagonal == NONE || diagonals.0.is_some())
                 && (record.in_diagonal == NONE || diagonals.1.is_some());

@@ -4,6 +4,7 @@
 //! run needs those between its loss and its lowest trained site; this is
 //! decided once, when the trainer is made.
 
+use ingraft_kernel::Place;
 use ingraft_plan::{Phase, PlanView, StepView};
 
 use crate::parameters::Slot;
@@ -51,13 +52,13 @@ impl<'m> Route<'m> {
         for index in 0..self.len() {
             let Some(step) = view(plan, self.first, index) else { continue };
             let below = step.forward.is_some_and(|forward| forward as usize <= tap.step);
-            let incoming = step.inputs.first().is_some_and(|dy| self.written(plan, tap, *dy, index));
+            let incoming = step.inputs.first().is_some_and(|dy| self.written(plan, tap, *dy, index, true));
             if !(below && incoming) {
                 continue;
             }
             let mut flags = NEEDED;
             for (bit, output) in step.outputs.iter().enumerate() {
-                if self.written(plan, tap, *output, index) {
+                if self.written(plan, tap, *output, index, false) {
                     flags |= 1 << bit;
                 }
             }
@@ -74,7 +75,8 @@ impl<'m> Route<'m> {
             let trains = step.site.is_some_and(|site| slots.iter().any(|slot| slot.site == site));
             let feeds = |output: &u32| {
                 (index.saturating_add(1)..self.len()).any(|later| {
-                    let reads = view(plan, self.first, later).is_some_and(|s| s.inputs.contains(output));
+                    let reads = view(plan, self.first, later)
+                        .is_some_and(|s| s.inputs.iter().any(|input| same_place(plan, *input, *output)));
                     reads && self.step(later).is_some()
                 })
             };
@@ -87,14 +89,34 @@ impl<'m> Route<'m> {
         }
     }
 
-    /// Whether `tensor` holds a gradient before backward step `index` runs.
-    fn written(&self, plan: &PlanView<'_>, tap: &Tap, tensor: u32, index: usize) -> bool {
-        let by_step = |earlier: usize| {
-            self.step(earlier).is_some()
-                && view(plan, self.first, earlier).is_some_and(|s| s.outputs.contains(&tensor))
-        };
-        tap.grad == Some(tensor) || (0..index).any(by_step)
+    /// Whether `tensor` holds a gradient before backward step `index` runs, which reads it (or else writes it).
+    ///
+    /// A gradient is told by where it lies: behind a reshape it has two tensors. Since memory is used again, only
+    /// the writers since the place was last read as a gradient are this one's.
+    fn written(&self, plan: &PlanView<'_>, tap: &Tap, tensor: u32, index: usize, reads: bool) -> bool {
+        let mut behind_readers = !reads;
+        for earlier in (0..index).rev() {
+            let Some(step) = view(plan, self.first, earlier) else { continue };
+            if step.outputs.iter().any(|output| same_place(plan, *output, tensor)) {
+                if self.step(earlier).is_some() {
+                    return true;
+                }
+                behind_readers = true;
+            } else if behind_readers && step.inputs.first().is_some_and(|dy| same_place(plan, *dy, tensor)) {
+                return false;
+            }
+        }
+        tap.grad.is_some_and(|grad| same_place(plan, grad, tensor))
     }
+}
+
+/// Whether two tensors are one, perhaps under two shapes, or lie in the same place at different times.
+fn same_place(plan: &PlanView<'_>, a: u32, b: u32) -> bool {
+    let span = |tensor| match plan.tensor(tensor)?.operand.place {
+        Place::Memory(span) => Some(span),
+        Place::Plan(_) => None,
+    };
+    a == b || span(a).is_some_and(|place| Some(place) == span(b))
 }
 
 fn view<'a>(plan: &PlanView<'a>, first: usize, index: usize) -> Option<StepView<'a>> {

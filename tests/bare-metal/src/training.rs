@@ -112,7 +112,7 @@ fn synthesize(class: usize, sound: &mut [i16]) {
     let mut noise = 1u32;
     for (index, sample) in sound.iter_mut().enumerate() {
         noise = noise.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        let tone = if (index / half_period) % 2 == 0 { 6_000 } else { -6_000 };
+        let tone = if (index / half_period).is_multiple_of(2) { 6_000 } else { -6_000 };
         *sample = tone + ((noise >> 20) as i16 - 2_048);
     }
 }

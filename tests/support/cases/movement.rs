@@ -92,13 +92,16 @@ fn elements(dtype: DType, random: &mut Random) -> Vec<Case> {
         [(&[7], 0, &[9]), (&[3, 5, 2], 1, &[2, 6, 2]), (&[4, 6], 1, &[4, 1])];
     let case = |(data, axis, picked): (&[usize], u32, &[usize])| {
         let extent = data[axis as usize] as i64;
-        let picks: Vec<i64> =
-            (0..picked.iter().product()).map(|_| random.int(-extent, extent - 1)).collect();
-        Case::new(OpCode::GatherElements, format!("GatherElements {data:?} axis {axis} {dtype}"), &GatherAttrs { axis })
-            .input(Tensor::random(dtype, data, random))
-            .input(Tensor::new(picked, &picks))
-            .output(dtype, picked)
-            .exact()
+        let picks: Vec<i64> = (0..picked.iter().product()).map(|_| random.int(-extent, extent - 1)).collect();
+        Case::new(
+            OpCode::GatherElements,
+            format!("GatherElements {data:?} axis {axis} {dtype}"),
+            &GatherAttrs { axis },
+        )
+        .input(Tensor::random(dtype, data, random))
+        .input(Tensor::new(picked, &picks))
+        .output(dtype, picked)
+        .exact()
     };
     shapes.into_iter().map(case).collect()
 }

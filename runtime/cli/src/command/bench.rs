@@ -79,7 +79,8 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
         let session = || measure(plan, &target, adapter, needs);
         let threads: Vec<_> = (0..args.threads).map(|_| scope.spawn(session)).collect();
         // A thread that panics is a defect: the panic is passed on as it is.
-        let join = |thread: thread::ScopedJoinHandle<'_, _>| thread.join().unwrap_or_else(|p| resume_unwind(p));
+        let join =
+            |thread: thread::ScopedJoinHandle<'_, _>| thread.join().unwrap_or_else(|p| resume_unwind(p));
         threads.into_iter().map(join).collect::<Result<Vec<Measured>, CliError>>()
     })?;
     let bind = measured.iter().map(|session| session.bind).min().unwrap_or_default();
@@ -159,7 +160,8 @@ fn micros(time: Duration) -> f64 {
 }
 
 fn table(bench: &BenchReport) -> Table {
-    let mut table = Table::new(["target", "threads", "median us", "min us", "p99 us", "bind us", "memory", "MAC/s"]);
+    let mut table =
+        Table::new(["target", "threads", "median us", "min us", "p99 us", "bind us", "memory", "MAC/s"]);
     let rate = bench.macs as f64 / bench.median_us.max(f64::MIN_POSITIVE);
     table.row([
         bench.target.to_owned(),

@@ -98,7 +98,7 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
     write_whole(&args.output, file.bytes())?;
     let notes = compiled.program.notes;
     let report = CompileReport {
-        plan: PlanReport::new(&plan, None)?,
+        plan: PlanReport::new(&plan, None, None)?,
         requantized_biases: notes.requantized_biases,
         rescaled_channels: notes.rescaled_channels,
     };
@@ -107,10 +107,14 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
     }
     console.line(report.plan.summary())?;
     for site in &report.requantized_biases {
-        console.note(format_args!("note: {site}: its bias was not on the scale of input times weight; rounded to it"));
+        console.note(format_args!(
+            "note: {site}: its bias was not on the scale of input times weight; rounded to it"
+        ));
     }
     for (site, channel) in &report.rescaled_channels {
-        console.note(format_args!("note: {site}: scale of channel {channel} enlarged, its accumulator could overflow"));
+        console.note(format_args!(
+            "note: {site}: scale of channel {channel} enlarged, its accumulator could overflow"
+        ));
     }
     Ok(())
 }
@@ -121,7 +125,8 @@ impl Args {
         let import_options = self.import_options()?;
         let recipe = match &self.front_end {
             Some(name) => {
-                let graph = import(onnx, &import_options).map_err(|error| refused(CompileError::Import(error)))?;
+                let graph =
+                    import(onnx, &import_options).map_err(|error| refused(CompileError::Import(error)))?;
                 let shape = graph.inputs.first().map_or(&[][..], |&input| &graph[input].shape);
                 Some(self.recipe(name, shape)?)
             }
@@ -136,7 +141,10 @@ impl Args {
         let options = CompileOptions {
             import: import_options,
             train_from: trained,
-            model_name: self.model.file_stem().map_or(String::new(), |stem| stem.to_string_lossy().into_owned()),
+            model_name: self
+                .model
+                .file_stem()
+                .map_or(String::new(), |stem| stem.to_string_lossy().into_owned()),
             hop: recipe.map_or(0, |recipe| recipe.hop() as u32),
             recipe: recipe.map_or(Vec::new(), |recipe| recipe.to_words().to_vec()),
             labels: self.labels()?,
@@ -145,12 +153,14 @@ impl Args {
                 Rule::Max => ClipRule::Max,
             }),
             head_classes: self.head_classes.unwrap_or(reserved),
+            calibrate: None,
         };
         compile(onnx, &options).map_err(refused)
     }
 
     fn import_options(&self) -> Result<ImportOptions, CliError> {
-        let mut options = ImportOptions { dims: self.dims.iter().cloned().collect(), ..ImportOptions::default() };
+        let mut options =
+            ImportOptions { dims: self.dims.iter().cloned().collect(), ..ImportOptions::default() };
         if let Some(path) = &self.shapes {
             for (name, array) in npy::read_npz(path)? {
                 options.shapes.insert(name.clone(), array.shape().to_vec());
@@ -172,7 +182,8 @@ impl Args {
         let wrong = || CliError::Setting {
             option: "--hop",
             value: hop.clone(),
-            expected: "give samples as in 7680, or seconds as in 0.48 or 1s, for a front end of audio".to_owned(),
+            expected: "give samples as in 7680, or seconds as in 0.48 or 1s, for a front end of audio"
+                .to_owned(),
         };
         let rate = recipe.sample_rate().ok_or_else(wrong)?;
         let samples = match hop.parse::<u32>() {
@@ -194,7 +205,9 @@ impl Args {
 
 /// The labels of the first output, where there are any, must be as many as its classes.
 fn check_labels(plan: &PlanView<'_>) -> Result<(), CliError> {
-    let Some(output) = plan.outputs().next().filter(|output| !output.labels.is_empty()) else { return Ok(()) };
+    let Some(output) = plan.outputs().next().filter(|output| !output.labels.is_empty()) else {
+        return Ok(());
+    };
     let classes = plan.tensor(output.tensor).and_then(|tensor| tensor.operand.shape.dims().last().copied());
     let (labels, classes) = (output.labels.lines().count(), classes.unwrap_or(0) as usize);
     if labels == classes { Ok(()) } else { Err(CliError::LabelCount { labels, classes }) }

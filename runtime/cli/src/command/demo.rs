@@ -48,15 +48,29 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
     let target = target::find(&args.target)?;
     let base = compile_base()?;
     let plan = base.plan()?;
-    let report = PlanReport::new(&plan, Some(&args.target))?;
-    console.line(format_args!("1. The base, compiled in {:.2} s\n\n{}\n", seconds(started), report.details()))?;
+    let report = PlanReport::new(&plan, Some(&args.target), Some("lora"))?;
+    console.line(format_args!(
+        "1. The base, compiled in {:.2} s\n\n{}\n",
+        seconds(started),
+        report.details()
+    ))?;
     let reader = Reader::new(&plan)?;
     let tasks = tasks(&reader, args.data.as_deref())?;
     console.line("2. The base listens\n")?;
     console.line(format_args!("{}\n", listen(plan, &target, &tasks)?))?;
     console.line("3. Two adapters, trained here\n")?;
     let mut adapters = Vec::new();
-    let mut table = Table::new(["adapter", "method", "clips", "trained", "file", "memory", "s", "head alone", "accuracy"]);
+    let mut table = Table::new([
+        "adapter",
+        "method",
+        "clips",
+        "trained",
+        "file",
+        "memory",
+        "s",
+        "head alone",
+        "accuracy",
+    ]);
     for task in &tasks {
         let head = learn(plan, &target, task, "head", console)?;
         let trained = learn(plan, &target, task, task.method, console)?;
@@ -91,6 +105,7 @@ fn compile_base() -> Result<ArtifactFile, CliError> {
         clip: Some(ClipRule::Mean),
         hop: recipe.hop() as u32,
         head_classes: HEAD_CLASSES,
+        calibrate: None,
     };
     let refused = |error: CompileError| CliError::Compile { path: NAME.into(), error };
     let compiled = compile(demo::BASE_INT8, &options).map_err(refused)?;

@@ -5,9 +5,9 @@
 
 use std::path::PathBuf;
 
+use ingraft_dataset::Dataset;
 use ingraft_dataset::split::{Split, read_splits};
 use ingraft_dataset::stats::{Confusion, wilson};
-use ingraft_dataset::Dataset;
 use ingraft_exec::{MemoryNeeds, Silent};
 use ingraft_kernel::Target;
 use ingraft_plan::Phase;
@@ -187,9 +187,13 @@ impl EvalReport {
     fn tables(&self) -> String {
         let mut table = Table::new(["class", "clips", "accuracy", "taken for"]);
         for (truth, (class, row)) in self.per_class.iter().zip(&self.confusion).enumerate() {
-            let name = |predicted: usize| self.per_class.get(predicted).map_or("other", |class| class.class.as_str());
-            let wrong = row.iter().enumerate().filter(|&(predicted, count)| predicted != truth && *count != 0);
-            let wrong: Vec<String> = wrong.map(|(predicted, count)| format!("{} {count}", name(predicted))).collect();
+            let name = |predicted: usize| {
+                self.per_class.get(predicted).map_or("other", |class| class.class.as_str())
+            };
+            let wrong =
+                row.iter().enumerate().filter(|&(predicted, count)| predicted != truth && *count != 0);
+            let wrong: Vec<String> =
+                wrong.map(|(predicted, count)| format!("{} {count}", name(predicted))).collect();
             let accuracy = class.accuracy.map_or(String::new(), |accuracy| format!("{accuracy:.3}"));
             table.row([class.class.clone(), class.n.to_string(), accuracy, wrong.join(", ")]);
         }

@@ -5,7 +5,7 @@ mod plan;
 
 use std::path::PathBuf;
 
-use crate::args::target_names;
+use crate::args::{method_names, target_names};
 use crate::plan_file::ArtifactFile;
 use crate::{CliError, Console};
 
@@ -20,6 +20,10 @@ pub(crate) struct Args {
     /// Account the memory of this target only.
     #[arg(long, value_name = "NAME", value_parser = target_names())]
     target: Option<String>,
+    /// Account the memory of training with this method too, with the defaults of `train`, an AdamW optimizer and the
+    /// largest head the plan has room for.
+    #[arg(long, value_name = "NAME", value_parser = method_names())]
+    method: Option<String>,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -34,6 +38,6 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
     if !file.bytes().starts_with(&ingraft_plan::MAGIC) {
         return Err(CliError::NotAnArtifact(args.file.clone()));
     }
-    let report = PlanReport::new(&file.plan()?, args.target.as_deref())?;
+    let report = PlanReport::new(&file.plan()?, args.target.as_deref(), args.method.as_deref())?;
     if args.json { console.json(&report) } else { console.line(report.details()) }
 }

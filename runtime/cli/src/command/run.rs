@@ -218,7 +218,12 @@ fn print(run: &RunReport, outputs: &[Output], console: &mut Console<'_>) -> Resu
         for (sample, top) in run.top.iter().enumerate() {
             for score in top {
                 let label = score.label.clone().unwrap_or_default();
-                table.row([sample.to_string(), score.index.to_string(), label, format!("{:.6}", score.score)]);
+                table.row([
+                    sample.to_string(),
+                    score.index.to_string(),
+                    label,
+                    format!("{:.6}", score.score),
+                ]);
             }
         }
         console.line(format_args!("\n{table}"))?;
@@ -262,7 +267,8 @@ fn profile_table(steps: &[StepProfile]) -> Table {
 
 fn line(report: &PatchReport) -> String {
     let name = |score: &Score| score.label.clone().unwrap_or_else(|| score.index.to_string());
-    let top: Vec<String> = report.top.iter().map(|score| format!("{} {:.3}", name(score), score.score)).collect();
+    let top: Vec<String> =
+        report.top.iter().map(|score| format!("{} {:.3}", name(score), score.score)).collect();
     format!("{:9.2} s  {}", report.seconds, top.join("  "))
 }
 

@@ -7,6 +7,7 @@
 //! `--split`, or of the training clips where there is none.
 
 mod lessons;
+mod memory;
 mod options;
 
 use std::path::PathBuf;
@@ -16,7 +17,7 @@ use ingraft_dataset::stats::{Confusion, wilson};
 use ingraft_exec::MemoryNeeds;
 use ingraft_kernel::Host;
 use ingraft_plan::{Phase, PlanView};
-use ingraft_train::{Readout, TrainMemory};
+use ingraft_train::Readout;
 use serde::Serialize;
 
 use super::eval::{SplitArgs, evaluate};
@@ -31,6 +32,7 @@ use crate::training::{Lessons, Trained};
 use crate::{CliError, Console, target};
 
 use lessons::Source;
+pub(super) use memory::MemoryReport;
 use options::{AugmentArgs, CourseArgs, MethodArgs};
 
 #[derive(Debug, clap::Args)]
@@ -97,27 +99,6 @@ struct TrainReport {
     adapter_hash: String,
     /// The trained sites.
     sites: Vec<SiteReport>,
-}
-
-/// The bytes of `arena_bytes`, by purpose.
-#[derive(Debug, Serialize)]
-struct MemoryReport {
-    /// Activations, masks, gradients of activations, scratch, packed weights.
-    session: usize,
-    /// Parameters of head and terms.
-    parameters: usize,
-    /// Their gradients.
-    gradients: usize,
-    /// The optimizer's state.
-    optimizer: usize,
-    /// Feature statistics, pooled features, logits, and their gradients.
-    head: usize,
-    /// Positions of sparse terms and constant halves of pairs.
-    constants: usize,
-    /// Tables of sites, backward steps and cached tensors.
-    tables: usize,
-    /// Beside the arena: bytes kept of one patch of one view.
-    cached_patch: usize,
 }
 
 /// One trained site.
@@ -244,7 +225,10 @@ impl TrainReport {
         let [low, high] = self.interval;
         let mut table = Table::new(["trained", ""]);
         let mut line = |name: &str, value: String| table.row([name.to_owned(), value]);
-        let accuracy = format!("{:.4} of {} {} clips (95 %: {low:.3} to {high:.3})", self.accuracy, self.n, self.accuracy_of);
+        let accuracy = format!(
+            "{:.4} of {} {} clips (95 %: {low:.3} to {high:.3})",
+            self.accuracy, self.n, self.accuracy_of
+        );
         line("accuracy", accuracy);
         line("loss", format!("{:.4} after {} epochs, {} steps", self.loss, self.epochs, self.steps));
         line("parameters", format!("{} at {} sites and the head", self.trained_parameters, self.sites.len()));
@@ -252,20 +236,5 @@ impl TrainReport {
         line("memory", bytes(self.arena_bytes));
         line("time", format!("{:.1} s", self.seconds));
         table
-    }
-}
-
-impl MemoryReport {
-    fn new(memory: &TrainMemory) -> Self {
-        Self {
-            session: memory.session,
-            parameters: memory.parameters,
-            gradients: memory.gradients,
-            optimizer: memory.optimizer,
-            head: memory.head,
-            constants: memory.constants,
-            tables: memory.tables,
-            cached_patch: memory.cached_patch,
-        }
     }
 }

@@ -130,14 +130,20 @@ mod tests {
     fn named_arrays_must_agree_on_the_number_of_runs() {
         let (inputs, path) = ([input("x", &[1, 2]), input("h", &[1, 3])], Path::new("in.npz"));
         let named = |list: &[(&str, &[usize])]| {
-            feed_named(&inputs, path, list.iter().map(|(name, shape)| ((*name).to_owned(), array(shape))).collect())
+            feed_named(
+                &inputs,
+                path,
+                list.iter().map(|(name, shape)| ((*name).to_owned(), array(shape))).collect(),
+            )
         };
         let (feed, unused) = named(&[("h", &[2, 3]), ("axes", &[1]), ("x", &[2, 2])]).unwrap();
         assert_eq!((feed.runs.len(), unused), (2, vec!["axes".to_owned()]));
         assert_eq!(feed.runs[1], [&array(&[2, 2]).bytes()[8..], &array(&[2, 3]).bytes()[12..]]);
         assert!(matches!(named(&[("h", &[1, 3]), ("x", &[2, 2])]), Err(CliError::InputArray { .. })));
         assert!(matches!(named(&[("x", &[1, 2])]), Err(CliError::InputMissing { name, .. }) if name == "h"));
-        assert!(matches!(feed_one(&inputs, path, array(&[1, 2])), Err(CliError::InputCount(names)) if names.len() == 2));
+        assert!(
+            matches!(feed_one(&inputs, path, array(&[1, 2])), Err(CliError::InputCount(names)) if names.len() == 2)
+        );
     }
 
     #[test]

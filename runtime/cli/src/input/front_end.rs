@@ -152,7 +152,10 @@ mod tests {
     fn codes_are_rounded_as_the_plan_does() {
         let feed = front_end(1, DType::I8).samples(&[0.0, 1.0, -1.25, 1e9]).unwrap();
         assert_eq!(feed.runs[0][0][..5], [3, 5, 1, 127, 3]);
-        let bytes = FrontEnd { input: InputSpec { qparams: None, ..front_end(1, DType::U8).input }, ..front_end(1, DType::U8) };
+        let bytes = FrontEnd {
+            input: InputSpec { qparams: None, ..front_end(1, DType::U8).input },
+            ..front_end(1, DType::U8)
+        };
         assert_eq!(bytes.samples(&[0.0, 1.4, 2.5, -3.0, 300.0]).unwrap().runs[0][0][..5], [0, 1, 2, 0, 255]);
         let refused = front_end(1, DType::I64).samples(&[0.0]);
         assert!(matches!(refused, Err(CliError::InputType { dtype: DType::I64, .. })));

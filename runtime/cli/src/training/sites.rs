@@ -78,7 +78,9 @@ impl SiteChoice {
             Self::Late => sites.filter(trainable).filter(late).collect(),
             Self::All => sites.filter(trainable).collect(),
             Self::Matching(regex) => sites
-                .filter(|&site| plan.site(site as usize).is_some_and(|site| regex.is_match(site.name.as_bytes())))
+                .filter(|&site| {
+                    plan.site(site as usize).is_some_and(|site| regex.is_match(site.name.as_bytes()))
+                })
                 .collect(),
         }
     }
@@ -123,8 +125,10 @@ impl HeadChoice {
         let site = match site {
             None => NO_SITE,
             Some(name) => {
-                let found = (0..plan.site_count()).find(|&i| plan.site(i).is_some_and(|site| site.name == name));
-                found.ok_or_else(|| wrong(name, "no site is called that; `ingraft inspect` lists them"))? as u32
+                let found =
+                    (0..plan.site_count()).find(|&i| plan.site(i).is_some_and(|site| site.name == name));
+                found.ok_or_else(|| wrong(name, "no site is called that; `ingraft inspect` lists them"))?
+                    as u32
             }
         };
         let pool = match pool {
@@ -132,10 +136,12 @@ impl HeadChoice {
             Pool::None => 0,
             Pool::Height => POOL_HEIGHT,
             Pool::Width => POOL_WIDTH,
-            Pool::Time => match axes(plan).ok_or_else(|| wrong("time", "the front end gives no spectrogram"))? {
-                Axes::FramesBands => POOL_HEIGHT,
-                Axes::BandsFrames => POOL_WIDTH,
-            },
+            Pool::Time => {
+                match axes(plan).ok_or_else(|| wrong("time", "the front end gives no spectrogram"))? {
+                    Axes::FramesBands => POOL_HEIGHT,
+                    Axes::BandsFrames => POOL_WIDTH,
+                }
+            }
         };
         Ok(Readout::Head { site, pool, classes: classes as u32 })
     }

@@ -38,7 +38,11 @@ impl Histogram {
     pub(super) fn bins(&self) -> impl Iterator<Item = (f64, u64)> + '_ {
         let width = self.width();
         let middle = move |slot: usize| (slot as f64 - BINS as f64 + 0.5) * width;
-        self.counts.iter().enumerate().filter(|(_, count)| **count != 0).map(move |(i, count)| (middle(i), *count))
+        self.counts
+            .iter()
+            .enumerate()
+            .filter(|(_, count)| **count != 0)
+            .map(move |(i, count)| (middle(i), *count))
     }
 
     /// The value below which the share `p` of all values lies, to within a bin.

@@ -88,7 +88,10 @@ pub(super) fn observe(
 }
 
 /// The program of `graph` in which each of `values` has a tensor, and these tensors.
-pub(super) fn watchable(graph: &Graph, values: &[ValueId]) -> Result<(Program, Vec<TensorRef>), CalibrateError> {
+pub(super) fn watchable(
+    graph: &Graph,
+    values: &[ValueId],
+) -> Result<(Program, Vec<TensorRef>), CalibrateError> {
     let mut wide = graph.clone();
     wide.outputs.extend(values);
     let mut program = select(&wide)?;

@@ -26,7 +26,8 @@ impl Selector<'_> {
         let input = &self.graph[value];
         let (name, dtype) = (input.name.clone(), input.dtype);
         let shape = plan_shape(&name, &input.shape)?;
-        let given = self.program.add(ProgTensor { name, dtype, shape, qparams: None, storage: Storage::Arena });
+        let given =
+            self.program.add(ProgTensor { name, dtype, shape, qparams: None, storage: Storage::Arena });
         let tensor = self.store(given, dtype);
         self.bind(value, tensor);
         Ok(given)

@@ -62,7 +62,8 @@ pub(super) fn find(uses: &Patterns<'_>, id: NodeId) -> Option<Dynamic> {
     };
     let fits = |value: ValueId| {
         let (shape, count) = (&graph[value].shape, graph[value].elements());
-        graph.konst(value).is_some() && (count == 1 || (count == filters.out() && shape.last() == Some(&count)))
+        graph.konst(value).is_some()
+            && (count == 1 || (count == filters.out() && shape.last() == Some(&count)))
     };
     weight_scale.is_none_or(fits).then_some(())?;
     let mut end = graph[scaling].outputs[0];

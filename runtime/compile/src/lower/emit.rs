@@ -157,6 +157,7 @@ impl Emitter {
         for (index, site) in program.sites.iter().enumerate() {
             let forward = |s: &TrainSchedule| s.program.steps.get(..s.backward).map(<[_]>::to_vec);
             let trained = schedule.and_then(forward).zip(train);
+            let diagonal = program.diagonals.of(&site.name).cloned().unwrap_or_default();
             self.builder.site(&SiteSpec {
                 desc: SiteDesc {
                     name: &site.name,
@@ -171,8 +172,8 @@ impl Emitter {
                 late: late.contains(&index),
                 infer: place(site.step, &program.steps, infer),
                 train: trained.and_then(|(steps, ids)| place(site.step, &steps, ids)),
-                out_diagonal: None,
-                in_diagonal: None,
+                out_diagonal: diagonal.output,
+                in_diagonal: diagonal.input,
             });
         }
     }

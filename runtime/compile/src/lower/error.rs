@@ -49,8 +49,12 @@ impl core::fmt::Display for LowerError {
             Self::Unsupported { node, op, reason } => write!(f, "node {node:?} ({op}): {reason}"),
             Self::Shape { value, error } => write!(f, "value {value:?}: {error}"),
             Self::QParams { value } => write!(f, "value {value:?} has unusable quantization parameters"),
-            Self::NoSuchSite { site } => write!(f, "no site is called {site:?}; `ingraft inspect` lists them"),
-            Self::NoBackward { node, op } => write!(f, "node {node:?} ({op}) has no gradient; train from a later site"),
+            Self::NoSuchSite { site } => {
+                write!(f, "no site is called {site:?}; `ingraft inspect` lists them")
+            }
+            Self::NoBackward { node, op } => {
+                write!(f, "node {node:?} ({op}) has no gradient; train from a later site")
+            }
             Self::TooLarge => f.write_str("the plan would exceed 4 GiB"),
         }
     }

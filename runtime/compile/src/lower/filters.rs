@@ -82,7 +82,8 @@ impl Filters {
     /// The sum of `codes` over each output channel.
     pub(super) fn sums(&self, codes: &[i8]) -> Vec<i32> {
         let row = (self.shape[1] * self.shape[2] * self.shape[3]).max(1);
-        let mut sums: Vec<i32> = codes.chunks(row).map(|row| row.iter().map(|c| i32::from(*c)).sum()).collect();
+        let mut sums: Vec<i32> =
+            codes.chunks(row).map(|row| row.iter().map(|c| i32::from(*c)).sum()).collect();
         sums.resize(self.out(), 0);
         sums
     }

@@ -12,6 +12,8 @@ mod recurrent;
 mod reduce;
 mod spatial;
 
+pub(super) use matrix::quantized_product;
+
 use ingraft_kernel::OpCode;
 use ingraft_kernel::attrs::{Attrs, BinaryAttrs};
 use ingraft_kernel::elementwise::BinaryFn;
@@ -43,7 +45,9 @@ pub(super) fn lower(selector: &mut Selector<'_>, id: NodeId) -> Result<(), Lower
         Op::Reduce { kind, axes, .. } => reduce::reduce(selector, node, *kind, axes),
         Op::ArgMax { axis, last, .. } => reduce::argmax(selector, node, *axis, *last),
         Op::Softmax { axis, log } => reduce::softmax(selector, node, *axis, *log),
-        Op::CumSum { axis, exclusive, reverse } => reduce::running_sum(selector, node, *axis, [*exclusive, *reverse]),
+        Op::CumSum { axis, exclusive, reverse } => {
+            reduce::running_sum(selector, node, *axis, [*exclusive, *reverse])
+        }
         Op::LayerNorm { axis, epsilon } => norm::layer(selector, node, *axis, *epsilon),
         Op::RmsNorm { axis, epsilon } => norm::root_mean_square(selector, node, *axis, *epsilon),
         Op::GroupNorm { groups, epsilon, layout } => norm::group(selector, node, *groups, *epsilon, *layout),
@@ -62,12 +66,23 @@ pub(super) fn lower(selector: &mut Selector<'_>, id: NodeId) -> Result<(), Lower
 /// In a model with quantized parts, says of a node that computes on reals why it does.
 fn report(selector: &mut Selector<'_>, node: &Node) {
     let graph = selector.graph;
-    let arithmetic = match node.op {
-        Op::Unary(_) | Op::Binary(_) | Op::MatMul | Op::Gemm { .. } | Op::Pool(_) | Op::Resize(_) => true,
-        Op::Reduce { .. } | Op::Softmax { .. } | Op::CumSum { .. } => true,
-        Op::LayerNorm { .. } | Op::RmsNorm { .. } | Op::GroupNorm { .. } | Op::Lstm(_) | Op::Gru(_) => true,
-        _ => false,
-    };
+    let arithmetic = matches!(
+        node.op,
+        Op::Unary(_)
+            | Op::Binary(_)
+            | Op::MatMul
+            | Op::Gemm { .. }
+            | Op::Pool(_)
+            | Op::Resize(_)
+            | Op::Reduce { .. }
+            | Op::Softmax { .. }
+            | Op::CumSum { .. }
+            | Op::LayerNorm { .. }
+            | Op::RmsNorm { .. }
+            | Op::GroupNorm { .. }
+            | Op::Lstm(_)
+            | Op::Gru(_)
+    );
     let float = |v: &ValueId| matches!(graph[*v].dtype, DType::F32 | DType::F16);
     if !arithmetic || !selector.quantized || !node.inputs.iter().flatten().any(float) {
         return;
@@ -132,9 +147,16 @@ impl Selector<'_> {
         let computed = self.temporary(&result.name, dtype, &result.shape, None)?;
         compute(self, computed)?;
         // What is stored as f32 needs no rounding to half precision on the way.
-        let stored = if result.dtype == DType::F16 { computed } else { self.convert(computed, dtype, result.dtype) };
+        let stored =
+            if result.dtype == DType::F16 { computed } else { self.convert(computed, dtype, result.dtype) };
         self.bind(value, stored);
         Ok(())
+    }
+
+    /// Declares that `tensor`, which steps of this node made, holds `value`, and names it so.
+    fn finish(&mut self, value: ValueId, tensor: TensorRef) {
+        self.program.tensors[tensor.0].name.clone_from(&self.graph[value].name);
+        self.bind(value, tensor);
     }
 
     /// One step with one new tensor for the first result of `node`.
@@ -166,7 +188,12 @@ impl Selector<'_> {
     }
 
     /// A constant that is no value of the graph.
-    fn constant_of<T: Element>(&mut self, node: &Node, shape: &[usize], values: &[T]) -> Result<TensorRef, LowerError> {
+    fn constant_of<T: Element>(
+        &mut self,
+        node: &Node,
+        shape: &[usize],
+        values: &[T],
+    ) -> Result<TensorRef, LowerError> {
         self.named_constant(&node.name, shape, values)
     }
 
@@ -180,7 +207,12 @@ impl Selector<'_> {
     }
 
     /// A copy of `tensor` whose dimension `i` is dimension `perm[i]` of it.
-    fn transposed(&mut self, node: &Node, tensor: TensorRef, perm: &[usize]) -> Result<TensorRef, LowerError> {
+    fn transposed(
+        &mut self,
+        node: &Node,
+        tensor: TensorRef,
+        perm: &[usize],
+    ) -> Result<TensorRef, LowerError> {
         let source = self.program.tensor(tensor).clone();
         let extents = self.extents(tensor);
         let shape: Vec<usize> = perm.iter().map(|i| extents[*i]).collect();

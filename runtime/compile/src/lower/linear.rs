@@ -25,7 +25,8 @@ pub(super) fn is_linear(uses: &Patterns<'_>, node: &Node) -> bool {
             let out = node.input(1).and_then(|w| graph[w].shape.get(usize::from(!trans_b)).copied());
             let bias = node.input(2).is_none_or(|c| {
                 let count = graph[c].elements();
-                is_constant(uses, c) && (count == 1 || (Some(count) == out && graph[c].shape.last() == Some(&count)))
+                is_constant(uses, c)
+                    && (count == 1 || (Some(count) == out && graph[c].shape.last() == Some(&count)))
             });
             let real = node.input(0).is_some_and(|x| is_real(graph[x].dtype));
             alpha == 1.0 && beta == 1.0 && !trans_a && real && bias && constant(node.input(1))
@@ -112,7 +113,11 @@ pub(super) fn lower(selector: &mut Selector<'_>, id: NodeId) -> Result<(), Lower
     let codes = selector.uses.codes(linear.x);
     let mut weight = WeightCodes::of(selector, &linear);
     // Depthwise steps round their result; one that the file leaves real is a convolution with a group per channel.
-    if linear.kind == SiteKind::Depthwise && linear.chain.qparams.is_none() && codes.is_some() && weight.is_some() {
+    if linear.kind == SiteKind::Depthwise
+        && linear.chain.qparams.is_none()
+        && codes.is_some()
+        && weight.is_some()
+    {
         linear.kind = SiteKind::Conv;
         weight = WeightCodes::of(selector, &linear);
     }
@@ -257,7 +262,9 @@ fn permute<T: Copy>(values: &[T], linear: &Linear) -> Vec<T> {
         _ => values[(o * inputs + i) * taps + t],
     };
     match linear.kind {
-        SiteKind::Depthwise => (0..taps).flat_map(|t| (0..out).map(move |o| (o, 0, t))).map(|(o, i, t)| at(o, i, t)).collect(),
+        SiteKind::Depthwise => {
+            (0..taps).flat_map(|t| (0..out).map(move |o| (o, 0, t))).map(|(o, i, t)| at(o, i, t)).collect()
+        }
         _ => (0..out)
             .flat_map(|o| (0..taps).flat_map(move |t| (0..inputs).map(move |i| (o, i, t))))
             .map(|(o, i, t)| at(o, i, t))
@@ -330,7 +337,8 @@ fn bias_codes(selector: &mut Selector<'_>, linear: &Linear, weight: &WeightCodes
         _ => None,
     });
     if let Some((codes, quantization)) = given {
-        let same = (0..linear.out).all(|o| quantization.scale(o) == wanted(o) && quantization.zero_point(o) == 0);
+        let same =
+            (0..linear.out).all(|o| quantization.scale(o) == wanted(o) && quantization.zero_point(o) == 0);
         if same && codes.len() == linear.out {
             return codes.iter().map(|c| *c as f64).collect();
         }
@@ -460,7 +468,8 @@ impl Selector<'_> {
             let shape = self.program.tensor(*tensor).shape;
             if shape.rank() > IMAGE_RANK {
                 let channels = shape.dim(shape.rank() - 1);
-                let (rows, name) = (shape.elements() / channels.max(1), self.program.tensor(*tensor).name.clone());
+                let (rows, name) =
+                    (shape.elements() / channels.max(1), self.program.tensor(*tensor).name.clone());
                 *tensor = self.alias(*tensor, &name, &[rows, channels])?;
             }
         }
@@ -486,4 +495,3 @@ pub(super) fn plan_window(window: &crate::op::Window) -> Option<Window> {
         pad: [begin[0], begin[1], end[0], end[1]],
     })
 }
-

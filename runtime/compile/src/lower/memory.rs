@@ -46,7 +46,8 @@ pub fn live_ranges(program: &Program, seeded_at: usize) -> Vec<LiveRange> {
         let root = program.root(tensor);
         if program.in_arena(root) {
             let bytes = align_up(program.bytes(root));
-            let range = ranges.entry(root).or_insert(LiveRange { tensor: root, bytes, first: step, last: step });
+            let range =
+                ranges.entry(root).or_insert(LiveRange { tensor: root, bytes, first: step, last: step });
             (range.first, range.last) = (range.first.min(step), range.last.max(step));
         }
     };
@@ -129,7 +130,8 @@ fn greedy(sorted: &[LiveRange]) -> MemoryPlan {
 
 fn lower_bound(ranges: &[LiveRange]) -> usize {
     let last = ranges.iter().map(|r| r.last).max().unwrap_or(0);
-    let live = |step: usize| ranges.iter().filter(|r| r.first <= step && step <= r.last).map(|r| r.bytes).sum();
+    let live =
+        |step: usize| ranges.iter().filter(|r| r.first <= step && step <= r.last).map(|r| r.bytes).sum();
     (0..=last).map(live).max().unwrap_or(0)
 }
 

@@ -63,7 +63,13 @@ fn pair(selector: &mut Selector<'_>, node: &Node) -> Result<(TensorRef, TensorRe
 }
 
 /// A copy of `extents` elements read with `in_strides` into a tensor of shape `out`.
-pub(super) fn block(extents: &[u32], in_strides: &[i32], out: Shape, in_offset: usize, out_offset: usize) -> CopyAttrs {
+pub(super) fn block(
+    extents: &[u32],
+    in_strides: &[i32],
+    out: Shape,
+    in_offset: usize,
+    out_offset: usize,
+) -> CopyAttrs {
     let mut attrs = CopyAttrs {
         rank: extents.len() as u32,
         extents: [1; MAX_RANK],
@@ -149,7 +155,7 @@ fn padding(selector: &mut Selector<'_>, node: &Node, pad: &Pad) -> Result<bool, 
     let (input, result) = pair(selector, node)?;
     let from = selector.program.tensor(input).shape;
     let to = selector.program.tensor(result).clone();
-    let attrs = FillAttrs { value: element(to.dtype, value, to.qparams.map_or(0, |q| q.zero_point)) };
+    let attrs = FillAttrs { value: element(selector.graph[node.outputs[0]].dtype, value) };
     selector.program.push(OpCode::Fill, &attrs, vec![], vec![result], &node.name);
     let out_strides = to.shape.strides();
     let offset = pad.before.iter().zip(out_strides).map(|(b, s)| b * s).sum();
@@ -158,11 +164,11 @@ fn padding(selector: &mut Selector<'_>, node: &Node, pad: &Pad) -> Result<bool, 
     Ok(true)
 }
 
-/// The bytes of one element; a code for real zero is the zero point.
-fn element(dtype: DType, value: f64, zero_point: i32) -> [u32; 2] {
+/// The bytes a plan stores for an element of type `dtype`.
+fn element(dtype: DType, value: f64) -> [u32; 2] {
     let word = match dtype {
-        DType::F32 => return [(value as f32).to_bits(), 0],
-        DType::I8 if zero_point != 0 => zero_point as i64,
+        DType::F32 | DType::F16 => return [(value as f32).to_bits(), 0],
+        DType::U8 => value as i64 - 128,
         _ => value as i64,
     };
     [word as u32, (word >> 32) as u32]

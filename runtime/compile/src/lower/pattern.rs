@@ -2,7 +2,6 @@
 
 use ingraft_tensor::{DType, QParams};
 
-
 use crate::graph::{Graph, NodeId, Uses, ValueId};
 use crate::op::{Op, Unary};
 use crate::quantize::per_tensor;
@@ -65,8 +64,12 @@ impl<'g> Patterns<'g> {
 
     /// What can be fused behind `value`: one activation, then one rounding.
     pub(super) fn chain(&self, value: ValueId) -> Chain {
-        let mut chain =
-            Chain { bounds: [f32::NEG_INFINITY, f32::INFINITY], qparams: None, end: value, nodes: Vec::new() };
+        let mut chain = Chain {
+            bounds: [f32::NEG_INFINITY, f32::INFINITY],
+            qparams: None,
+            end: value,
+            nodes: Vec::new(),
+        };
         if let Some(id) = self.reader(chain.end)
             && let Op::Unary(unary) = &self.graph[id].op
             && let Some(bounds) = activation_bounds(unary)

@@ -1,8 +1,12 @@
 //! The program: plan operators on tensors that have no place in memory yet.
 
+use std::collections::BTreeMap;
+
 use ingraft_kernel::attrs::Attrs;
 use ingraft_kernel::{OpCode, SiteKind};
 use ingraft_tensor::{DType, QParams, Shape};
+
+use crate::graph::Diagonals;
 
 /// Index of a tensor of a [`Program`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -104,6 +108,8 @@ pub struct Program {
     pub outputs: Vec<(String, TensorRef)>,
     /// Per table step, the derivative of its function at every input code.
     pub derivatives: Vec<(usize, Vec<f32>)>,
+    /// What was multiplied into the weights of sites, by name.
+    pub diagonals: Diagonals,
     /// What to tell the user.
     pub notes: Notes,
 }
@@ -146,6 +152,17 @@ impl Program {
         self.steps.len() - 1
     }
 
+    /// The same program with what earlier stages know of its weights and of the nodes they left real.
+    pub fn annotated(mut self, diagonals: Diagonals, float_reasons: &BTreeMap<String, &'static str>) -> Self {
+        self.diagonals = diagonals;
+        for [name, _, reason] in &mut self.notes.float_nodes {
+            if let Some(known) = float_reasons.get(name) {
+                *reason = (*known).to_owned();
+            }
+        }
+        self
+    }
+
     /// The same program without tensors that nothing refers to.
     pub fn compact(mut self) -> Self {
         let mut used = vec![false; self.tensors.len()];
@@ -157,7 +174,9 @@ impl Program {
         let roots: Vec<TensorRef> = (0..self.tensors.len()).map(|i| self.root(TensorRef(i))).collect();
         let mut moved = vec![TensorRef(0); self.tensors.len()];
         let mut kept = Vec::new();
-        for (i, tensor) in core::mem::take(&mut self.tensors).into_iter().enumerate().filter(|(i, _)| used[*i]) {
+        for (i, tensor) in
+            core::mem::take(&mut self.tensors).into_iter().enumerate().filter(|(i, _)| used[*i])
+        {
             moved[i] = TensorRef(kept.len());
             kept.push((i, tensor));
         }

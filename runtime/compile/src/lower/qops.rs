@@ -2,7 +2,10 @@
 //! quantized and the result is rounded.
 
 use ingraft_kernel::OpCode;
-use ingraft_kernel::attrs::{Attrs, PoolAttrs, QBinaryAttrs, QSoftmaxAttrs, QuantizeAttrs, Window};
+use ingraft_kernel::attrs::{
+    Attrs, PoolAttrs, QBinaryAttrs, QSoftmaxAttrs, QuantizeAttrs, ReduceAttrs, Window,
+};
+use ingraft_kernel::reduce::ReduceFn;
 use ingraft_kernel::softmax::exp_table;
 use ingraft_tensor::QParams;
 
@@ -19,7 +22,9 @@ pub(super) fn lower(selector: &mut Selector<'_>, id: NodeId) -> Result<bool, Low
     match &node.op {
         Op::Binary(Binary::Add | Binary::Mul | Binary::Sub) => binary(selector, node),
         Op::Pool(pool) => pooling(selector, node, pool),
-        Op::Reduce { kind: ReduceKind::Mean, axes, .. } => mean(selector, node, axes),
+        Op::Reduce { kind, axes, .. } => Ok((*kind == ReduceKind::Mean && mean(selector, node, axes)?)
+            || reduction(selector, node, *kind, axes)?),
+        Op::MatMul => super::float::quantized_product(selector, node),
         Op::Unary(unary) => function(selector, node, *unary),
         Op::Softmax { axis, log: false } => softmax(selector, node, *axis),
         Op::Concat { axis } => concat(selector, node, *axis),
@@ -86,7 +91,9 @@ fn pooling(selector: &mut Selector<'_>, node: &Node, pool: &Pool) -> Result<bool
 
 /// A maximum of codes: rounding was moved above it, so it stays within one scale.
 fn maximum(selector: &mut Selector<'_>, node: &Node, pool: &Pool) -> Result<bool, LowerError> {
-    let Some(input) = node.input(0).filter(|x| selector.graph[*x].dtype.size() == 1) else { return Ok(false) };
+    let Some(input) = node.input(0).filter(|x| selector.graph[*x].dtype.size() == 1) else {
+        return Ok(false);
+    };
     let Some(window) = plan_window(&pool.window).filter(|_| pool.layout == Layout::ChannelsLast) else {
         return Ok(false);
     };
@@ -124,6 +131,43 @@ fn mean(selector: &mut Selector<'_>, node: &Node, axes: &[usize]) -> Result<bool
     selector.program.push(OpCode::QPool, &attrs, vec![input], vec![root], &name);
     Ok(true)
 }
+
+/// A sum, mean or extreme over any axes.
+fn reduction(
+    selector: &mut Selector<'_>,
+    node: &Node,
+    kind: ReduceKind,
+    axes: &[usize],
+) -> Result<bool, LowerError> {
+    let function = match kind {
+        ReduceKind::Sum => ReduceFn::Sum,
+        ReduceKind::Mean => ReduceFn::Mean,
+        ReduceKind::Max => ReduceFn::Max,
+        ReduceKind::Min => ReduceFn::Min,
+        _ => return Ok(false),
+    };
+    let Some((codes, chain, q)) = unary_operands(selector, node) else { return Ok(false) };
+    let count: usize = axes.iter().map(|axis| selector.graph[codes.value].shape[*axis]).product();
+    if count > ADDENDS_MAX {
+        return Ok(false);
+    }
+    let [lo, hi] = code_bounds(chain.bounds, q);
+    let attrs = ReduceAttrs {
+        function: function.code(),
+        axes: axes.iter().fold(0, |bits, axis| bits | 1 << axis),
+        in_zero_point: codes.qparams.zero_point,
+        out_zero_point: q.zero_point,
+        ratio: codes.qparams.scale / q.scale,
+        lo,
+        hi,
+    };
+    let input = selector.codes(codes)?;
+    push(selector, OpCode::Reduce, &attrs, vec![input], &chain, node)?;
+    Ok(true)
+}
+
+/// Codes less their zero point that add up in i32 whatever they are: 2³¹ / 255.
+const ADDENDS_MAX: usize = 8_421_504;
 
 fn pool_attrs(window: Window, kind: u32, input: QParams, output: QParams, chain: &Chain) -> PoolAttrs {
     let [lo, hi] = code_bounds(chain.bounds, output);
@@ -221,13 +265,7 @@ fn concat(selector: &mut Selector<'_>, node: &Node, axis: usize) -> Result<bool,
 
 /// The empty record of an operator without attributes.
 #[derive(
-    Clone,
-    Copy,
-    Debug,
-    zerocopy::FromBytes,
-    zerocopy::IntoBytes,
-    zerocopy::Immutable,
-    zerocopy::KnownLayout,
+    Clone, Copy, Debug, zerocopy::FromBytes, zerocopy::IntoBytes, zerocopy::Immutable, zerocopy::KnownLayout,
 )]
 #[repr(C)]
 pub(super) struct NoAttrs {}

@@ -7,8 +7,8 @@ use ingraft_kernel::attrs::QuantizeAttrs;
 use ingraft_tensor::bytes::Element;
 use ingraft_tensor::{DType, QParams, Shape};
 
-use super::pattern::{Chain, Codes, Patterns, code_bounds, stored_codes};
 use super::dynamic::{self, Dynamic};
+use super::pattern::{Chain, Codes, Patterns, code_bounds, stored_codes};
 use super::{LowerError, ProgTensor, Program, Storage, TensorRef, boundary, float, linear, movement, qops};
 use crate::graph::{Graph, Node, NodeId, ValueId};
 use crate::op::Op;
@@ -117,7 +117,11 @@ impl<'g> Selector<'g> {
     }
 
     /// A new arena tensor for `value`, in the type its values are stored in.
-    pub(super) fn arena(&mut self, value: ValueId, qparams: Option<QParams>) -> Result<TensorRef, LowerError> {
+    pub(super) fn arena(
+        &mut self,
+        value: ValueId,
+        qparams: Option<QParams>,
+    ) -> Result<TensorRef, LowerError> {
         let value = &self.graph[value];
         self.temporary(&value.name, boundary::stored(value.dtype), &value.shape, qparams)
     }
@@ -136,7 +140,12 @@ impl<'g> Selector<'g> {
     }
 
     /// The bytes of `tensor` under another shape.
-    pub(super) fn alias(&mut self, tensor: TensorRef, name: &str, shape: &[usize]) -> Result<TensorRef, LowerError> {
+    pub(super) fn alias(
+        &mut self,
+        tensor: TensorRef,
+        name: &str,
+        shape: &[usize],
+    ) -> Result<TensorRef, LowerError> {
         let shape = plan_shape(name, shape)?;
         let source = self.program.tensor(tensor).clone();
         let storage = Storage::Alias(tensor);
@@ -188,7 +197,9 @@ impl<'g> Selector<'g> {
 
     fn unsupported_value(&self, value: ValueId) -> LowerError {
         match self.uses.producer(value) {
-            Some(id) => self.unsupported(&self.graph[id], "its result is needed in a form no plan operator gives"),
+            Some(id) => {
+                self.unsupported(&self.graph[id], "its result is needed in a form no plan operator gives")
+            }
             None => LowerError::Unsupported {
                 node: self.graph[value].name.clone(),
                 op: "value",

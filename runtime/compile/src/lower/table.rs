@@ -7,7 +7,12 @@ use ingraft_tensor::QParams;
 /// # Numerics
 /// `function` is evaluated on the exact dequantized value and rounded once to
 /// f32, then quantized as `QuantizeLinear` does.
-pub(super) fn codes(input: QParams, output: QParams, bounds: [f32; 2], function: impl Fn(f32) -> f32) -> Vec<i8> {
+pub(super) fn codes(
+    input: QParams,
+    output: QParams,
+    bounds: [f32; 2],
+    function: impl Fn(f32) -> f32,
+) -> Vec<i8> {
     let entry = |code: i8| {
         let real = function(input.dequantize(code));
         let real = if real.is_nan() { real } else { real.clamp(bounds[0], bounds[1]) };

@@ -79,8 +79,14 @@ pub fn logits(program: &Program) -> Option<(TensorRef, usize)> {
 /// The input of the last linear layer and the step producing it: what a default head reads.
 pub fn features(program: &Program) -> Option<(TensorRef, usize)> {
     let site = program.sites.get(classifier(program)?)?;
-    let tensor = *program.steps.get(site.step)?.inputs.first()?;
-    Some((tensor, program.producers()[tensor.0]?))
+    let (step, producers) = (program.steps.get(site.step)?, program.producers());
+    let mut tensor = *step.inputs.first()?;
+    if step.op == OpCode::DynamicConv {
+        // Codes with a scale of their own in every run are no features; the reals they were made of are.
+        let quantizer = producers[tensor.0]?;
+        tensor = *program.steps.get(quantizer)?.inputs.first()?;
+    }
+    Some((tensor, producers[tensor.0]?))
 }
 
 fn lowest_step(program: &Program, from: &TrainFrom) -> Result<usize, LowerError> {
@@ -131,7 +137,8 @@ impl<'p> Deriver<'p> {
             let name = format!("{}.mask", output.name);
             let shape = plan_shape(&name, &[output.shape.elements().div_ceil(8)])?;
             let storage = Storage::Arena;
-            let mask = self.schedule.add(ProgTensor { name, dtype: DType::U8, shape, qparams: None, storage });
+            let mask =
+                self.schedule.add(ProgTensor { name, dtype: DType::U8, shape, qparams: None, storage });
             self.schedule.steps[index].outputs.push(mask);
             self.masks.insert(index, mask);
         }

@@ -49,7 +49,11 @@ fn spatial(graph: &Graph, node: &Node, axes: &[usize]) -> Result<(), &'static st
 pub(super) fn moves_data(graph: &Graph, node: &Node) -> bool {
     let real = node.outputs.iter().all(|v| graph[*v].dtype == DType::F32);
     let moves = match &node.op {
-        Op::Reshape { .. } | Op::Transpose { .. } | Op::Slice { .. } | Op::Expand { .. } | Op::Tile { .. } => true,
+        Op::Reshape { .. }
+        | Op::Transpose { .. }
+        | Op::Slice { .. }
+        | Op::Expand { .. }
+        | Op::Tile { .. } => true,
         Op::Identity | Op::Pad(Pad { mode: PadMode::Constant(0.0), .. }) => true,
         Op::Pool(Pool { kind: PoolKind::Max, layout, window, .. }) => {
             *layout == Layout::ChannelsLast && window.kernel.len() <= 2

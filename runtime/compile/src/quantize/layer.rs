@@ -91,7 +91,11 @@ impl Layer {
         };
         let scalar = |bias: ValueId| graph.konst(bias).is_some_and(|b| b.scalar().is_some());
         if let Some(bias) = self.bias {
-            return if vector(bias) || scalar(bias) { Ok(()) } else { Err("its bias is not constant per channel") };
+            return if vector(bias) || scalar(bias) {
+                Ok(())
+            } else {
+                Err("its bias is not constant per channel")
+            };
         }
         let Some(add) = uses.only_consumer(self.output) else { return Ok(()) };
         let node = &graph[add];

@@ -105,7 +105,9 @@ impl<'g> Placer<'g> {
             // The addition of a bias is decided together with its product.
             if placer.roles[id.index()] != Role::Layer {
                 placer.roles[id.index()] = match front_end[id.index()] {
-                    true => Role::Float("it is part of a spectral front end, whose values do not fit 256 codes"),
+                    true => {
+                        Role::Float("it is part of a spectral front end, whose values do not fit 256 codes")
+                    }
                     false => placer.role(id),
                 };
             }
@@ -139,11 +141,13 @@ impl<'g> Placer<'g> {
 
     /// Whether `value` is what an integer operator that can clamp it makes, and `reader` alone reads it.
     fn is_result(&self, value: ValueId, reader: NodeId) -> bool {
-        let Some(producer) = self.uses.producer(value).filter(|_| self.uses.only_consumer(value) == Some(reader))
+        let Some(producer) =
+            self.uses.producer(value).filter(|_| self.uses.only_consumer(value) == Some(reader))
         else {
             return false;
         };
-        let clamps = form::fixed(&self.graph[producer].op).is_none() && !form::is_clamp(&self.graph[producer].op);
+        let clamps =
+            form::fixed(&self.graph[producer].op).is_none() && !form::is_clamp(&self.graph[producer].op);
         matches!(self.roles[producer.index()], Role::Layer | Role::Operator) && clamps
     }
 
@@ -186,7 +190,10 @@ impl<'g> Placer<'g> {
     fn without_codes_to_read(&mut self) -> bool {
         let useless = |id: &NodeId| {
             let readers = self.readers(self.result(*id));
-            self.roles[id.index()] == Role::Operator && readers.real && readers.integer.is_empty() && !readers.output
+            self.roles[id.index()] == Role::Operator
+                && readers.real
+                && readers.integer.is_empty()
+                && !readers.output
         };
         let found: Vec<NodeId> = self.integer_nodes().into_iter().filter(useless).collect();
         self.leave_real(&found, "only operators on reals read its result")

@@ -45,7 +45,8 @@ impl Quantization {
 /// int8: uint8 codes are stored minus 128.
 pub fn per_tensor(graph: &Graph, node: &Node, code: DType) -> Option<QParams> {
     let quantization = Quantization::of(graph, node, 0)?;
-    let ([scale], [zero_point]) = (quantization.scales.as_slice(), quantization.zero_points.as_slice()) else {
+    let ([scale], [zero_point]) = (quantization.scales.as_slice(), quantization.zero_points.as_slice())
+    else {
         return None;
     };
     let offset = match code {

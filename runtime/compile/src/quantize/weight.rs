@@ -27,7 +27,8 @@ impl WeightCodes {
         // A channel of zeros takes the scale of the largest, so that its bias keeps a sensible resolution.
         let fallback = peaks.iter().copied().reduce(f32::max).and_then(symmetric).unwrap_or(1.0);
         let scales: Vec<f32> = peaks.iter().map(|peak| symmetric(*peak).unwrap_or(fallback)).collect();
-        let code = |(i, w): (usize, &f32)| (w / scales[channel(i)]).round_ties_even().clamp(-127.0, 127.0) as i8;
+        let code =
+            |(i, w): (usize, &f32)| (w / scales[channel(i)]).round_ties_even().clamp(-127.0, 127.0) as i8;
         let codes: Vec<i8> = values.iter().enumerate().map(code).collect();
         let reals = codes.iter().enumerate().map(|(i, c)| f32::from(*c) * scales[channel(i)]).collect();
         Self { codes, scales, reals }

@@ -8,7 +8,8 @@ use crate::{Call, Kernel, KernelError, OpCode, Step, check};
 ///
 /// # Shapes
 /// Input uint8 and output int8, or the reverse, with as many elements.
-pub const KERNEL: Kernel = Kernel::new("recode_x8_x8__scalar", OpCode::Recode, None, None, run).checked(check);
+pub const KERNEL: Kernel =
+    Kernel::new("recode_x8_x8__scalar", OpCode::Recode, None, None, run).checked(check);
 
 fn check(step: &Step<'_>) -> Result<(), KernelError> {
     check::operands(step, 1, 1)?;

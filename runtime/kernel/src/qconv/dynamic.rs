@@ -19,10 +19,15 @@ use crate::{Call, Kernel, KernelError, OpCode, Step, check};
 /// # Numerics
 /// `f32(Σ w·(x − zx))·(scale·multiplier[o]) + bias[o]`, the sum exact, then the real-valued adapter terms
 /// and the clamp; every product and sum is one rounded f32 operation in this order.
-pub const KERNEL: Kernel =
-    Kernel::new("dynamic_conv_qd8_qc8w_f32__scalar", OpCode::DynamicConv, Some(DType::I8), Some(DType::F32), run)
-        .checked(check)
-        .with_workspace(workspace);
+pub const KERNEL: Kernel = Kernel::new(
+    "dynamic_conv_qd8_qc8w_f32__scalar",
+    OpCode::DynamicConv,
+    Some(DType::I8),
+    Some(DType::F32),
+    run,
+)
+.checked(check)
+.with_workspace(workspace);
 
 fn check(step: &Step<'_>) -> Result<(), KernelError> {
     let attrs: &ConvAttrs = step.attrs()?;
@@ -44,21 +49,30 @@ fn check(step: &Step<'_>) -> Result<(), KernelError> {
 
 fn shape(step: &Step<'_>) -> Option<ConvShape> {
     let attrs: &ConvAttrs = step.attrs().ok()?;
-    ConvShape::new(&attrs.window, attrs.groups as usize, step.input(0).ok()?.shape, step.output(0).ok()?.shape)
+    ConvShape::new(
+        &attrs.window,
+        attrs.groups as usize,
+        step.input(0).ok()?.shape,
+        step.output(0).ok()?.shape,
+    )
 }
 
 /// The channels' multipliers and biases for the scale and zero point of this run, then one patch.
 fn workspace(step: &Step<'_>) -> usize {
-    shape(step).map_or(0, |s| s.output[3].wrapping_mul(8).wrapping_add(if s.is_pointwise() { 0 } else { s.row() }))
+    shape(step)
+        .map_or(0, |s| s.output[3].wrapping_mul(8).wrapping_add(if s.is_pointwise() { 0 } else { s.row() }))
 }
 
 fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     let error = call.operands();
     check_float_terms(call.op, &call.terms)?;
     let attrs: &ConvAttrs = call.attrs()?;
-    let shape = ConvShape::new(&attrs.window, attrs.groups as usize, call.input(0)?.shape(), call.output(0)?.shape());
+    let shape =
+        ConvShape::new(&attrs.window, attrs.groups as usize, call.input(0)?.shape(), call.output(0)?.shape());
     let shape = shape.ok_or(error)?;
-    let (&[in_scale], &[zero_point]) = (call.slice::<f32>(5)?, call.slice::<i8>(6)?) else { return Err(error) };
+    let (&[in_scale], &[zero_point]) = (call.slice::<f32>(5)?, call.slice::<i8>(6)?) else {
+        return Err(error);
+    };
     let (sums, multiplier) = (call.slice::<i32>(2)?, call.slice::<f32>(3)?);
     let scratch = core::mem::take(&mut call.workspace);
     let channels = shape.output[3].wrapping_mul(4);
@@ -80,8 +94,7 @@ fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
         in_scale,
         out_scale: 1.0,
     };
-    let conv =
-        QConv { attrs: &attrs, shape, input, weight, bias: folded, multiplier: scaled, shift, terms };
+    let conv = QConv { attrs: &attrs, shape, input, weight, bias: folded, multiplier: scaled, shift, terms };
     let out: &mut [f32] = call.slice_mut(0)?;
     conv.for_each(bytes::cast_mut(patch).ok_or(error)?, |index, channel, acc, extra| {
         if let Some(o) = out.get_mut(index) {
@@ -113,7 +126,8 @@ mod tests {
             let row = (i64::from(kernel) * i64::from(kernel) * in_group) as usize;
             let (x, weight) = (random.codes((h * w * c) as usize), random.codes(row * o as usize));
             let sums: Vec<i32> = weight.chunks(row).map(|r| r.iter().map(|v| i32::from(*v)).sum()).collect();
-            let (multiplier, bias) = (random.floats(o as usize, 0.001, 0.01), random.floats(o as usize, -1.0, 1.0));
+            let (multiplier, bias) =
+                (random.floats(o as usize, 0.001, 0.01), random.floats(o as usize, -1.0, 1.0));
             let scale = random.float(0.001, 0.02);
             let inputs = [
                 &Tensor::new(&[1, 4, 5, 4], &x),

@@ -355,6 +355,13 @@ impl Draft {
         self.builder.tensor(&TensorSpec { name: name.to_string(), dtype, shape, qparams, storage })
     }
 
+    /// The tensor made last under another shape, as behind a reshape.
+    fn reshaped(&mut self, name: &str, dtype: DType, dims: &[u32], qparams: Option<QParams>) -> TensorId {
+        let shape = Shape::new(dims).unwrap();
+        self.arena -= bytes::align_up(shape.elements() * dtype.size());
+        self.tensor(name, dtype, dims, qparams)
+    }
+
     fn blob<T: Plain>(&mut self, dtype: DType, values: &[T]) -> TensorId {
         let shape = Shape::new(&[values.len() as u32]).unwrap();
         let storage = TensorStorage::Blob(bytes::of(values).to_vec());
@@ -390,12 +397,13 @@ impl Forward {
         let add = codes("add", &inner, Some(net.add));
         let mix = codes("mix", &mixed, net.layers[3].output);
         let pool = codes("pool", &[1, 1, 1, 6], Some(net.pool));
-        let logits = draft.tensor("logits", DType::F32, &[1, 1, 1, 3], None);
+        let flat = draft.reshaped("flat", DType::I8, &[1, 6], Some(net.pool));
+        let logits = draft.tensor("logits", DType::F32, &[1, 3], None);
         let masks = [0, 80, 80, 80, 72, 6, 0].map(|elements: u32| {
             (elements != 0).then(|| draft.tensor("mask", DType::U8, &[elements.div_ceil(8)], None))
         });
         let constants = net.layers.each_ref().map(|layer| constants(draft, layer));
-        let inputs = [input, stem, point, add, pool];
+        let inputs = [input, stem, point, add, flat];
         Self { inputs, outputs: [stem, point, depth, mix, logits], constants, masks, add, pool }
     }
 
@@ -430,8 +438,9 @@ impl Forward {
 
     fn backward(&self, draft: &mut Draft, net: &Net) {
         let inner = [1, 5, 4, 4];
-        let logits = draft.gradient(self.outputs[4], &[1, 1, 1, 3]);
+        let logits = draft.gradient(self.outputs[4], &[1, 3]);
         let pool = draft.gradient(self.pool, &[1, 1, 1, 6]);
+        let flat = draft.reshaped("gradient", DType::F32, &[1, 6], None);
         let mix = draft.gradient(self.outputs[3], &[1, 3, 4, 6]);
         let add = draft.gradient(self.add, &inner);
         let depth = draft.gradient(self.outputs[2], &inner);
@@ -462,7 +471,7 @@ impl Forward {
         };
         let pooling = [pool_attrs(net)];
         for spec in [
-            site(4, logits, vec![pool]),
+            site(4, logits, vec![flat]),
             plain(OpCode::PoolBackward, bytes::of(&pooling), through(pool, 5), mix, 5),
             site(3, mix, vec![add]),
             plain(OpCode::AddBackward, &[], through(add, 3), depth, 3),

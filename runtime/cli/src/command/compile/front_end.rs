@@ -28,8 +28,8 @@ use std::fs;
 use std::path::Path;
 
 use ingraft_signal::{
-    Axes, Image, ImageConfig, Layout, Level, LogMel, LogMelConfig, MelConfig, Mfcc, MfccConfig, Normalize, Recipe,
-    SignalError, Spectrum, Waveform, WaveformConfig, Window,
+    Axes, Image, ImageConfig, Layout, Level, LogMel, LogMelConfig, MelConfig, Mfcc, MfccConfig, Normalize,
+    Recipe, SignalError, Spectrum, Waveform, WaveformConfig, Window,
 };
 use serde::Deserialize;
 
@@ -207,7 +207,9 @@ fn normalize_of(field: Option<NormalizeField>) -> Result<Normalize, String> {
     match field {
         None => Ok(Normalize::None),
         Some(NormalizeField::Fixed { mean, std }) => Ok(Normalize::Fixed { mean, std }),
-        Some(NormalizeField::Named(name)) => choose("normalize", &name, "none, patch or { mean, std }", named),
+        Some(NormalizeField::Named(name)) => {
+            choose("normalize", &name, "none, patch or { mean, std }", named)
+        }
     }
 }
 

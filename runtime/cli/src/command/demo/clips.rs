@@ -31,7 +31,9 @@ pub(super) struct Side {
 pub(super) fn tasks(reader: &Reader<'_>, data: Option<&Path>) -> Result<Vec<Task>, CliError> {
     match data {
         None => synth::Task::ALL.into_iter().map(|task| synthesized(reader, task)).collect(),
-        Some(folder) => ["lora", "shira"].into_iter().map(|method| recorded(reader, folder, method)).collect(),
+        Some(folder) => {
+            ["lora", "shira"].into_iter().map(|method| recorded(reader, folder, method)).collect()
+        }
     }
 }
 

@@ -31,7 +31,10 @@ pub(super) fn prove(
     tasks: &[Task],
     adapters: &[Trained],
 ) -> Result<String, CliError> {
-    let input = tasks.first().and_then(|task| task.test.feeds.first()?.runs.first()).ok_or(CliError::NotAClassifier)?;
+    let input = tasks
+        .first()
+        .and_then(|task| task.test.feeds.first()?.runs.first())
+        .ok_or(CliError::NotAClassifier)?;
     let mut memory = AlignedBytes::zeroed(MemoryNeeds::new(&plan, Phase::Infer, target)?.total());
     let mut session = Session::bind(plan, Phase::Infer, target, memory.as_mut_slice())?;
     let files: Vec<ArtifactFile> =
@@ -47,15 +50,17 @@ pub(super) fn prove(
         probe.answer = answer(&mut session, &set, input)?;
     }
     let (mut rng, mut runs, mut different, mut switching) = (Rng::new(0), 0, 0, Duration::ZERO);
-    for turn in 0..SWITCHES {
-        let Some(probe) = probes.get(rng.below(probes.len())) else { continue };
+    for _ in 0..SWITCHES / RUN_EVERY {
+        let turns: [usize; RUN_EVERY] = core::array::from_fn(|_| rng.below(probes.len()));
         let started = Instant::now();
-        set.switch(probe.choice)?;
-        switching += started.elapsed();
-        if turn % RUN_EVERY == 0 {
-            runs += 1;
-            different += usize::from(answer(&mut session, &set, input)? != probe.answer);
+        for probe in turns.into_iter().filter_map(|turn| probes.get(turn)) {
+            set.switch(probe.choice)?;
         }
+        switching += started.elapsed();
+        let active = turns.last().and_then(|&turn| probes.get(turn));
+        let given = answer(&mut session, &set, input)?;
+        runs += 1;
+        different += usize::from(active.is_none_or(|probe| probe.answer != given));
     }
     set.switch(None)?;
     let last = answer(&mut session, &set, input)?;

@@ -49,7 +49,8 @@ struct HeadReport {
 
 impl AdapterReport {
     pub(super) fn new(adapter: &Adapter<'_>) -> Self {
-        let setting = |line: &str| line.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let setting =
+            |line: &str| line.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
         let head = adapter.head().map(|head| HeadReport {
             classes: head.classes,
             features: head.weight.len().checked_div(head.classes).unwrap_or(0),
@@ -77,14 +78,20 @@ impl AdapterReport {
 
 impl fmt::Display for AdapterReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let settings: Vec<String> = self.settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let settings: Vec<String> =
+            self.settings.iter().map(|(name, value)| format!("{name}={value}")).collect();
         writeln!(f, "adapter     {} ({})", self.adapter_hash, bytes(self.file_bytes))?;
         writeln!(f, "base        {}", self.base_hash)?;
         writeln!(f, "method      {} {}", self.method, settings.join(" "))?;
         writeln!(f, "provenance  {}", self.provenance)?;
         if let Some(head) = &self.head {
-            let from = head.site.map_or("the last linear layer's input".to_owned(), |site| format!("site {site}"));
-            writeln!(f, "head        {} classes on {} features of {from}, {}", head.classes, head.features, head.link)?;
+            let from =
+                head.site.map_or("the last linear layer's input".to_owned(), |site| format!("site {site}"));
+            writeln!(
+                f,
+                "head        {} classes on {} features of {from}, {}",
+                head.classes, head.features, head.link
+            )?;
             writeln!(f, "labels      {}", head.labels.join(", "))?;
         }
         write!(f, "sites       {}", self.sites.len())?;

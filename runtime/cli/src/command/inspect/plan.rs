@@ -5,12 +5,16 @@ use std::collections::BTreeMap;
 
 use ingraft_exec::MemoryNeeds;
 use ingraft_kernel::{Host, SiteDesc, SiteKind, Sites, Target};
+use ingraft_method::build;
 use ingraft_plan::{ClipRule, IoView, Phase, PlanView};
 use ingraft_signal::Recipe;
+use ingraft_train::Readout;
 use serde::Serialize;
 
+use crate::command::train::MemoryReport as TrainMemoryReport;
 use crate::error::FloatNode;
 use crate::report::{self, Table, hex};
+use crate::training::{self, Course, HeadChoice};
 use crate::{CliError, cost, target};
 
 /// What `inspect BASE.plan --json` prints.
@@ -48,6 +52,9 @@ pub(crate) struct PlanReport {
     float_nodes: Vec<FloatNode>,
     /// What a session needs on each target, in all.
     memory: Vec<MemoryReport>,
+    /// What a trainer needs on each target, with `--method`.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    training: Vec<TrainingReport>,
 }
 
 /// Activation bytes by phase, the same on every target.
@@ -149,9 +156,30 @@ struct MemoryReport {
     total: usize,
 }
 
+/// The bytes of a trainer on one target.
+#[derive(Debug, Serialize)]
+struct TrainingReport {
+    /// The target's name.
+    target: &'static str,
+    /// The method's name.
+    method: String,
+    /// Sites it trains.
+    sites: usize,
+    /// The bytes.
+    memory: TrainMemoryReport,
+}
+
 impl PlanReport {
-    /// The report, with the memory of `target` or of every target of this machine.
-    pub(crate) fn new(plan: &PlanView<'_>, target: Option<&str>) -> Result<Self, CliError> {
+    /// The report, with the memory of `target` or of every target of this machine, and that of training by `method`.
+    pub(crate) fn new(
+        plan: &PlanView<'_>,
+        target: Option<&str>,
+        method: Option<&str>,
+    ) -> Result<Self, CliError> {
+        let targets: Vec<Host> = match target {
+            Some(name) => vec![target::find(name)?],
+            None => target::available().collect(),
+        };
         let trainable = plan.can_train();
         let mut ops = BTreeMap::new();
         for step in (0..plan.step_count(Phase::Infer)).filter_map(|index| plan.step(Phase::Infer, index)) {
@@ -177,7 +205,11 @@ impl PlanReport {
             head_classes: plan.head_classes(),
             sites: (0..plan.site_count()).filter_map(|index| SiteReport::new(plan, index)).collect(),
             float_nodes: plan.float_nodes().lines().map(float_node).collect(),
-            memory: memory(plan, target)?,
+            memory: memory(plan, &targets)?,
+            training: match method {
+                Some(method) => training(plan, &targets, method)?,
+                None => Vec::new(),
+            },
         })
     }
 
@@ -191,7 +223,10 @@ impl PlanReport {
             format!("model    {}", self.model),
             format!("base     {}", self.base_hash),
             format!("file     {}", report::bytes(self.file_bytes)),
-            format!("arena    infer {} (lower bound {bound}), switch 0 B, train {train}", report::bytes(arena.infer)),
+            format!(
+                "arena    infer {} (lower bound {bound}), switch 0 B, train {train}",
+                report::bytes(arena.infer)
+            ),
             format!("macs     {}", self.macs),
             format!("steps    {} ({})", self.steps.infer, ops.join(", ")),
             format!("sites    {}", self.sites.len()),
@@ -215,15 +250,23 @@ impl PlanReport {
             parts.push(table.to_string());
         }
         parts.push(self.memory_table().to_string());
+        if !self.training.is_empty() {
+            parts.push(self.training_table().to_string());
+        }
         parts.join("\n\n")
     }
 
     fn io_table(&self) -> Table {
         let mut table = Table::new(["input/output", "type", "shape", "front end, clip rule"]);
         for input in &self.inputs {
-            let front_end = input.front_end.as_ref().map_or("arrays".to_owned(), |front_end| match front_end.sample_rate {
+            let front_end = input.front_end.as_ref().map_or("arrays".to_owned(), |front_end| match front_end
+                .sample_rate
+            {
                 Some(rate) => {
-                    format!("{} at {rate} Hz, patches of {} every {}", front_end.kind, front_end.patch, front_end.hop)
+                    format!(
+                        "{} at {rate} Hz, patches of {} every {}",
+                        front_end.kind, front_end.patch, front_end.hop
+                    )
                 }
                 None => front_end.kind.to_owned(),
             });
@@ -264,8 +307,47 @@ impl PlanReport {
         let mut table = Table::new(["target", "phase", "arena", "workspace", "head", "packed", "total"]);
         for memory in &self.memory {
             let [arena, workspace, head, packed, total] =
-                [memory.arena, memory.workspace, memory.head, memory.packed, memory.total].map(|bytes| bytes.to_string());
-            table.row([memory.target.to_owned(), memory.phase.to_owned(), arena, workspace, head, packed, total]);
+                [memory.arena, memory.workspace, memory.head, memory.packed, memory.total]
+                    .map(|bytes| bytes.to_string());
+            table.row([
+                memory.target.to_owned(),
+                memory.phase.to_owned(),
+                arena,
+                workspace,
+                head,
+                packed,
+                total,
+            ]);
+        }
+        table
+    }
+
+    fn training_table(&self) -> Table {
+        let mut table = Table::new([
+            "target",
+            "training",
+            "sites",
+            "session",
+            "parameters",
+            "gradients",
+            "optimizer",
+            "total",
+        ]);
+        for TrainingReport { target, method, sites, memory } in &self.training {
+            let [session, parameters, gradients, optimizer, total] =
+                [memory.session, memory.parameters, memory.gradients, memory.optimizer, memory.total]
+                    .map(|n| n.to_string());
+            let sites = sites.to_string();
+            table.row([
+                (*target).to_owned(),
+                method.clone(),
+                sites,
+                session,
+                parameters,
+                gradients,
+                optimizer,
+                total,
+            ]);
         }
         table
     }
@@ -309,7 +391,13 @@ impl OutputReport {
             ClipRule::Mean => "mean",
             ClipRule::Max => "max",
         };
-        Self { name: io.name.to_owned(), dtype, shape, clip, labels: io.labels.lines().map(str::to_owned).collect() }
+        Self {
+            name: io.name.to_owned(),
+            dtype,
+            shape,
+            clip,
+            labels: io.labels.lines().map(str::to_owned).collect(),
+        }
     }
 }
 
@@ -336,16 +424,14 @@ fn float_node(line: &str) -> FloatNode {
     FloatNode { name: next(), op: next(), reason: next() }
 }
 
-fn memory(plan: &PlanView<'_>, target: Option<&str>) -> Result<Vec<MemoryReport>, CliError> {
-    let targets: Vec<Host> = match target {
-        Some(name) => vec![target::find(name)?],
-        None => target::available().collect(),
-    };
+fn memory(plan: &PlanView<'_>, targets: &[Host]) -> Result<Vec<MemoryReport>, CliError> {
     let phases = [("infer", Phase::Infer), ("train", Phase::Train)];
     let mut reports = Vec::new();
     for target in targets {
-        for (name, phase) in phases.into_iter().filter(|(_, phase)| *phase == Phase::Infer || plan.can_train()) {
-            let needs = MemoryNeeds::new(plan, phase, &target)?;
+        for (name, phase) in
+            phases.into_iter().filter(|(_, phase)| *phase == Phase::Infer || plan.can_train())
+        {
+            let needs = MemoryNeeds::new(plan, phase, target)?;
             reports.push(MemoryReport {
                 target: target.name(),
                 phase: name,
@@ -358,4 +444,19 @@ fn memory(plan: &PlanView<'_>, target: Option<&str>) -> Result<Vec<MemoryReport>
         }
     }
     Ok(reports)
+}
+
+fn training(plan: &PlanView<'_>, targets: &[Host], name: &str) -> Result<Vec<TrainingReport>, CliError> {
+    let method = build(name, &[])?;
+    let readout = match plan.head_classes() {
+        0 => Readout::Logits,
+        classes => HeadChoice::LAST.resolve(plan, classes)?,
+    };
+    let sites = training::sites(plan, readout, None)?;
+    let course = Course::new(&*method, &sites, readout);
+    let report = |target: &Host| {
+        let memory = TrainMemoryReport::new(&course.memory(plan, target)?);
+        Ok(TrainingReport { target: target.name(), method: name.to_owned(), sites: sites.len(), memory })
+    };
+    targets.iter().map(report).collect()
 }

@@ -1,6 +1,6 @@
 //! The training clips of a data set, with their versions.
 
-use std::cell::RefCell;
+use core::cell::RefCell;
 use std::rc::Rc;
 
 use ingraft_dataset::augment::{Augmentation, Recipe};
@@ -51,13 +51,16 @@ impl<'s> Source<'s> {
     /// [`CliError::Dataset`] for an item without exactly one label.
     pub(super) fn labels(&self, map: &ClassMap) -> Result<(Vec<usize>, Vec<usize>), CliError> {
         let (labels, groups) = (self.dataset.labels()?, self.dataset.groups());
-        let label = |item: &usize| labels.get(*item).and_then(|&class| map.score(class)).unwrap_or(usize::MAX);
+        let label =
+            |item: &usize| labels.get(*item).and_then(|&class| map.score(class)).unwrap_or(usize::MAX);
         let group = |item: &usize| groups.get(*item).copied().unwrap_or(*item);
         Ok((self.items.iter().map(label).collect(), self.items.iter().map(group).collect()))
     }
 
     fn recording(&self, item: usize, rate: u32) -> Result<Rc<[f32]>, CliError> {
-        if let Some((recent, samples)) = &*self.recent.borrow() && *recent == item {
+        if let Some((recent, samples)) = &*self.recent.borrow()
+            && *recent == item
+        {
             return Ok(Rc::clone(samples));
         }
         let samples: Rc<[f32]> = self.dataset.audio(item, rate)?.into();

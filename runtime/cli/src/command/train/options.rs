@@ -98,7 +98,8 @@ impl MethodArgs {
     /// # Errors
     /// [`CliError::Method`], [`CliError::NoSites`], [`CliError::Setting`].
     pub(super) fn find(&self, plan: &PlanView<'_>, classes: usize) -> Result<Trainee, CliError> {
-        let settings: Vec<(&str, &str)> = self.settings.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        let settings: Vec<(&str, &str)> =
+            self.settings.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
         let method = build(&self.method, &settings)?;
         let readout = self.head.resolve(plan, classes)?;
         let sites = training::sites(plan, readout, self.sites.as_ref())?;

@@ -12,7 +12,12 @@ use crate::lower::select::Selector;
 use crate::lower::{LowerError, TensorRef};
 
 /// `x / scale` rounded, plus the zero point, clamped to the type.
-pub(super) fn quantize(selector: &mut Selector<'_>, node: &Node, axis: usize, to: DType) -> Result<(), LowerError> {
+pub(super) fn quantize(
+    selector: &mut Selector<'_>,
+    node: &Node,
+    axis: usize,
+    to: DType,
+) -> Result<(), LowerError> {
     let x = selector.operand_value(node, 0)?;
     let shape = selector.graph[x].shape.clone();
     let [least, most] = match to {
@@ -31,7 +36,7 @@ pub(super) fn quantize(selector: &mut Selector<'_>, node: &Node, axis: usize, to
     }
     y = function(selector, node, UnaryFn::Clip, [least, most], y, &shape)?;
     let codes = selector.convert(y, DType::F32, to);
-    selector.bind(node.outputs[0], codes);
+    selector.finish(node.outputs[0], codes);
     Ok(())
 }
 

@@ -83,7 +83,7 @@ fn integer_unary(selector: &mut Selector<'_>, node: &Node, unary: Unary) -> Resu
         _ => return Err(selector.unsupported(node, "is not computed on integers")),
     };
     let stored = selector.convert(result, dtype, selector.graph[value].dtype);
-    selector.bind(node.outputs[0], stored);
+    selector.finish(node.outputs[0], stored);
     Ok(())
 }
 

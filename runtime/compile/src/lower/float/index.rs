@@ -13,7 +13,11 @@ pub(super) fn gather(selector: &mut Selector<'_>, node: &Node, axis: usize) -> R
     pick(selector, node, OpCode::Gather, axis)
 }
 
-pub(super) fn gather_elements(selector: &mut Selector<'_>, node: &Node, axis: usize) -> Result<(), LowerError> {
+pub(super) fn gather_elements(
+    selector: &mut Selector<'_>,
+    node: &Node,
+    axis: usize,
+) -> Result<(), LowerError> {
     pick(selector, node, OpCode::GatherElements, axis)
 }
 
@@ -35,13 +39,14 @@ pub(super) fn triangle(
 ) -> Result<(), LowerError> {
     let value = selector.operand_value(node, 0)?;
     let (dtype, shape) = (selector.graph[value].dtype, selector.graph[value].shape.clone());
-    let [.., rows, columns] = *shape.as_slice() else { return Err(selector.unsupported(node, "needs a matrix")) };
+    let [.., rows, columns] = *shape.as_slice() else {
+        return Err(selector.unsupported(node, "needs a matrix"));
+    };
     let kept = |row: usize, column: usize| {
         let distance = column as i64 - row as i64;
         if upper { distance >= diagonal } else { distance <= diagonal }
     };
-    let mask: Vec<u8> =
-        (0..rows).flat_map(|r| (0..columns).map(move |c| u8::from(kept(r, c)))).collect();
+    let mask: Vec<u8> = (0..rows).flat_map(|r| (0..columns).map(move |c| u8::from(kept(r, c)))).collect();
     let mask = selector.constant_of(node, &[rows, columns], &mask)?;
     selector.program.tensors[mask.0].dtype = DType::Bool;
     // Zero as the plan stores it: uint8 is stored minus 128.

@@ -1,13 +1,14 @@
 //! Matrix products of two activations, of any batch, in reals and in codes.
 
 use ingraft_kernel::OpCode;
-use ingraft_kernel::attrs::QConvAttrs;
+use ingraft_kernel::attrs::{QConvAttrs, QuantizeAttrs};
 use ingraft_kernel::elementwise::BinaryFn;
 use ingraft_tensor::DType;
 
 use crate::graph::{Node, ValueId};
 use crate::lower::filters::Filters;
 use crate::lower::linear::plan_window;
+use crate::lower::pattern::code_bounds;
 use crate::lower::qops::NoAttrs;
 use crate::lower::select::Selector;
 use crate::lower::{LowerError, TensorRef};
@@ -27,6 +28,7 @@ pub(super) fn integer_product(selector: &mut Selector<'_>, node: &Node) -> Resul
     }
     let rows = selector.extents(operands[0]).into_iter().rev().nth(1).unwrap_or(1);
     let columns = selector.extents(operands[1]).into_iter().skip(1).next_back().unwrap_or(1);
+    // One for all, or one for each row on the left and each column on the right.
     for (zero, extent) in zero_points.iter().zip([rows, columns]) {
         let count = selector.program.tensor(*zero).shape.elements();
         if count != 1 && count != extent {
@@ -45,15 +47,71 @@ fn zero_point(selector: &mut Selector<'_>, node: &Node, index: usize) -> Result<
     selector.constant_of(node, &[1], &[zero])
 }
 
-/// A batched product; a vector is a matrix of one row on the left, of one column on the right.
+/// A product of two tensors of codes, each with one scale: integer accumulators, dequantized with the product of the
+/// scales and, where the file rounds the result, quantized. Says whether `node` is one.
+pub(in crate::lower) fn quantized_product(
+    selector: &mut Selector<'_>,
+    node: &Node,
+) -> Result<bool, LowerError> {
+    let codes = |index: usize| node.input(index).and_then(|value| selector.uses.codes(value));
+    let (Some(lhs), Some(rhs)) = (codes(0), codes(1)) else { return Ok(false) };
+    let operands = [selector.codes(lhs)?, selector.codes(rhs)?];
+    let mut zero_points = Vec::with_capacity(2);
+    for q in [lhs.qparams, rhs.qparams] {
+        zero_points.push(selector.constant_of(node, &[1], &[q.zero_point as i8])?);
+    }
+    let sums = batched(selector, node, operands, OpCode::MatMulInteger, DType::I32, zero_points)?;
+    let chain = selector.uses.chain(node.outputs[0]);
+    let attrs = QuantizeAttrs {
+        in_scale: lhs.qparams.scale * rhs.qparams.scale,
+        in_zero_point: 0,
+        out_scale: 1.0,
+        out_zero_point: 0,
+        lo: f32::NEG_INFINITY,
+        hi: f32::INFINITY,
+    };
+    let shape = selector.graph[node.outputs[0]].shape.clone();
+    let Some(q) = chain.qparams else {
+        selector.push_result(node, OpCode::Dequantize, &attrs, vec![sums])?;
+        return Ok(true);
+    };
+    let real = selector.push_temporary(node, (OpCode::Dequantize, &attrs), vec![sums], DType::F32, &shape)?;
+    let [lo, hi] = code_bounds(chain.bounds, q);
+    let attrs = QuantizeAttrs {
+        in_scale: 1.0,
+        in_zero_point: 0,
+        out_scale: q.scale,
+        out_zero_point: q.zero_point,
+        lo,
+        hi,
+    };
+    let output = selector.result(&chain)?;
+    selector.program.push(OpCode::Quantize, &attrs, vec![real], vec![output], &node.name);
+    Ok(true)
+}
+
 fn multiply(
+    selector: &mut Selector<'_>,
+    node: &Node,
+    operands: [TensorRef; 2],
+    op: OpCode,
+    dtype: DType,
+    zero_points: Vec<TensorRef>,
+) -> Result<(), LowerError> {
+    let product = batched(selector, node, operands, op, dtype, zero_points)?;
+    selector.finish(node.outputs[0], product);
+    Ok(())
+}
+
+/// A batched product; a vector is a matrix of one row on the left, of one column on the right.
+fn batched(
     selector: &mut Selector<'_>,
     node: &Node,
     [lhs, rhs]: [TensorRef; 2],
     op: OpCode,
     dtype: DType,
     zero_points: Vec<TensorRef>,
-) -> Result<(), LowerError> {
+) -> Result<TensorRef, LowerError> {
     let (mut left, mut right) = (selector.extents(lhs), selector.extents(rhs));
     let result = node.outputs[0];
     let mut shape = selector.graph[result].shape.clone();
@@ -68,11 +126,8 @@ fn multiply(
     let mut inputs = vec![selector.reshaped(lhs, &left)?, selector.reshaped(rhs, &right)?];
     inputs.extend(zero_points);
     let full = selector.push_temporary(node, (op, &NoAttrs {}), inputs, dtype, &shape)?;
-    let (name, shape) = (selector.graph[result].name.clone(), selector.graph[result].shape.clone());
-    selector.program.tensors[full.0].name.clone_from(&name);
-    let bound = selector.reshaped(full, &shape)?;
-    selector.bind(result, bound);
-    Ok(())
+    let shape = selector.graph[result].shape.clone();
+    selector.reshaped(full, &shape)
 }
 
 /// `alpha·A·B + beta·C` in its general form; with a constant `B` and both factors one it is a linear layer.
@@ -82,7 +137,8 @@ pub(super) fn gemm(selector: &mut Selector<'_>, node: &Node) -> Result<(), Lower
     };
     let shape = selector.graph[node.outputs[0]].shape.clone();
     let (a, b) = (matrix(selector, node, 0, trans_a)?, matrix(selector, node, 1, trans_b)?);
-    let mut y = selector.push_temporary(node, (OpCode::MatMul, &NoAttrs {}), vec![a, b], DType::F32, &shape)?;
+    let mut y =
+        selector.push_temporary(node, (OpCode::MatMul, &NoAttrs {}), vec![a, b], DType::F32, &shape)?;
     if alpha != 1.0 {
         let alpha = selector.constant_of(node, &[], &[alpha])?;
         y = selector.combined(node, BinaryFn::Mul, [y, alpha], &shape)?;
@@ -95,11 +151,16 @@ pub(super) fn gemm(selector: &mut Selector<'_>, node: &Node) -> Result<(), Lower
         }
         y = selector.combined(node, BinaryFn::Add, [y, c], &shape)?;
     }
-    selector.bind(node.outputs[0], y);
+    selector.finish(node.outputs[0], y);
     Ok(())
 }
 
-fn matrix(selector: &mut Selector<'_>, node: &Node, index: usize, transposed: bool) -> Result<TensorRef, LowerError> {
+fn matrix(
+    selector: &mut Selector<'_>,
+    node: &Node,
+    index: usize,
+    transposed: bool,
+) -> Result<TensorRef, LowerError> {
     let tensor = selector.real_operand(node, index)?;
     if transposed { selector.transposed(node, tensor, &[1, 0]) } else { Ok(tensor) }
 }
@@ -108,10 +169,11 @@ fn matrix(selector: &mut Selector<'_>, node: &Node, index: usize, transposed: bo
 ///
 /// A weight minus its zero point may need nine bits; it is then the sum of two codes, and the convolution that of two.
 pub(super) fn integer_convolution(selector: &mut Selector<'_>, node: &Node) -> Result<(), LowerError> {
-    let Op::ConvInteger(conv) = &node.op else { return Err(selector.unsupported(node, "is not a convolution")) };
+    let Op::ConvInteger(conv) = &node.op else {
+        return Err(selector.unsupported(node, "is not a convolution"));
+    };
     let window = plan_window(&conv.window).filter(|_| conv.layout == Layout::ChannelsLast);
-    let window =
-        window.ok_or_else(|| selector.unsupported(node, "has more than two spatial dimensions"))?;
+    let window = window.ok_or_else(|| selector.unsupported(node, "has more than two spatial dimensions"))?;
     let (x, weight) = (selector.operand_value(node, 0)?, selector.operand_value(node, 1)?);
     let zero = constant_zero_point(selector, node, x)?;
     let filters = Filters::of_convolution(selector.graph, weight, node.input(3))
@@ -138,7 +200,7 @@ pub(super) fn integer_convolution(selector: &mut Selector<'_>, node: &Node) -> R
         });
     }
     let sum = sum.ok_or_else(|| selector.unsupported(node, "has no weights"))?;
-    selector.bind(node.outputs[0], sum);
+    selector.finish(node.outputs[0], sum);
     Ok(())
 }
 
@@ -152,7 +214,8 @@ fn accumulator_operands(
     zero: i32,
 ) -> Result<Vec<TensorRef>, LowerError> {
     let out = filters.out();
-    let bias: Vec<i32> = filters.sums(codes).iter().map(|sum| zero.wrapping_mul(*sum).wrapping_neg()).collect();
+    let bias: Vec<i32> =
+        filters.sums(codes).iter().map(|sum| zero.wrapping_mul(*sum).wrapping_neg()).collect();
     Ok(vec![
         input,
         selector.constant_of(node, filters.shape(), codes)?,
@@ -168,6 +231,7 @@ fn constant_zero_point(selector: &Selector<'_>, node: &Node, x: ValueId) -> Resu
         Some(zero) => selector.graph.konst(zero).and_then(|konst| konst.scalar_f64()),
         None => Some(0.0),
     };
-    let zero = zero.ok_or_else(|| selector.unsupported(node, "its input's zero point is found at run time"))?;
+    let zero =
+        zero.ok_or_else(|| selector.unsupported(node, "its input's zero point is found at run time"))?;
     Ok(zero as i32 - offset)
 }

@@ -12,7 +12,12 @@ use crate::lower::select::{Selector, plan_shape};
 use crate::lower::{LowerError, TensorRef};
 use crate::op::Layout;
 
-pub(super) fn layer(selector: &mut Selector<'_>, node: &Node, axis: usize, epsilon: f32) -> Result<(), LowerError> {
+pub(super) fn layer(
+    selector: &mut Selector<'_>,
+    node: &Node,
+    axis: usize,
+    epsilon: f32,
+) -> Result<(), LowerError> {
     innermost(selector, node, axis, NormAttrs { kind: LAYER, axes: 0, epsilon })
 }
 
@@ -26,7 +31,12 @@ pub(super) fn root_mean_square(
 }
 
 /// Over the dimensions from `axis` on.
-fn innermost(selector: &mut Selector<'_>, node: &Node, axis: usize, attrs: NormAttrs) -> Result<(), LowerError> {
+fn innermost(
+    selector: &mut Selector<'_>,
+    node: &Node,
+    axis: usize,
+    attrs: NormAttrs,
+) -> Result<(), LowerError> {
     let x = selector.real_operand(node, 0)?;
     let normalized = selector.extents(x).split_off(axis);
     let mut inputs = vec![x];
@@ -75,7 +85,8 @@ pub(super) fn group(
     let grouped = selector.transposed(node, split, &[0, 2, 1, 3])?;
     let extents = selector.extents(grouped);
     let attrs = NormAttrs { kind: LAYER, axes: 2, epsilon };
-    let normal = selector.push_temporary(node, (OpCode::Norm, &attrs), vec![grouped], DType::F32, &extents)?;
+    let normal =
+        selector.push_temporary(node, (OpCode::Norm, &attrs), vec![grouped], DType::F32, &extents)?;
     let normal = selector.transposed(node, normal, &[0, 2, 1, 3])?;
     let normal = selector.reshaped(normal, &shape)?;
     let (scale, shift) = (selector.real_operand(node, 1)?, selector.real_operand(node, 2)?);

@@ -2,6 +2,7 @@
 
 use ingraft_kernel::OpCode;
 use ingraft_kernel::attrs::{ArgReduceAttrs, ReduceAttrs, SoftmaxAttrs};
+use ingraft_kernel::elementwise::CompareFn;
 use ingraft_kernel::reduce::ReduceFn;
 use ingraft_tensor::DType;
 
@@ -36,10 +37,29 @@ pub(super) fn reduce(
     }
     let input = selector.converted(value, dtype)?;
     let attrs = attributes(kind, axes);
-    selector.compute_as(node.outputs[0], dtype, |selector, output| {
+    let result = node.outputs[0];
+    if selector.graph[result].dtype == DType::Bool {
+        return extreme_truth(selector, node, &attrs, input);
+    }
+    selector.compute_as(result, dtype, |selector, output| {
         selector.program.push(OpCode::Reduce, &attrs, vec![input], vec![output], &node.name);
         Ok(())
     })
+}
+
+/// Truth values widened to integers: the extreme of none of them, an end of the type, is above zero only for the smallest.
+fn extreme_truth(
+    selector: &mut Selector<'_>,
+    node: &Node,
+    attrs: &ReduceAttrs,
+    input: TensorRef,
+) -> Result<(), LowerError> {
+    let shape = selector.graph[node.outputs[0]].shape.clone();
+    let extreme = selector.push_temporary(node, (OpCode::Reduce, attrs), vec![input], DType::I32, &shape)?;
+    let zero = selector.constant_of(node, &[], &[0i32])?;
+    let attrs = super::arithmetic(CompareFn::Greater.code());
+    selector.push_result(node, OpCode::Binary, &attrs, vec![extreme, zero])?;
+    Ok(())
 }
 
 fn attributes(kind: ReduceKind, axes: &[usize]) -> ReduceAttrs {
@@ -67,7 +87,12 @@ fn attributes(kind: ReduceKind, axes: &[usize]) -> ReduceAttrs {
 }
 
 /// The position of the largest element; of codes with one scale it is that of the largest code.
-pub(super) fn argmax(selector: &mut Selector<'_>, node: &Node, axis: usize, last: bool) -> Result<(), LowerError> {
+pub(super) fn argmax(
+    selector: &mut Selector<'_>,
+    node: &Node,
+    axis: usize,
+    last: bool,
+) -> Result<(), LowerError> {
     let value = selector.operand_value(node, 0)?;
     let input = match (selector.uses.codes(value), selector.graph[value].dtype) {
         (Some(codes), _) => selector.codes(codes)?,
@@ -79,7 +104,12 @@ pub(super) fn argmax(selector: &mut Selector<'_>, node: &Node, axis: usize, last
     Ok(())
 }
 
-pub(super) fn softmax(selector: &mut Selector<'_>, node: &Node, axis: usize, log: bool) -> Result<(), LowerError> {
+pub(super) fn softmax(
+    selector: &mut Selector<'_>,
+    node: &Node,
+    axis: usize,
+    log: bool,
+) -> Result<(), LowerError> {
     let value = selector.operand_value(node, 0)?;
     let rows = rows(selector, node, value, axis)?;
     let shape = selector.extents(rows.tensor);
@@ -107,12 +137,20 @@ pub(super) fn running_sum(
     };
     let dtype = selector.program.tensor(rows.tensor).dtype;
     let result = if dtype == DType::F32 {
-        let triangle: Vec<f32> =
-            (0..count).flat_map(|from| (0..count).map(move |to| f32::from(u8::from(counts(from, to))))).collect();
+        let triangle: Vec<f32> = (0..count)
+            .flat_map(|from| (0..count).map(move |to| f32::from(u8::from(counts(from, to)))))
+            .collect();
         let triangle = selector.constant_of(node, &[count, count], &triangle)?;
-        let matrix = selector.reshaped(rows.tensor, &[shape.iter().product::<usize>() / count.max(1), count])?;
+        let matrix =
+            selector.reshaped(rows.tensor, &[shape.iter().product::<usize>() / count.max(1), count])?;
         let extents = selector.extents(matrix);
-        selector.push_temporary(node, (OpCode::MatMul, &NoAttrs {}), vec![matrix, triangle], DType::F32, &extents)?
+        selector.push_temporary(
+            node,
+            (OpCode::MatMul, &NoAttrs {}),
+            vec![matrix, triangle],
+            DType::F32,
+            &extents,
+        )?
     } else {
         let mask: Vec<u8> =
             (0..count).flat_map(|to| (0..count).map(move |from| u8::from(counts(from, to)))).collect();
@@ -166,7 +204,7 @@ impl Rows {
         let restored = selector.transposed(node, result, &back)?;
         let value = &selector.graph[node.outputs[0]];
         let stored = selector.convert(restored, wide(value.dtype), value.dtype);
-        selector.bind(node.outputs[0], stored);
+        selector.finish(node.outputs[0], stored);
         Ok(())
     }
 }

@@ -1,5 +1,7 @@
 //! Operators on positions: pooling, resampling, mirrored borders.
 
+use core::ops::Range;
+
 use ingraft_kernel::OpCode;
 use ingraft_kernel::attrs::{PoolAttrs, ResizeAttrs};
 use ingraft_kernel::pool::{AVERAGE, AVERAGE_PADDED, MAX};
@@ -11,14 +13,65 @@ use crate::lower::linear::plan_window;
 use crate::lower::movement::block;
 use crate::lower::select::Selector;
 use crate::lower::{LowerError, TensorRef};
-use crate::op::{Coordinates, Layout, NearestRounding, Pad, PadMode, Pool, PoolKind, Resize, ResizeMode};
+use crate::op::{
+    Coordinates, Layout, NearestRounding, Pad, PadMode, Pool, PoolKind, Resize, ResizeMode, Window,
+};
 
+/// Three spatial dimensions are pooled as a plane and then as a column: extremes of extremes are extremes, and means of
+/// means are means, for all planes of a column have the same taps inside the input.
 pub(super) fn pool(selector: &mut Selector<'_>, node: &Node, pool: &Pool) -> Result<(), LowerError> {
-    if pool.layout != Layout::ChannelsLast {
-        return Err(selector.unsupported(node, "is not channels-last"));
+    let input = selector.real_operand(node, 0)?;
+    let (shape, result) = (selector.extents(input), selector.graph[node.outputs[0]].shape.clone());
+    let output = match (pool.layout, shape.as_slice(), result.as_slice()) {
+        (Layout::ChannelsLast, &[n, d, h, w, c], &[_, od, oh, ow, _]) => {
+            let planes = selector.reshaped(input, &[n * d, h, w, c])?;
+            let pooled = windowed(selector, node, pool, 1..3, planes, &[n * d, oh, ow, c])?;
+            let columns = selector.reshaped(pooled, &[n, d, oh * ow, c])?;
+            windowed(selector, node, pool, 0..1, columns, &[n, od, oh * ow, c])?
+        }
+        (Layout::ChannelsLast, [_, _, _] | [_, _, _, _], _) => {
+            windowed(selector, node, pool, 0..shape.len() - 2, input, &result)?
+        }
+        _ => {
+            return Err(
+                selector.unsupported(node, "has more than three spatial dimensions or is not channels-last")
+            );
+        }
+    };
+    let output = selector.reshaped(output, &result)?;
+    selector.finish(node.outputs[0], output);
+    Ok(())
+}
+
+/// One step over the dimensions `axes` of the window, which are the first spatial ones of `input`.
+fn windowed(
+    selector: &mut Selector<'_>,
+    node: &Node,
+    pool: &Pool,
+    axes: Range<usize>,
+    input: TensorRef,
+    shape: &[usize],
+) -> Result<TensorRef, LowerError> {
+    let part = |values: &[usize]| values.get(axes.clone()).unwrap_or(&[]).to_vec();
+    let Window { kernel, strides, dilations, pads_begin, pads_end } = &pool.window;
+    let mut window = Window {
+        kernel: part(kernel),
+        strides: part(strides),
+        dilations: part(dilations),
+        pads_begin: part(pads_begin),
+        pads_end: part(pads_end),
+    };
+    // A column of an image whose rows are planes.
+    if axes.len() == 1 && shape.len() == 4 {
+        for values in [&mut window.kernel, &mut window.strides, &mut window.dilations] {
+            values.push(1);
+        }
+        for values in [&mut window.pads_begin, &mut window.pads_end] {
+            values.push(0);
+        }
     }
-    let window = plan_window(&pool.window)
-        .ok_or_else(|| selector.unsupported(node, "has more than two spatial dimensions"))?;
+    let window =
+        plan_window(&window).ok_or_else(|| selector.unsupported(node, "has a window no plan holds"))?;
     let kind = match pool.kind {
         PoolKind::Max => MAX,
         PoolKind::Average { count_include_pad: false } => AVERAGE,
@@ -26,9 +79,7 @@ pub(super) fn pool(selector: &mut Selector<'_>, node: &Node, pool: &Pool) -> Res
     };
     let (lo, hi) = (f32::NEG_INFINITY, f32::INFINITY);
     let attrs = PoolAttrs { window, kind, in_zero_point: 0, out_zero_point: 0, ratio: 1.0, lo, hi };
-    let input = selector.real_operand(node, 0)?;
-    selector.push_result(node, OpCode::Pool, &attrs, vec![input])?;
-    Ok(())
+    selector.push_temporary(node, (OpCode::Pool, &attrs), vec![input], DType::F32, shape)
 }
 
 /// Dimensions are resampled in pairs of neighbors: both ways of making an element work dimension by dimension.
@@ -40,7 +91,9 @@ pub(super) fn resize(selector: &mut Selector<'_>, node: &Node, resize: &Resize) 
         return Err(selector.unsupported(node, "is not computed on integers wider than 8 bits, nor linearly"));
     }
     let mut shape = selector.extents(tensor);
-    let changes = |axis: usize| resize.scales[axis] != 1.0 || selector.graph[node.outputs[0]].shape[axis] != shape[axis];
+    let changes = |axis: usize| {
+        resize.scales[axis] != 1.0 || selector.graph[node.outputs[0]].shape[axis] != shape[axis]
+    };
     let mut axes: Vec<usize> = (0..shape.len()).filter(|axis| changes(*axis)).collect();
     axes.reverse();
     while let Some(first) = axes.pop() {
@@ -54,7 +107,8 @@ pub(super) fn resize(selector: &mut Selector<'_>, node: &Node, resize: &Resize) 
         };
         let source = selector.reshaped(tensor, &extents(&shape))?;
         shape[first..first + count].copy_from_slice(&resize.shape[first..first + count]);
-        tensor = selector.push_temporary(node, (OpCode::Resize, &attrs), vec![source], dtype, &extents(&shape))?;
+        tensor =
+            selector.push_temporary(node, (OpCode::Resize, &attrs), vec![source], dtype, &extents(&shape))?;
     }
     let name = selector.graph[node.outputs[0]].name.clone();
     let result = selector.alias(tensor, &name, &shape)?;
@@ -88,7 +142,8 @@ fn coordinates(resize: &Resize, axis: usize, input: usize) -> [f32; 4] {
     let half_pixel = [0.5, 1.0, scale, -0.5];
     let origin = [0.0, 0.0, 1.0, 0.0];
     match resize.coordinates {
-        Coordinates::AlignCorners if output > 1 => [0.0, n - 1.0, m - 1.0, 0.0],
+        // The standard counts the corners of the scaled extent, which need not be whole.
+        Coordinates::AlignCorners if output > 1 => [0.0, n - 1.0, scale * n - 1.0, 0.0],
         Coordinates::AlignCorners => origin,
         Coordinates::Asymmetric => [0.0, 1.0, scale, 0.0],
         Coordinates::HalfPixel => half_pixel,
@@ -134,8 +189,7 @@ fn padded(
         extents[axis] = run.len as u32;
         let mut strides = in_strides.map(|s| s as i32);
         strides[axis] *= run.step;
-        let attrs =
-            block(&extents, &strides, out, run.from * in_strides[axis], run.to * out_strides[axis]);
+        let attrs = block(&extents, &strides, out, run.from * in_strides[axis], run.to * out_strides[axis]);
         selector.program.push(OpCode::Copy, &attrs, vec![tensor], vec![result], &node.name);
     }
     Ok(result)

@@ -1,0 +1,44 @@
+//! The report on a trainer's memory.
+
+use ingraft_train::TrainMemory;
+use serde::Serialize;
+
+/// The bytes of a trainer's memory by purpose, as `train` and `inspect --method` print them.
+#[derive(Debug, Serialize)]
+pub(in crate::command) struct MemoryReport {
+    /// Activations, masks, gradients of activations, scratch, packed weights.
+    pub(in crate::command) session: usize,
+    /// Parameters of head and terms.
+    pub(in crate::command) parameters: usize,
+    /// Their gradients.
+    pub(in crate::command) gradients: usize,
+    /// The optimizer's state.
+    pub(in crate::command) optimizer: usize,
+    /// Feature statistics, pooled features, logits, and their gradients.
+    head: usize,
+    /// Positions of sparse terms and constant halves of pairs.
+    constants: usize,
+    /// Tables of sites, backward steps and cached tensors.
+    tables: usize,
+    /// The sum of these.
+    pub(in crate::command) total: usize,
+    /// Beside the total: bytes kept of one patch of one view.
+    cached_patch: usize,
+}
+
+impl MemoryReport {
+    /// The report on `memory`.
+    pub(in crate::command) fn new(memory: &TrainMemory) -> Self {
+        Self {
+            session: memory.session,
+            parameters: memory.parameters,
+            gradients: memory.gradients,
+            optimizer: memory.optimizer,
+            head: memory.head,
+            constants: memory.constants,
+            tables: memory.tables,
+            total: memory.total(),
+            cached_patch: memory.cached_patch,
+        }
+    }
+}

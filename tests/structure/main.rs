@@ -103,7 +103,8 @@ fn device_crates_are_core_and_safe() {
 
 #[test]
 fn only_compile_knows_onnx() {
-    for (name, folder) in ORDER.iter().filter(|(_, folder)| *folder != "runtime/compile") {
+    // The root manifest pins versions for all; what it depends on itself is checked by the arrows.
+    for (name, folder) in ORDER.iter().filter(|(_, folder)| !matches!(*folder, "runtime/compile" | ".")) {
         let text =
             fs::read_to_string(root().join(folder).join("Cargo.toml")).expect("every crate has a manifest");
         assert!(!text.contains("\nprost"), "{name} must not read protobuf");

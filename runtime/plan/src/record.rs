@@ -9,7 +9,7 @@ pub const MAGIC: [u8; 8] = *b"INGRPLAN";
 pub const FORMAT_VERSION: u32 = 1;
 /// "No index" in any record field that refers to a table.
 pub const NONE: u32 = u32::MAX;
-/// Words a front-end recipe takes in an [`IoRecord`].
+/// Words a front-end recipe takes in an input record.
 pub const RECIPE_WORDS: usize = 24;
 
 /// One of the two schedules a plan can hold.
@@ -21,7 +21,7 @@ pub enum Phase {
     Train,
 }
 
-/// Whether an [`IoRecord`] is an input or an output.
+/// Whether a model's end is an input or an output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
     /// A model input.

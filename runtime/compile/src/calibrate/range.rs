@@ -136,7 +136,8 @@ mod tests {
                 assert!(error <= other * 1.02, "{found:?} {error}, {range:?} {other}");
             }
         }
-        assert!(found[1] < 40.0);
+        // The one outlier is cut, by less than it would cost to round all others more coarsely.
+        assert!(found[1] < 60.0, "{found:?}");
     }
 
     #[test]

@@ -34,7 +34,7 @@ pub enum Layout {
 /// A convolution (cross-correlation, as everywhere in the field).
 ///
 /// # Shapes
-/// Weights are [out, in ÷ groups, kernel…] in either layout, bias is [out].
+/// Weights are `[out, in ÷ groups, kernel…]` in either layout, bias is `[out]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Conv {
     /// The window.

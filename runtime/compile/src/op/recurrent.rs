@@ -12,7 +12,7 @@ use crate::onnx::NodeReader;
 /// # Shapes
 /// With D directions, T steps, N sequences, I inputs and H hidden units:
 /// x [T, N, I], w [D, 4H, I] and r [D, 4H, H] in gate order input, output,
-/// forget, cell; b [D, 8H] holds the bias of w, then that of r; lengths [N];
+/// forget, cell; b `[D, 8H]` holds the bias of w, then that of r; lengths `[N]`;
 /// h and c [D, N, H]; peepholes [D, 3H] in order input, output, forget.
 /// Results y [T, D, N, H], h [D, N, H], c [D, N, H].
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -3,6 +3,8 @@
 //! [`of`] is keyed by operator. Cases are the same on every machine and in every
 //! run.
 
+#[path = "cases/backward.rs"]
+mod backward;
 #[path = "cases/conv.rs"]
 mod conv;
 #[path = "cases/conv_backward.rs"]
@@ -46,7 +48,7 @@ pub(crate) enum Tolerance {
 }
 
 /// One step with everything around it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Case {
     pub(crate) name: String,
     pub(crate) op: OpCode,
@@ -111,6 +113,11 @@ pub(crate) fn of(op: OpCode) -> Option<Vec<Case>> {
         | OpCode::Requantize
         | OpCode::Cast
         | OpCode::Recode => elementwise::cases(op, &mut random),
+        OpCode::BinaryBackward
+        | OpCode::ReduceBackward
+        | OpCode::MatMulBackward
+        | OpCode::SoftmaxBackward
+        | OpCode::NormBackward => backward::cases(op, &mut random),
         OpCode::Copy | OpCode::CopyBackward | OpCode::Fill | OpCode::Gather | OpCode::GatherElements => {
             movement::cases(op, &mut random)
         }

@@ -131,6 +131,28 @@ attrs! {
         hi: f32,
     }
 
+    /// [`OpCode::BinaryBackward`](crate::OpCode::BinaryBackward).
+    pub struct BinaryBackwardAttrs {
+        /// Code of the forward function.
+        function: u32,
+        /// 0 for the gradient of the left operand, 1 for that of the right.
+        operand: u32,
+        /// Fused activation: smallest output.
+        lo: f32,
+        /// Fused activation: largest output.
+        hi: f32,
+        /// Real value of one step of each int8 operand; f32 operands ignore it.
+        scales: [f32; 2],
+        /// Code of real zero in each int8 operand.
+        zero_points: [i32; 2],
+    }
+
+    /// [`OpCode::MatMulBackward`](crate::OpCode::MatMulBackward).
+    pub struct MatMulBackwardAttrs {
+        /// 0 for the gradient of the left operand, 1 for that of the right.
+        operand: u32,
+    }
+
     /// [`OpCode::Unary`](crate::OpCode::Unary): see [`crate::elementwise::UnaryFn`].
     pub struct UnaryAttrs {
         /// Code of the function.

@@ -12,13 +12,18 @@
 //! added, so that a batch is a sum of calls.
 
 pub mod add;
+pub mod binary;
 pub mod conv;
 pub mod copy;
 pub mod depthwise;
 mod layer;
 pub mod lookup;
+pub mod matmul;
+pub mod norm;
 pub mod pool;
+pub mod reduce;
 mod rows;
+pub mod softmax;
 mod trained;
 pub mod unary;
 

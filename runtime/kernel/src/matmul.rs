@@ -40,16 +40,17 @@ pub const KERNEL_INTEGER: Kernel = Kernel::new(
 
 /// Extents of a batched product.
 #[derive(Clone, Copy)]
-struct Problem {
-    m: usize,
-    k: usize,
-    n: usize,
+pub(crate) struct Problem {
+    pub(crate) m: usize,
+    pub(crate) k: usize,
+    pub(crate) n: usize,
     /// Index of the left and right matrix of each product, in matrices.
-    batches: Walk<2>,
+    pub(crate) batches: Walk<2>,
 }
 
 impl Problem {
-    fn new(lhs: Shape, rhs: Shape, out: Shape) -> Option<Self> {
+    /// `None` when the extents disagree.
+    pub(crate) fn new(lhs: Shape, rhs: Shape, out: Shape) -> Option<Self> {
         let (lhs_batch, [m, k]) = matrices(&lhs)?;
         let (rhs_batch, [rhs_k, n]) = matrices(&rhs)?;
         let (batch, extents) = matrices(&out)?;

@@ -7,7 +7,6 @@
 use ingraft_tensor::{DType, Shape};
 
 use crate::attrs::NormAttrs;
-use crate::conv::dot;
 use crate::walk::Rows;
 use crate::{Call, Kernel, KernelError, OpCode, Step, check};
 
@@ -59,11 +58,22 @@ fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
 }
 
 fn normalize(attrs: &NormAttrs, input: &[f32], out: &mut [f32]) {
+    let (mean, deviation) = moments(attrs, input);
+    out.iter_mut().zip(input).for_each(|(y, x)| *y = (x - mean) / deviation);
+}
+
+/// The mean (0 for the root mean square) and the deviation of one row.
+pub(crate) fn moments(attrs: &NormAttrs, input: &[f32]) -> (f32, f32) {
     let count = input.len() as f32;
     let mean = if attrs.kind == RMS { 0.0 } else { sum(input) / count };
-    out.iter_mut().zip(input).for_each(|(y, x)| *y = x - mean);
-    let deviation = libm::sqrtf(dot(out, out) / count + attrs.epsilon);
-    out.iter_mut().for_each(|y| *y /= deviation);
+    let (rows, tail) = input.as_chunks::<8>();
+    let mut sums = [0.0f32; 8];
+    for row in rows {
+        sums.iter_mut().zip(row).for_each(|(s, x)| *s += (x - mean) * (x - mean));
+    }
+    let squares = tail.iter().map(|x| (x - mean) * (x - mean));
+    let variance = sums.into_iter().chain(squares).sum::<f32>() / count;
+    (mean, libm::sqrtf(variance + attrs.epsilon))
 }
 
 /// `Σ x` in eight interleaved partial sums, as [`dot`] has them.
@@ -77,7 +87,7 @@ fn sum(values: &[f32]) -> f32 {
 }
 
 /// Elements of the `axes` innermost axes.
-fn normalized(shape: Shape, axes: u32) -> Option<usize> {
+pub(crate) fn normalized(shape: Shape, axes: u32) -> Option<usize> {
     let outer = shape.rank().checked_sub(axes as usize)?;
     Some(shape.dims().iter().skip(outer).fold(1usize, |n, &d| n.wrapping_mul(d as usize)))
 }

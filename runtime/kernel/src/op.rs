@@ -109,6 +109,16 @@ op_codes! {
     CopyBackward = 105,
     /// Gradient of [`Self::Unary`].
     UnaryBackward = 106,
+    /// Gradient of [`Self::Binary`] and [`Self::QMul`] with respect to one operand.
+    BinaryBackward = 107,
+    /// Gradient of [`Self::Reduce`].
+    ReduceBackward = 108,
+    /// Gradient of [`Self::MatMul`] with respect to one operand.
+    MatMulBackward = 109,
+    /// Gradient of [`Self::Softmax`].
+    SoftmaxBackward = 110,
+    /// Gradient of [`Self::Norm`] with respect to what is normalized.
+    NormBackward = 111,
 }
 
 impl core::fmt::Display for OpCode {

@@ -98,15 +98,18 @@ fn check_axes(step: &Step<'_>, computes: fn(ReduceFn) -> bool) -> Result<(), Ker
 
 /// The kept and the reduced dimensions of a tensor.
 #[derive(Clone, Copy)]
-struct Axes {
-    kept: Walk<1>,
-    reduced: Walk<1>,
+pub(crate) struct Axes {
+    /// First element of each result.
+    pub(crate) kept: Walk<1>,
+    /// Elements of one result, from its first.
+    pub(crate) reduced: Walk<1>,
     /// Elements per result.
-    count: usize,
+    pub(crate) count: usize,
 }
 
 impl Axes {
-    fn new(input: Shape, axes: u32, out: Shape) -> Option<Self> {
+    /// `None` for unknown axes, or another number of results than `out` has elements.
+    pub(crate) fn new(input: Shape, axes: u32, out: Shape) -> Option<Self> {
         let mut kept = [Dim { extent: 1, strides: [0] }; MAX_RANK];
         let mut reduced = kept;
         let (mut count, mut results) = (1usize, 1usize);

@@ -164,6 +164,11 @@ pub const REFERENCE: &[Kernel] = &[
     crate::backward::lookup::KERNEL,
     crate::backward::copy::KERNEL,
     crate::backward::unary::KERNEL,
+    crate::backward::binary::KERNEL,
+    crate::backward::reduce::KERNEL,
+    crate::backward::matmul::KERNEL,
+    crate::backward::softmax::KERNEL,
+    crate::backward::norm::KERNEL,
 ];
 
 fn accept(_: &Step<'_>) -> Result<(), KernelError> {

@@ -2,6 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use ingraft_kernel::attrs::{
+    Attrs, BinaryAttrs, BinaryBackwardAttrs, MatMulBackwardAttrs, PoolAttrs, ReduceAttrs,
+};
+use ingraft_kernel::backward::reduce::needs_input;
+use ingraft_kernel::elementwise::BinaryFn;
+use ingraft_kernel::reduce::ReduceFn;
 use ingraft_kernel::{OpCode, SiteKind};
 use ingraft_tensor::{DType, Shape};
 
@@ -130,10 +136,10 @@ impl<'p> Deriver<'p> {
     fn masks(&mut self) -> Result<(), LowerError> {
         for index in 0..self.schedule.steps.len() {
             let step = &self.schedule.steps[index];
-            if !self.differentiable[index] || !clips(step) {
+            let output = self.schedule.tensor(step.outputs[0]);
+            if !self.differentiable[index] || !clips(step, output.dtype) {
                 continue;
             }
-            let output = self.schedule.tensor(step.outputs[0]);
             let name = format!("{}.mask", output.name);
             let shape = plan_shape(&name, &[output.shape.elements().div_ceil(8)])?;
             let storage = Storage::Arena;
@@ -168,6 +174,17 @@ impl<'p> Deriver<'p> {
                 self.emit(index, &forward, OpCode::PoolBackward, inputs, &forward.inputs[..1]);
             }
             OpCode::QAdd => self.additions(index, &forward, &inputs),
+            OpCode::Binary | OpCode::QMul => self.binary(index, &forward, inputs)?,
+            OpCode::Reduce => self.reduction(index, &forward, inputs)?,
+            OpCode::MatMul => self.products(index, &forward, dy),
+            OpCode::Softmax => {
+                inputs.push(output);
+                self.emit(index, &forward, OpCode::SoftmaxBackward, inputs, &forward.inputs[..1]);
+            }
+            OpCode::Norm => {
+                inputs.extend(forward.inputs.iter().take(2));
+                self.emit(index, &forward, OpCode::NormBackward, inputs, &forward.inputs[..1]);
+            }
             OpCode::Quantize | OpCode::Requantize | OpCode::Dequantize => {
                 let plain = ProgStep { attrs: Vec::new(), ..forward.clone() };
                 self.emit(index, &plain, OpCode::AddBackward, inputs, &forward.inputs[..1]);
@@ -194,6 +211,69 @@ impl<'p> Deriver<'p> {
         for operand in &forward.inputs {
             if self.needs_grad(*operand) {
                 self.emit(index, &plain, OpCode::AddBackward, inputs.to_vec(), &[*operand]);
+            }
+        }
+    }
+
+    /// One step per operand of a function of two; a plain sum needs neither.
+    fn binary(
+        &mut self,
+        index: usize,
+        forward: &ProgStep,
+        mut inputs: Vec<TensorRef>,
+    ) -> Result<(), LowerError> {
+        let refused = || LowerError::NoBackward { node: forward.name.clone(), op: forward.op };
+        let mut attrs = binary_attrs(forward).ok_or_else(refused)?;
+        if forward.op == OpCode::Binary
+            && attrs.function == BinaryFn::Add.code()
+            && attrs.lo == f32::NEG_INFINITY
+            && attrs.hi == f32::INFINITY
+        {
+            self.additions(index, forward, &inputs);
+            return Ok(());
+        }
+        for (slot, operand) in forward.inputs.iter().enumerate() {
+            if let Some(qparams) = self.source.tensor(*operand).qparams {
+                attrs.scales[slot] = qparams.scale;
+                attrs.zero_points[slot] = qparams.zero_point;
+            }
+        }
+        inputs.extend(&forward.inputs);
+        for (operand, tensor) in (0u32..).zip(&forward.inputs) {
+            attrs.operand = operand;
+            let step = with_attrs(forward, &attrs);
+            if self.needs_grad(*tensor) {
+                self.emit(index, &step, OpCode::BinaryBackward, inputs.clone(), &[*tensor]);
+            }
+        }
+        Ok(())
+    }
+
+    fn reduction(
+        &mut self,
+        index: usize,
+        forward: &ProgStep,
+        mut inputs: Vec<TensorRef>,
+    ) -> Result<(), LowerError> {
+        let function =
+            ReduceAttrs::read(&forward.attrs).and_then(|attrs| ReduceFn::from_code(attrs.function));
+        let known = function.filter(|function| *function != ReduceFn::Prod);
+        let function =
+            known.ok_or_else(|| LowerError::NoBackward { node: forward.name.clone(), op: forward.op })?;
+        if needs_input(function) {
+            inputs.push(forward.inputs[0]);
+        }
+        self.emit(index, forward, OpCode::ReduceBackward, inputs, &forward.inputs[..1]);
+        Ok(())
+    }
+
+    /// One step per operand of a product of activations; each needs the other operand.
+    fn products(&mut self, index: usize, forward: &ProgStep, dy: TensorRef) {
+        for (operand, (wanted, other)) in [(0, 1), (1, 0)].into_iter().enumerate() {
+            let (wanted, other) = (forward.inputs[wanted], forward.inputs[other]);
+            let step = with_attrs(forward, &MatMulBackwardAttrs { operand: operand as u32 });
+            if self.needs_grad(wanted) {
+                self.emit(index, &step, OpCode::MatMulBackward, vec![dy, other], &[wanted]);
             }
         }
     }
@@ -263,18 +343,43 @@ impl<'p> Deriver<'p> {
     }
 }
 
+/// The gradient's attributes, for f32 operands.
+fn binary_attrs(forward: &ProgStep) -> Option<BinaryBackwardAttrs> {
+    let (function, lo, hi) = match forward.op {
+        OpCode::Binary => {
+            let attrs = BinaryAttrs::read(&forward.attrs)?;
+            (BinaryFn::from_code(attrs.function)?, attrs.lo, attrs.hi)
+        }
+        // The mask tells where it was clamped.
+        _ => (BinaryFn::Mul, f32::NEG_INFINITY, f32::INFINITY),
+    };
+    Some(BinaryBackwardAttrs {
+        function: function.code(),
+        operand: 0,
+        lo,
+        hi,
+        scales: [1.0; 2],
+        zero_points: [0; 2],
+    })
+}
+
+fn with_attrs(forward: &ProgStep, attrs: &impl Attrs) -> ProgStep {
+    ProgStep { attrs: attrs.as_bytes().to_vec(), ..forward.clone() }
+}
+
 /// Whether the step's result is clamped or rounded, so that its gradient needs a mask.
-fn clips(step: &ProgStep) -> bool {
+fn clips(step: &ProgStep, output: DType) -> bool {
     match step.op {
         OpCode::QConv | OpCode::QDepthwise | OpCode::Conv | OpCode::Depthwise | OpCode::QAdd => true,
         OpCode::Quantize | OpCode::Requantize => true,
+        OpCode::QMul => true,
         OpCode::QPool => !is_maximum(step),
+        OpCode::Reduce => output == DType::I8,
         _ => false,
     }
 }
 
 fn is_maximum(step: &ProgStep) -> bool {
-    use ingraft_kernel::attrs::{Attrs, PoolAttrs};
     PoolAttrs::read(&step.attrs).is_some_and(|attrs| attrs.kind == 0)
 }
 

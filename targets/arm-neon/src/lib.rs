@@ -28,6 +28,7 @@ mod features;
 mod lanes;
 mod panel;
 mod qconv;
+mod qdepthwise;
 mod requantize;
 mod tile;
 
@@ -52,7 +53,7 @@ pub const fn i8mm(_proof: I8mm) -> Host {
 
 /// Rows that execute NEON instructions. No row may leave this crate except
 /// through the functions above.
-const NEON: &[Kernel] = &[qconv::CODES_NEON, qconv::REALS_NEON, qconv::SUMS_NEON];
+const NEON: &[Kernel] = &[qconv::CODES_NEON, qconv::REALS_NEON, qconv::SUMS_NEON, qdepthwise::KERNEL];
 
 /// Rows that execute `SDOT` too.
 const DOTPROD: &[Kernel] = &[qconv::CODES_DOTPROD, qconv::REALS_DOTPROD, qconv::SUMS_DOTPROD];

@@ -52,6 +52,13 @@ impl Limits {
         let codes = vqmovn_high_s16(vqmovn_s16(low), high);
         vminq_s8(vmaxq_s8(codes, self.lo), self.hi)
     }
+
+    /// The code of one accumulator.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    pub(crate) fn code(&self, acc: i32, multiplier: f32) -> i8 {
+        vgetq_lane_s8::<0>(self.codes(&[vdupq_n_s32(acc)], &[vdupq_n_f32(multiplier)]))
+    }
 }
 
 fn rounded(v: f32) -> i32 {

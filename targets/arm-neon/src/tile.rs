@@ -208,3 +208,11 @@ fn pixel(shape: &ConvShape, index: usize) -> Option<Pixel> {
     let n = row.checked_div(height)?;
     Some(Pixel { n, y: row - n * height, x: index - row * width })
 }
+
+/// The input position under tap `index`, counted along rows of the window; `None` in the padding.
+#[inline(always)]
+pub(crate) fn tap(shape: &ConvShape, pixel: Pixel, index: u16) -> Option<usize> {
+    let (index, width) = (usize::from(index), shape.kernel[1]);
+    let ky = index.checked_div(width)?;
+    shape.tap(pixel, ky, index - ky * width)
+}

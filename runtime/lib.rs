@@ -19,7 +19,8 @@
 //! | [`signal`] | audio and image front ends | core |
 //! | [`method`] | the adaptation methods by name | alloc |
 //! | [`compile`] | ONNX to plan | std |
-//! | [`x86_64`] | AVX2 kernels | core |
+//! | `x86_64` | AVX2 kernels, on that architecture | core |
+//! | `arm_neon` | NEON, dotprod and i8mm kernels, on 64-bit Arm | core |
 //!
 //! # Examples
 //!
@@ -55,6 +56,8 @@
 #![forbid(unsafe_code)]
 
 pub use ingraft_adapter as adapter;
+#[cfg(target_arch = "aarch64")]
+pub use ingraft_arm_neon as arm_neon;
 pub use ingraft_compile as compile;
 pub use ingraft_exec as exec;
 pub use ingraft_kernel as kernel;

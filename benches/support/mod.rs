@@ -1,6 +1,8 @@
 //! What the benches share: how long to measure, where, and the built-in model.
 #![allow(dead_code, unused_imports, reason = "each bench uses a part")]
 
+#[path = "../../tests/support/targets.rs"]
+mod targets;
 #[path = "../../tests/support/mod.rs"]
 mod tests_support;
 
@@ -11,20 +13,13 @@ use ingraft::compile::lower::train::TrainFrom;
 use ingraft::compile::{CompileOptions, compile};
 use ingraft::kernel::Host;
 
+pub(crate) use targets::targets;
 pub(crate) use tests_support::{AlignedBytes, as_bytes, data};
 
 /// Few samples and short ones: enough for a median, and a full run takes minutes. The command line overrides.
 pub(crate) fn criterion() -> Criterion {
     let short = Criterion::default().sample_size(10).warm_up_time(Duration::from_millis(50));
     short.measurement_time(Duration::from_millis(300)).configure_from_args()
-}
-
-/// Every target of this machine, the fastest last.
-pub(crate) fn targets() -> Vec<Host> {
-    let mut targets = vec![Host::SCALAR];
-    #[cfg(target_arch = "x86_64")]
-    targets.extend(ingraft::x86_64::Avx2::detect().map(ingraft::x86_64::target));
-    targets
 }
 
 /// The fastest target of this machine.

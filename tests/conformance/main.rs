@@ -8,23 +8,15 @@
 #[path = "../support/cases.rs"]
 mod cases;
 mod naive;
+#[path = "../support/targets.rs"]
+mod targets;
 
 use std::collections::BTreeSet;
 
 use ingraft::kernel::{Host, Kernel, OpCode, REFERENCE, Target};
 
 use cases::{Case, Outcome, Tolerance};
-
-/// Every target of this machine.
-fn targets() -> Vec<Host> {
-    let mut targets = vec![Host::SCALAR];
-    #[cfg(target_arch = "x86_64")]
-    match ingraft::x86_64::Avx2::detect() {
-        Some(proof) => targets.push(ingraft::x86_64::target(proof)),
-        None => eprintln!("skipped: x86-64, this processor has no AVX2"),
-    }
-    targets
-}
+use targets::targets;
 
 /// Every operator in a table of any target.
 fn operators() -> BTreeSet<OpCode> {

@@ -5,6 +5,8 @@ mod float;
 mod nodes;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/targets.rs"]
+mod targets;
 
 use std::collections::BTreeMap;
 use std::fs;

@@ -17,6 +17,7 @@ use ingraft::tensor::DType;
 use ingraft_dataset::{Array, read_npz};
 
 use crate::support::{AlignedBytes, data, floats};
+use crate::targets::targets;
 use crate::{QUANTIZED, Quantized, compiled};
 
 /// What ONNX Runtime computed for one model, entry by sample along the first axis of every array.
@@ -179,13 +180,6 @@ fn report(stem: &str, target: &Host, agreements: &[Agreement]) {
         census(agreements.iter().map(|a| a.op))
     );
     println!("  {values} values, {percent:.5} % identical, worst {worst} steps; least identical: {least}");
-}
-
-fn targets() -> Vec<Host> {
-    let mut targets = vec![Host::SCALAR];
-    #[cfg(target_arch = "x86_64")]
-    targets.extend(ingraft::x86_64::Avx2::detect().map(ingraft::x86_64::target));
-    targets
 }
 
 /// The node-by-node agreement that DESIGN section 8 promises: 99.9 % of the values, none further than one step.

@@ -3,6 +3,8 @@
 
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/targets.rs"]
+mod targets;
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,6 +20,7 @@ use ingraft::plan::{Phase, PlanView};
 use ingraft::tensor::bytes::align_up;
 use ingraft_dataset::{Array, read_npz};
 use support::{AlignedBytes, data};
+use targets::targets;
 
 /// A compiled model.
 struct Model {
@@ -109,14 +112,6 @@ fn arenas_are_no_larger_than_those_of_tensorflow_lite_micro() {
             assert!(lower_bound <= arena && arena <= largest_first, "{} {phase:?}", model.name);
         }
     }
-}
-
-/// Every target of this machine, the fastest last.
-fn targets() -> Vec<Host> {
-    let mut targets = vec![Host::SCALAR];
-    #[cfg(target_arch = "x86_64")]
-    targets.extend(ingraft::x86_64::Avx2::detect().map(ingraft::x86_64::target));
-    targets
 }
 
 /// The end of the highest tensor that a step of `phase` touches.

@@ -4,6 +4,8 @@
 
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/targets.rs"]
+mod targets;
 
 use core::alloc::{GlobalAlloc, Layout};
 use core::sync::atomic::{AtomicUsize, Ordering};
@@ -12,9 +14,10 @@ use std::alloc::System;
 use ingraft::adapter::{Adapter, AdapterBuilder, AdapterFacts, AdapterSet, TermSpec};
 use ingraft::compile::{CompileOptions, compile};
 use ingraft::exec::{MemoryNeeds, Session};
-use ingraft::kernel::{Host, Sites};
+use ingraft::kernel::Sites;
 use ingraft::plan::{Phase, PlanView};
 use support::{AlignedBytes, as_bytes};
+use targets::targets;
 
 struct Counting;
 
@@ -74,13 +77,6 @@ fn inference_and_switches_stay_within_their_memory() {
         let less = zerocopy::IntoBytes::as_mut_bytes(less.as_mut_slice());
         assert!(Session::bind(plan, Phase::Infer, &target, less).is_err(), "one unit less must not suffice");
     }
-}
-
-fn targets() -> Vec<Host> {
-    let mut targets = vec![Host::SCALAR];
-    #[cfg(target_arch = "x86_64")]
-    targets.extend(ingraft::x86_64::Avx2::detect().map(ingraft::x86_64::target));
-    targets
 }
 
 /// An adapter that scales every site a little.

@@ -10,6 +10,8 @@
 mod build;
 #[path = "../support/mod.rs"]
 mod support;
+#[path = "../support/targets.rs"]
+mod targets;
 #[path = "../bare-metal/src/training.rs"]
 #[allow(unreachable_pub, reason = "on the device it is a module of a library")]
 mod training;
@@ -26,6 +28,7 @@ use ingraft::tensor::hash::blake3;
 use ingraft_dataset::read_npz;
 use ingraft_models::demo::{BASE_INT8, golden};
 use support::{AlignedBytes, as_bytes, data, infer};
+use targets::targets;
 
 /// A quantized model and the digests of its outputs.
 struct Recorded {
@@ -66,17 +69,6 @@ const QUANTIZED: &[Recorded] = &[
 /// Digests of the front end's patches and of the parameters that [`training`] ends in.
 const PATCHES: &str = "1cd236cf23fc5a9d644c9242947bb302";
 const PARAMETERS: &str = "3d99b41c2328eb49db3bca7888c82787";
-
-/// Every target of this machine.
-fn targets() -> Vec<Host> {
-    let mut targets = vec![Host::SCALAR];
-    #[cfg(target_arch = "x86_64")]
-    match ingraft::x86_64::Avx2::detect() {
-        Some(proof) => targets.push(ingraft::x86_64::target(proof)),
-        None => eprintln!("skipped: x86-64, this processor has no AVX2"),
-    }
-    targets
-}
 
 #[test]
 fn the_built_in_model_gives_the_recorded_bytes() {

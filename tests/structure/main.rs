@@ -20,6 +20,7 @@ const ORDER: &[(&str, &str)] = &[
     ("ingraft-method", "runtime/method"),
     ("ingraft-compile", "runtime/compile"),
     ("ingraft-models", "models"),
+    ("ingraft-arm-neon", "targets/arm-neon"),
     ("ingraft-x86-64", "targets/x86-64"),
     ("ingraft", "."),
     ("ingraft-cli", "runtime/cli"),

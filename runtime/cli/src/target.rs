@@ -14,6 +14,15 @@ pub(crate) struct TargetRow {
 
 /// Every target, fastest first.
 pub(crate) const TARGETS: &[TargetRow] = &[
+    #[cfg(target_arch = "aarch64")]
+    TargetRow { name: "arm-i8mm", detect: || ingraft_arm_neon::I8mm::detect().map(ingraft_arm_neon::i8mm) },
+    #[cfg(target_arch = "aarch64")]
+    TargetRow {
+        name: "arm-dotprod",
+        detect: || ingraft_arm_neon::DotProd::detect().map(ingraft_arm_neon::dotprod),
+    },
+    #[cfg(target_arch = "aarch64")]
+    TargetRow { name: "arm-neon", detect: || ingraft_arm_neon::Neon::detect().map(ingraft_arm_neon::neon) },
     #[cfg(target_arch = "x86_64")]
     TargetRow { name: "x86-64", detect: || ingraft_x86_64::Avx2::detect().map(ingraft_x86_64::target) },
     TargetRow { name: "scalar", detect: || Some(Host::SCALAR) },

@@ -90,6 +90,9 @@ pub(crate) fn depthwise() -> Vec<Geometry> {
         of(9, 8, 7, window([3, 5], [1, 2], [2, 1], [2, 2, 1, 3])),
         of(3, 3, 70, window([5; 2], [1; 2], [1; 2], [2; 4])),
         of(1, 12, 3, window([1, 4], [1, 3], [1, 2], [0, 3, 0, 0])),
+        of(4, 3, 8, window([3; 2], [1; 2], [1; 2], [1; 4])),
+        of(3, 5, 13, window([3; 2], [2; 2], [1; 2], [1; 4])),
+        of(4, 4, 27, window([4, 3], [1; 2], [1; 2], [1; 4])),
     ];
     all.push(Geometry::new(&[2, 4, 3, 33], 33, 33, window([3; 2], [1; 2], [1; 2], [1; 4])));
     all
@@ -190,6 +193,7 @@ fn real(op: OpCode, name: String, geometry: &Geometry, terms: Terms, random: &mu
 }
 
 /// The operands of an int8 layer.
+#[derive(Clone, Debug)]
 pub(crate) struct Layer {
     pub(crate) attrs: QConvAttrs,
     pub(crate) input: Tensor,
@@ -238,6 +242,17 @@ impl Layer {
         self.multiplier = Tensor::new(&[out], &random.floats(out, 2e-8, 8e-8));
         self.weight.bytes_mut().fill(0x80);
         self.input.bytes_mut().fill(0x80);
+        self
+    }
+
+    /// No weight of −128, many of ±127, inputs of −128: the largest products that two to an int16 hold.
+    fn narrow(mut self, depthwise: bool, random: &mut Random) -> Self {
+        let zx = self.attrs.in_zero_point;
+        let out = self.bias.shape.elements();
+        self.weight.bytes_mut().fill_with(|| random.pick(&[-127i8, -127, 127, 5]) as u8);
+        self.input.bytes_mut().fill_with(|| random.pick(&[-128i8, -128, 127]) as u8);
+        let bias = (0..out).map(|_| random.int(-2000, 2000) as i32).collect();
+        self.bias = Tensor::new(&[out], &folded(bias, &self.weight, depthwise, zx));
         self
     }
 
@@ -304,6 +319,10 @@ fn quantized(op: OpCode, name: String, geometry: &Geometry, terms: Terms, random
     cases.push(layer.case(op, format!("{name} masked"), DType::I8, geometry).mask());
     if op == OpCode::QConv {
         cases.push(layer.case(op, format!("{name} to f32"), DType::F32, geometry));
+    }
+    if terms.site().is_none() {
+        let narrow = layer.clone().narrow(op == OpCode::QDepthwise, random);
+        cases.push(narrow.case(op, format!("{name} narrow"), DType::I8, geometry));
     }
     if !terms.is_real() {
         let layer = layer.ties(op == OpCode::QDepthwise, random);

@@ -1,0 +1,62 @@
+//! The 64-bit Arm target: NEON kernels, and tables of faster rows behind proofs
+//! of `dotprod` and `i8mm`.
+//!
+//! [`neon`], [`dotprod`] and [`i8mm`] are the only doors to the rows of this
+//! crate, and their arguments can only be made where the processor has the
+//! extensions; what the rows do not compute is inherited from the scalar
+//! reference.
+//!
+//! Integer results equal the reference to the bit. Float results differ from
+//! it only in the order of sums and in fused multiply-adds.
+//!
+//! # Examples
+//!
+//! ```
+//! # #[cfg(target_arch = "aarch64")] {
+//! use ingraft_arm_neon::{Neon, neon};
+//! use ingraft_kernel::Host;
+//!
+//! let target = Neon::detect().map_or(Host::SCALAR, neon);
+//! # }
+//! ```
+#![no_std]
+#![cfg(target_arch = "aarch64")]
+
+mod asm;
+mod dot;
+mod features;
+mod lanes;
+mod panel;
+mod qconv;
+mod qdepthwise;
+mod requantize;
+mod tile;
+
+use ingraft_kernel::{Host, Kernel};
+
+pub use features::{DotProd, I8mm, Neon};
+
+/// The target `arm-neon`: rows of baseline NEON, then the scalar reference.
+pub const fn neon(_proof: Neon) -> Host {
+    Host::new("arm-neon", NEON, &[])
+}
+
+/// The target `arm-dotprod`: rows with `SDOT`, then those of baseline NEON, then the scalar reference.
+pub const fn dotprod(_proof: DotProd) -> Host {
+    Host::new("arm-dotprod", DOTPROD, NEON)
+}
+
+/// The target `arm-i8mm`: rows with `SMMLA`, then those of baseline NEON, then the scalar reference.
+pub const fn i8mm(_proof: I8mm) -> Host {
+    Host::new("arm-i8mm", I8MM, NEON)
+}
+
+/// Rows that execute NEON instructions. No row may leave this crate except
+/// through the functions above.
+const NEON: &[Kernel] = &[qconv::CODES_NEON, qconv::REALS_NEON, qconv::SUMS_NEON, qdepthwise::KERNEL];
+
+/// Rows that execute `SDOT` too.
+const DOTPROD: &[Kernel] = &[qconv::CODES_DOTPROD, qconv::REALS_DOTPROD, qconv::SUMS_DOTPROD];
+
+/// Rows that execute `SMMLA` too.
+const I8MM: &[Kernel] = &[qconv::CODES_I8MM, qconv::REALS_I8MM, qconv::SUMS_I8MM];

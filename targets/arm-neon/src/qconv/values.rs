@@ -1,0 +1,185 @@
+//! Convolutions whose sums pass through memory: with terms, a mask, or an output
+//! other than int8.
+
+use core::arch::aarch64::int32x4_t;
+
+use ingraft_kernel::attrs::QConvAttrs;
+use ingraft_kernel::qconv::QConv;
+use ingraft_kernel::terms::SparseValues;
+use ingraft_kernel::{Call, KernelError};
+use ingraft_tensor::bytes::Element;
+
+use super::low_rank::Latent;
+use super::scratch::Scratch;
+use super::{Part, for_each_part};
+use crate::dot::{Dot, Sink, multiply};
+use crate::lanes::{block, store_i32};
+use crate::panel::WIDTH;
+use crate::requantize;
+use crate::tile::{BLOCK, after_operands};
+
+/// The sums of a part of the output.
+type Sums = [[i32; WIDTH]; BLOCK];
+
+/// Runs a convolution whose output `finish` makes of pre-activation values.
+///
+/// # Safety
+/// The processor executes what `D` stands for.
+#[target_feature(enable = "neon")]
+pub(super) unsafe fn run<D: Dot, T: Element>(
+    call: &mut Call<'_, '_>,
+    finish: impl Fn(&[f32], &QConvAttrs, &mut [T]),
+) -> Result<(), KernelError> {
+    let conv = QConv::new(call)?;
+    let error = after_operands(call);
+    let mut scratch = Scratch::new(core::mem::take(&mut call.workspace), &conv).ok_or(error)?;
+    let packed = call.packed;
+    let (out, mut mask) = call.out_and_mask::<T>()?;
+    let QConvAttrs { lo, hi, .. } = *conv.attrs;
+    let (mut sums, mut values) = ([[0; WIDTH]; BLOCK], [[0.0; WIDTH]; BLOCK]);
+    for_each_part::<D>(&conv, packed, &mut scratch, |part, latent| {
+        // SAFETY: the caller's promise.
+        unsafe { products::<D>(&conv, part, &mut sums)? };
+        let values = values.get_mut(..part.block.pixels)?;
+        pre_activation(&conv, part, latent, &sums, values)?;
+        for (i, values) in values.iter().enumerate() {
+            let (at, values) = (part.start(&conv.shape, i), values.get(..part.panel.count)?);
+            finish(values, conv.attrs, out.get_mut(at..)?.get_mut(..values.len())?);
+            if let Some(mask) = mask.as_deref_mut() {
+                requantize::mask(values, lo, hi, mask, at);
+            }
+        }
+        Some(())
+    })
+    .ok_or(error)
+}
+
+/// Runs a convolution to its accumulators.
+///
+/// # Safety
+/// The processor executes what `D` stands for.
+#[target_feature(enable = "neon")]
+pub(super) unsafe fn accumulators<D: Dot>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
+    if !call.terms.is_none() {
+        return Err(KernelError::Terms(call.op));
+    }
+    let conv = QConv::new(call)?;
+    let error = after_operands(call);
+    let mut scratch = Scratch::new(core::mem::take(&mut call.workspace), &conv).ok_or(error)?;
+    let packed = call.packed;
+    let out: &mut [i32] = call.slice_mut(0)?;
+    let mut sums = [[0; WIDTH]; BLOCK];
+    for_each_part::<D>(&conv, packed, &mut scratch, |part, _| {
+        // SAFETY: the caller's promise.
+        unsafe { products::<D>(&conv, part, &mut sums)? };
+        for (i, sums) in sums.iter().take(part.block.pixels).enumerate() {
+            let (at, sums) = (part.start(&conv.shape, i), sums.get(..part.panel.count)?);
+            out.get_mut(at..)?.get_mut(..sums.len())?.copy_from_slice(sums);
+        }
+        Some(())
+    })
+    .ok_or(error)
+}
+
+/// Exact accumulators: bias, products and integer sparse deltas.
+///
+/// # Safety
+/// The processor executes what `D` stands for.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn products<D: Dot>(conv: &QConv<'_>, part: &Part<'_>, sums: &mut Sums) -> Option<()> {
+    let bias = block(conv.bias, part.channel);
+    // SAFETY: the caller's promise.
+    unsafe { multiply::<D>(part.block, &part.rows, part.weights, part.panel.lanes(), &bias, sums)? };
+    let Some(sparse) = conv.terms.sparse else { return Some(()) };
+    let SparseValues::I16(values) = sparse.values else { return Some(()) };
+    for lane in 0..part.panel.count {
+        let span = part.span(sparse.indptr, lane)?;
+        for (index, value) in sparse.indices.get(span.clone())?.iter().zip(values.get(span)?) {
+            for (pixel, sums) in sums.iter_mut().take(part.block.pixels).enumerate() {
+                let delta = centered(conv, part, pixel, *index).wrapping_mul(i32::from(*value));
+                let sum = sums.get_mut(lane)?;
+                *sum = sum.wrapping_add(delta);
+            }
+        }
+    }
+    Some(())
+}
+
+impl Sink for Sums {
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn put<const P: usize, const N: usize>(
+        &mut self,
+        first: usize,
+        count: usize,
+        sums: [[int32x4_t; N]; P],
+    ) -> Option<()> {
+        for (out, sums) in self.get_mut(first..)?.iter_mut().zip(sums).take(count) {
+            for (out, sum) in out.as_chunks_mut::<4>().0.iter_mut().zip(sums) {
+                store_i32(out, sum);
+            }
+        }
+        Some(())
+    }
+}
+
+/// The pre-activation values of a part in output steps: the same operations in the
+/// same order as in [`ingraft_kernel::qconv`].
+#[inline]
+#[target_feature(enable = "neon")]
+fn pre_activation(
+    conv: &QConv<'_>,
+    part: &Part<'_>,
+    latent: &mut Latent<'_>,
+    sums: &Sums,
+    values: &mut [[f32; WIDTH]],
+) -> Option<()> {
+    let inv = 1.0 / conv.attrs.out_scale;
+    let multiplier: [f32; WIDTH] = block(conv.multiplier, part.channel);
+    for (values, sums) in values.iter_mut().zip(sums) {
+        values.iter_mut().zip(sums).zip(&multiplier).for_each(|((v, s), m)| *v = *s as f32 * m);
+    }
+    if !conv.shift.is_empty() {
+        let shift: [f32; WIDTH] = block(conv.shift, part.channel);
+        for values in values.iter_mut() {
+            values.iter_mut().zip(&shift).for_each(|(v, s)| *v += s);
+        }
+    }
+    latent.prepare(conv, part)?;
+    latent.add(conv, part, 0, values)?;
+    add_real_sparse(conv, part, inv, values)?;
+    if let Some(affine) = conv.terms.affine {
+        let scale: [f32; WIDTH] = block(affine.scale, part.channel);
+        let shift: [f32; WIDTH] = block(affine.shift, part.channel);
+        for values in values.iter_mut() {
+            let pairs = scale.iter().zip(&shift);
+            values.iter_mut().zip(pairs).for_each(|(v, (scale, shift))| *v = *v * scale + shift * inv);
+        }
+    }
+    Some(())
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn add_real_sparse(conv: &QConv<'_>, part: &Part<'_>, inv: f32, values: &mut [[f32; WIDTH]]) -> Option<()> {
+    let Some(sparse) = conv.terms.sparse else { return Some(()) };
+    let SparseValues::F32(deltas) = sparse.values else { return Some(()) };
+    for lane in 0..part.panel.count {
+        let span = part.span(sparse.indptr, lane)?;
+        let (indices, deltas) = (sparse.indices.get(span.clone())?, deltas.get(span)?);
+        for (pixel, values) in values.iter_mut().enumerate() {
+            let pairs = indices.iter().zip(deltas);
+            let sum = pairs
+                .fold(0.0f32, |s, (index, delta)| s + centered(conv, part, pixel, *index) as f32 * delta);
+            *values.get_mut(lane)? += sum * conv.attrs.in_scale * inv;
+        }
+    }
+    Some(())
+}
+
+/// `x − zx` at `index` of the patch of `pixel`; zero past the patch.
+#[inline(always)]
+fn centered(conv: &QConv<'_>, part: &Part<'_>, pixel: usize, index: u16) -> i32 {
+    part.rows.at(pixel, index.into()).map_or(0, |x| i32::from(x).wrapping_sub(conv.attrs.in_zero_point))
+}

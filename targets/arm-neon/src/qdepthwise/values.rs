@@ -1,0 +1,112 @@
+//! Depthwise convolutions whose sums pass through memory: with terms or a mask.
+
+use core::arch::aarch64::int32x4_t;
+
+use ingraft_kernel::attrs::QConvAttrs;
+use ingraft_kernel::qdepthwise::QDepthwise;
+use ingraft_kernel::terms::SparseValues;
+use ingraft_kernel::window::Pixel;
+use ingraft_kernel::{Call, KernelError};
+
+use super::taps::Taps;
+use super::{Scratch, Sink};
+use crate::lanes::store_i32;
+use crate::requantize;
+use crate::tile::{after_operands, tap};
+
+#[target_feature(enable = "neon")]
+pub(super) fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
+    let (conv, error) = (QDepthwise::new(call)?, after_operands(call));
+    let channels = conv.shape.output[3];
+    let Scratch { sums, values, padding } =
+        Scratch::new(core::mem::take(&mut call.workspace), &conv).ok_or(error)?;
+    let (out, mut mask) = call.out_and_mask::<i8>()?;
+    let QConvAttrs { lo, hi, .. } = *conv.attrs;
+    let mut taps = Taps::new(&conv, padding).ok_or(error)?;
+    conv.shape.for_each_pixel(|index, pixel| {
+        taps.place(pixel).and_then(|taps| taps.sums(&mut Sums(sums))).ok_or(error)?;
+        pre_activation(&conv, pixel, sums, values).ok_or(error)?;
+        let at = index * channels;
+        let out = out.get_mut(at..).and_then(|out| out.get_mut(..channels)).ok_or(error)?;
+        requantize::codes(values, conv.attrs, out);
+        if let Some(mask) = mask.as_deref_mut() {
+            requantize::mask(values, lo, hi, mask, at);
+        }
+        Ok(())
+    })
+}
+
+/// The sums of a pixel.
+struct Sums<'s>(&'s mut [i32]);
+
+impl Sink for Sums<'_> {
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn put<const N: usize>(&mut self, channel: usize, sums: [int32x4_t; N]) -> Option<()> {
+        let out = self.0.get_mut(channel..)?.get_mut(..4 * N)?;
+        out.as_chunks_mut::<4>().0.iter_mut().zip(sums).for_each(|(out, sum)| store_i32(out, sum));
+        Some(())
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    unsafe fn put_one(&mut self, channel: usize, sum: i32) -> Option<()> {
+        *self.0.get_mut(channel)? = sum;
+        Some(())
+    }
+}
+
+/// Pre-activation values in output steps: the same operations in the same
+/// order as in [`ingraft_kernel::qdepthwise`].
+#[inline]
+#[target_feature(enable = "neon")]
+fn pre_activation(conv: &QDepthwise<'_>, pixel: Pixel, sums: &mut [i32], values: &mut [f32]) -> Option<()> {
+    let inv = 1.0 / conv.attrs.out_scale;
+    add_integer_sparse(conv, pixel, sums)?;
+    for ((v, sum), m) in values.iter_mut().zip(sums).zip(conv.multiplier) {
+        *v = *sum as f32 * m;
+    }
+    add_real_sparse(conv, pixel, inv, values)?;
+    if let Some(affine) = conv.terms.affine {
+        let (scale, shift) = (affine.scale.get(..values.len())?, affine.shift.get(..values.len())?);
+        for ((v, scale), shift) in values.iter_mut().zip(scale).zip(shift) {
+            *v = *v * scale + shift * inv;
+        }
+    }
+    Some(())
+}
+
+#[inline(always)]
+fn add_integer_sparse(conv: &QDepthwise<'_>, pixel: Pixel, sums: &mut [i32]) -> Option<()> {
+    let Some(sparse) = conv.terms.sparse else { return Some(()) };
+    let SparseValues::I16(values) = sparse.values else { return Some(()) };
+    for (channel, (sum, span)) in sums.iter_mut().zip(sparse.indptr.windows(2)).enumerate() {
+        let &[start, end] = span else { return None };
+        let span = start as usize..end as usize;
+        for (i, value) in sparse.indices.get(span.clone())?.iter().zip(values.get(span)?) {
+            *sum = sum.wrapping_add(centered(conv, pixel, channel, *i).wrapping_mul(i32::from(*value)));
+        }
+    }
+    Some(())
+}
+
+#[inline(always)]
+fn add_real_sparse(conv: &QDepthwise<'_>, pixel: Pixel, inv: f32, values: &mut [f32]) -> Option<()> {
+    let Some(sparse) = conv.terms.sparse else { return Some(()) };
+    let SparseValues::F32(deltas) = sparse.values else { return Some(()) };
+    for (channel, (v, span)) in values.iter_mut().zip(sparse.indptr.windows(2)).enumerate() {
+        let &[start, end] = span else { return None };
+        let span = start as usize..end as usize;
+        let pairs = sparse.indices.get(span.clone())?.iter().zip(deltas.get(span)?);
+        let sum = pairs.fold(0.0f32, |s, (i, d)| s + centered(conv, pixel, channel, *i) as f32 * d);
+        *v += sum * conv.attrs.in_scale * inv;
+    }
+    Some(())
+}
+
+/// `x − zx` of `channel` under tap `index`; zero in the padding.
+#[inline(always)]
+fn centered(conv: &QDepthwise<'_>, pixel: Pixel, channel: usize, index: u16) -> i32 {
+    let x = tap(&conv.shape, pixel, index).and_then(|at| conv.input.get(at * conv.shape.input[3] + channel));
+    x.map_or(0, |x| i32::from(*x).wrapping_sub(conv.attrs.in_zero_point))
+}

@@ -1,0 +1,218 @@
+//! Blocks of output pixels of a convolution and the rows they multiply.
+//!
+//! A convolution is a matrix product of patches (rows of activations) with
+//! weight rows. The patches of 1×1 layers are read where they are; others are
+//! gathered for one block of pixels at a time, never for the whole input.
+
+use ingraft_kernel::window::{ConvShape, Pixel};
+use ingraft_kernel::{Call, KernelError};
+use ingraft_tensor::bytes::{Plain, cast_mut};
+
+/// Pixels multiplied together: with sixteen channels their sums fill half of the registers.
+pub(crate) const HEIGHT: usize = 4;
+/// Pixels per block: for each panel of weights that is fetched, this many are computed.
+pub(crate) const BLOCK: usize = 32;
+
+/// Output pixels computed together, of one group.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Block {
+    /// The group.
+    pub(crate) group: usize,
+    /// First pixel, counted over the whole output.
+    pub(crate) first: usize,
+    /// Number of pixels.
+    pub(crate) pixels: usize,
+}
+
+impl Block {
+    /// All blocks of `group` with at most `size` pixels, in order.
+    pub(crate) fn all(shape: &ConvShape, group: usize, size: usize) -> impl Iterator<Item = Self> + use<> {
+        let [n, h, w, _] = shape.output;
+        let pixels = n * h * w;
+        (0..pixels).step_by(size.max(1)).map(move |first| Self {
+            group,
+            first,
+            pixels: size.min(pixels - first),
+        })
+    }
+
+    /// The tiles: first pixel within the block and number of pixels.
+    pub(crate) fn tiles(&self) -> impl Iterator<Item = (usize, usize)> + use<> {
+        let pixels = self.pixels;
+        (0..pixels).step_by(HEIGHT).map(move |first| (first, HEIGHT.min(pixels - first)))
+    }
+}
+
+/// Whether the patch of every output pixel is the input pixel of the same index.
+pub(crate) fn in_place(shape: &ConvShape) -> bool {
+    shape.kernel == [1, 1]
+        && shape.stride == [1, 1]
+        && shape.pad == [0, 0]
+        && shape.input[1..3] == shape.output[1..3]
+}
+
+/// The rows of a block. Each is readable past its end, up to a multiple of `ALIGN`
+/// elements; what stands there is unspecified.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rows<'a, T, const ALIGN: usize> {
+    values: &'a [T],
+    stride: usize,
+    /// Elements per row.
+    pub(crate) len: usize,
+}
+
+impl<'a, T: Plain, const ALIGN: usize> Rows<'a, T, ALIGN> {
+    /// Elements that gathering a block takes.
+    pub(crate) fn buffer(shape: &ConvShape) -> usize {
+        shape.row().next_multiple_of(ALIGN) * BLOCK
+    }
+
+    /// The rows of `block` where they are, or gathered into `buffer` with padding as `fill`;
+    /// `None` when `input` or `buffer` is too short.
+    #[inline(always)]
+    pub(crate) fn new(
+        shape: &ConvShape,
+        input: &'a [T],
+        fill: T,
+        block: Block,
+        buffer: &'a mut [T],
+    ) -> Option<Self> {
+        if in_place(shape)
+            && let Some(rows) = Self::borrow(shape, input, block)
+        {
+            return Some(rows);
+        }
+        Self::gather(shape, input, fill, block, buffer)
+    }
+
+    /// `None` when the last row is not readable far enough.
+    #[inline(always)]
+    fn borrow(shape: &ConvShape, input: &'a [T], block: Block) -> Option<Self> {
+        let (len, stride) = (shape.row(), shape.input[3]);
+        let start = block.first * stride + block.group * len;
+        let count = block.pixels.checked_sub(1)? * stride + len.next_multiple_of(ALIGN);
+        Some(Self { values: input.get(start..)?.get(..count)?, stride, len })
+    }
+
+    #[inline(always)]
+    fn gather(shape: &ConvShape, input: &[T], fill: T, block: Block, buffer: &'a mut [T]) -> Option<Self> {
+        let len = shape.row();
+        let stride = len.next_multiple_of(ALIGN);
+        let values = buffer.get_mut(..stride * block.pixels)?;
+        for (i, row) in values.chunks_exact_mut(stride.max(1)).enumerate() {
+            let pixel = pixel(shape, block.first + i)?;
+            copy_patch(shape, input, fill, pixel, block.group, row.get_mut(..len)?)?;
+        }
+        Some(Self { values, stride, len })
+    }
+
+    /// Row `index` and what follows it.
+    #[inline(always)]
+    pub(crate) fn row(&self, index: usize) -> Option<&'a [T]> {
+        self.values.get(index * self.stride..)
+    }
+
+    /// `P` rows from `first` on, past `count` of them the last of these again.
+    #[inline(always)]
+    pub(crate) fn tile<const P: usize>(&self, first: usize, count: usize) -> Option<[&'a [T]; P]> {
+        let mut rows = [self.values; P];
+        for (i, row) in rows.iter_mut().enumerate() {
+            *row = self.row(first + i.min(count - 1))?;
+        }
+        Some(rows)
+    }
+
+    /// Element `index` of row `row`, or `None` past the end.
+    #[inline(always)]
+    pub(crate) fn at(&self, row: usize, index: usize) -> Option<T> {
+        if index >= self.len {
+            return None;
+        }
+        self.values.get(row * self.stride + index).copied()
+    }
+}
+
+/// Writes the patch of `group` under `pixel` in weight-row order, padding as `fill`.
+#[inline(always)]
+fn copy_patch<T: Plain>(
+    shape: &ConvShape,
+    input: &[T],
+    fill: T,
+    pixel: Pixel,
+    group: usize,
+    out: &mut [T],
+) -> Option<()> {
+    let ([_, height, width, channels], [kh, kw]) = (shape.input, shape.kernel);
+    // Taps of a kernel row that lie together in the input; else each stands alone.
+    let together = if shape.groups == 1 && shape.dilation[1] == 1 { kw } else { 1 };
+    let mut out = out.chunks_exact_mut((together * shape.in_group).max(1));
+    let top = (pixel.y * shape.stride[0]).wrapping_sub(shape.pad[0]);
+    let left = (pixel.x * shape.stride[1]).wrapping_sub(shape.pad[1]);
+    for ky in 0..kh {
+        let y = top.wrapping_add(ky * shape.dilation[0]);
+        for kx in (0..kw).step_by(together) {
+            let out = out.next()?;
+            let x = left.wrapping_add(kx * shape.dilation[1]);
+            let end = x.wrapping_add(together);
+            let line = (pixel.n * height).wrapping_add(y).wrapping_mul(width);
+            if y < height && x < width && end <= width {
+                let start = (line + x) * channels + group * shape.in_group;
+                copy(out, input.get(start..)?.get(..out.len())?);
+            } else if y >= height {
+                out.fill(fill);
+            } else {
+                for (i, out) in out.chunks_exact_mut(shape.in_group.max(1)).enumerate() {
+                    let x = x.wrapping_add(i);
+                    if x < width {
+                        let start = (line + x) * channels + group * shape.in_group;
+                        copy(out, input.get(start..)?.get(..out.len())?);
+                    } else {
+                        out.fill(fill);
+                    }
+                }
+            }
+        }
+    }
+    Some(())
+}
+
+/// Copies without a call for the few elements that a tap often has.
+#[inline(always)]
+fn copy<T: Copy>(out: &mut [T], source: &[T]) {
+    if out.len() < 16 {
+        out.iter_mut().zip(source).for_each(|(o, s)| *o = *s);
+    } else {
+        out.copy_from_slice(source);
+    }
+}
+
+/// Takes `count` elements of `T` off the front of `memory`; `None` when they do not fit or are misaligned.
+pub(crate) fn take<'m, T: Plain>(memory: &mut &'m mut [u8], count: usize) -> Option<&'m mut [T]> {
+    let bytes = count.checked_mul(size_of::<T>())?;
+    let (front, rest) = core::mem::take(memory).split_at_mut_checked(bytes)?;
+    *memory = rest;
+    cast_mut(front)
+}
+
+/// What a failure means once the operands were found to agree: a term that does
+/// not fit, or else too little workspace.
+pub(crate) fn after_operands(call: &Call<'_, '_>) -> KernelError {
+    if call.terms.is_none() { KernelError::Memory(call.op) } else { KernelError::Terms(call.op) }
+}
+
+/// Output pixel `index`, counted over samples, rows and columns.
+#[inline(always)]
+fn pixel(shape: &ConvShape, index: usize) -> Option<Pixel> {
+    let [_, height, width, _] = shape.output;
+    let row = index.checked_div(width)?;
+    let n = row.checked_div(height)?;
+    Some(Pixel { n, y: row - n * height, x: index - row * width })
+}
+
+/// The input position under tap `index`, counted along rows of the window; `None` in the padding.
+#[inline(always)]
+pub(crate) fn tap(shape: &ConvShape, pixel: Pixel, index: u16) -> Option<usize> {
+    let (index, width) = (usize::from(index), shape.kernel[1]);
+    let ky = index.checked_div(width)?;
+    shape.tap(pixel, ky, index - ky * width)
+}

@@ -23,7 +23,7 @@ pub(crate) fn criterion() -> Criterion {
 pub(crate) fn targets() -> Vec<Host> {
     let mut targets = vec![Host::SCALAR];
     #[cfg(target_arch = "x86_64")]
-    targets.extend(ingraft::x86_64::Avx2::detect().map(ingraft::x86_64::target));
+    targets.splice(1.., ingraft::x86_64::available().collect::<Vec<_>>().into_iter().rev());
     targets
 }
 

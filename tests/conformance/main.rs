@@ -19,10 +19,7 @@ use cases::{Case, Outcome, Tolerance};
 fn targets() -> Vec<Host> {
     let mut targets = vec![Host::SCALAR];
     #[cfg(target_arch = "x86_64")]
-    match ingraft::x86_64::Avx2::detect() {
-        Some(proof) => targets.push(ingraft::x86_64::target(proof)),
-        None => eprintln!("skipped: x86-64, this processor has no AVX2"),
-    }
+    targets.extend(ingraft::x86_64::available());
     targets
 }
 

@@ -184,7 +184,7 @@ fn report(stem: &str, target: &Host, agreements: &[Agreement]) {
 fn targets() -> Vec<Host> {
     let mut targets = vec![Host::SCALAR];
     #[cfg(target_arch = "x86_64")]
-    targets.extend(ingraft::x86_64::Avx2::detect().map(ingraft::x86_64::target));
+    targets.extend(ingraft::x86_64::available());
     targets
 }
 

@@ -115,7 +115,7 @@ fn arenas_are_no_larger_than_those_of_tensorflow_lite_micro() {
 fn targets() -> Vec<Host> {
     let mut targets = vec![Host::SCALAR];
     #[cfg(target_arch = "x86_64")]
-    targets.extend(ingraft::x86_64::Avx2::detect().map(ingraft::x86_64::target));
+    targets.extend(ingraft::x86_64::available());
     targets
 }
 

@@ -79,7 +79,7 @@ fn inference_and_switches_stay_within_their_memory() {
 fn targets() -> Vec<Host> {
     let mut targets = vec![Host::SCALAR];
     #[cfg(target_arch = "x86_64")]
-    targets.extend(ingraft::x86_64::Avx2::detect().map(ingraft::x86_64::target));
+    targets.extend(ingraft::x86_64::available());
     targets
 }
 

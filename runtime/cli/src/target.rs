@@ -15,6 +15,11 @@ pub(crate) struct TargetRow {
 /// Every target, fastest first.
 pub(crate) const TARGETS: &[TargetRow] = &[
     #[cfg(target_arch = "x86_64")]
+    TargetRow {
+        name: "x86-64-avx512",
+        detect: || ingraft_x86_64::Avx512::detect().map(ingraft_x86_64::target_avx512),
+    },
+    #[cfg(target_arch = "x86_64")]
     TargetRow { name: "x86-64", detect: || ingraft_x86_64::Avx2::detect().map(ingraft_x86_64::target) },
     TargetRow { name: "scalar", detect: || Some(Host::SCALAR) },
 ];

@@ -6,26 +6,26 @@ use ingraft::kernel::{Host, Target};
 
 /// Every target this processor can run, the fastest last. Says which it cannot.
 pub(crate) fn targets() -> Vec<Host> {
-    let found: Vec<Host> = [Some(Host::SCALAR)].into_iter().chain(native()).flatten().collect();
+    let mut found = vec![Host::SCALAR];
+    found.extend(native());
     report(&found);
     found
 }
 
 #[cfg(target_arch = "x86_64")]
-fn native() -> [Option<Host>; 1] {
-    use ingraft::x86_64::{Avx2, target};
-    [Avx2::detect().map(target)]
+fn native() -> impl Iterator<Item = Host> {
+    ingraft::x86_64::available().collect::<Vec<_>>().into_iter().rev()
 }
 
 #[cfg(target_arch = "aarch64")]
-fn native() -> [Option<Host>; 3] {
+fn native() -> impl Iterator<Item = Host> {
     use ingraft::arm_neon::{DotProd, I8mm, Neon, dotprod, i8mm, neon};
-    [Neon::detect().map(neon), DotProd::detect().map(dotprod), I8mm::detect().map(i8mm)]
+    [Neon::detect().map(neon), DotProd::detect().map(dotprod), I8mm::detect().map(i8mm)].into_iter().flatten()
 }
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-fn native() -> [Option<Host>; 0] {
-    []
+fn native() -> impl Iterator<Item = Host> {
+    core::iter::empty()
 }
 
 /// Names the targets once per process: which ran is part of a suite's result.

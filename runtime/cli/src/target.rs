@@ -24,6 +24,11 @@ pub(crate) const TARGETS: &[TargetRow] = &[
     #[cfg(target_arch = "aarch64")]
     TargetRow { name: "arm-neon", detect: || ingraft_arm_neon::Neon::detect().map(ingraft_arm_neon::neon) },
     #[cfg(target_arch = "x86_64")]
+    TargetRow {
+        name: "x86-64-avx512",
+        detect: || ingraft_x86_64::Avx512::detect().map(ingraft_x86_64::target_avx512),
+    },
+    #[cfg(target_arch = "x86_64")]
     TargetRow { name: "x86-64", detect: || ingraft_x86_64::Avx2::detect().map(ingraft_x86_64::target) },
     TargetRow { name: "scalar", detect: || Some(Host::SCALAR) },
 ];

@@ -1,168 +1,140 @@
-//! f32 convolution and linear layers, with adapter terms in the epilogue.
+//! f32 convolution and linear layers on packed weights.
+//!
+//! # Numerics
+//! One fused multiply-add per product, in the reference's order from the bias
+//! on: within a few units of the last place of `Σ|a·b|` of the reference.
 
 use ingraft_kernel::attrs::ConvAttrs;
 use ingraft_kernel::conv::{Conv, KERNEL as REFERENCE};
-use ingraft_kernel::terms::{Factors, MAX_TERM_RANK, SparseValues};
 use ingraft_kernel::window::ConvShape;
-use ingraft_kernel::{Call, Kernel, KernelError, OpCode, Step};
-use ingraft_tensor::DType;
+use ingraft_kernel::{Call, Kernel, KernelError, OpCode, Place, Step};
+use ingraft_tensor::{DType, bytes};
 
-use crate::dot::{Reals, products};
-use crate::requantize;
-use crate::tile::{PIXELS, Panels, Run, STRIP, Strip, Tile, after_operands, take};
+use crate::avx2::conv as avx2;
+use crate::columns::{Chunk, Columns, Layout};
+use crate::features::Avx512;
+use crate::gemm::{Finish, Pixels, Product, Reals, STRIP, multiply};
+use crate::patches::Patches;
+use crate::simd::Simd;
 
 /// f32 throughout.
-pub(crate) const KERNEL: Kernel =
-    Kernel::new("conv_f32_f32_f32__avx2", OpCode::Conv, Some(DType::F32), Some(DType::F32), run)
-        .checked(REFERENCE.check)
-        .with_workspace(workspace);
+pub(crate) const AVX512: Kernel =
+    Kernel::new("conv_f32_f32_f32__avx512", OpCode::Conv, Some(DType::F32), Some(DType::F32), run)
+        .checked(check)
+        .with_workspace(workspace)
+        .with_packed(packed_bytes, pack);
 
+/// Weights must stand in the plan, to be packed at bind.
+fn check(step: &Step<'_>) -> Result<(), KernelError> {
+    (REFERENCE.check)(step)?;
+    let constant = matches!(step.input(1)?.place, Place::Plan(_));
+    (constant && patches(step).is_some()).then_some(()).ok_or(KernelError::Operands(step.op))
+}
+
+fn patches(step: &Step<'_>) -> Option<(ConvShape, Patches)> {
+    let attrs: &ConvAttrs = step.attrs().ok()?;
+    let (input, output) = (step.input(0).ok()?.shape, step.output(0).ok()?.shape);
+    let shape = ConvShape::new(&attrs.window, attrs.groups as usize, input, output)?;
+    Some((shape, Patches::new(&shape, size_of::<f32>())?))
+}
+
+/// The copy of a padded sample, or what the row for active terms needs.
 fn workspace(step: &Step<'_>) -> usize {
-    let shape = || {
-        let attrs: &ConvAttrs = step.attrs().ok()?;
-        let (input, output) = (step.input(0).ok()?.shape, step.output(0).ok()?.shape);
-        ConvShape::new(&attrs.window, attrs.groups as usize, input, output)
-    };
-    shape().map_or(0, |shape| Scratch::bytes(&shape))
+    patches(step).map_or(0, |(_, patches)| patches.copy_bytes()).max(avx2::workspace(step))
+}
+
+fn layout<S: Simd>(shape: &ConvShape, patches: &Patches) -> Layout {
+    let columns = Columns { count: shape.out_group, lanes: S::LANES, widest: S::COLUMNS };
+    Layout { columns, groups: shape.groups, segments: patches.segments }
+}
+
+fn packed_bytes(step: &Step<'_>) -> usize {
+    patches(step).map_or(0, |(shape, patches)| layout::<Avx512>(&shape, &patches).bytes())
+}
+
+fn pack(step: &Step<'_>, packed: &mut [u8]) -> Result<(), KernelError> {
+    let Place::Plan(weight) = step.input(1)?.place else { return Err(KernelError::Operands(step.op)) };
+    let filled = patches(step)
+        .and_then(|(shape, patches)| layout::<Avx512>(&shape, &patches).pack(weight, packed, |_| 0));
+    filled.ok_or(KernelError::Memory(step.op))
 }
 
 fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
-    // SAFETY: rows leave this crate only through `target`, whose argument proves AVX2 and FMA.
-    unsafe { compute(call) }
+    if !call.terms.is_none() || call.outputs.len() > 1 {
+        return (avx2::KERNEL.run)(call);
+    }
+    // SAFETY: rows leave this crate only through a target, whose argument proves the instructions.
+    unsafe { run_avx512(call, Avx512::assume()) }
 }
 
-#[target_feature(enable = "avx2,fma")]
-fn compute(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
-    let conv = Conv::new(call)?;
-    let error = after_operands(call);
-    let scratch = core::mem::take(&mut call.workspace);
-    let (out, mut mask) = call.out_and_mask::<f32>()?;
-    let ConvAttrs { lo, hi, .. } = *conv.attrs;
-    for_each_strip(&conv, scratch, |run, strip, y| {
-        for (at, y) in run.rows(strip, &conv.shape, y) {
-            requantize::clamped(y, lo, hi, out.get_mut(at..)?.get_mut(..y.len())?);
-            if let Some(mask) = mask.as_deref_mut() {
-                requantize::mask(y, lo, hi, mask, at);
-            }
-        }
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn run_avx512(call: &mut Call<'_, '_>, simd: Avx512) -> Result<(), KernelError> {
+    compute(call, simd)
+}
+
+#[inline(always)]
+fn compute<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
+    let (conv, error) = (Conv::new(call)?, KernelError::Memory(call.op));
+    let (copy, packed) = (core::mem::take(&mut call.workspace), call.packed);
+    let (out, _) = call.out_and_mask::<f32>()?;
+    let patches = Patches::new(&conv.shape, size_of::<f32>()).ok_or(error)?;
+    let layout = layout::<S>(&conv.shape, &patches);
+    let product = Product { patches, layout, input: bytes::of(conv.input), fill: 0, packed };
+    let mut finish = Clamped { simd, conv: &conv, bias: [0.0; STRIP], first: 0, count: 0, out };
+    multiply(simd, &product, copy, &mut finish).ok_or(error)
+}
+
+/// Clamped f32 output.
+struct Clamped<'a, 'o, S> {
+    simd: S,
+    conv: &'a Conv<'a>,
+    /// The chunk's, zero past its last channel.
+    bias: [f32; STRIP],
+    /// First channel of the chunk in the layer.
+    first: usize,
+    /// Channels of the chunk.
+    count: usize,
+    out: &'o mut [f32],
+}
+
+impl<S: Simd> Finish<S, Reals> for Clamped<'_, '_, S> {
+    #[inline(always)]
+    fn chunk(&mut self, group: usize, chunk: Chunk, _: &[i32]) -> Option<()> {
+        self.first = group * self.conv.shape.out_group + chunk.first;
+        self.count = chunk.count;
+        let bias = self.conv.bias.get(self.first..)?.get(..chunk.count)?;
+        let (own, rest) = self.bias.split_at_mut_checked(chunk.count)?;
+        own.copy_from_slice(bias);
+        rest.fill(0.0);
         Some(())
-    })
-    .ok_or(error)
-}
-
-/// Calls `visit(run, strip, y)` for every tile with its pre-activation values.
-#[inline]
-#[target_feature(enable = "avx2,fma")]
-fn for_each_strip(
-    conv: &Conv<'_>,
-    memory: &mut [u8],
-    mut visit: impl FnMut(Run, Strip, &Tile<f32>) -> Option<()>,
-) -> Option<()> {
-    let mut y = [[0.0f32; STRIP]; PIXELS];
-    for group in 0..conv.shape.groups {
-        for run in Run::all(&conv.shape, group) {
-            let (mut scratch, buffer) = Scratch::new(memory, conv, run.pixels)?;
-            run.for_each_patch(&conv.shape, conv.input, 0.0, buffer, |i, patch| {
-                scratch.patches.fill(i, 0, patch, |x| x)
-            })?;
-            scratch.project(conv, run)?;
-            for strip in run.strips(&conv.shape) {
-                products(&scratch.patches, conv.weight, strip.channel, strip.count, &mut y)?;
-                add_terms(conv, run, strip, &scratch, &mut y)?;
-                visit(run, strip, &y)?;
-            }
-        }
-    }
-    Some(())
-}
-
-/// Adds the bias and the active terms to the products of a tile.
-#[inline]
-#[target_feature(enable = "avx2,fma")]
-fn add_terms(
-    conv: &Conv<'_>,
-    run: Run,
-    strip: Strip,
-    scratch: &Scratch<'_>,
-    y: &mut Tile<f32>,
-) -> Option<()> {
-    let y = y.get_mut(..run.pixels)?;
-    let bias = strip.of(conv.bias)?;
-    for y in y.iter_mut() {
-        y.iter_mut().zip(bias).for_each(|(y, b)| *y += b);
-    }
-    if let Some(term) = conv.terms.two_factor {
-        let Factors::F32 { up, .. } = term.factors else { return None };
-        let mut sums = [[0.0f32; STRIP]; PIXELS];
-        products(&scratch.latent, up, strip.channel, strip.count, &mut sums)?;
-        for (y, sums) in y.iter_mut().zip(&sums) {
-            y.iter_mut().zip(sums).take(strip.count).for_each(|(y, s)| *y += s);
-        }
-    }
-    add_sparse(conv, strip, scratch, y)?;
-    if let Some(affine) = conv.terms.affine {
-        let (scale, shift) = (strip.of(affine.scale)?, strip.of(affine.shift)?);
-        for y in y.iter_mut() {
-            y.iter_mut().zip(scale).zip(shift).for_each(|((y, scale), shift)| *y = *y * scale + shift);
-        }
-    }
-    Some(())
-}
-
-#[inline]
-#[target_feature(enable = "avx2,fma")]
-fn add_sparse(conv: &Conv<'_>, strip: Strip, scratch: &Scratch<'_>, y: &mut [[f32; STRIP]]) -> Option<()> {
-    let Some(sparse) = conv.terms.sparse else { return Some(()) };
-    let SparseValues::F32(values) = sparse.values else { return None };
-    for local in 0..strip.count {
-        let span = strip.span(sparse.indptr, local)?;
-        let (indices, values) = (sparse.indices.get(span.clone())?, values.get(span)?);
-        for (pixel, y) in y.iter_mut().enumerate() {
-            let x = |index: &u16| scratch.patches.at(pixel, (*index).into()).unwrap_or(0.0);
-            *y.get_mut(local)? += indices.iter().zip(values).fold(0.0f32, |s, (i, v)| s + x(i) * v);
-        }
-    }
-    Some(())
-}
-
-/// The rows of a run.
-struct Scratch<'m> {
-    /// Patches.
-    patches: Reals<'m>,
-    /// `A·x` of a two-factor term.
-    latent: Reals<'m>,
-}
-
-impl<'m> Scratch<'m> {
-    fn bytes(shape: &ConvShape) -> usize {
-        let len = shape.row();
-        (Reals::blocks(len) + Reals::blocks(MAX_TERM_RANK)) * 32 + len * 4
     }
 
-    /// The rows of `rows` pixels, and a buffer to gather one patch in.
-    fn new(mut memory: &'m mut [u8], conv: &Conv<'_>, rows: usize) -> Option<(Self, &'m mut [f32])> {
-        let len = conv.shape.row();
-        let rank = conv.terms.two_factor.map_or(0, |term| term.rank);
-        (rank <= MAX_TERM_RANK).then_some(())?;
-        let scratch = Self {
-            patches: Panels::new(take(&mut memory, Reals::blocks(len))?, len, rows)?,
-            latent: Panels::new(take(&mut memory, Reals::blocks(MAX_TERM_RANK))?, rank, rows)?,
-        };
-        Some((scratch, take(&mut memory, len)?))
+    #[inline(always)]
+    fn start(&self, n: usize) -> S::Real {
+        let at = (n * S::LANES).min(STRIP - S::LANES);
+        // SAFETY: a whole vector lies at `at`.
+        unsafe { self.simd.load(self.bias.as_ptr().add(at)) }
     }
 
-    /// Computes `A·x` of every row for the two-factor term.
-    #[inline]
-    #[target_feature(enable = "avx2,fma")]
-    fn project(&mut self, conv: &Conv<'_>, run: Run) -> Option<()> {
-        let Some(term) = conv.terms.two_factor else { return Some(()) };
-        let Factors::F32 { down, .. } = term.factors else { return None };
-        let mut sums = [[0.0f32; STRIP]; PIXELS];
-        for start in (0..term.rank).step_by(STRIP) {
-            let count = STRIP.min(term.rank - start);
-            products(&self.patches, down, run.group * term.rank + start, count, &mut sums)?;
-            for (i, sums) in sums.iter().take(run.pixels).enumerate() {
-                self.latent.fill(i, start, sums.get(..count)?, |s: f32| s)?;
+    #[inline(always)]
+    fn tile<const M: usize, const N: usize>(
+        &mut self,
+        pixels: Pixels,
+        sums: &[[S::Real; N]; M],
+    ) -> Option<()> {
+        let (simd, attrs, channels) = (self.simd, self.conv.attrs, self.conv.shape.output[3]);
+        let (lo, hi) = (simd.splat(attrs.lo), simd.splat(attrs.hi));
+        let start = pixels.first * channels + self.first;
+        let end = start + pixels.count.checked_sub(1)? * channels + self.count;
+        let mut to = self.out.get_mut(start..end)?.as_mut_ptr();
+        for (m, sums) in sums.iter().enumerate() {
+            if m < pixels.count {
+                for (n, v) in sums.iter().enumerate() {
+                    let (at, v) = (n * S::LANES, simd.clamp(*v, lo, hi));
+                    // SAFETY: the slice spans the channels of every pixel of the tile; `to` is pixel m's first.
+                    unsafe { simd.store(to.wrapping_add(at), v, (self.count - at).min(S::LANES)) };
+                }
+                to = to.wrapping_add(channels);
             }
         }
         Some(())

@@ -14,42 +14,56 @@
 //! use ingraft_x86_64::{Avx2, target};
 //!
 //! let target = Avx2::detect().map_or(Host::SCALAR, target);
+//! let fastest = ingraft_x86_64::available().next().unwrap_or(Host::SCALAR);
 //! ```
 #![no_std]
 #![cfg(target_arch = "x86_64")]
 
-mod backward;
+mod avx2;
+mod columns;
 mod conv;
-mod depthwise;
-mod dot;
 mod features;
-mod lanes;
+mod gemm;
+mod patches;
 mod qconv;
-mod qdepthwise;
-mod qdot;
-mod requantize;
-mod tile;
+mod simd;
 
 use ingraft_kernel::{Host, Kernel};
 
-pub use features::Avx2;
+pub use features::{Avx2, Avx512};
 
-/// The target `x86-64`: the rows of this crate, then the scalar reference.
+/// The target `x86-64`: the AVX2 rows of this crate, then the scalar reference.
 pub const fn target(_proof: Avx2) -> Host {
     Host::new("x86-64", AVX2, &[])
 }
 
+/// The target `x86-64-avx512`: the AVX-512 rows of this crate, its AVX2 rows, then the scalar reference.
+pub const fn target_avx512(_proof: Avx512) -> Host {
+    Host::new("x86-64-avx512", AVX512, AVX2)
+}
+
+/// The targets this machine can run, fastest first.
+#[cfg(feature = "std")]
+pub fn available() -> impl Iterator<Item = Host> {
+    let targets = [Avx512::detect().map(target_avx512), Avx2::detect().map(target)];
+    targets.into_iter().flatten()
+}
+
+/// Rows that execute AVX-512 instructions. They must not leave this crate except through
+/// [`target_avx512`].
+const AVX512: &[Kernel] = &[conv::AVX512, qconv::AVX512, qconv::AVX512_F32, qconv::AVX512_I32];
+
 /// Rows that execute AVX2 and FMA instructions. They must not leave this crate
 /// except through [`target`].
 const AVX2: &[Kernel] = &[
-    conv::KERNEL,
-    depthwise::KERNEL,
-    qconv::KERNEL,
-    qconv::KERNEL_F32,
-    qconv::KERNEL_I32,
-    qdepthwise::KERNEL,
-    backward::CONV,
-    backward::CONV_Q,
-    backward::DEPTHWISE,
-    backward::DEPTHWISE_Q,
+    avx2::conv::KERNEL,
+    avx2::depthwise::KERNEL,
+    avx2::qconv::KERNEL,
+    avx2::qconv::KERNEL_F32,
+    avx2::qconv::KERNEL_I32,
+    avx2::qdepthwise::KERNEL,
+    avx2::backward::CONV,
+    avx2::backward::CONV_Q,
+    avx2::backward::DEPTHWISE,
+    avx2::backward::DEPTHWISE_Q,
 ];

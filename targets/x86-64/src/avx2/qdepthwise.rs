@@ -13,10 +13,10 @@ use ingraft_kernel::window::{Pixel, row};
 use ingraft_kernel::{Call, Kernel, KernelError, OpCode, Step};
 use ingraft_tensor::DType;
 
-use crate::depthwise::tap;
-use crate::lanes::{load_i8, load_i32, store_i32};
-use crate::requantize;
-use crate::tile::{after_operands, take};
+use crate::avx2::depthwise::tap;
+use crate::avx2::lanes::{load_i8, load_i32, store_i32};
+use crate::avx2::requantize;
+use crate::avx2::tile::{after_operands, take};
 
 /// int8 output.
 pub(crate) const KERNEL: Kernel =

@@ -7,8 +7,8 @@
 
 use core::arch::x86_64::*;
 
-use crate::lanes::{block, load_i8, load_i16, sum_lanes_i32};
-use crate::tile::{Panels, Tile};
+use crate::avx2::lanes::{block, load_i8, load_i16, sum_lanes_i32};
+use crate::avx2::tile::{Panels, Tile};
 
 /// Activation rows as int16.
 pub(crate) type Codes<'m> = Panels<'m, i16, 16>;
@@ -91,7 +91,7 @@ fn accumulate<const P: usize>(sums: &mut [[__m256i; 4]; P], x: &[[i16; 16]; P], 
 fn store<const P: usize>(
     sums: [[i32; 4]; P],
     start: usize,
-    out: &mut [[i32; crate::tile::STRIP]],
+    out: &mut [[i32; crate::avx2::tile::STRIP]],
 ) -> Option<()> {
     for (out, sums) in out.iter_mut().zip(sums) {
         *out.get_mut(start..)?.first_chunk_mut()? = sums;

@@ -13,8 +13,8 @@ use ingraft_kernel::{Call, Kernel, KernelError, OpCode};
 use ingraft_tensor::DType;
 use ingraft_tensor::bytes::cast_mut;
 
-use crate::requantize;
-use crate::tile::after_operands;
+use crate::avx2::requantize;
+use crate::avx2::tile::after_operands;
 
 /// f32 throughout.
 pub(crate) const KERNEL: Kernel =

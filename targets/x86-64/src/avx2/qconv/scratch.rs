@@ -5,9 +5,9 @@ use ingraft_kernel::requantize::to_i16;
 use ingraft_kernel::terms::{Factors, MAX_TERM_RANK, TwoFactor};
 use ingraft_kernel::window::{ConvShape, row};
 
-use crate::dot::{self, Reals};
-use crate::qdot::{self, Codes};
-use crate::tile::{PIXELS, Panels, Run, STRIP, take};
+use crate::avx2::dot::{self, Reals};
+use crate::avx2::qdot::{self, Codes};
+use crate::avx2::tile::{PIXELS, Panels, Run, STRIP, take};
 
 /// The rows of a run. Their size does not depend on which terms are active.
 pub(super) struct Scratch<'m> {

@@ -6,8 +6,8 @@
 
 use core::arch::x86_64::*;
 
-use crate::lanes::{block, load_f32, sum_lanes_f32};
-use crate::tile::{Panels, STRIP, Tile};
+use crate::avx2::lanes::{block, load_f32, sum_lanes_f32};
+use crate::avx2::tile::{Panels, STRIP, Tile};
 
 /// Activation rows as f32.
 pub(crate) type Reals<'m> = Panels<'m, f32, 8>;

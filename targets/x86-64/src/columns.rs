@@ -1,0 +1,159 @@
+//! Output channels in vectors, and weights packed for them.
+//!
+//! A group's output channels are split into chunks of one to
+//! [`Simd::COLUMNS`](crate::simd::Simd::COLUMNS) vectors, as equal as whole
+//! vectors allow. Weights are packed per chunk as
+//! `[step][vector][lane][4 bytes]`: one step is four bytes of a patch (four int8
+//! codes or one f32), so that a kernel reads its weights as one stream. Lanes past the last
+//! channel, and bytes past the end of a segment, are zero.
+
+use ingraft_tensor::bytes::cast_mut;
+
+use crate::patches::Segments;
+
+/// The output channels of one group.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Columns {
+    /// Channels.
+    pub(crate) count: usize,
+    /// Channels per vector.
+    pub(crate) lanes: usize,
+    /// Most vectors per chunk.
+    pub(crate) widest: usize,
+}
+
+/// Output channels computed together.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Chunk {
+    /// First channel, counted within the group.
+    pub(crate) first: usize,
+    /// Number of channels.
+    pub(crate) count: usize,
+    /// Number of vectors.
+    pub(crate) vectors: usize,
+    /// Vectors before the chunk in the group.
+    pub(crate) before: usize,
+}
+
+impl Columns {
+    /// Vectors of a group.
+    pub(crate) const fn vectors(self) -> usize {
+        self.count.div_ceil(self.lanes)
+    }
+
+    /// The chunks, in order.
+    #[inline(always)]
+    pub(crate) fn chunks(self) -> impl Iterator<Item = Chunk> {
+        let vectors = self.vectors();
+        let parts = vectors.div_ceil(self.widest).max(1);
+        let (size, larger) = (vectors / parts, vectors % parts);
+        (0..if vectors == 0 { 0 } else { parts }).map(move |part| {
+            let before = part * size + part.min(larger);
+            let vectors = size + usize::from(part < larger);
+            let first = before * self.lanes;
+            Chunk { first, count: (vectors * self.lanes).min(self.count - first), vectors, before }
+        })
+    }
+}
+
+/// How a layer's weights are packed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Layout {
+    /// The channels of each group.
+    pub(crate) columns: Columns,
+    /// Groups.
+    pub(crate) groups: usize,
+    /// What a weight row is made of.
+    pub(crate) segments: Segments,
+}
+
+/// Weights start at a cache line: vectors of 64 bytes then never cross one.
+const LINE: usize = 64;
+
+impl Layout {
+    /// Bytes of one vector for one step.
+    const fn vector(&self) -> usize {
+        self.columns.lanes * 4
+    }
+
+    /// Bytes of a group's packed weights.
+    const fn group(&self) -> usize {
+        self.columns.vectors() * self.segments.total_steps() * self.vector()
+    }
+
+    /// Channels of all groups, each group's rounded up to whole vectors.
+    const fn lanes(&self) -> usize {
+        self.columns.vectors() * self.columns.lanes * self.groups
+    }
+
+    /// Bytes that [`Self::pack`] fills.
+    pub(crate) const fn bytes(&self) -> usize {
+        LINE + self.groups * self.group() + self.lanes() * 4
+    }
+
+    /// Packs `weight`, rows of [`Segments::row`] bytes; `sum` is what is kept of each row.
+    ///
+    /// The distance to the first cache line stands in the first byte.
+    pub(crate) fn pack(&self, weight: &[u8], packed: &mut [u8], sum: impl Fn(&[u8]) -> i32) -> Option<()> {
+        let skip = LINE - packed.as_ptr().addr() % LINE;
+        *packed.first_mut()? = skip as u8;
+        let (weights, sums) = packed.get_mut(skip..)?.split_at_mut_checked(self.groups * self.group())?;
+        let sums: &mut [i32] = cast_mut(sums.get_mut(..self.lanes() * 4)?)?;
+        sums.fill(0);
+        let row = self.segments.row();
+        let mut vectors = weights.chunks_exact_mut(self.vector());
+        for group in 0..self.groups {
+            let (channels, lanes) = (self.columns.count, self.columns.vectors() * self.columns.lanes);
+            let weight = weight.get(group * channels * row..)?.get(..channels * row)?;
+            let sums = sums.get_mut(group * lanes..)?.get_mut(..channels)?;
+            for (channel, kept) in sums.iter_mut().enumerate() {
+                *kept = sum(weight.get(channel * row..)?.get(..row)?);
+            }
+            for chunk in self.columns.chunks() {
+                for (at, len) in self.segments.steps_of_row() {
+                    for vector in 0..chunk.vectors {
+                        let first = chunk.first + vector * self.columns.lanes;
+                        let count = self.columns.lanes.min(channels - first);
+                        let out = vectors.next()?;
+                        out.fill(0);
+                        let source = weight.get(first * row + at..)?;
+                        gather(source, row, len, out.as_chunks_mut().0.get_mut(..count)?)?;
+                    }
+                }
+            }
+        }
+        Some(())
+    }
+
+    /// The weights and sums of `group` in `packed`.
+    pub(crate) fn group_of<'p>(&self, packed: &'p [u8], group: usize) -> Option<(&'p [u8], &'p [i32])> {
+        let skip = usize::from(*packed.first()?);
+        let (weights, sums) = packed.get(skip..)?.split_at_checked(self.groups * self.group())?;
+        let sums: &[i32] = ingraft_tensor::bytes::cast(sums.get(..self.lanes() * 4)?)?;
+        let lanes = self.columns.vectors() * self.columns.lanes;
+        Some((
+            weights.get(group * self.group()..)?.get(..self.group())?,
+            sums.get(group * lanes..)?.get(..lanes)?,
+        ))
+    }
+
+    /// The part of a group's weights that belongs to `chunk`.
+    #[inline(always)]
+    pub(crate) fn chunk_of<'p>(&self, weights: &'p [u8], chunk: Chunk) -> Option<&'p [u8]> {
+        let column = self.segments.total_steps() * self.vector();
+        weights.get(chunk.before * column..)?.get(..chunk.vectors * column)
+    }
+}
+
+/// Copies `len` bytes, at most four, from rows of `stride` bytes.
+#[inline(always)]
+fn gather(source: &[u8], stride: usize, len: usize, out: &mut [[u8; 4]]) -> Option<()> {
+    for (lane, out) in out.iter_mut().enumerate() {
+        let from = source.get(lane * stride..)?;
+        match from.first_chunk() {
+            Some(four) if len == 4 => *out = *four,
+            _ => out.get_mut(..len)?.copy_from_slice(from.get(..len)?),
+        }
+    }
+    Some(())
+}

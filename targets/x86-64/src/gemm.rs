@@ -1,0 +1,279 @@
+//! Products of patches with packed weights, in register tiles.
+//!
+//! # Blocking
+//! - A tile is up to `M` output pixels by `N` vectors of channels; all `M·N`
+//!   accumulators stay in registers. Each step broadcasts four bytes of every
+//!   patch and loads `N` vectors of weights: `M + N` loads for `M·N` products.
+//! - [`BLOCK`] pixels share one pass over a chunk's weights, so weights come
+//!   from the second-level cache at a fraction of its bandwidth while the
+//!   block's patches stay in the first level.
+//!
+//! # Limit
+//! `⌈out/LANES⌉ · steps` products per pixel, at the rate of the instruction:
+//! two `vpdpbusd` or `vfmadd` a cycle on cores with two 512-bit pipes.
+
+use crate::columns::{Chunk, Layout};
+use crate::patches::{Patches, STEP};
+use crate::simd::Simd;
+
+/// Pixels per pass over the weights of a chunk: whole tiles of every height.
+pub(crate) const BLOCK: usize = 48;
+
+/// Most channels of a chunk on any instruction set.
+pub(crate) const STRIP: usize = 64;
+
+/// What a step multiplies.
+pub(crate) trait Arithmetic<S: Simd>: Copy {
+    /// One accumulator per lane.
+    type Sum: Copy;
+    /// Four bytes of a patch, in every lane.
+    type Patch: Copy;
+    /// Four bytes of a weight row per lane.
+    type Weight: Copy;
+
+    /// # Safety
+    /// [`STEP`] bytes lie at `from`.
+    unsafe fn patch(simd: S, from: *const u8) -> Self::Patch;
+    /// # Safety
+    /// [`STEP`]` · LANES` bytes lie at `from`.
+    unsafe fn weight(simd: S, from: *const u8) -> Self::Weight;
+    /// `sum + patch·weight`.
+    fn multiply(simd: S, sum: Self::Sum, patch: Self::Patch, weight: Self::Weight) -> Self::Sum;
+}
+
+/// int8 codes to i32: `Σ (x + 128)·w`. The packed weights carry `−128·Σw`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Codes;
+
+/// f32, fused multiply-add.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reals;
+
+impl<S: Simd> Arithmetic<S> for Codes {
+    type Sum = S::Int;
+    type Patch = S::Codes;
+    type Weight = S::Weights;
+
+    #[inline(always)]
+    unsafe fn patch(simd: S, from: *const u8) -> S::Codes {
+        // SAFETY: the caller's contract.
+        unsafe { simd.load_codes(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn weight(simd: S, from: *const u8) -> S::Weights {
+        // SAFETY: the caller's contract.
+        unsafe { simd.load_weights(from) }
+    }
+
+    #[inline(always)]
+    fn multiply(simd: S, sum: S::Int, patch: S::Codes, weight: S::Weights) -> S::Int {
+        simd.dot(sum, patch, weight)
+    }
+}
+
+impl<S: Simd> Arithmetic<S> for Reals {
+    type Sum = S::Real;
+    type Patch = S::Real;
+    type Weight = S::Real;
+
+    #[inline(always)]
+    unsafe fn patch(simd: S, from: *const u8) -> S::Real {
+        // SAFETY: the caller's contract.
+        unsafe { simd.load_splat(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn weight(simd: S, from: *const u8) -> S::Real {
+        // SAFETY: the caller's contract.
+        unsafe { simd.load(from.cast()) }
+    }
+
+    #[inline(always)]
+    fn multiply(simd: S, sum: S::Real, patch: S::Real, weight: S::Real) -> S::Real {
+        simd.mul_add(patch, weight, sum)
+    }
+}
+
+/// Output pixels of a tile.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pixels {
+    /// First, counted over the whole output.
+    pub(crate) first: usize,
+    /// Number of them.
+    pub(crate) count: usize,
+}
+
+/// What becomes of the sums.
+pub(crate) trait Finish<S: Simd, A: Arithmetic<S>> {
+    /// Prepares for `chunk` of `group`; `sums` is what packing kept of its rows.
+    fn chunk(&mut self, group: usize, chunk: Chunk, sums: &[i32]) -> Option<()>;
+
+    /// What the sums of vector `n` of the chunk start from.
+    fn start(&self, n: usize) -> A::Sum;
+
+    /// Takes the sums of a tile, the first `pixels.count` of them.
+    fn tile<const M: usize, const N: usize>(&mut self, pixels: Pixels, sums: &[[A::Sum; N]; M])
+    -> Option<()>;
+}
+
+/// The operands of a product.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Product<'a> {
+    pub(crate) patches: Patches,
+    pub(crate) layout: Layout,
+    /// The layer's input.
+    pub(crate) input: &'a [u8],
+    /// The byte that stands for padding.
+    pub(crate) fill: u8,
+    /// Weights packed in `layout`.
+    pub(crate) packed: &'a [u8],
+}
+
+/// Computes every tile of a layer; `copy` is scratch of [`Patches::copy_bytes`].
+#[inline(always)]
+pub(crate) fn multiply<S: Simd, A: Arithmetic<S>>(
+    simd: S,
+    product: &Product<'_>,
+    copy: &mut [u8],
+    finish: &mut impl Finish<S, A>,
+) -> Option<()> {
+    let Product { patches, layout, .. } = product;
+    if patches.pixels == 0 || layout.columns.count == 0 {
+        return Some(());
+    }
+    for sample in 0..patches.samples {
+        let bytes = patches.of_sample(product.input, sample, product.fill, copy)?;
+        let end = patches.offset(patches.pixels - 1) + patches.reach(layout.groups);
+        if end > bytes.len() {
+            return None;
+        }
+        for group in 0..layout.groups {
+            let (weights, sums) = layout.group_of(product.packed, group)?;
+            for first in (0..patches.pixels).step_by(BLOCK) {
+                let count = BLOCK.min(patches.pixels - first);
+                for chunk in layout.columns.chunks() {
+                    let lanes = chunk.vectors * layout.columns.lanes;
+                    finish.chunk(group, chunk, sums.get(chunk.first..)?.get(..lanes)?)?;
+                    let right = layout.chunk_of(weights, chunk)?;
+                    let block = Block {
+                        simd,
+                        patches,
+                        bytes: bytes.get(group * patches.group..)?,
+                        weights: right,
+                        base: sample * patches.pixels,
+                        first,
+                        count,
+                    };
+                    // SAFETY: every patch of the sample ends within `bytes` (compared above); `right`
+                    // holds the chunk's vectors for every step, by the layout.
+                    unsafe {
+                        match chunk.vectors {
+                            1 => block.tiles::<A, 12, 4, 1>(finish)?,
+                            2 => block.tiles::<A, 12, 4, 2>(finish)?,
+                            3 => block.tiles::<A, 8, 4, 3>(finish)?,
+                            4 => block.tiles::<A, 6, 3, 4>(finish)?,
+                            _ => return None,
+                        }
+                    }
+                }
+            }
+        }
+    }
+    Some(())
+}
+
+/// Some pixels of one group of a sample, and the weights of one chunk.
+#[derive(Clone, Copy)]
+struct Block<'a, S> {
+    simd: S,
+    patches: &'a Patches,
+    bytes: &'a [u8],
+    weights: &'a [u8],
+    /// Pixels of the samples before.
+    base: usize,
+    first: usize,
+    count: usize,
+}
+
+impl<S: Simd> Block<'_, S> {
+    /// All tiles: of `M` pixels, then a last one of the least height that holds the rest.
+    ///
+    /// # Safety
+    /// As [`Self::tile`], for all pixels of the block and `N` vectors.
+    #[inline(always)]
+    unsafe fn tiles<A: Arithmetic<S>, const M: usize, const HALF: usize, const N: usize>(
+        &self,
+        finish: &mut impl Finish<S, A>,
+    ) -> Option<()> {
+        let end = self.first + self.count;
+        let mut first = self.first;
+        // SAFETY: the caller's contract.
+        unsafe {
+            while first + M <= end {
+                self.tile::<A, M, N>(first, M, finish)?;
+                first += M;
+            }
+            match end - first {
+                0 => Some(()),
+                1 => self.tile::<A, 1, N>(first, 1, finish),
+                rest if rest <= HALF => self.tile::<A, HALF, N>(first, rest, finish),
+                rest => self.tile::<A, M, N>(first, rest, finish),
+            }
+        }
+    }
+
+    /// One tile: `count` pixels from `first` on, at most `M`.
+    ///
+    /// # Safety
+    /// - The patches of these pixels, [`Patches::reach`] bytes from their offsets on, lie in `bytes`.
+    /// - `weights` holds `N` vectors for every step of a patch.
+    #[inline(always)]
+    unsafe fn tile<A: Arithmetic<S>, const M: usize, const N: usize>(
+        &self,
+        first: usize,
+        count: usize,
+        finish: &mut impl Finish<S, A>,
+    ) -> Option<()> {
+        let patches = self.patches;
+        let (vector, steps) = (STEP * S::LANES, patches.segments.steps());
+        let mut start = [finish.start(0); N];
+        for (n, start) in start.iter_mut().enumerate() {
+            *start = finish.start(n);
+        }
+        let mut sums: [[A::Sum; N]; M] = [start; M];
+        let mut weight = self.weights.as_ptr();
+        let offsets: [usize; M] = patches.offsets(first, count);
+        let (mut column, mut line, mut at) = (0, 0, 0);
+        for _ in 0..patches.segments.count {
+            // SAFETY: offsets, segments and steps stay within the patches, the weights advance by
+            // `N` vectors a step: the caller's contract.
+            unsafe {
+                let mut rows = [self.bytes.as_ptr(); M];
+                for (row, offset) in rows.iter_mut().zip(&offsets) {
+                    *row = row.add(offset + at);
+                }
+                for step in 0..steps {
+                    let mut weights = [A::weight(self.simd, weight); N];
+                    for (n, weights) in weights.iter_mut().enumerate() {
+                        *weights = A::weight(self.simd, weight.add(n * vector));
+                    }
+                    for (sums, row) in sums.iter_mut().zip(&rows) {
+                        let patch = A::patch(self.simd, row.add(step * STEP));
+                        for (sum, weights) in sums.iter_mut().zip(&weights) {
+                            *sum = A::multiply(self.simd, *sum, patch, *weights);
+                        }
+                    }
+                    weight = weight.add(N * vector);
+                }
+            }
+            column += 1;
+            at += patches.inner_step;
+            if column == patches.inner {
+                (column, line) = (0, line + 1);
+                at = line * patches.outer_step;
+            }
+        }
+        finish.tile(Pixels { first: self.base + first, count }, &sums)
+    }
+}

@@ -1,0 +1,244 @@
+//! From exact sums to outputs, a row of channels at a time.
+
+use ingraft_kernel::qconv::QConv;
+
+use crate::columns::Chunk;
+use crate::gemm::{Codes, Finish, Pixels, STRIP};
+use crate::simd::Simd;
+
+/// The clamp and the zero point, in every lane.
+#[derive(Clone, Copy)]
+pub(crate) struct Bounds<S: Simd> {
+    pub(crate) lo: S::Real,
+    pub(crate) hi: S::Real,
+    pub(crate) zero_point: S::Int,
+}
+
+impl<S: Simd> Bounds<S> {
+    #[inline(always)]
+    pub(crate) fn new(simd: S, lo: f32, hi: f32, zero_point: i32) -> Self {
+        Self { lo: simd.splat(lo), hi: simd.splat(hi), zero_point: simd.splat_int(zero_point) }
+    }
+}
+
+/// The constants of a chunk's channels, zero past the last.
+struct Constants<'a> {
+    /// Bias with the correction of the packed weights.
+    bias: [i32; STRIP],
+    multiplier: [f32; STRIP],
+    /// First channel of the layer, and channels.
+    first: usize,
+    count: usize,
+    /// Channels of the layer.
+    channels: usize,
+    group: usize,
+    biases: &'a [i32],
+    multipliers: &'a [f32],
+}
+
+impl<'a> Constants<'a> {
+    #[inline(always)]
+    fn new(conv: &QConv<'a>) -> Self {
+        Self {
+            bias: [0; STRIP],
+            multiplier: [0.0; STRIP],
+            first: 0,
+            count: 0,
+            channels: conv.shape.output[3],
+            group: conv.shape.out_group,
+            biases: conv.bias,
+            multipliers: conv.multiplier,
+        }
+    }
+
+    #[inline(always)]
+    fn load(&mut self, group: usize, chunk: Chunk, sums: &[i32]) -> Option<()> {
+        self.first = group * self.group + chunk.first;
+        self.count = chunk.count;
+        let bias = self.biases.get(self.first..)?.get(..chunk.count)?;
+        let multiplier = self.multipliers.get(self.first..)?.get(..chunk.count)?;
+        self.bias.get_mut(..sums.len())?.copy_from_slice(sums);
+        self.bias.iter_mut().zip(bias).for_each(|(b, value)| *b = b.wrapping_add(*value));
+        self.multiplier.get_mut(..chunk.count)?.copy_from_slice(multiplier);
+        self.multiplier.get_mut(chunk.count..sums.len())?.fill(0.0);
+        Some(())
+    }
+
+    /// The sums that vector `n` starts from.
+    #[inline(always)]
+    fn start<S: Simd>(&self, simd: S, n: usize) -> S::Int {
+        let at = (n * S::LANES).min(STRIP - S::LANES);
+        // SAFETY: a whole vector lies at `at`.
+        unsafe { simd.load_int(self.bias.as_ptr().add(at)) }
+    }
+
+    /// The products of sums with their multipliers.
+    #[inline(always)]
+    fn scaled<S: Simd, const N: usize>(&self, simd: S, sums: &[S::Int; N]) -> [S::Real; N] {
+        let multiplier = self.multiplier.as_ptr();
+        const { assert!(N * S::LANES <= STRIP) };
+        let mut scaled = [simd.splat(0.0); N];
+        for (n, (scaled, sum)) in scaled.iter_mut().zip(sums).enumerate() {
+            // SAFETY: `STRIP` values cover `N` vectors.
+            let multiplier = unsafe { simd.load(multiplier.add(n * S::LANES)) };
+            *scaled = simd.mul(simd.to_real(*sum), multiplier);
+        }
+        scaled
+    }
+
+    /// Where in `out` the chunk's channels of each pixel begin; `None` past the end.
+    #[inline(always)]
+    fn rows<'o, T>(&self, out: &'o mut [T], pixels: Pixels) -> Option<&'o mut [T]> {
+        let end = (pixels.first + pixels.count.checked_sub(1)?) * self.channels + self.first + self.count;
+        out.get_mut(pixels.first * self.channels + self.first..end)
+    }
+}
+
+/// int8 output.
+pub(crate) struct ToCodes<'a, 'o, S: Simd> {
+    simd: S,
+    constants: Constants<'a>,
+    bounds: Bounds<S>,
+    out: &'o mut [i8],
+}
+
+impl<'a, 'o, S: Simd> ToCodes<'a, 'o, S> {
+    #[inline(always)]
+    pub(crate) fn new(simd: S, conv: &QConv<'a>, bounds: Bounds<S>, out: &'o mut [i8]) -> Self {
+        Self { simd, constants: Constants::new(conv), bounds, out }
+    }
+}
+
+impl<S: Simd> Finish<S, Codes> for ToCodes<'_, '_, S> {
+    #[inline(always)]
+    fn chunk(&mut self, group: usize, chunk: Chunk, sums: &[i32]) -> Option<()> {
+        self.constants.load(group, chunk, sums)
+    }
+
+    #[inline(always)]
+    fn start(&self, n: usize) -> S::Int {
+        self.constants.start(self.simd, n)
+    }
+
+    #[inline(always)]
+    fn tile<const M: usize, const N: usize>(
+        &mut self,
+        pixels: Pixels,
+        sums: &[[S::Int; N]; M],
+    ) -> Option<()> {
+        let (simd, Bounds { lo, hi, zero_point }) = (self.simd, self.bounds);
+        let (channels, count) = (self.constants.channels, self.constants.count);
+        let mut to = self.constants.rows(self.out, pixels)?.as_mut_ptr();
+        for (m, sums) in sums.iter().enumerate() {
+            if m < pixels.count {
+                let v = self.constants.scaled::<S, N>(simd, sums);
+                let mut codes = *sums;
+                for (code, v) in codes.iter_mut().zip(v) {
+                    *code = simd.round(simd.clamp(v, lo, hi));
+                }
+                // SAFETY: `rows` spans the channels of every pixel of the tile; `to` is pixel m's first.
+                unsafe { simd.store_codes(to, codes, zero_point, count) };
+                to = to.wrapping_add(channels);
+            }
+        }
+        Some(())
+    }
+}
+
+/// f32 output.
+pub(crate) struct ToReals<'a, 'o, S: Simd> {
+    simd: S,
+    constants: Constants<'a>,
+    bounds: Bounds<S>,
+    out: &'o mut [f32],
+}
+
+impl<'a, 'o, S: Simd> ToReals<'a, 'o, S> {
+    #[inline(always)]
+    pub(crate) fn new(simd: S, conv: &QConv<'a>, bounds: Bounds<S>, out: &'o mut [f32]) -> Self {
+        Self { simd, constants: Constants::new(conv), bounds, out }
+    }
+}
+
+impl<S: Simd> Finish<S, Codes> for ToReals<'_, '_, S> {
+    #[inline(always)]
+    fn chunk(&mut self, group: usize, chunk: Chunk, sums: &[i32]) -> Option<()> {
+        self.constants.load(group, chunk, sums)
+    }
+
+    #[inline(always)]
+    fn start(&self, n: usize) -> S::Int {
+        self.constants.start(self.simd, n)
+    }
+
+    #[inline(always)]
+    fn tile<const M: usize, const N: usize>(
+        &mut self,
+        pixels: Pixels,
+        sums: &[[S::Int; N]; M],
+    ) -> Option<()> {
+        let (simd, Bounds { lo, hi, .. }) = (self.simd, self.bounds);
+        let (channels, count) = (self.constants.channels, self.constants.count);
+        let mut to = self.constants.rows(self.out, pixels)?.as_mut_ptr();
+        for (m, sums) in sums.iter().enumerate() {
+            if m < pixels.count {
+                for (n, v) in self.constants.scaled::<S, N>(simd, sums).into_iter().enumerate() {
+                    let at = n * S::LANES;
+                    // SAFETY: `rows` spans the channels of every pixel of the tile; `to` is pixel m's first.
+                    unsafe {
+                        simd.store(to.wrapping_add(at), simd.clamp(v, lo, hi), (count - at).min(S::LANES))
+                    };
+                }
+                to = to.wrapping_add(channels);
+            }
+        }
+        Some(())
+    }
+}
+
+/// i32 output.
+pub(crate) struct ToSums<'a, 'o, S: Simd> {
+    simd: S,
+    constants: Constants<'a>,
+    out: &'o mut [i32],
+}
+
+impl<'a, 'o, S: Simd> ToSums<'a, 'o, S> {
+    #[inline(always)]
+    pub(crate) fn new(simd: S, conv: &QConv<'a>, out: &'o mut [i32]) -> Self {
+        Self { simd, constants: Constants::new(conv), out }
+    }
+}
+
+impl<S: Simd> Finish<S, Codes> for ToSums<'_, '_, S> {
+    #[inline(always)]
+    fn chunk(&mut self, group: usize, chunk: Chunk, sums: &[i32]) -> Option<()> {
+        self.constants.load(group, chunk, sums)
+    }
+
+    #[inline(always)]
+    fn start(&self, n: usize) -> S::Int {
+        self.constants.start(self.simd, n)
+    }
+
+    #[inline(always)]
+    fn tile<const M: usize, const N: usize>(
+        &mut self,
+        pixels: Pixels,
+        sums: &[[S::Int; N]; M],
+    ) -> Option<()> {
+        let (channels, count) = (self.constants.channels, self.constants.count);
+        let mut to = self.constants.rows(self.out, pixels)?.as_mut_ptr();
+        for (m, sums) in sums.iter().enumerate() {
+            if m < pixels.count {
+                for (n, v) in sums.iter().enumerate() {
+                    let at = n * S::LANES;
+                    // SAFETY: `rows` spans the channels of every pixel of the tile; `to` is pixel m's first.
+                    unsafe { self.simd.store_int(to.wrapping_add(at), *v, (count - at).min(S::LANES)) };
+                }
+                to = to.wrapping_add(channels);
+            }
+        }
+        Some(())
+    }
+}

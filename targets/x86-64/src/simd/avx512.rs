@@ -1,0 +1,144 @@
+//! 512-bit vectors; int8 products by `vpdpbusd`.
+
+use core::arch::x86_64::*;
+
+use super::Simd;
+use crate::features::Avx512;
+
+/// The first `count` of `WIDTH` mask bits.
+#[inline(always)]
+fn first<const WIDTH: u32>(count: usize) -> u64 {
+    if count >= WIDTH as usize { u64::MAX >> (64 - WIDTH) } else { (1 << count) - 1 }
+}
+
+impl Simd for Avx512 {
+    const LANES: usize = 16;
+    const COLUMNS: usize = 4;
+
+    type Int = __m512i;
+    type Real = __m512;
+    type Codes = __m512i;
+    type Weights = __m512i;
+
+    #[inline(always)]
+    fn splat_int(self, value: i32) -> __m512i {
+        // SAFETY: `self` proves the instruction.
+        unsafe { _mm512_set1_epi32(value) }
+    }
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> __m512 {
+        // SAFETY: `self` proves the instruction.
+        unsafe { _mm512_set1_ps(value) }
+    }
+
+    #[inline(always)]
+    fn to_real(self, v: __m512i) -> __m512 {
+        // SAFETY: `self` proves the instruction.
+        unsafe { _mm512_cvtepi32_ps(v) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: `self` proves the instruction.
+        unsafe { _mm512_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
+        // SAFETY: `self` proves the instruction.
+        unsafe { _mm512_fmadd_ps(a, b, c) }
+    }
+
+    // Both instructions give their second operand where the comparison is false.
+    #[inline(always)]
+    fn clamp(self, v: __m512, lo: __m512, hi: __m512) -> __m512 {
+        // SAFETY: `self` proves the instructions.
+        unsafe { _mm512_min_ps(_mm512_max_ps(v, lo), hi) }
+    }
+
+    #[inline(always)]
+    fn round(self, v: __m512) -> __m512i {
+        // SAFETY: `self` proves the instruction.
+        unsafe { _mm512_cvtps_epi32(v) }
+    }
+
+    #[inline(always)]
+    fn dot(self, acc: __m512i, x: __m512i, w: __m512i) -> __m512i {
+        // SAFETY: `self` proves the instruction.
+        unsafe { _mm512_dpbusd_epi32(acc, x, w) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_int(self, from: *const i32) -> __m512i {
+        // SAFETY: `self` proves the instruction, the caller the sixteen values; no alignment is needed.
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, from: *const f32) -> __m512 {
+        // SAFETY: `self` proves the instruction, the caller the sixteen values; no alignment is needed.
+        unsafe { _mm512_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_codes(self, from: *const u8) -> __m512i {
+        // SAFETY: `self` proves the instructions, the caller the four bytes; no alignment is needed.
+        unsafe {
+            let codes = _mm512_set1_epi32(from.cast::<i32>().read_unaligned());
+            _mm512_xor_si512(codes, _mm512_set1_epi8(-128))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_weights(self, from: *const u8) -> __m512i {
+        // SAFETY: `self` proves the instruction, the caller the 64 bytes; no alignment is needed.
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_splat(self, from: *const f32) -> __m512 {
+        // SAFETY: `self` proves the instruction, the caller the value.
+        unsafe { _mm512_set1_ps(from.read_unaligned()) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_int(self, to: *mut i32, v: __m512i, count: usize) {
+        // SAFETY: `self` proves the instruction; it writes only the lanes that the caller made room for.
+        unsafe { _mm512_mask_storeu_epi32(to, first::<16>(count) as u16, v) }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32, v: __m512, count: usize) {
+        // SAFETY: `self` proves the instruction; it writes only the lanes that the caller made room for.
+        unsafe { _mm512_mask_storeu_ps(to, first::<16>(count) as u16, v) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_codes<const N: usize>(self, to: *mut i8, v: [__m512i; N], zero: __m512i, count: usize) {
+        if N == 1 {
+            // SAFETY: `self` proves the instructions; they write only the bytes that the caller made room for.
+            unsafe {
+                let codes = _mm512_cvtepi32_epi8(_mm512_add_epi32(v[0], zero));
+                _mm_mask_storeu_epi8(to, first::<16>(count) as u16, codes);
+            }
+            return;
+        }
+        let (second, third) = (v[1], v[if N > 2 { 2 } else { 0 }]);
+        let last = v[if N > 3 { 3 } else { 0 }];
+        // SAFETY: `self` proves the instructions; they write only the bytes that the caller made room for.
+        unsafe {
+            // Packing works within 128-bit parts: part p ends up with lanes 4p..4p+4 of every vector.
+            let zero = _mm512_packs_epi32(zero, zero);
+            let low = _mm512_add_epi16(_mm512_packs_epi32(v[0], second), zero);
+            let high = if N > 2 { _mm512_add_epi16(_mm512_packs_epi32(third, last), zero) } else { low };
+            let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+            let codes = _mm512_permutexvar_epi32(order, _mm512_packs_epi16(low, high));
+            if N == 2 {
+                _mm256_mask_storeu_epi8(to, first::<32>(count) as u32, _mm512_castsi512_si256(codes));
+            } else {
+                _mm512_mask_storeu_epi8(to, first::<64>(count), codes);
+            }
+        }
+    }
+}

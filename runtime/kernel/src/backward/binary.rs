@@ -18,6 +18,7 @@ use crate::{Call, Kernel, KernelError, OpCode, Step, check};
 /// # Numerics
 /// With a mask, it says where the fused activation passes; without one, values strictly inside it pass. Where
 /// maximum and minimum meet equal operands, the left one gets the gradient. Remainders count their divisor as constant.
+/// Where `dy` is 0, so is what it adds, even where the derivative is infinite.
 pub const KERNEL: Kernel =
     Kernel::new("binary_backward_f32_f32__scalar", OpCode::BinaryBackward, F32, F32, run).checked(check);
 
@@ -80,7 +81,7 @@ fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
         let (x, y) = (lhs.read(a, a_step, len, &mut x)?, rhs.read(b, b_step, len, &mut y)?);
         for (dy, (x, y)) in dy.iter_mut().zip(x.iter().zip(y)) {
             let open = bounds.is_none_or(|(lo, hi)| unclipped(function, *x, *y, lo, hi));
-            *dy = if open { *dy * partial(function, right, *x, *y) } else { 0.0 };
+            *dy = if open && *dy != 0.0 { *dy * partial(function, right, *x, *y) } else { 0.0 };
         }
         let (at, step) = if right { (b, b_step) } else { (a, a_step) };
         if step == 0 {

@@ -15,7 +15,8 @@ use crate::{Call, Kernel, KernelError, OpCode, Step, check};
 /// attributes are those of the forward step.
 ///
 /// # Numerics
-/// Transcendental functions are `libm`'s.
+/// Transcendental functions are `libm`'s. Where `dy` is 0, so is `dx`, even where
+/// the derivative is infinite: behind a clip, a square root of 0 must not make NaN.
 pub const KERNEL: Kernel =
     Kernel::new("unary_backward_f32_f32__scalar", OpCode::UnaryBackward, F32, F32, run).checked(check);
 
@@ -120,7 +121,9 @@ fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
         UnaryFn::Clip => {
             pairs.for_each(|(dx, (dy, x))| *dx += if passes(*x, alpha, beta) { *dy } else { 0.0 });
         }
-        _ => pairs.for_each(|(dx, (dy, x))| *dx += dy * derivative(function, alpha, beta, *x)),
+        _ => pairs
+            .filter(|(_, (dy, _))| **dy != 0.0)
+            .for_each(|(dx, (dy, x))| *dx += dy * derivative(function, alpha, beta, *x)),
     }
     Ok(())
 }

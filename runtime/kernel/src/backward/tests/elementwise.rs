@@ -70,6 +70,15 @@ fn clips_pass_strictly_inside() {
 }
 
 #[test]
+fn no_gradient_stays_none_where_the_slope_is_infinite() {
+    let attrs = UnaryAttrs { function: UnaryFn::Sqrt.code(), alpha: 0.0, beta: 0.0 };
+    let mut dx = Tensor::zeros(DType::F32, &[2]);
+    let inputs = [&Tensor::new(&[2], &[0.0f32, 1.0]), &Tensor::new(&[2], &[0.0f32, 4.0])];
+    run(&unary::KERNEL, &attrs, &inputs, &mut [&mut dx], Site::default()).unwrap();
+    assert_eq!(dx.values::<f32>(), [0.0, 0.25]);
+}
+
+#[test]
 fn a_table_multiplies_by_its_derivative() {
     let mut random = Random(42);
     let table = random.floats(256, -2.0, 2.0);

@@ -26,6 +26,7 @@ mod features;
 mod gemm;
 mod patches;
 mod qconv;
+mod qdepthwise;
 mod simd;
 
 use ingraft_kernel::{Host, Kernel};
@@ -51,7 +52,8 @@ pub fn available() -> impl Iterator<Item = Host> {
 
 /// Rows that execute AVX-512 instructions. They must not leave this crate except through
 /// [`target_avx512`].
-const AVX512: &[Kernel] = &[conv::AVX512, qconv::AVX512, qconv::AVX512_F32, qconv::AVX512_I32];
+const AVX512: &[Kernel] =
+    &[conv::AVX512, qconv::AVX512, qconv::AVX512_F32, qconv::AVX512_I32, qdepthwise::AVX512];
 
 /// Rows that execute AVX2 and FMA instructions. They must not leave this crate
 /// except through [`target`].

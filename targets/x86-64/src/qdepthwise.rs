@@ -28,6 +28,7 @@ use ingraft_tensor::{DType, bytes};
 use self::lines::{Lines, Ring};
 use self::packing::{Blocks, LANES, Packed};
 use crate::avx2::{qdepthwise as avx2, requantize};
+use crate::blocks::Rounding;
 
 /// int8 output.
 pub(crate) const AVX512: Kernel =
@@ -184,9 +185,7 @@ unsafe fn products(
 struct Scale {
     bias: [__m512i; 4],
     multiplier: [__m512; 4],
-    lo: __m512,
-    hi: __m512,
-    zero_point: __m512i,
+    rounding: Rounding,
 }
 
 impl Scale {
@@ -198,28 +197,18 @@ impl Scale {
         let bias = bias.each_ref().map(|b| unsafe { _mm512_loadu_si512(b.as_ptr().cast()) });
         // SAFETY: as above.
         let multiplier = multiplier.each_ref().map(|m| unsafe { _mm512_loadu_ps(m.as_ptr()) });
-        Some(Self {
-            bias,
-            multiplier,
-            lo: _mm512_set1_ps(attrs.lo),
-            hi: _mm512_set1_ps(attrs.hi),
-            zero_point: _mm512_set1_epi16(attrs.out_zero_point as i16),
-        })
+        Some(Self { bias, multiplier, rounding: Rounding::new(attrs.lo, attrs.hi, attrs.out_zero_point) })
     }
 
     /// Writes the first codes, as many as fit, at most 64.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl,avx512vnni")]
     fn store(&self, sums: [__m512i; 4], out: &mut [i8]) {
-        let mut codes = sums;
-        for (code, multiplier) in codes.iter_mut().zip(self.multiplier) {
-            let v = _mm512_mul_ps(_mm512_cvtepi32_ps(*code), multiplier);
-            *code = _mm512_cvtps_epi32(_mm512_min_ps(_mm512_max_ps(v, self.lo), self.hi));
+        let mut values = self.multiplier;
+        for (v, sum) in values.iter_mut().zip(sums) {
+            *v = _mm512_mul_ps(_mm512_cvtepi32_ps(sum), *v);
         }
-        let [a, b, c, d] = codes;
-        let low = _mm512_add_epi16(_mm512_packs_epi32(a, b), self.zero_point);
-        let high = _mm512_add_epi16(_mm512_packs_epi32(c, d), self.zero_point);
-        let codes = _mm512_packs_epi16(low, high);
+        let codes = self.rounding.interleaved(values);
         let mask = if out.len() >= LANES { u64::MAX } else { (1 << out.len()) - 1 };
         // SAFETY: the mask selects only bytes that `out` has.
         unsafe { _mm512_mask_storeu_epi8(out.as_mut_ptr(), mask, codes) };

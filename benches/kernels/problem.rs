@@ -55,19 +55,23 @@ impl Problem {
         (row.pack)(&step, packed.bytes_mut()).expect("the memory has the size asked for");
         let inputs: Vec<View<'_>> = self.inputs.iter().map(Buffer::view).collect();
         let mut output = self.output.clone();
-        let view = ViewMut::new(output.dtype, output.shape, output.bytes_mut()).expect("lengths agree");
-        let mut call = Call {
-            op: self.op,
-            attrs: bytes::of(&self.attrs),
-            inputs: &inputs,
-            outputs: &mut [view],
-            workspace: workspace.bytes_mut(),
-            packed: packed.bytes(),
-            terms: SiteTerms::NONE,
-            grads: SiteGrads::default(),
-            accumulate: 0,
-        };
-        measure(&mut || (row.run)(&mut call).expect("the row accepted the step"));
+        // Rows take the workspace out of their call, so each run gets a call of its own.
+        measure(&mut || {
+            let Buffer { dtype, shape, .. } = output;
+            let view = ViewMut::new(dtype, shape, output.bytes_mut()).expect("lengths agree");
+            let mut call = Call {
+                op: self.op,
+                attrs: bytes::of(&self.attrs),
+                inputs: &inputs,
+                outputs: &mut [view],
+                workspace: workspace.bytes_mut(),
+                packed: packed.bytes(),
+                terms: SiteTerms::NONE,
+                grads: SiteGrads::default(),
+                accumulate: 0,
+            };
+            (row.run)(&mut call).expect("the row accepted the step");
+        });
     }
 
     /// The inputs as constants of a plan, so that a row may pack any of them.

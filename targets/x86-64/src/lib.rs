@@ -20,12 +20,17 @@
 #![cfg(target_arch = "x86_64")]
 
 mod avx2;
+mod blocks;
 mod columns;
 mod conv;
+mod elementwise;
 mod features;
 mod gemm;
+mod lookup;
 mod patches;
 mod qconv;
+mod qdepthwise;
+mod quantize;
 mod simd;
 
 use ingraft_kernel::{Host, Kernel};
@@ -51,7 +56,18 @@ pub fn available() -> impl Iterator<Item = Host> {
 
 /// Rows that execute AVX-512 instructions. They must not leave this crate except through
 /// [`target_avx512`].
-const AVX512: &[Kernel] = &[conv::AVX512, qconv::AVX512, qconv::AVX512_F32, qconv::AVX512_I32];
+const AVX512: &[Kernel] = &[
+    conv::AVX512,
+    qconv::AVX512,
+    qconv::AVX512_F32,
+    qconv::AVX512_I32,
+    qdepthwise::AVX512,
+    elementwise::ADD_AVX512,
+    quantize::QUANTIZE_AVX512,
+    quantize::DEQUANTIZE_AVX512,
+    quantize::REQUANTIZE_AVX512,
+    lookup::AVX512,
+];
 
 /// Rows that execute AVX2 and FMA instructions. They must not leave this crate
 /// except through [`target`].

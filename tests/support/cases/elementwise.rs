@@ -3,7 +3,7 @@
 use ingraft::kernel::OpCode;
 use ingraft::kernel::attrs::{BinaryAttrs, QBinaryAttrs, QuantizeAttrs, UnaryAttrs};
 use ingraft::kernel::elementwise::{BinaryFn, CompareFn, LogicFn, UnaryFn};
-use ingraft::tensor::DType;
+use ingraft::tensor::{DType, bytes};
 
 use super::{Case, Random, Tensor};
 
@@ -190,10 +190,22 @@ fn conversions(op: OpCode, random: &mut Random) -> Vec<Case> {
             lo: if to == DType::F32 { 0.0 } else { (-128 + zero_point.max(-127)) as f32 },
             hi: if to == DType::F32 { 0.0 } else { (127 + zero_point.max(-127)) as f32 },
         };
-        let case = Case::new(op, format!("{op} {from} to {to} zero point {zero_point}"), &attrs)
-            .input(Tensor::random(from, &[7, 19], random))
-            .output(to, &[7, 19]);
-        cases.push(if to == DType::I8 { case.mask().exact() } else { case });
+        let mut input = Tensor::random(from, &[7, 19], random);
+        if from == DType::F32 {
+            // Both ends, ties of the rounding, and what is no number.
+            let ends = [f32::NAN, f32::INFINITY, f32::NEG_INFINITY, 3e38, 0.5 * 0.017, 1.5 * 0.017, -0.0];
+            input.bytes_mut()[..ends.len() * 4].copy_from_slice(bytes::of(&ends));
+        }
+        let case = || {
+            Case::new(op, format!("{op} {from} to {to} zero point {zero_point}"), &attrs)
+                .input(input.clone())
+                .output(to, &[7, 19])
+                .exact()
+        };
+        cases.push(case());
+        if to == DType::I8 {
+            cases.push(case().mask());
+        }
     }
     cases
 }

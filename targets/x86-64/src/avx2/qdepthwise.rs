@@ -30,7 +30,7 @@ fn check(step: &Step<'_>) -> Result<(), KernelError> {
     if requantize::rounds(attrs.lo, attrs.hi) { Ok(()) } else { Err(KernelError::Operands(step.op)) }
 }
 
-fn workspace(step: &Step<'_>) -> usize {
+pub(crate) fn workspace(step: &Step<'_>) -> usize {
     step.input(0).map_or(0, |x| x.shape.dims().last().map_or(0, |c| *c as usize * CHANNEL_BYTES))
 }
 

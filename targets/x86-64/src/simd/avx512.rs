@@ -120,7 +120,10 @@ impl Simd for Avx512 {
             // SAFETY: `self` proves the instructions; they write only the bytes that the caller made room for.
             unsafe {
                 let codes = _mm512_cvtepi32_epi8(_mm512_add_epi32(v[0], zero));
-                _mm_mask_storeu_epi8(to, first::<16>(count) as u16, codes);
+                match count {
+                    16 => _mm_storeu_si128(to.cast(), codes),
+                    _ => _mm_mask_storeu_epi8(to, first::<16>(count) as u16, codes),
+                }
             }
             return;
         }
@@ -134,10 +137,16 @@ impl Simd for Avx512 {
             let high = if N > 2 { _mm512_add_epi16(_mm512_packs_epi32(third, last), zero) } else { low };
             let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
             let codes = _mm512_permutexvar_epi32(order, _mm512_packs_epi16(low, high));
-            if N == 2 {
-                _mm256_mask_storeu_epi8(to, first::<32>(count) as u32, _mm512_castsi512_si256(codes));
-            } else {
-                _mm512_mask_storeu_epi8(to, first::<64>(count), codes);
+            let (half, most) = (_mm512_castsi512_si256(codes), first::<64>(count));
+            match N {
+                2 if count == 32 => _mm256_storeu_si256(to.cast(), half),
+                2 => _mm256_mask_storeu_epi8(to, most as u32, half),
+                3 if count == 48 => {
+                    _mm256_storeu_si256(to.cast(), half);
+                    _mm_storeu_si128(to.add(32).cast(), _mm512_extracti32x4_epi32::<2>(codes));
+                }
+                4 if count == 64 => _mm512_storeu_si512(to.cast(), codes),
+                _ => _mm512_mask_storeu_epi8(to, most, codes),
             }
         }
     }

@@ -1,44 +1,63 @@
 //! The support matrix of the README, generated from the tables of kernels.
+//!
+//! A machine knows the tables of its own architecture: it checks (or, with `INGRAFT_UPDATE=1`, rewrites) their
+//! columns and leaves the others as they stand.
 
-use core::fmt::Write;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use ingraft::kernel::{Host, OpCode};
+use ingraft::kernel::{Host, Kernel, OpCode};
 
-/// The tables whose rows count as a target's own.
-fn targets() -> Vec<(&'static str, Host)> {
-    #[cfg(target_arch = "x86_64")]
-    if let Some(proof) = ingraft::x86_64::Avx2::detect() {
-        return vec![("x86-64 AVX2", ingraft::x86_64::target(proof))];
-    }
-    Vec::new()
-}
+#[path = "../support/targets.rs"]
+mod targets;
 
-/// The matrix as Markdown.
-fn matrix() -> String {
-    let targets = targets();
-    let mut rows: BTreeMap<OpCode, Vec<String>> = BTreeMap::new();
-    for row in Host::SCALAR.tables().iter().flat_map(|t| t.iter()) {
-        let types = types_of(row.name);
-        let cells = rows.entry(row.op).or_insert_with(|| vec![String::new(); targets.len() + 1]);
-        join(&mut cells[0], types);
-        for (i, (_, host)) in targets.iter().enumerate() {
-            let own = host.tables().iter().take(2).flat_map(|t| t.iter());
-            if own.filter(|r| r.op == row.op).any(|r| types_of(r.name) == types) {
-                join(&mut cells[i + 1], types);
-            }
-        }
-    }
+/// Columns behind the reference: the name of a target and what the README calls it.
+const COLUMNS: [(&str, &str); 5] = [
+    ("x86-64", "x86-64 AVX2"),
+    ("x86-64-avx512", "x86-64 AVX-512"),
+    ("arm-neon", "Arm NEON"),
+    ("arm-dotprod", "Arm dotprod"),
+    ("arm-i8mm", "Arm i8mm"),
+];
+
+type Cells = [String; COLUMNS.len()];
+
+/// The matrix as Markdown, with the columns that this machine does not know taken from `found`.
+fn matrix(found: &str) -> String {
+    let standing = columns_of(found);
+    let here = targets::targets();
     let mut text = String::from("| operator | scalar |");
-    targets.iter().for_each(|(name, _)| text.push_str(&format!(" {name} |")));
+    COLUMNS.iter().for_each(|(_, title)| text.push_str(&format!(" {title} |")));
     text.push_str("\n|---|---|");
-    targets.iter().for_each(|_| text.push_str("---|"));
-    for (op, cells) in rows {
-        let _ = write!(text, "\n| {op} |");
-        cells.iter().for_each(|cell| text.push_str(&format!(" {cell} |")));
+    COLUMNS.iter().for_each(|_| text.push_str("---|"));
+    for (op, types) in reference() {
+        text.push_str(&format!("\n| {op} | {} |", list(&types)));
+        for (column, (name, _)) in COLUMNS.iter().enumerate() {
+            let target = here.iter().find(|host| ingraft::kernel::Target::name(*host) == *name);
+            let cell = match target {
+                Some(host) => covered(host.tables()[0], op, &types),
+                None => standing.get(op.name()).map_or(String::new(), |cells| cells[column].clone()),
+            };
+            text.push_str(&if cell.is_empty() { " |".to_owned() } else { format!(" {cell} |") });
+        }
     }
     text.push('\n');
     text
+}
+
+/// The types of every operator of the scalar reference.
+fn reference() -> BTreeMap<OpCode, BTreeSet<&'static str>> {
+    let mut rows: BTreeMap<OpCode, BTreeSet<&str>> = BTreeMap::new();
+    for row in ingraft::kernel::REFERENCE {
+        rows.entry(row.op).or_default().insert(types_of(row.name));
+    }
+    rows
+}
+
+/// Which of `types` the rows of `table` compute for `op`: `all`, some by name, or nothing.
+fn covered(table: &'static [Kernel], op: OpCode, types: &BTreeSet<&'static str>) -> String {
+    let own: BTreeSet<&str> = table.iter().filter(|row| row.op == op).map(|row| types_of(row.name)).collect();
+    let some: BTreeSet<&str> = types.intersection(&own).copied().collect();
+    if some.len() == types.len() { "all".to_owned() } else { list(&some) }
 }
 
 /// The type codes of a kernel's name: between family and `__isa`.
@@ -47,26 +66,28 @@ fn types_of(name: &str) -> &str {
     name.split_once('_').map_or("any", |(_, types)| types)
 }
 
-fn join(cell: &mut String, types: &str) {
-    if !cell.split(", ").any(|t| t == types) {
-        if !cell.is_empty() {
-            cell.push_str(", ");
-        }
-        cell.push_str(types);
-    }
+fn list(types: &BTreeSet<&str>) -> String {
+    types.iter().copied().collect::<Vec<_>>().join(", ")
+}
+
+/// The cells of every operator's row in a matrix as [`matrix`] writes it.
+fn columns_of(markdown: &str) -> BTreeMap<String, Cells> {
+    let row = |line: &str| {
+        let cells: Vec<&str> = line.trim().trim_matches('|').split('|').map(str::trim).collect();
+        let [op, _, rest @ ..] = cells.as_slice() else { return None };
+        let rest: Vec<String> = rest.iter().map(|cell| (*cell).to_owned()).collect();
+        Some(((*op).to_owned(), rest.try_into().ok()?))
+    };
+    markdown.lines().skip(2).filter_map(row).collect()
 }
 
 #[test]
 fn the_readme_has_the_support_matrix() {
-    if targets().is_empty() {
-        eprintln!("skipped: the matrix in the README is made on x86-64 with AVX2");
-        return;
-    }
     let path = super::root().join("README.md");
     let readme = std::fs::read_to_string(&path).expect("there is a README");
     let (head, rest) = readme.split_once("<!-- support:begin -->\n").expect("the section begins");
     let (found, tail) = rest.split_once("<!-- support:end -->").expect("the section ends");
-    let wanted = matrix();
+    let wanted = matrix(found);
     if found != wanted && std::env::var_os("INGRAFT_UPDATE").is_some() {
         let text = format!("{head}<!-- support:begin -->\n{wanted}<!-- support:end -->{tail}");
         std::fs::write(&path, text).expect("the README is writable");

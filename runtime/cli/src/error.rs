@@ -68,8 +68,19 @@ pub enum CliError {
     },
     /// The front end refuses.
     Signal(SignalError),
-    /// The plan's front-end record is unknown, or does not fill its input.
+    /// The plan's front-end record is unknown.
     Recipe,
+    /// A front end's patches do not fill the first input.
+    FrontEndShape {
+        /// Kind of front end.
+        kind: &'static str,
+        /// Values in one patch.
+        patch: usize,
+        /// The input.
+        name: String,
+        /// Its extents.
+        shape: Vec<usize>,
+    },
     /// The plan has no front end, so it takes arrays only.
     NoFrontEnd,
     /// The plan takes pictures, not recordings.
@@ -209,6 +220,11 @@ impl core::fmt::Display for CliError {
             Self::Audio { path, reason } => write!(f, "{}: {reason}", path.display()),
             Self::Signal(error) => error.fmt(f),
             Self::Recipe => f.write_str("the plan's front end is not one this version knows; recompile the model"),
+            Self::FrontEndShape { kind, patch, name, shape } => write!(
+                f,
+                "--front-end {kind} makes patches of {patch} values, and input {name:?} of shape {shape:?} is not made of \
+                 whole ones; give another front end, or `none`"
+            ),
             Self::NoFrontEnd => f.write_str(
                 "the plan has no front end, so it takes .npy and .npz only; recompile it with --front-end",
             ),

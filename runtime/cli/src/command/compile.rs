@@ -3,6 +3,7 @@
 //! Nodes that stay in float are listed with the reason, and refused unless
 //! `--allow-float` or `--float` says otherwise.
 
+mod calibration;
 mod front_end;
 
 use std::fs;
@@ -21,6 +22,7 @@ use crate::args::assignment;
 use crate::error::FloatNode;
 use crate::plan_file::{ArtifactFile, write_whole};
 use crate::{CliError, Console};
+use calibration::CalibrationArgs;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -30,8 +32,10 @@ pub(crate) struct Args {
     /// Where to write the plan.
     #[arg(short, long, value_name = "BASE.plan")]
     output: PathBuf,
+    #[command(flatten)]
+    calibration: CalibrationArgs,
     /// Leave in float what the file does not quantize: a float model stays one.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "calibrate")]
     float: bool,
     /// Accept that some nodes of a quantized model stay in float.
     #[arg(long)]
@@ -123,15 +127,14 @@ impl Args {
     fn compile(&self, onnx: &[u8]) -> Result<Compiled, CliError> {
         let refused = |error| CliError::Compile { path: self.model.clone(), error };
         let import_options = self.import_options()?;
-        let recipe = match &self.front_end {
-            Some(name) => {
-                let graph =
-                    import(onnx, &import_options).map_err(|error| refused(CompileError::Import(error)))?;
-                let shape = graph.inputs.first().map_or(&[][..], |&input| &graph[input].shape);
-                Some(self.recipe(name, shape)?)
-            }
-            None => None,
-        };
+        let (mut recipe, mut calibrate) = (None, None);
+        if self.front_end.is_some() || self.calibration.is_asked_for() {
+            let graph =
+                import(onnx, &import_options).map_err(|error| refused(CompileError::Import(error)))?;
+            let shape = graph.inputs.first().map_or(&[][..], |&input| &graph[input].shape);
+            recipe = self.front_end.as_deref().map(|name| self.recipe(name, shape)).transpose()?;
+            calibrate = self.calibration.options(&graph, recipe)?;
+        }
         let trained = self.train_from.as_deref().map(|from| match from {
             "late" => TrainFrom::Late,
             "all" => TrainFrom::All,
@@ -140,6 +143,7 @@ impl Args {
         let reserved = if trained.is_some() { HEAD_CLASSES } else { 0 };
         let options = CompileOptions {
             import: import_options,
+            calibrate,
             train_from: trained,
             model_name: self
                 .model
@@ -153,7 +157,6 @@ impl Args {
                 Rule::Max => ClipRule::Max,
             }),
             head_classes: self.head_classes.unwrap_or(reserved),
-            calibrate: None,
         };
         compile(onnx, &options).map_err(refused)
     }

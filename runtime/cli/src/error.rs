@@ -127,6 +127,13 @@ pub enum CliError {
         /// Those it knows.
         known: Vec<String>,
     },
+    /// The model's scores have no names, and the data has another number of classes.
+    NoLabels {
+        /// Classes of the data.
+        classes: usize,
+        /// Scores of the model.
+        scores: usize,
+    },
     /// Nothing that can be trained fits `--sites`.
     NoSites,
     /// There is no such method or setting.
@@ -226,7 +233,7 @@ impl core::fmt::Display for CliError {
                  whole ones; give another front end, or `none`"
             ),
             Self::NoFrontEnd => f.write_str(
-                "the plan has no front end, so it takes .npy and .npz only; recompile it with --front-end",
+                "without a front end only .npy and .npz are taken; compile with --front-end for recordings and pictures",
             ),
             Self::NotAudio => f.write_str("the plan's front end takes pictures, not recordings"),
             Self::NotImages => f.write_str("the plan's front end takes recordings, not pictures"),
@@ -260,6 +267,11 @@ impl core::fmt::Display for CliError {
                 "class {class:?} of the data is not among those of the model ({}); train an adapter for it, or \
                  name the model's classes with `ingraft compile --labels`",
                 known.join(", ")
+            ),
+            Self::NoLabels { classes, scores } => write!(
+                f,
+                "the data has {classes} classes and the model {scores} scores without names; name them with `ingraft \
+                 compile --labels`, or train an adapter with a head for the classes of the data"
             ),
             Self::NoSites => f.write_str(
                 "no site fits --sites that the training schedule reaches and the head depends on; `ingraft inspect` \

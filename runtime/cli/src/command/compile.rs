@@ -14,13 +14,14 @@ use ingraft_compile::lower::train::TrainFrom;
 use ingraft_compile::{CompileError, CompileOptions, Compiled, ImportOptions, Tensor, compile, import};
 use ingraft_dataset::npy;
 use ingraft_plan::{ClipRule, PlanView};
-use ingraft_signal::Recipe;
+use ingraft_signal::preset::NAMES;
+use ingraft_signal::{Recipe, SignalError};
 use serde::Serialize;
 
 use super::inspect::PlanReport;
 use crate::args::assignment;
 use crate::error::FloatNode;
-use crate::plan_file::{ArtifactFile, write_whole};
+use crate::plan_file::{ArtifactFile, check_folder, write_whole};
 use crate::{CliError, Console};
 use calibration::CalibrationArgs;
 
@@ -90,6 +91,7 @@ struct CompileReport {
 }
 
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError> {
+    check_folder(&args.output)?;
     let onnx = fs::read(&args.model).map_err(|source| CliError::io(&args.model, source))?;
     let compiled = args.compile(&onnx)?;
     let float_nodes = compiled.program.notes.float_nodes.iter().map(FloatNode::from).collect::<Vec<_>>();
@@ -179,7 +181,14 @@ impl Args {
     fn recipe(&self, name: &str, shape: &[usize]) -> Result<Recipe, CliError> {
         let recipe = match name.strip_suffix(".toml") {
             Some(_) => front_end::read(Path::new(name))?,
-            None => Recipe::preset(name, shape.get(1..).unwrap_or(&[]))?,
+            None => Recipe::preset(name, shape.get(1..).unwrap_or(&[])).map_err(|error| match error {
+                SignalError::UnknownPreset => CliError::Setting {
+                    option: "--front-end",
+                    value: name.to_owned(),
+                    expected: format!("give {}, or a file FILE.toml", NAMES.join(", ")),
+                },
+                error => CliError::Signal(error),
+            })?,
         };
         let Some(hop) = &self.hop else { return Ok(recipe) };
         let wrong = || CliError::Setting {

@@ -21,7 +21,7 @@ pub(super) struct CalibrationArgs {
     #[arg(long, value_enum, default_value_t = Range::MinMax, requires = "calibrate")]
     range: Range,
     /// The share of values that `percentile` keeps, in percent.
-    #[arg(long, value_name = "PERCENT", default_value_t = 99.99, requires = "calibrate")]
+    #[arg(long, value_name = "PERCENT", default_value_t = 99.99, value_parser = percentage, requires = "calibrate")]
     percentile: f64,
     /// Equalize the ranges of channels between convolutions first: for nets with depthwise layers that lose too much.
     #[arg(long, requires = "calibrate")]
@@ -85,9 +85,15 @@ impl CalibrationArgs {
     }
 }
 
+fn percentage(text: &str) -> Result<f64, String> {
+    let percent = text.parse().ok().filter(|percent| (50.0..=100.0).contains(percent));
+    percent.ok_or_else(|| "expected a number from 50 to 100".to_owned())
+}
+
 /// The samples at `path`: an archive, rows of features, or every readable file of a folder. Labels do not matter here.
 fn feeds(reader: &Reader<'_>, path: &Path) -> Result<Vec<Feed>, CliError> {
-    if !path.is_dir() {
+    let found = fs::metadata(path).map_err(|source| CliError::io(path, source))?;
+    if !found.is_dir() {
         return Ok(vec![reader.file(path)?.0]);
     }
     if path.join("features.npy").exists() {

@@ -134,7 +134,7 @@ pub enum CliError {
         /// Scores of the model.
         scores: usize,
     },
-    /// Nothing that can be trained fits `--sites`.
+    /// The method adapts sites, and nothing that can be trained fits `--sites`.
     NoSites,
     /// There is no such method or setting.
     Method(MethodError),

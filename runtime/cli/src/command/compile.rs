@@ -86,8 +86,17 @@ struct CompileReport {
     plan: PlanReport,
     /// Sites whose bias codes were not on the scale of input times weight and were rounded to it.
     requantized_biases: Vec<String>,
-    /// Sites, with the channel, whose scale was enlarged so that no accumulator can overflow.
-    rescaled_channels: Vec<(String, usize)>,
+    /// Channels whose scale was enlarged so that no accumulator can overflow.
+    rescaled_channels: Vec<ChannelReport>,
+}
+
+/// One output channel of a site.
+#[derive(Debug, Serialize)]
+struct ChannelReport {
+    /// The site's name.
+    site: String,
+    /// The channel's number, from 0.
+    channel: usize,
 }
 
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError> {
@@ -106,7 +115,11 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
     let report = CompileReport {
         plan: PlanReport::new(&plan, None, None)?,
         requantized_biases: notes.requantized_biases,
-        rescaled_channels: notes.rescaled_channels,
+        rescaled_channels: notes
+            .rescaled_channels
+            .into_iter()
+            .map(|(site, channel)| ChannelReport { site, channel })
+            .collect(),
     };
     if args.json {
         return console.json(&report);
@@ -117,7 +130,7 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
             "note: {site}: its bias was not on the scale of input times weight; rounded to it"
         ));
     }
-    for (site, channel) in &report.rescaled_channels {
+    for ChannelReport { site, channel } in &report.rescaled_channels {
         console.note(format_args!(
             "note: {site}: scale of channel {channel} enlarged, its accumulator could overflow"
         ));

@@ -13,21 +13,21 @@ pub(crate) struct ClassMap {
 }
 
 impl ClassMap {
-    /// Finds `classes` among the `labels` of a model by name; by position where it has no labels.
+    /// Finds `classes` among the `labels` of a model by name; by position where it has no labels but as many scores.
     ///
     /// # Errors
-    /// [`CliError::UnknownClass`] for the first class that is not there.
+    /// [`CliError::UnknownClass`] for the first class that is not there; [`CliError::NoLabels`].
     pub(crate) fn new(classes: &[String], labels: &[String], scores: usize) -> Result<Self, CliError> {
-        let find = |(position, class): (usize, &String)| {
-            let found = if labels.is_empty() {
-                (position < scores).then_some(position)
-            } else {
-                labels.iter().position(|label| label == class)
-            };
+        if labels.is_empty() {
+            let alike = classes.len() == scores;
+            let map = Self { score_of: (0..scores).collect() };
+            return if alike { Ok(map) } else { Err(CliError::NoLabels { classes: classes.len(), scores }) };
+        }
+        let find = |class: &String| {
+            let found = labels.iter().position(|label| label == class);
             found.ok_or_else(|| CliError::UnknownClass { class: class.clone(), known: labels.to_vec() })
         };
-        let score_of = classes.iter().enumerate().map(find).collect::<Result<_, _>>()?;
-        Ok(Self { score_of })
+        Ok(Self { score_of: classes.iter().map(find).collect::<Result<_, _>>()? })
     }
 
     /// The score of class `class`.
@@ -70,6 +70,9 @@ mod tests {
         let unknown = ClassMap::new(&names(&["cat"]), &labels, 3).unwrap_err();
         assert!(matches!(unknown, CliError::UnknownClass { class, .. } if class == "cat"));
         assert_eq!(ClassMap::new(&names(&["a", "b"]), &[], 2).unwrap().score_of, [0, 1]);
-        assert!(ClassMap::new(&names(&["a", "b"]), &[], 1).is_err());
+        for scores in [1, 521] {
+            let refused = ClassMap::new(&names(&["a", "b"]), &[], scores);
+            assert!(matches!(refused, Err(CliError::NoLabels { classes: 2, scores: s }) if s == scores));
+        }
     }
 }

@@ -19,7 +19,7 @@ pub(crate) fn macs(step: &Step<'_>) -> u64 {
     let per_output = |outputs: u64| output.saturating_mul(weight.checked_div(outputs).unwrap_or(0));
     match step.op {
         // [out, kh, kw, in]: one row per output channel.
-        OpCode::Conv | OpCode::QConv => per_output(extent(1, 0)),
+        OpCode::Conv | OpCode::QConv | OpCode::DynamicConv => per_output(extent(1, 0)),
         // [kh, kw, channels]: one column per output channel.
         OpCode::Depthwise | OpCode::QDepthwise => per_output(innermost(1)),
         OpCode::MatMul | OpCode::MatMulInteger => output.saturating_mul(innermost(0)),
@@ -73,6 +73,8 @@ mod tests {
         assert_eq!(macs(&depthwise), 5 * 7 * 8 * 9);
         let grouped = step(OpCode::Conv, &[&[1, 4, 4, 8], &[16, 1, 1, 4], &[16]], &[1, 4, 4, 16]);
         assert_eq!(macs(&grouped), 4 * 4 * 16 * 4);
+        let dynamic = step(OpCode::DynamicConv, &[&[8, 1, 1, 384], &[32, 1, 1, 384], &[32]], &[8, 1, 1, 32]);
+        assert_eq!(macs(&dynamic), 8 * 32 * 384);
         let product = step(OpCode::MatMul, &[&[2, 3, 5], &[2, 5, 4]], &[2, 3, 4]);
         assert_eq!(macs(&product), 2 * 3 * 4 * 5);
         let lstm = step(OpCode::Lstm, &[&[7, 2, 3], &[1, 16, 3], &[1, 16, 4]], &[7, 1, 2, 4]);

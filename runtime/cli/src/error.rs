@@ -68,8 +68,19 @@ pub enum CliError {
     },
     /// The front end refuses.
     Signal(SignalError),
-    /// The plan's front-end record is unknown, or does not fill its input.
+    /// The plan's front-end record is unknown.
     Recipe,
+    /// A front end's patches do not fill the first input.
+    FrontEndShape {
+        /// Kind of front end.
+        kind: &'static str,
+        /// Values in one patch.
+        patch: usize,
+        /// The input.
+        name: String,
+        /// Its extents.
+        shape: Vec<usize>,
+    },
     /// The plan has no front end, so it takes arrays only.
     NoFrontEnd,
     /// The plan takes pictures, not recordings.
@@ -116,7 +127,14 @@ pub enum CliError {
         /// Those it knows.
         known: Vec<String>,
     },
-    /// Nothing that can be trained fits `--sites`.
+    /// The model's scores have no names, and the data has another number of classes.
+    NoLabels {
+        /// Classes of the data.
+        classes: usize,
+        /// Scores of the model.
+        scores: usize,
+    },
+    /// The method adapts sites, and nothing that can be trained fits `--sites`.
     NoSites,
     /// There is no such method or setting.
     Method(MethodError),
@@ -209,8 +227,13 @@ impl core::fmt::Display for CliError {
             Self::Audio { path, reason } => write!(f, "{}: {reason}", path.display()),
             Self::Signal(error) => error.fmt(f),
             Self::Recipe => f.write_str("the plan's front end is not one this version knows; recompile the model"),
+            Self::FrontEndShape { kind, patch, name, shape } => write!(
+                f,
+                "--front-end {kind} makes patches of {patch} values, and input {name:?} of shape {shape:?} is not made of \
+                 whole ones; give another front end, or `none`"
+            ),
             Self::NoFrontEnd => f.write_str(
-                "the plan has no front end, so it takes .npy and .npz only; recompile it with --front-end",
+                "without a front end only .npy and .npz are taken; compile with --front-end for recordings and pictures",
             ),
             Self::NotAudio => f.write_str("the plan's front end takes pictures, not recordings"),
             Self::NotImages => f.write_str("the plan's front end takes recordings, not pictures"),
@@ -244,6 +267,11 @@ impl core::fmt::Display for CliError {
                 "class {class:?} of the data is not among those of the model ({}); train an adapter for it, or \
                  name the model's classes with `ingraft compile --labels`",
                 known.join(", ")
+            ),
+            Self::NoLabels { classes, scores } => write!(
+                f,
+                "the data has {classes} classes and the model {scores} scores without names; name them with `ingraft \
+                 compile --labels`, or train an adapter with a head for the classes of the data"
             ),
             Self::NoSites => f.write_str(
                 "no site fits --sites that the training schedule reaches and the head depends on; `ingraft inspect` \

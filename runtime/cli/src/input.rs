@@ -11,6 +11,8 @@ use std::path::Path;
 use ingraft_dataset::audio::read_clip;
 use ingraft_dataset::{Content, Dataset, npy, read_image};
 use ingraft_plan::PlanView;
+#[cfg(feature = "compile")]
+use ingraft_signal::Recipe;
 use ingraft_tensor::{DType, QParams};
 
 use crate::CliError;
@@ -78,6 +80,17 @@ impl<'p> Reader<'p> {
         Ok(Self { inputs: InputSpec::all(plan), front_end: FrontEnd::of(plan)? })
     }
 
+    /// The reader for a model with these inputs, the first fed by `recipe`.
+    ///
+    /// # Errors
+    /// Those of [`FrontEnd::new`].
+    #[cfg(feature = "compile")]
+    pub(crate) fn of_model(inputs: Vec<InputSpec<'p>>, recipe: Option<Recipe>) -> Result<Self, CliError> {
+        let recipe = recipe.filter(|recipe| *recipe != Recipe::None);
+        let front_end = recipe.map(|recipe| FrontEnd::new(recipe, &inputs)).transpose()?;
+        Ok(Self { inputs, front_end })
+    }
+
     /// The front end, for recordings and pictures.
     ///
     /// # Errors
@@ -89,20 +102,25 @@ impl<'p> Reader<'p> {
     /// The feed in the file at `path`; its extension says what it is. Also the
     /// names of arrays that no input asks for.
     pub(crate) fn file(&self, path: &Path) -> Result<(Feed, Vec<String>), CliError> {
-        let extension = path.extension().and_then(|e| e.to_str()).unwrap_or_default().to_ascii_lowercase();
         let only = |feed| Ok((feed, Vec::new()));
-        match extension.as_str() {
-            "npy" => only(arrays::feed_one(&self.inputs, path, npy::read_npy(path)?)?),
-            "npz" => arrays::feed_named(&self.inputs, path, npy::read_npz(path)?),
-            "png" | "jpg" | "jpeg" => only(self.front_end()?.image(&read_image(path)?)?),
-            "wav" | "flac" | "mp3" | "ogg" | "oga" => {
+        match Kind::of(path) {
+            Some(Kind::Array) => only(arrays::feed_one(&self.inputs, path, npy::read_npy(path)?)?),
+            Some(Kind::Archive) => arrays::feed_named(&self.inputs, path, npy::read_npz(path)?),
+            Some(Kind::Picture) => only(self.front_end()?.image(&read_image(path)?)?),
+            Some(Kind::Recording) => {
                 let front_end = self.front_end()?;
                 let clip = read_clip(path)?.at_rate(front_end.rate()?);
                 let clip = clip.map_err(|reason| CliError::Audio { path: path.to_path_buf(), reason })?;
                 only(front_end.samples(&clip.samples)?)
             }
-            _ => Err(CliError::InputKind(path.to_path_buf())),
+            None => Err(CliError::InputKind(path.to_path_buf())),
         }
+    }
+
+    /// Whether the extension of `path` is one that [`Self::file`] reads.
+    #[cfg(feature = "compile")]
+    pub(crate) fn reads(path: &Path) -> bool {
+        Kind::of(path).is_some()
     }
 
     /// The feed of item `index` of `dataset`.
@@ -114,6 +132,27 @@ impl<'p> Reader<'p> {
             }
             Content::Images => self.front_end()?.image(&dataset.image(index)?),
             _ => arrays::feed_row(&self.inputs, Path::new("features.npy"), &dataset.row(index)?),
+        }
+    }
+}
+
+/// What a file holds, by its extension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Array,
+    Archive,
+    Recording,
+    Picture,
+}
+
+impl Kind {
+    fn of(path: &Path) -> Option<Self> {
+        match path.extension()?.to_str()?.to_ascii_lowercase().as_str() {
+            "npy" => Some(Self::Array),
+            "npz" => Some(Self::Archive),
+            "wav" | "flac" | "mp3" | "ogg" | "oga" => Some(Self::Recording),
+            "png" | "jpg" | "jpeg" => Some(Self::Picture),
+            _ => None,
         }
     }
 }

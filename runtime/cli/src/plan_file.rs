@@ -1,7 +1,7 @@
 //! Plans and adapters read from disk.
 
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use ingraft_adapter::Adapter;
@@ -48,6 +48,19 @@ impl ArtifactFile {
     /// The file as an adapter that has not met its base.
     pub(crate) fn adapter(&self) -> Result<Adapter<'_>, CliError> {
         Adapter::open(self.bytes()).map_err(|error| CliError::Adapter { path: self.path.clone(), error })
+    }
+}
+
+/// Refuses a path in a folder that is not there, before the work is done whose result would go there.
+pub(crate) fn check_folder(path: &Path) -> Result<(), CliError> {
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder,
+        _ => Path::new("."),
+    };
+    match fs::metadata(folder) {
+        Ok(found) if found.is_dir() => Ok(()),
+        Ok(_) => Err(CliError::io(folder, ErrorKind::NotADirectory.into())),
+        Err(source) => Err(CliError::io(folder, source)),
     }
 }
 

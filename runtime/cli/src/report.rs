@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-/// Rows under a header; a column whose cells all begin with a digit is aligned right.
+/// Rows under a header; a column of numbers, with a unit or without, is aligned right.
 #[derive(Debug)]
 pub(crate) struct Table {
     rows: Vec<Vec<String>>,
@@ -31,7 +31,8 @@ impl Table {
 
     fn is_numeric(&self, column: usize) -> bool {
         let number = |cell: &String| {
-            cell.is_empty() || cell.trim_start_matches(['-', '+']).starts_with(|c: char| c.is_ascii_digit())
+            let digits = cell.trim_start_matches(['-', '+']).starts_with(|c: char| c.is_ascii_digit());
+            cell.is_empty() || digits && cell.split(' ').count() <= 2
         };
         self.column(column).skip(1).all(number)
     }

@@ -8,12 +8,12 @@ use std::time::Instant;
 
 use indicatif::ProgressBar;
 use ingraft_dataset::{Rng, split};
-use ingraft_kernel::Host;
+use ingraft_kernel::{Host, Sites};
 use ingraft_method::{ExportOptions, FactorFormat, Ranges, export};
 use ingraft_plan::{Phase, PlanView};
 use ingraft_train::{
     AdamW, EarlyStop, LearningRate, Loss, Method, Optimizer, Readout, Schedule, ScheduleShape, Setup,
-    TrainError, TrainMemory, Trainer, Truth, Verdict,
+    TermLayout, TrainError, TrainMemory, Trainer, Truth, Verdict,
 };
 
 use crate::aligned::AlignedBytes;
@@ -23,14 +23,15 @@ use crate::{CliError, Console};
 pub(crate) use sites::{HeadChoice, SiteChoice};
 use views::Views;
 
-/// The sites of `plan` that training with `readout` offers to a method: those
+/// The sites of `plan` that training with `readout` offers to `method`: those
 /// chosen, by default the late ones, or all where there are no late ones.
 ///
 /// # Errors
-/// [`CliError::NoSites`] when a choice was made and nothing fits it.
+/// [`CliError::NoSites`] when nothing fits the choice, or there is nothing to choose for a method that adapts sites.
 pub(crate) fn sites(
     plan: &PlanView<'_>,
     readout: Readout,
+    method: &dyn Method,
     choice: Option<&SiteChoice>,
 ) -> Result<Vec<u32>, CliError> {
     let source = match readout {
@@ -38,12 +39,15 @@ pub(crate) fn sites(
         Readout::Logits => plan.logits(Phase::Train),
     };
     let end = source.map_or(u32::MAX, |(_, step)| step);
-    let Some(choice) = choice else {
-        let late = SiteChoice::Late.select(plan, end);
-        return Ok(if late.is_empty() { SiteChoice::All.select(plan, end) } else { late });
+    let chosen = match choice {
+        Some(choice) => choice.select(plan, end),
+        None => Some(SiteChoice::Late.select(plan, end))
+            .filter(|late| !late.is_empty())
+            .unwrap_or_else(|| SiteChoice::All.select(plan, end)),
     };
-    let chosen = choice.select(plan, end);
-    if chosen.is_empty() { Err(CliError::NoSites) } else { Ok(chosen) }
+    let mut all = (0..plan.site_count()).filter_map(|index| plan.site(index));
+    let adapts = all.any(|site| method.layout(&site) != Ok(TermLayout::NONE));
+    if chosen.is_empty() && (adapts || choice.is_some()) { Err(CliError::NoSites) } else { Ok(chosen) }
 }
 
 /// Everything that decides a training run beside the clips.

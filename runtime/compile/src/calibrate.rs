@@ -46,8 +46,10 @@ impl Default for CalibrateOptions {
     fn default() -> Self {
         Self {
             samples: Vec::new(),
+            // The least that adapters, which move activations, can run into.
             method: RangeMethod::MinMax,
-            equalize: true,
+            // Weights have a scale per channel already, so this helps few models and harms others.
+            equalize: false,
             bias_correction: true,
             target: Host::SCALAR,
         }
@@ -165,11 +167,10 @@ pub fn calibrate(
         return Err(CalibrateError::AlreadyQuantized { node: node.name.clone() });
     }
     let runs = Runs::new(&graph, &options.samples)?;
-    let equalized = match options.equalize {
-        true => equalize::equalize(&graph, &diagonals, &runs, &options.target)?,
+    let Equalized { graph, diagonals } = match options.equalize {
+        true => equalize::equalize(graph, diagonals, &runs, &options.target)?,
         false => Equalized { graph, diagonals },
     };
-    let Equalized { graph, diagonals } = equalized;
     let placement = Placement::of(&graph);
     let (ranges, means) = survey(&graph, &placement, &runs, options)?;
     let quantized =
@@ -218,3 +219,6 @@ fn survey(
     }
     Ok((ranges, means))
 }
+
+#[cfg(test)]
+mod tests;

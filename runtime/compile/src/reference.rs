@@ -112,6 +112,11 @@ fn floats(result: &ValueType, values: impl IntoIterator<Item = f64>) -> Vec<Tens
     vec![Tensor::from_f32(&result.shape, &values).expect("length")]
 }
 
+/// Reals as the codes they are, where an operator works on those too.
+fn as_stored(results: Vec<Tensor>, y: &ValueType) -> Vec<Tensor> {
+    results.iter().map(|reals| cast(reals, y.dtype)).collect()
+}
+
 fn to_f64(x: &Tensor) -> Vec<f64> {
     x.to_f32().into_iter().map(f64::from).collect()
 }
@@ -131,10 +136,10 @@ fn apply(graph: &Graph, node: &Node, operands: &[Option<&Tensor>]) -> Vec<Tensor
         Op::MatMulInteger => matmul_integer(x, at(1).unwrap(), at(2), at(3), y),
         Op::Gemm { .. } => gemm(&node.op, x, at(1).unwrap(), at(2), y),
         Op::Conv(conv) => window::conv(conv, x, at(1).unwrap(), at(2), y),
-        Op::Pool(pool) => window::pool(pool, x, y),
+        Op::Pool(pool) => as_stored(window::pool(pool, x, y), y),
         Op::Pad(pad) => {
             let edges = (pad.before.as_slice(), y.shape.as_slice());
-            floats(y, pad_values(&to_f64(x), x.shape(), edges, pad.mode))
+            as_stored(floats(y, pad_values(&to_f64(x), x.shape(), edges, pad.mode)), y)
         }
         Op::Softmax { axis, log } => softmax(x, *axis, *log, y),
         Op::Reduce { kind, axes, .. } => reduce(*kind, x, axes, y),

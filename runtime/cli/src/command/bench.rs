@@ -128,8 +128,14 @@ fn measure(
     while started.elapsed() < WARM_UP {
         once()?;
     }
-    let (started, mut runs) = (Instant::now(), Vec::new());
-    while runs.len() < MIN_RUNS || (started.elapsed() < MEASURE && runs.len() < MAX_RUNS) {
+    let started = Instant::now();
+    let mut runs = Vec::new();
+    let enough = |runs: usize| match started.elapsed() {
+        elapsed if elapsed < MEASURE => runs >= MAX_RUNS,
+        elapsed if elapsed < PATIENCE => runs >= MIN_RUNS,
+        _ => runs > 0,
+    };
+    while !enough(runs.len()) {
         runs.push(once()?);
     }
     Ok(Measured { bind, runs })
@@ -178,8 +184,10 @@ fn table(bench: &BenchReport) -> Table {
 
 const WARM_UP: Duration = Duration::from_millis(100);
 const MEASURE: Duration = Duration::from_secs(1);
-/// Enough for a median where one run takes seconds.
+/// Enough for a median where one run takes longer than a tenth of [`MEASURE`].
 const MIN_RUNS: usize = 10;
+/// When fewer have to do.
+const PATIENCE: Duration = Duration::from_secs(20);
 const MAX_RUNS: usize = 100_000;
 
 #[cfg(test)]

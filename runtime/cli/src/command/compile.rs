@@ -3,6 +3,7 @@
 //! Nodes that stay in float are listed with the reason, and refused unless
 //! `--allow-float` or `--float` says otherwise.
 
+mod calibration;
 mod front_end;
 
 use std::fs;
@@ -13,14 +14,16 @@ use ingraft_compile::lower::train::TrainFrom;
 use ingraft_compile::{CompileError, CompileOptions, Compiled, ImportOptions, Tensor, compile, import};
 use ingraft_dataset::npy;
 use ingraft_plan::{ClipRule, PlanView};
-use ingraft_signal::Recipe;
+use ingraft_signal::preset::NAMES;
+use ingraft_signal::{Recipe, SignalError};
 use serde::Serialize;
 
 use super::inspect::PlanReport;
 use crate::args::assignment;
 use crate::error::FloatNode;
-use crate::plan_file::{ArtifactFile, write_whole};
+use crate::plan_file::{ArtifactFile, check_folder, write_whole};
 use crate::{CliError, Console};
+use calibration::CalibrationArgs;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -30,8 +33,10 @@ pub(crate) struct Args {
     /// Where to write the plan.
     #[arg(short, long, value_name = "BASE.plan")]
     output: PathBuf,
+    #[command(flatten)]
+    calibration: CalibrationArgs,
     /// Leave in float what the file does not quantize: a float model stays one.
-    #[arg(long)]
+    #[arg(long, conflicts_with = "calibrate")]
     float: bool,
     /// Accept that some nodes of a quantized model stay in float.
     #[arg(long)]
@@ -81,11 +86,21 @@ struct CompileReport {
     plan: PlanReport,
     /// Sites whose bias codes were not on the scale of input times weight and were rounded to it.
     requantized_biases: Vec<String>,
-    /// Sites, with the channel, whose scale was enlarged so that no accumulator can overflow.
-    rescaled_channels: Vec<(String, usize)>,
+    /// Channels whose scale was enlarged so that no accumulator can overflow.
+    rescaled_channels: Vec<ChannelReport>,
+}
+
+/// One output channel of a site.
+#[derive(Debug, Serialize)]
+struct ChannelReport {
+    /// The site's name.
+    site: String,
+    /// The channel's number, from 0.
+    channel: usize,
 }
 
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError> {
+    check_folder(&args.output)?;
     let onnx = fs::read(&args.model).map_err(|source| CliError::io(&args.model, source))?;
     let compiled = args.compile(&onnx)?;
     let float_nodes = compiled.program.notes.float_nodes.iter().map(FloatNode::from).collect::<Vec<_>>();
@@ -100,7 +115,11 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
     let report = CompileReport {
         plan: PlanReport::new(&plan, None, None)?,
         requantized_biases: notes.requantized_biases,
-        rescaled_channels: notes.rescaled_channels,
+        rescaled_channels: notes
+            .rescaled_channels
+            .into_iter()
+            .map(|(site, channel)| ChannelReport { site, channel })
+            .collect(),
     };
     if args.json {
         return console.json(&report);
@@ -111,7 +130,7 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
             "note: {site}: its bias was not on the scale of input times weight; rounded to it"
         ));
     }
-    for (site, channel) in &report.rescaled_channels {
+    for ChannelReport { site, channel } in &report.rescaled_channels {
         console.note(format_args!(
             "note: {site}: scale of channel {channel} enlarged, its accumulator could overflow"
         ));
@@ -123,15 +142,14 @@ impl Args {
     fn compile(&self, onnx: &[u8]) -> Result<Compiled, CliError> {
         let refused = |error| CliError::Compile { path: self.model.clone(), error };
         let import_options = self.import_options()?;
-        let recipe = match &self.front_end {
-            Some(name) => {
-                let graph =
-                    import(onnx, &import_options).map_err(|error| refused(CompileError::Import(error)))?;
-                let shape = graph.inputs.first().map_or(&[][..], |&input| &graph[input].shape);
-                Some(self.recipe(name, shape)?)
-            }
-            None => None,
-        };
+        let (mut recipe, mut calibrate) = (None, None);
+        if self.front_end.is_some() || self.calibration.is_asked_for() {
+            let graph =
+                import(onnx, &import_options).map_err(|error| refused(CompileError::Import(error)))?;
+            let shape = graph.inputs.first().map_or(&[][..], |&input| &graph[input].shape);
+            recipe = self.front_end.as_deref().map(|name| self.recipe(name, shape)).transpose()?;
+            calibrate = self.calibration.options(&graph, recipe)?;
+        }
         let trained = self.train_from.as_deref().map(|from| match from {
             "late" => TrainFrom::Late,
             "all" => TrainFrom::All,
@@ -140,6 +158,7 @@ impl Args {
         let reserved = if trained.is_some() { HEAD_CLASSES } else { 0 };
         let options = CompileOptions {
             import: import_options,
+            calibrate,
             train_from: trained,
             model_name: self
                 .model
@@ -153,7 +172,6 @@ impl Args {
                 Rule::Max => ClipRule::Max,
             }),
             head_classes: self.head_classes.unwrap_or(reserved),
-            calibrate: None,
         };
         compile(onnx, &options).map_err(refused)
     }
@@ -176,7 +194,14 @@ impl Args {
     fn recipe(&self, name: &str, shape: &[usize]) -> Result<Recipe, CliError> {
         let recipe = match name.strip_suffix(".toml") {
             Some(_) => front_end::read(Path::new(name))?,
-            None => Recipe::preset(name, shape.get(1..).unwrap_or(&[]))?,
+            None => Recipe::preset(name, shape.get(1..).unwrap_or(&[])).map_err(|error| match error {
+                SignalError::UnknownPreset => CliError::Setting {
+                    option: "--front-end",
+                    value: name.to_owned(),
+                    expected: format!("give {}, or a file FILE.toml", NAMES.join(", ")),
+                },
+                error => CliError::Signal(error),
+            })?,
         };
         let Some(hop) = &self.hop else { return Ok(recipe) };
         let wrong = || CliError::Setting {

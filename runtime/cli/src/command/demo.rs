@@ -142,7 +142,7 @@ fn learn(
 ) -> Result<Trained, CliError> {
     let method = build(method, &[])?;
     let readout = HeadChoice::LAST.resolve(&plan, task.classes.len())?;
-    let sites = training::sites(&plan, readout, None)?;
+    let sites = training::sites(&plan, readout, &*method, None)?;
     let groups: Vec<usize> = (0..task.train.labels.len()).collect();
     Course::new(&*method, &sites, readout).train(plan, target, &task.lessons(&groups), console)
 }

@@ -43,10 +43,10 @@ pub(crate) struct Args {
     json: bool,
 }
 
-/// Which clips are judged.
+/// Which clips are learned from, and which are judged.
 #[derive(Debug, clap::Args)]
 pub(super) struct SplitArgs {
-    /// Judge the test side of this split file only.
+    /// A split file: learn from its training side and judge its test side, instead of all clips.
     #[arg(long, value_name = "FILE")]
     split: Option<PathBuf>,
     /// Which fold of the split file is tested.

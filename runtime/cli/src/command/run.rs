@@ -7,7 +7,8 @@
 
 use std::path::{Path, PathBuf};
 
-use ingraft_dataset::{Array, PcmStream, write_npy, write_npz};
+use ingraft_dataset::npy::{to_npy_bytes, to_npz_bytes};
+use ingraft_dataset::{Array, DatasetError, PcmStream};
 use ingraft_exec::{MemoryNeeds, Silent};
 use ingraft_kernel::Target;
 use ingraft_plan::Phase;
@@ -17,7 +18,7 @@ use serde::Serialize;
 use crate::aligned::AlignedBytes;
 use crate::args::target_names;
 use crate::input::Reader;
-use crate::plan_file::ArtifactFile;
+use crate::plan_file::{ArtifactFile, check_folder, write_whole};
 use crate::predict::{Output, Predictor, Score};
 use crate::report::{self, Table};
 use crate::trace::{StepProfile, Watch};
@@ -179,6 +180,7 @@ enum Writer<'p> {
 
 impl<'p> Writer<'p> {
     fn new(path: &'p Path) -> Result<Self, CliError> {
+        check_folder(path)?;
         match path.extension().and_then(|extension| extension.to_str()) {
             Some("npy") => Ok(Self::First(path)),
             Some("npz") => Ok(Self::All(path)),
@@ -188,11 +190,14 @@ impl<'p> Writer<'p> {
 
     fn write(&self, outputs: &[Output]) -> Result<(), CliError> {
         match self {
-            Self::First(path) => outputs.first().map_or(Ok(()), |output| Ok(write_npy(path, &output.array)?)),
+            Self::First(path) => {
+                outputs.first().map_or(Ok(()), |output| write_whole(path, &to_npy_bytes(&output.array)))
+            }
             Self::All(path) => {
                 let arrays: Vec<(String, Array)> =
                     outputs.iter().map(|output| (output.name.clone(), output.array.clone())).collect();
-                Ok(write_npz(path, &arrays)?)
+                let failed = |reason| DatasetError::Array { path: path.to_path_buf(), reason };
+                write_whole(path, &to_npz_bytes(&arrays).map_err(failed)?)
             }
         }
     }

@@ -25,7 +25,7 @@ use crate::aligned::AlignedBytes;
 use crate::args::target_names;
 use crate::classes::ClassMap;
 use crate::input::Reader;
-use crate::plan_file::{ArtifactFile, write_whole};
+use crate::plan_file::{ArtifactFile, check_folder, write_whole};
 use crate::predict::Predictor;
 use crate::report::{Table, bytes, hex};
 use crate::training::{Lessons, Trained};
@@ -111,6 +111,7 @@ struct SiteReport {
 }
 
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError> {
+    check_folder(&args.output)?;
     let file = ArtifactFile::read(&args.plan)?;
     let plan = file.plan()?;
     let target = target::find(&args.target)?;

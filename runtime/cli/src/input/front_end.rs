@@ -18,30 +18,39 @@ pub(crate) struct FrontEnd<'p> {
 }
 
 impl<'p> FrontEnd<'p> {
+    /// `recipe` as the front end of a model with these inputs, of which there is one.
+    ///
+    /// # Errors
+    /// [`CliError::InputCount`] for several inputs; [`CliError::FrontEndShape`] when the input is not filled by whole
+    /// patches.
+    pub(crate) fn new(recipe: Recipe, inputs: &[InputSpec<'p>]) -> Result<Self, CliError> {
+        let [input] = inputs else {
+            return Err(CliError::InputCount(inputs.iter().map(|input| input.name.to_owned()).collect()));
+        };
+        let (values, patch) = (input.elements(), recipe.out_len());
+        if patch == 0 || values == 0 || !values.is_multiple_of(patch) {
+            let (name, shape) = (input.name.to_owned(), input.shape.clone());
+            return Err(CliError::FrontEndShape { kind: recipe.kind(), patch, name, shape });
+        }
+        Ok(Self { recipe, input: input.clone(), batch: values / patch })
+    }
+
     /// The front end that `plan` records, if any.
     ///
     /// # Errors
-    /// [`CliError::Recipe`] for a record this version does not know or that does
-    /// not fill the input; [`CliError::Signal`] for an impossible hop.
+    /// Those of [`Self::new`]; [`CliError::Recipe`] for a record this version does not know;
+    /// [`CliError::Signal`] for an impossible hop.
     pub(crate) fn of(plan: &PlanView<'p>) -> Result<Option<Self>, CliError> {
         let Some(io) = plan.inputs().next().filter(|io| !io.recipe.is_empty()) else { return Ok(None) };
-        let mut recipe = Recipe::from_words(io.recipe).ok_or(CliError::Recipe)?;
+        let recipe = Recipe::from_words(io.recipe).ok_or(CliError::Recipe)?;
         if recipe == Recipe::None {
             return Ok(None);
         }
-        if let Some(hop) = io.hop {
-            recipe = recipe.with_hop(hop)?;
-        }
-        let mut inputs = InputSpec::all(plan);
-        if inputs.len() != 1 {
-            return Err(CliError::InputCount(inputs.iter().map(|input| input.name.to_owned()).collect()));
-        }
-        let input = inputs.remove(0);
-        let (values, patch) = (input.shape.iter().product::<usize>(), recipe.out_len());
-        if patch == 0 || values == 0 || !values.is_multiple_of(patch) {
-            return Err(CliError::Recipe);
-        }
-        Ok(Some(Self { recipe, input, batch: values / patch }))
+        let recipe = match io.hop {
+            Some(hop) => recipe.with_hop(hop)?,
+            None => recipe,
+        };
+        Self::new(recipe, &InputSpec::all(plan)).map(Some)
     }
 
     /// The recipe, with the plan's hop.

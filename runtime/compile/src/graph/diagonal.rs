@@ -31,16 +31,36 @@ impl Diagonals {
 
     /// Notes that output channel `o` of `weight` was multiplied by `factors[o]`.
     pub fn scale_outputs(&mut self, weight: &str, factors: &[f64]) {
-        multiply(&mut self.0.entry(weight.to_owned()).or_default().output, factors);
+        self.multiply(weight, factors, |diagonal| &mut diagonal.output);
     }
 
     /// Notes that input channel `i` of `weight` was multiplied by `factors[i]`.
     pub fn scale_inputs(&mut self, weight: &str, factors: &[f64]) {
-        multiply(&mut self.0.entry(weight.to_owned()).or_default().input, factors);
+        self.multiply(weight, factors, |diagonal| &mut diagonal.input);
+    }
+
+    fn multiply(&mut self, weight: &str, factors: &[f64], side: fn(&mut Diagonal) -> &mut Option<Vec<f32>>) {
+        if factors.iter().all(|factor| *factor == 1.0) {
+            return;
+        }
+        let side = side(self.0.entry(weight.to_owned()).or_default());
+        let total = side.get_or_insert_with(|| vec![1.0; factors.len()]);
+        total.iter_mut().zip(factors).for_each(|(t, f)| *t = (f64::from(*t) * f) as f32);
     }
 }
 
-fn multiply(diagonal: &mut Option<Vec<f32>>, factors: &[f64]) {
-    let diagonal = diagonal.get_or_insert_with(|| vec![1.0; factors.len()]);
-    diagonal.iter_mut().zip(factors).for_each(|(d, f)| *d = (f64::from(*d) * f) as f32);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn factors_accumulate() {
+        let mut diagonals = Diagonals::of_outputs([("w".to_owned(), vec![2.0, 0.5])].into());
+        diagonals.scale_outputs("w", &[3.0, 1.0]);
+        diagonals.scale_inputs("w", &[1.0, 1.0, 1.0]);
+        diagonals.scale_inputs("v", &[4.0]);
+        assert_eq!(diagonals.of("w"), Some(&Diagonal { output: Some(vec![6.0, 0.5]), input: None }));
+        assert_eq!(diagonals.of("v"), Some(&Diagonal { output: None, input: Some(vec![4.0]) }));
+        assert_eq!(diagonals.of("u"), None);
+    }
 }

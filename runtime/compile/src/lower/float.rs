@@ -63,7 +63,7 @@ pub(super) fn lower(selector: &mut Selector<'_>, id: NodeId) -> Result<(), Lower
     }
 }
 
-/// In a model with quantized parts, says of a node that computes on reals why it does.
+/// Says of a node that computes on reals why it does.
 fn report(selector: &mut Selector<'_>, node: &Node) {
     let graph = selector.graph;
     let arithmetic = matches!(
@@ -84,12 +84,13 @@ fn report(selector: &mut Selector<'_>, node: &Node) {
             | Op::Gru(_)
     );
     let float = |v: &ValueId| matches!(graph[*v].dtype, DType::F32 | DType::F16);
-    if !arithmetic || !selector.quantized || !node.inputs.iter().flatten().any(float) {
+    if !arithmetic || !node.inputs.iter().flatten().any(float) {
         return;
     }
     let codes = |v: &ValueId| graph.konst(*v).is_some() || selector.uses.codes(*v).is_some();
     let rounded = node.outputs.iter().all(|v| selector.uses.chain(*v).qparams.is_some());
     let reason = match (node.inputs.iter().flatten().all(codes), rounded) {
+        _ if !selector.quantized => "the file holds it in float",
         (false, _) => "its input is not quantized in the file",
         (true, false) => "its result is not quantized in the file",
         (true, true) => "plans have no integer form of it",

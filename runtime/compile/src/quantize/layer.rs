@@ -37,7 +37,8 @@ impl Layer {
                 return Err("integer convolutions have one or two spatial dimensions");
             }
             Op::Conv(_) | Op::Gemm { trans_b: true, .. } => 0,
-            _ => 1,
+            Op::MatMul | Op::Gemm { .. } => 1,
+            _ => return Err("it is neither a convolution nor a matrix product"),
         };
         if let Op::Gemm { alpha, beta, trans_a, .. } = node.op
             && (alpha != 1.0 || beta != 1.0 || trans_a)

@@ -45,7 +45,7 @@ pub(super) fn read(path: &Path) -> Result<Recipe, CliError> {
 }
 
 fn parse(text: &str) -> Result<Recipe, String> {
-    let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
+    let file: File = toml::from_str(text).map_err(|error| error.to_string().trim_end().to_owned())?;
     match file {
         File::None => Ok(Recipe::None),
         File::Waveform(file) => file.recipe(),

@@ -452,7 +452,7 @@ fn training(plan: &PlanView<'_>, targets: &[Host], name: &str) -> Result<Vec<Tra
         0 => Readout::Logits,
         classes => HeadChoice::LAST.resolve(plan, classes)?,
     };
-    let sites = training::sites(plan, readout, None)?;
+    let sites = training::sites(plan, readout, &*method, None)?;
     let course = Course::new(&*method, &sites, readout);
     let report = |target: &Host| {
         let memory = TrainMemoryReport::new(&course.memory(plan, target)?);

@@ -102,7 +102,7 @@ impl MethodArgs {
             self.settings.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
         let method = build(&self.method, &settings)?;
         let readout = self.head.resolve(plan, classes)?;
-        let sites = training::sites(plan, readout, self.sites.as_ref())?;
+        let sites = training::sites(plan, readout, &*method, self.sites.as_ref())?;
         Ok(Trainee { method, sites, readout })
     }
 }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ingraft::kernel::{Host, Kernel, OpCode};
+use ingraft::kernel::{Kernel, OpCode};
 
 #[path = "../support/targets.rs"]
 mod targets;

@@ -1,8 +1,8 @@
 //! How much memory a session needs, and where each part lies.
 
-use ingraft_kernel::{Span, Step, Target};
+use ingraft_kernel::{Choice, Span, Step, Target};
 use ingraft_plan::{Phase, PlanView};
-use ingraft_tensor::bytes::align_up;
+use ingraft_tensor::bytes::{ALIGN, align_up};
 
 use crate::ExecError;
 
@@ -18,7 +18,8 @@ pub struct MemoryNeeds {
     pub workspace: usize,
     /// Logits of a head adapter.
     pub head: usize,
-    /// Weights as the target packs them; 0 where they are used in place.
+    /// Weights as the target packs them, and a record per step of what bind settled; 0 where
+    /// all weights are used in place.
     pub packed: usize,
 }
 
@@ -43,6 +44,9 @@ impl MemoryNeeds {
             needs.workspace = needs.workspace.max(align_up(target.workspace_bytes(&step)));
             needs.packed = needs.packed.saturating_add(align_up(target.packed_bytes(&step)));
         }
+        if needs.packed != 0 {
+            needs.packed = needs.packed.saturating_add(count.saturating_mul(RECORD));
+        }
         Ok(needs)
     }
 
@@ -59,8 +63,45 @@ impl MemoryNeeds {
         self.arena.saturating_add(self.workspace)
     }
 
-    pub(crate) fn packed_offset(&self) -> usize {
-        self.head_offset().saturating_add(self.head)
+    /// Where the record of step `index` lies, where there are any.
+    pub(crate) fn record_offset(&self, index: usize) -> Option<usize> {
+        let first = self.head_offset().saturating_add(self.head);
+        (self.packed != 0).then(|| first.saturating_add(index.saturating_mul(RECORD)))
+    }
+}
+
+/// Bytes of a [`Record`].
+pub(crate) const RECORD: usize = 16;
+
+/// What bind settled about a step, so that no run has to find it again. Records stand before the packed weights.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Record {
+    pub(crate) choice: Choice,
+    pub(crate) workspace: usize,
+    pub(crate) packed: Span,
+}
+
+impl Record {
+    /// The record's bytes; `None` for extents beyond 32 bits, in units of the alignment for the packed weights.
+    pub(crate) fn to_bytes(self) -> Option<[u8; RECORD]> {
+        let words = [
+            u32::from(self.choice.0),
+            self.workspace.try_into().ok()?,
+            (self.packed.offset / ALIGN).try_into().ok()?,
+            self.packed.len.try_into().ok()?,
+        ];
+        let mut bytes = [0; RECORD];
+        bytes.as_chunks_mut().0.iter_mut().zip(words).for_each(|(b, word)| *b = word.to_le_bytes());
+        Some(bytes)
+    }
+
+    pub(crate) fn from_bytes(bytes: [u8; RECORD]) -> Self {
+        let mut words = [0usize; 4];
+        let read = bytes.as_chunks().0.iter().map(|b| u32::from_le_bytes(*b) as usize);
+        words.iter_mut().zip(read).for_each(|(word, value)| *word = value);
+        let [choice, workspace, offset, len] = words;
+        let packed = Span { offset: offset.saturating_mul(ALIGN), len };
+        Self { choice: Choice(choice as u16), workspace, packed }
     }
 }
 

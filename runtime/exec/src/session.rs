@@ -10,7 +10,7 @@ use ingraft_plan::{IoView, Phase, PlanView};
 use ingraft_tensor::{DType, Shape, View, ViewMut, bytes};
 use zerocopy::IntoBytes;
 
-use crate::memory::head_batch;
+use crate::memory::{RECORD, Record, head_batch};
 use crate::{ExecError, MemoryNeeds, Silent, Trace};
 
 /// A plan's schedule bound to a target and to memory: ready to run.
@@ -44,12 +44,21 @@ impl<'a, 'm, T: Target> Session<'a, 'm, T> {
             return Err(ExecError::MemoryTooSmall { needed: needs.total(), supplied });
         }
         let session = Self { plan, phase, target, memory, needs };
-        let mut packed = needs.packed_offset();
-        for index in 0..plan.step_count(phase) {
-            let step = session.place(index, &mut packed)?;
+        let count = plan.step_count(phase);
+        let Some(mut next) = needs.record_offset(count) else { return Ok(session) };
+        for index in 0..count {
+            let mut step = session.resolve(index)?;
+            let at = |error| ExecError::Step { index: index as u32, op: step.op, error };
+            let choice = target.choose(&step).map_err(at)?;
+            step.choice = Some(choice);
+            step.packed = Span { offset: next, len: target.packed_bytes(&step) };
+            next = next.saturating_add(bytes::align_up(step.packed.len));
+            let record = Record { choice, workspace: target.workspace_bytes(&step), packed: step.packed };
+            let place = needs.record_offset(index).zip(record.to_bytes());
+            let written = place.and_then(|(offset, bytes)| target.write(session.memory, offset, &bytes));
+            written.ok_or(at(KernelError::Memory(step.op)))?;
             if step.packed.len != 0 {
-                let at = |error| ExecError::Step { index: index as u32, op: step.op, error };
-                session.target.prepare(session.memory, &step).map_err(at)?;
+                target.prepare(session.memory, &step).map_err(at)?;
             }
         }
         Ok(session)
@@ -162,14 +171,8 @@ impl<'a, 'm, T: Target> Session<'a, 'm, T> {
         sources: &[S],
         trace: &mut dyn Trace<T::Memory>,
     ) -> Result<(), ExecError> {
-        let mut packed = self.needs.packed_offset();
-        // Packed weights lie in step order; without any there is nothing to count.
-        let first = if self.needs.packed == 0 { range.start } else { 0 };
-        for index in first..range.end {
-            let step = self.place(index, &mut packed)?;
-            if index < range.start {
-                continue;
-            }
+        for index in range {
+            let step = self.place(index)?;
             let at = |error| ExecError::Step { index: index as u32, op: step.op, error };
             let view = self.plan.step(self.phase, index).ok_or(at(KernelError::Operands(step.op)))?;
             let event = crate::StepEvent { index, view: &view, step: &step };
@@ -205,8 +208,7 @@ impl<'a, 'm, T: Target> Session<'a, 'm, T> {
     ) -> Result<(), ExecError> {
         let op = self.plan.step(self.phase, index).map_or(OpCode::Copy, |s| s.op);
         let at = |error| ExecError::Step { index: index as u32, op, error };
-        let mut step = self.plan.resolve(self.phase, index).map_err(at)?;
-        step.workspace = self.needs.workspace_span(self.target.workspace_bytes(&step));
+        let step = self.place(index)?;
         let site = self.plan.step(self.phase, index).and_then(|s| s.site);
         let terms = site.map_or(SiteTerms::NONE, |site| source.terms(site as usize));
         self.target.run_backward(self.memory, &step, terms, grads, accumulate).map_err(at)
@@ -266,16 +268,27 @@ impl<'a, 'm, T: Target> Session<'a, 'm, T> {
         self.target.run(self.memory, &step, SiteTerms::NONE)
     }
 
-    /// Step `index` with its workspace and packed weights in place; `packed`
-    /// advances past the latter, so steps are placed in order.
-    fn place(&self, index: usize, packed: &mut usize) -> Result<Step<'a>, ExecError> {
+    fn resolve(&self, index: usize) -> Result<Step<'a>, ExecError> {
         let op = self.plan.step(self.phase, index).map_or(OpCode::Copy, |s| s.op);
         let at = |error| ExecError::Step { index: index as u32, op, error };
-        let mut step = self.plan.resolve(self.phase, index).map_err(at)?;
-        step.workspace = self.needs.workspace_span(self.target.workspace_bytes(&step));
-        let len = self.target.packed_bytes(&step);
-        step.packed = Span { offset: *packed, len };
-        *packed = packed.saturating_add(bytes::align_up(len));
+        self.plan.resolve(self.phase, index).map_err(at)
+    }
+
+    /// Step `index` with its workspace and packed weights in place.
+    fn place(&self, index: usize) -> Result<Step<'a>, ExecError> {
+        let mut step = self.resolve(index)?;
+        let Some(offset) = self.needs.record_offset(index) else {
+            step.workspace = self.needs.workspace_span(self.target.workspace_bytes(&step));
+            return Ok(step);
+        };
+        let mut bytes = [0; RECORD];
+        let error = KernelError::Memory(step.op);
+        let read = self.target.read(self.memory, offset, &mut bytes);
+        read.ok_or(ExecError::Step { index: index as u32, op: step.op, error })?;
+        let record = Record::from_bytes(bytes);
+        step.choice = Some(record.choice);
+        step.workspace = self.needs.workspace_span(record.workspace);
+        step.packed = record.packed;
         Ok(step)
     }
 

@@ -3,8 +3,8 @@
 use ingraft_tensor::{View, ViewMut, bytes};
 
 use crate::{
-    Call, Kernel, KernelError, MAX_INPUTS, MAX_OUTPUTS, Place, REFERENCE, SiteGrads, SiteTerms, Span, Step,
-    Target, find,
+    Call, Choice, Kernel, KernelError, MAX_INPUTS, MAX_OUTPUTS, Place, REFERENCE, SiteGrads, SiteTerms, Span,
+    Step, Target, find,
 };
 
 /// The memory of a host target.
@@ -39,6 +39,19 @@ impl Host {
         &self.tables
     }
 
+    /// The row of the step's choice, or else the first that computes it.
+    fn row(&self, step: &Step<'_>) -> Result<&'static Kernel, KernelError> {
+        let chosen = step.choice.and_then(|Choice(code)| {
+            let [table, row] = code.to_le_bytes();
+            self.tables.get(usize::from(table))?.get(usize::from(row))
+        });
+        // A choice of another target or step is no more than a wrong guess.
+        match chosen.filter(|row| row.matches(step)) {
+            Some(row) => Ok(row),
+            None => find(&self.tables, step),
+        }
+    }
+
     fn dispatch(
         &self,
         memory: &mut [u8],
@@ -47,7 +60,7 @@ impl Host {
         grads: SiteGrads<'_>,
         accumulate: u32,
     ) -> Result<(), KernelError> {
-        let row = find(&self.tables, step)?;
+        let row = self.row(step)?;
         let memory_error = KernelError::Memory(step.op);
         let mut split = Split::new(memory, step).ok_or(memory_error)?;
         let mut outputs = [const { ViewMut::empty() }; MAX_OUTPUTS];
@@ -107,16 +120,25 @@ impl Target for Host {
         find(&self.tables, step).map(|row| row.name)
     }
 
+    fn choose(&self, step: &Step<'_>) -> Result<Choice, KernelError> {
+        let row = find(&self.tables, step)?;
+        let place = self.tables.iter().enumerate().find_map(|(table, rows)| {
+            let index = rows.iter().position(|candidate| core::ptr::eq(candidate, row))?;
+            Some(Choice(u16::from_le_bytes([u8::try_from(table).ok()?, u8::try_from(index).ok()?])))
+        });
+        place.ok_or(KernelError::Unsupported(step.op))
+    }
+
     fn workspace_bytes(&self, step: &Step<'_>) -> usize {
-        find(&self.tables, step).map_or(0, |row| (row.workspace)(step))
+        self.row(step).map_or(0, |row| (row.workspace)(step))
     }
 
     fn packed_bytes(&self, step: &Step<'_>) -> usize {
-        find(&self.tables, step).map_or(0, |row| (row.packed)(step))
+        self.row(step).map_or(0, |row| (row.packed)(step))
     }
 
     fn prepare(&self, memory: &mut [u8], step: &Step<'_>) -> Result<(), KernelError> {
-        let row = find(&self.tables, step)?;
+        let row = self.row(step)?;
         let span = step.packed;
         let packed = memory.get_mut(span.offset..span.end()).ok_or(KernelError::Memory(step.op))?;
         (row.pack)(step, packed)

@@ -53,7 +53,7 @@ pub use error::KernelError;
 pub use host::{Host, HostMemory};
 pub use op::OpCode;
 pub use site::{NO_SITE, SiteDesc, SiteKind, Sites};
-pub use step::{Call, MAX_INPUTS, MAX_OUTPUTS, Operand, Place, Span, Step};
+pub use step::{Call, Choice, MAX_INPUTS, MAX_OUTPUTS, Operand, Place, Span, Step};
 pub use table::{Kernel, REFERENCE, find};
 pub use target::Target;
 pub use terms::{Affine, Factors, Patched, SiteGrads, SiteTerms, Sparse, SparseValues, TwoFactor};

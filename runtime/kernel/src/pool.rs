@@ -150,14 +150,16 @@ fn average_q(attrs: &PoolAttrs, region: &Region<'_, i8>, out: &mut [i8], emit: &
 }
 
 /// A batch of images and the windows over them, all ranges proven representable.
-struct Images {
+#[derive(Clone, Copy, Debug)]
+pub struct Images {
     input: [usize; 4],
     output: [usize; 4],
     window: Window,
 }
 
 impl Images {
-    fn new(input: Shape, output: Shape, window: Window) -> Option<Self> {
+    /// The batch, or `None` when shapes and window disagree.
+    pub fn new(input: Shape, output: Shape, window: Window) -> Option<Self> {
         let images = Self { input: input.nhwc()?, output: output.nhwc()?, window };
         let ([n, _, _, c], [on, oh, ow, oc]) = (images.input, images.output);
         let some = window.kernel.iter().chain(&window.stride).chain(&window.dilation).all(|&x| x != 0);
@@ -183,7 +185,8 @@ impl Images {
     }
 
     /// Calls `pixel` with the taps of each window and the output channels it fills.
-    fn pool<T>(&self, input: &[T], out: &mut [T], mut pixel: impl FnMut(&Region<'_, T>, &mut [T])) {
+    #[inline(always)]
+    pub fn pool<T>(&self, input: &[T], out: &mut [T], mut pixel: impl FnMut(&Region<'_, T>, &mut [T])) {
         let ([_, h, w, c], [_, oh, ow, _]) = (self.input, self.output);
         let image = h.wrapping_mul(w).wrapping_mul(c);
         let mut pixels = out.chunks_exact_mut(c.max(1));
@@ -200,7 +203,7 @@ impl Images {
 }
 
 /// The taps of one window along one axis.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Taps {
     /// Input position of the first tap inside the input.
     position: usize,
@@ -218,7 +221,8 @@ impl Taps {
 }
 
 /// One window over one image.
-struct Region<'a, T> {
+#[derive(Debug)]
+pub struct Region<'a, T> {
     data: &'a [T],
     width: usize,
     channels: usize,
@@ -228,7 +232,8 @@ struct Region<'a, T> {
 
 impl<T> Region<'_, T> {
     /// Calls `tap` with `len` channels from `start` of every tap inside the input, row by row.
-    fn each(&self, start: usize, len: usize, mut tap: impl FnMut(&[T])) {
+    #[inline(always)]
+    pub fn each(&self, start: usize, len: usize, mut tap: impl FnMut(&[T])) {
         for y in self.rows.positions() {
             for x in self.cols.positions() {
                 let pixel = y.wrapping_mul(self.width).wrapping_add(x);
@@ -240,7 +245,8 @@ impl<T> Region<'_, T> {
         }
     }
 
-    fn count(&self, kind: u32) -> usize {
+    /// The number of taps an average of `kind` divides by.
+    pub fn count(&self, kind: u32) -> usize {
         match kind {
             AVERAGE_PADDED => self.rows.padded.wrapping_mul(self.cols.padded),
             _ => self.rows.count.wrapping_mul(self.cols.count),

@@ -83,7 +83,15 @@ pub struct Step<'a> {
     pub workspace: Span,
     /// Weights as this target packed them at bind; empty when it uses them in place.
     pub packed: Span,
+    /// The kernel its target chose at bind; `None` to have it look again.
+    pub choice: Option<Choice>,
 }
+
+/// A kernel that a target chose for a step ([`Target::choose`](crate::Target::choose)).
+///
+/// Only that target can tell what it stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice(pub u16);
 
 impl<'a> Step<'a> {
     /// A step without operands.
@@ -97,6 +105,7 @@ impl<'a> Step<'a> {
             output_count: 0,
             workspace: Span::default(),
             packed: Span::default(),
+            choice: None,
         }
     }
 

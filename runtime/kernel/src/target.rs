@@ -1,6 +1,6 @@
 //! The contract a target fulfils.
 
-use crate::{KernelError, SiteGrads, SiteTerms, Step};
+use crate::{Choice, KernelError, SiteGrads, SiteTerms, Step};
 
 /// A piece of hardware, or one of its instruction sets, that runs steps.
 ///
@@ -29,6 +29,12 @@ pub trait Target {
     /// # Errors
     /// [`KernelError::Unsupported`] or [`KernelError::Operands`]. Called for every step at bind.
     fn kernel_name(&self, step: &Step<'_>) -> Result<&'static str, KernelError>;
+
+    /// The kernel that will run `step`, to be kept in [`Step::choice`] so that no run has to look for it.
+    ///
+    /// # Errors
+    /// As [`Self::kernel_name`].
+    fn choose(&self, step: &Step<'_>) -> Result<Choice, KernelError>;
 
     /// Scratch bytes `step` needs.
     fn workspace_bytes(&self, step: &Step<'_>) -> usize;

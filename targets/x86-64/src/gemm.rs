@@ -31,9 +31,14 @@ pub(crate) trait Arithmetic<S: Simd>: Copy {
     /// Four bytes of a weight row per lane.
     type Weight: Copy;
 
+    /// What loading patches needs, once per layer.
+    type Context: Copy;
+
+    /// The context of [`Self::patch`].
+    fn context(simd: S) -> Self::Context;
     /// # Safety
     /// [`STEP`] bytes lie at `from`.
-    unsafe fn patch(simd: S, from: *const u8) -> Self::Patch;
+    unsafe fn patch(simd: S, context: Self::Context, from: *const u8) -> Self::Patch;
     /// # Safety
     /// [`STEP`]` · LANES` bytes lie at `from`.
     unsafe fn weight(simd: S, from: *const u8) -> Self::Weight;
@@ -53,11 +58,17 @@ impl<S: Simd> Arithmetic<S> for Codes {
     type Sum = S::Int;
     type Patch = S::Codes;
     type Weight = S::Weights;
+    type Context = S::Move;
 
     #[inline(always)]
-    unsafe fn patch(simd: S, from: *const u8) -> S::Codes {
+    fn context(simd: S) -> S::Move {
+        simd.moving()
+    }
+
+    #[inline(always)]
+    unsafe fn patch(simd: S, context: S::Move, from: *const u8) -> S::Codes {
         // SAFETY: the caller's contract.
-        unsafe { simd.load_codes(from) }
+        unsafe { simd.load_codes(context, from) }
     }
 
     #[inline(always)]
@@ -76,9 +87,13 @@ impl<S: Simd> Arithmetic<S> for Reals {
     type Sum = S::Real;
     type Patch = S::Real;
     type Weight = S::Real;
+    type Context = ();
 
     #[inline(always)]
-    unsafe fn patch(simd: S, from: *const u8) -> S::Real {
+    fn context(_: S) {}
+
+    #[inline(always)]
+    unsafe fn patch(simd: S, (): (), from: *const u8) -> S::Real {
         // SAFETY: the caller's contract.
         unsafe { simd.load_splat(from.cast()) }
     }
@@ -142,6 +157,7 @@ pub(crate) fn multiply<S: Simd, A: Arithmetic<S>>(
     if patches.pixels == 0 || layout.columns.count == 0 {
         return Some(());
     }
+    let context = A::context(simd);
     for sample in 0..patches.samples {
         let bytes = patches.of_sample(product.input, sample, product.fill, copy)?;
         let end = patches.offset(patches.pixels - 1) + patches.reach(layout.groups);
@@ -158,6 +174,7 @@ pub(crate) fn multiply<S: Simd, A: Arithmetic<S>>(
                     let right = layout.chunk_of(weights, chunk)?;
                     let block = Block {
                         simd,
+                        context,
                         patches,
                         bytes: bytes.get(group * patches.group..)?,
                         weights: right,
@@ -185,8 +202,9 @@ pub(crate) fn multiply<S: Simd, A: Arithmetic<S>>(
 
 /// Some pixels of one group of a sample, and the weights of one chunk.
 #[derive(Clone, Copy)]
-struct Block<'a, S> {
+struct Block<'a, S, C> {
     simd: S,
+    context: C,
     patches: &'a Patches,
     bytes: &'a [u8],
     weights: &'a [u8],
@@ -196,13 +214,13 @@ struct Block<'a, S> {
     count: usize,
 }
 
-impl<S: Simd> Block<'_, S> {
+impl<S: Simd, C: Copy> Block<'_, S, C> {
     /// All tiles: of `M` pixels, then a last one of the least height that holds the rest.
     ///
     /// # Safety
     /// As [`Self::tile`], for all pixels of the block and `N` vectors.
     #[inline(always)]
-    unsafe fn tiles<A: Arithmetic<S>, const M: usize, const HALF: usize, const N: usize>(
+    unsafe fn tiles<A: Arithmetic<S, Context = C>, const M: usize, const HALF: usize, const N: usize>(
         &self,
         finish: &mut impl Finish<S, A>,
     ) -> Option<()> {
@@ -229,7 +247,7 @@ impl<S: Simd> Block<'_, S> {
     /// - The patches of these pixels, [`Patches::reach`] bytes from their offsets on, lie in `bytes`.
     /// - `weights` holds `N` vectors for every step of a patch.
     #[inline(always)]
-    unsafe fn tile<A: Arithmetic<S>, const M: usize, const N: usize>(
+    unsafe fn tile<A: Arithmetic<S, Context = C>, const M: usize, const N: usize>(
         &self,
         first: usize,
         count: usize,
@@ -259,7 +277,7 @@ impl<S: Simd> Block<'_, S> {
                         *weights = A::weight(self.simd, weight.add(n * vector));
                     }
                     for (sums, row) in sums.iter_mut().zip(&rows) {
-                        let patch = A::patch(self.simd, row.add(step * STEP));
+                        let patch = A::patch(self.simd, self.context, row.add(step * STEP));
                         for (sum, weights) in sums.iter_mut().zip(&weights) {
                             *sum = A::multiply(self.simd, *sum, patch, *weights);
                         }

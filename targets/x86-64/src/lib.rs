@@ -23,11 +23,13 @@ mod avx2;
 mod blocks;
 mod columns;
 mod conv;
+mod copy;
 mod elementwise;
 mod features;
 mod gemm;
 mod lookup;
 mod patches;
+mod pool;
 mod qconv;
 mod qdepthwise;
 mod quantize;
@@ -67,6 +69,7 @@ const AVX512: &[Kernel] = &[
     quantize::DEQUANTIZE_AVX512,
     quantize::REQUANTIZE_AVX512,
     lookup::AVX512,
+    pool::AVX512,
 ];
 
 /// Rows that execute AVX2 and FMA instructions. They must not leave this crate
@@ -78,6 +81,7 @@ const AVX2: &[Kernel] = &[
     avx2::qconv::KERNEL_F32,
     avx2::qconv::KERNEL_I32,
     avx2::qdepthwise::KERNEL,
+    copy::KERNEL,
     avx2::backward::CONV,
     avx2::backward::CONV_Q,
     avx2::backward::DEPTHWISE,

@@ -21,6 +21,8 @@ pub(crate) trait Simd: Copy + core::fmt::Debug {
     type Real: Copy;
     /// Four codes of one activation row, in every lane.
     type Codes: Copy;
+    /// What moves codes to 0…255.
+    type Move: Copy;
     /// Four codes of one weight row per lane.
     type Weights: Copy;
 
@@ -47,11 +49,13 @@ pub(crate) trait Simd: Copy + core::fmt::Debug {
     /// # Safety
     /// `LANES` values lie at `from`.
     unsafe fn load(self, from: *const f32) -> Self::Real;
+    /// What [`Self::load_codes`] needs, once per layer.
+    fn moving(self) -> Self::Move;
     /// The codes of four bytes plus 128: what [`Self::dot`] multiplies.
     ///
     /// # Safety
     /// Four codes lie at `from`.
-    unsafe fn load_codes(self, from: *const u8) -> Self::Codes;
+    unsafe fn load_codes(self, moving: Self::Move, from: *const u8) -> Self::Codes;
     /// # Safety
     /// `4·LANES` codes lie at `from`.
     unsafe fn load_weights(self, from: *const u8) -> Self::Weights;

@@ -1,5 +1,6 @@
 //! 512-bit vectors; int8 products by `vpdpbusd`.
 
+use core::arch::asm;
 use core::arch::x86_64::*;
 
 use super::Simd;
@@ -11,6 +12,16 @@ fn first<const WIDTH: u32>(count: usize) -> u64 {
     if count >= WIDTH as usize { u64::MAX >> (64 - WIDTH) } else { (1 << count) - 1 }
 }
 
+/// `v`, of which the compiler knows nothing: else it would take the exclusive or before the
+/// broadcast, and turn one load into a load and a shuffle.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn opaque(mut v: __m512i) -> __m512i {
+    // SAFETY: no instruction is executed.
+    unsafe { asm!("/* {0} */", inout(zmm_reg) v, options(pure, nomem, nostack, preserves_flags)) };
+    v
+}
+
 impl Simd for Avx512 {
     const LANES: usize = 16;
     const COLUMNS: usize = 4;
@@ -18,6 +29,7 @@ impl Simd for Avx512 {
     type Int = __m512i;
     type Real = __m512;
     type Codes = __m512i;
+    type Move = __m512i;
     type Weights = __m512i;
 
     #[inline(always)]
@@ -82,11 +94,17 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    unsafe fn load_codes(self, from: *const u8) -> __m512i {
+    fn moving(self) -> __m512i {
+        // SAFETY: `self` proves the instruction.
+        unsafe { opaque(_mm512_set1_epi8(-128)) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_codes(self, moving: __m512i, from: *const u8) -> __m512i {
         // SAFETY: `self` proves the instructions, the caller the four bytes; no alignment is needed.
         unsafe {
             let codes = _mm512_set1_epi32(from.cast::<i32>().read_unaligned());
-            _mm512_xor_si512(codes, _mm512_set1_epi8(-128))
+            _mm512_xor_si512(codes, moving)
         }
     }
 

@@ -2,6 +2,8 @@
 
 use core::arch::aarch64::*;
 
+use crate::asm::load_four;
+
 /// Sixteen int32 values.
 #[inline]
 #[target_feature(enable = "neon")]
@@ -46,6 +48,25 @@ pub(crate) fn block<T: Copy + Default, const N: usize>(values: &[T], at: usize) 
             let mut padded = [T::default(); N];
             padded.iter_mut().zip(rest).for_each(|(p, v)| *p = *v);
             padded
+        }
+    }
+}
+
+/// `16·N` codes, N two or four, and what follows them.
+///
+/// # Safety
+/// `16·N` bytes from `values` on are readable.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(crate) unsafe fn load_codes<const N: usize>(values: *const i8) -> ([int8x16_t; N], *const i8) {
+    const { assert!(N == 2 || N == 4, "there are loads of two and of four registers") };
+    // SAFETY: the caller's promise, for the N that was asserted.
+    unsafe {
+        if N == 4 {
+            let (codes, next) = load_four(values);
+            (core::array::from_fn(|n| codes[n % 4]), next)
+        } else {
+            (core::array::from_fn(|n| vld1q_s8(values.add(16 * n))), values.add(16 * N))
         }
     }
 }

@@ -226,19 +226,21 @@ struct Codes<'o> {
 }
 
 impl Sink for Codes<'_> {
-    #[inline]
-    #[target_feature(enable = "neon")]
+    #[inline(always)]
     unsafe fn put<const P: usize, const N: usize>(
         &mut self,
         first: usize,
         count: usize,
         sums: [[int32x4_t; N]; P],
     ) -> Option<()> {
-        let multiplier = load_f32(&self.multiplier);
-        for (i, sums) in sums.iter().take(count).enumerate() {
-            let codes = self.limits.codes(sums, &multiplier);
-            let out = self.out.get_mut((first + i) * self.channels..)?.get_mut(..self.count)?;
-            requantize::store(out, codes);
+        // SAFETY: the caller's promise.
+        unsafe {
+            let multiplier = load_f32(&self.multiplier);
+            for (i, sums) in sums.iter().take(count).enumerate() {
+                let codes = self.limits.codes(sums, &multiplier);
+                let out = self.out.get_mut((first + i) * self.channels..)?.get_mut(..self.count)?;
+                requantize::store(out, codes);
+            }
         }
         Some(())
     }

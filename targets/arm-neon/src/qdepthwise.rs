@@ -8,10 +8,10 @@
 mod taps;
 mod values;
 
-use core::arch::aarch64::int32x4_t;
+use core::arch::aarch64::{float32x4_t, int32x4_t};
 
 use ingraft_kernel::attrs::QConvAttrs;
-use ingraft_kernel::qdepthwise::{KERNEL as REFERENCE, QDepthwise};
+use ingraft_kernel::qdepthwise::{KERNEL as REFERENCE, QDepthwise, depthwise_shape};
 use ingraft_kernel::{Call, Kernel, KernelError, OpCode, Step};
 use ingraft_tensor::DType;
 
@@ -34,16 +34,20 @@ fn check(step: &Step<'_>) -> Result<(), KernelError> {
     if few && requantize::fits(attrs) { Ok(()) } else { Err(KernelError::Operands(step.op)) }
 }
 
-/// An accumulator, a pre-activation value and a padding code for each channel.
+/// An accumulator and a pre-activation value for each channel, and padding for a row.
 fn workspace(step: &Step<'_>) -> usize {
-    step.input(0).map_or(0, |x| x.shape.dims().last().map_or(0, |c| *c as usize * (4 + 4 + 1)))
+    let bytes = || {
+        let attrs: &QConvAttrs = step.attrs().ok()?;
+        let (input, output) = (step.input(0).ok()?.shape, step.output(0).ok()?.shape);
+        let shape = depthwise_shape(attrs, input, output)?;
+        Some(shape.output[3] * (4 + 4) + Taps::padding(&shape))
+    };
+    bytes().unwrap_or(0)
 }
 
-/// One value per channel each.
 struct Scratch<'m> {
     sums: &'m mut [i32],
     values: &'m mut [f32],
-    /// A pixel of padding.
     padding: &'m [i8],
 }
 
@@ -51,7 +55,7 @@ impl<'m> Scratch<'m> {
     fn new(mut memory: &'m mut [u8], conv: &QDepthwise<'_>) -> Option<Self> {
         let channels = conv.shape.output[3];
         let (sums, values) = (take(&mut memory, channels)?, take(&mut memory, channels)?);
-        let padding: &mut [i8] = take(&mut memory, channels)?;
+        let padding: &mut [i8] = take(&mut memory, Taps::padding(&conv.shape))?;
         padding.fill(conv.attrs.in_zero_point as i8);
         Some(Self { sums, values, padding })
     }
@@ -72,52 +76,75 @@ fn codes(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     let scratch = Scratch::new(core::mem::take(&mut call.workspace), &conv).ok_or(error)?;
     let out: &mut [i8] = call.slice_mut(0)?;
     let limits = Limits::new(conv.attrs);
-    let mut taps = Taps::new(&conv, scratch.padding).ok_or(error)?;
-    conv.shape.for_each_pixel(|index, pixel| {
-        let at = index * channels;
-        let out = out.get_mut(at..).and_then(|out| out.get_mut(..channels)).ok_or(error)?;
-        let mut sink = Codes { out, multiplier: conv.multiplier, limits };
-        taps.place(pixel).and_then(|taps| taps.sums(&mut sink)).ok_or(error)
+    let taps = Taps::new(&conv, scratch.padding).ok_or(error)?;
+    taps.for_each_run(usize::MAX, |run| {
+        let out = out.get_mut(run.index * channels..)?.get_mut(..run.pixels * channels)?;
+        taps.sums(run, &mut Codes { out, channels, multiplier: conv.multiplier, limits })
     })
+    .ok_or(error)
 }
 
-/// Where the sums of a pixel go.
+/// Where the sums of a run go.
+///
+/// # Safety
+/// Every function wants a processor that executes NEON.
 trait Sink {
-    /// Takes the sums of `4·N` channels from `channel` on.
-    ///
-    /// # Safety
-    /// The processor executes NEON.
-    unsafe fn put<const N: usize>(&mut self, channel: usize, sums: [int32x4_t; N]) -> Option<()>;
+    /// What [`Self::put`] needs of some channels for all pixels.
+    type Channels<const N: usize>;
+
+    /// Reads what belongs to the `4·N` channels from `channel` on.
+    unsafe fn load<const N: usize>(&self, channel: usize) -> Self::Channels<N>;
+
+    /// Takes the sums of these channels at a pixel of the run.
+    unsafe fn put<const N: usize>(
+        &mut self,
+        channels: &Self::Channels<N>,
+        pixel: usize,
+        channel: usize,
+        sums: [int32x4_t; N],
+    ) -> Option<()>;
 
     /// Takes the sum of one channel, of a tensor with fewer channels than a vector has.
-    ///
-    /// # Safety
-    /// The processor executes NEON.
-    unsafe fn put_one(&mut self, channel: usize, sum: i32) -> Option<()>;
+    unsafe fn put_one(&mut self, pixel: usize, channel: usize, sum: i32) -> Option<()>;
 }
 
 /// Requantizes sums in registers.
 struct Codes<'o> {
-    /// The channels of the pixel.
+    /// The pixels of the run.
     out: &'o mut [i8],
+    channels: usize,
     multiplier: &'o [f32],
     limits: Limits,
 }
 
 impl Sink for Codes<'_> {
-    #[inline]
-    #[target_feature(enable = "neon")]
-    unsafe fn put<const N: usize>(&mut self, channel: usize, sums: [int32x4_t; N]) -> Option<()> {
-        let multiplier = load_f32(&block(self.multiplier, channel));
-        let out = self.out.get_mut(channel..)?.get_mut(..4 * N)?;
-        requantize::store(out, self.limits.codes(&sums, &multiplier));
+    type Channels<const N: usize> = [float32x4_t; N];
+
+    #[inline(always)]
+    unsafe fn load<const N: usize>(&self, channel: usize) -> [float32x4_t; N] {
+        // SAFETY: the processor executes NEON.
+        unsafe { load_f32(&block(self.multiplier, channel)) }
+    }
+
+    #[inline(always)]
+    unsafe fn put<const N: usize>(
+        &mut self,
+        multiplier: &[float32x4_t; N],
+        pixel: usize,
+        channel: usize,
+        sums: [int32x4_t; N],
+    ) -> Option<()> {
+        let out = self.out.get_mut(pixel * self.channels + channel..)?.get_mut(..4 * N)?;
+        // SAFETY: the processor executes NEON.
+        unsafe { requantize::store(out, self.limits.codes(&sums, multiplier)) };
         Some(())
     }
 
-    #[inline]
-    #[target_feature(enable = "neon")]
-    unsafe fn put_one(&mut self, channel: usize, sum: i32) -> Option<()> {
-        *self.out.get_mut(channel)? = self.limits.code(sum, *self.multiplier.get(channel)?);
+    #[inline(always)]
+    unsafe fn put_one(&mut self, pixel: usize, channel: usize, sum: i32) -> Option<()> {
+        let multiplier = *self.multiplier.get(channel)?;
+        // SAFETY: the processor executes NEON.
+        *self.out.get_mut(pixel * self.channels + channel)? = unsafe { self.limits.code(sum, multiplier) };
         Some(())
     }
 }

@@ -143,47 +143,49 @@ fn copy_patch<T: Plain>(
     out: &mut [T],
 ) -> Option<()> {
     let ([_, height, width, channels], [kh, kw]) = (shape.input, shape.kernel);
-    // Taps of a kernel row that lie together in the input; else each stands alone.
-    let together = if shape.groups == 1 && shape.dilation[1] == 1 { kw } else { 1 };
-    let mut out = out.chunks_exact_mut((together * shape.in_group).max(1));
+    // Where the taps of a kernel row lie together in the input, they are copied together.
+    let together = shape.groups == 1 && shape.dilation[1] == 1;
     let top = (pixel.y * shape.stride[0]).wrapping_sub(shape.pad[0]);
-    let left = (pixel.x * shape.stride[1]).wrapping_sub(shape.pad[1]);
-    for ky in 0..kh {
+    let (begin, before) = (pixel.x * shape.stride[1], shape.pad[1]);
+    let left = before.saturating_sub(begin).min(kw);
+    let inside = (before + width).saturating_sub(begin).clamp(left, kw) - left;
+    for (ky, out) in out.chunks_exact_mut((kw * shape.in_group).max(1)).enumerate().take(kh) {
         let y = top.wrapping_add(ky * shape.dilation[0]);
-        for kx in (0..kw).step_by(together) {
-            let out = out.next()?;
-            let x = left.wrapping_add(kx * shape.dilation[1]);
-            let end = x.wrapping_add(together);
-            let line = (pixel.n * height).wrapping_add(y).wrapping_mul(width);
-            if y < height && x < width && end <= width {
-                let start = (line + x) * channels + group * shape.in_group;
-                copy(out, input.get(start..)?.get(..out.len())?);
-            } else if y >= height {
-                out.fill(fill);
+        if y >= height || (together && inside == 0) {
+            out.fill(fill);
+            continue;
+        }
+        let line = (pixel.n * height + y) * width;
+        if together {
+            let (padding, rest) = out.split_at_mut_checked(left * channels)?;
+            let (codes, after) = rest.split_at_mut_checked(inside * channels)?;
+            padding.fill(fill);
+            copy(codes, input.get((line + begin + left - before) * channels..)?)?;
+            after.fill(fill);
+            continue;
+        }
+        for (kx, out) in out.chunks_exact_mut(shape.in_group.max(1)).enumerate() {
+            let x = (begin + kx * shape.dilation[1]).wrapping_sub(before);
+            if x < width {
+                copy(out, input.get((line + x) * channels + group * shape.in_group..)?)?;
             } else {
-                for (i, out) in out.chunks_exact_mut(shape.in_group.max(1)).enumerate() {
-                    let x = x.wrapping_add(i);
-                    if x < width {
-                        let start = (line + x) * channels + group * shape.in_group;
-                        copy(out, input.get(start..)?.get(..out.len())?);
-                    } else {
-                        out.fill(fill);
-                    }
-                }
+                out.fill(fill);
             }
         }
     }
     Some(())
 }
 
-/// Copies without a call for the few elements that a tap often has.
+/// Copies the beginning of `source`, without a call for the few elements that a tap often has.
 #[inline(always)]
-fn copy<T: Copy>(out: &mut [T], source: &[T]) {
+fn copy<T: Copy>(out: &mut [T], source: &[T]) -> Option<()> {
+    let source = source.get(..out.len())?;
     if out.len() < 16 {
         out.iter_mut().zip(source).for_each(|(o, s)| *o = *s);
     } else {
         out.copy_from_slice(source);
     }
+    Some(())
 }
 
 /// Takes `count` elements of `T` off the front of `memory`; `None` when they do not fit or are misaligned.

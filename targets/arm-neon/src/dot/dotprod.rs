@@ -4,11 +4,12 @@ use core::arch::aarch64::*;
 
 use super::Operands;
 use crate::asm::sdot_lane;
+use crate::lanes::load_codes;
 
 /// Codes of a channel that lie together.
 pub(super) const DEPTH: usize = 4;
 
-/// See [`super::Dot::tile`].
+/// See [`super::Dot::tile`]. `N` is two or four.
 #[target_feature(enable = "neon,dotprod")]
 pub(super) fn tile<const P: usize, const N: usize>(
     operands: &Operands<'_, P, N>,
@@ -24,14 +25,11 @@ pub(super) fn tile<const P: usize, const N: usize>(
         // `4·N` channels, for each of these iterations.
         unsafe {
             let x = rows.map(|row| vld1q_s8(row));
-            let w: [[int8x16_t; N]; 4] =
-                core::array::from_fn(|b| core::array::from_fn(|n| vld1q_s8(panel.add((b * N + n) * 16))));
             rows = rows.map(|row| row.add(16));
-            panel = panel.add(64 * N);
-            add::<0, P, N>(&mut sums, &w[0], &x);
-            add::<1, P, N>(&mut sums, &w[1], &x);
-            add::<2, P, N>(&mut sums, &w[2], &x);
-            add::<3, P, N>(&mut sums, &w[3], &x);
+            panel = add::<0, P, N>(&mut sums, panel, &x);
+            panel = add::<1, P, N>(&mut sums, panel, &x);
+            panel = add::<2, P, N>(&mut sums, panel, &x);
+            panel = add::<3, P, N>(&mut sums, panel, &x);
         }
     }
     if !blocks.is_multiple_of(4) {
@@ -40,9 +38,7 @@ pub(super) fn tile<const P: usize, const N: usize>(
         unsafe {
             let mut x = rows.map(|row| vld1q_s8(row));
             for _ in 0..blocks % 4 {
-                let w: [int8x16_t; N] = core::array::from_fn(|n| vld1q_s8(panel.add(n * 16)));
-                panel = panel.add(16 * N);
-                add::<0, P, N>(&mut sums, &w, &x);
+                panel = add::<0, P, N>(&mut sums, panel, &x);
                 x = x.map(|x| vextq_s8::<4>(x, x));
             }
         }
@@ -50,16 +46,23 @@ pub(super) fn tile<const P: usize, const N: usize>(
     finish(sums)
 }
 
+/// Adds the products of four codes of every row, and gives what follows the panel's.
+///
+/// # Safety
+/// `16·N` bytes from `panel` on are readable.
 #[inline]
 #[target_feature(enable = "neon,dotprod")]
-fn add<const LANE: i32, const P: usize, const N: usize>(
+unsafe fn add<const LANE: i32, const P: usize, const N: usize>(
     sums: &mut [[int32x4_t; N]; P],
-    w: &[int8x16_t; N],
+    panel: *const i8,
     x: &[int8x16_t; P],
-) {
+) -> *const i8 {
+    // SAFETY: the caller's promise.
+    let (w, next): ([int8x16_t; N], _) = unsafe { load_codes(panel) };
     for (sums, x) in sums.iter_mut().zip(x) {
         for (sum, w) in sums.iter_mut().zip(w) {
-            *sum = sdot_lane::<LANE>(*sum, *w, *x);
+            *sum = sdot_lane::<LANE>(*sum, w, *x);
         }
     }
+    next
 }

@@ -4,12 +4,14 @@ use core::arch::aarch64::*;
 
 use super::Operands;
 use crate::asm::smmla;
+use crate::lanes::load_codes;
 
 /// Codes of a channel that lie together.
 pub(super) const DEPTH: usize = 8;
 
-/// See [`super::Dot::tile`]. `P` is one or even. A single pixel is multiplied as a pair of
-/// equal ones: the weights, whose loads bound that case, are read no more often for it.
+/// See [`super::Dot::tile`]. `P` is one or even, `N` two or four.
+/// A single pixel is multiplied as a pair of equal ones: the weights, whose loads
+/// bound that case, are read no more often for it.
 #[target_feature(enable = "neon,i8mm")]
 pub(super) fn tile<const P: usize, const N: usize>(
     operands: &Operands<'_, P, N>,
@@ -32,7 +34,7 @@ fn products<const P: usize, const N: usize>(
     operands: &Operands<'_, P, N>,
     bias: [int32x4_t; N],
 ) -> [[int32x4_t; N]; P] {
-    // `sums[2i + h][n]`: pixels 2i and 2i + 1 by channels 4n + 2h and 4n + 2h + 1.
+    // `sums[2i + h][n]`: pixels 2i and 2i + 1 by channels 2c and 2c + 1, c being h·N + n.
     let mut sums = [[vdupq_n_s32(0); N]; P];
     let mut rows = operands.rows.map(|row| row.as_ptr());
     let mut panel = operands.panel.as_ptr();
@@ -42,11 +44,9 @@ fn products<const P: usize, const N: usize>(
         // `4·N` channels, for each of these iterations.
         unsafe {
             let x = pairs(rows.map(|row| vld1q_s8(row)));
-            let w = [weights::<N>(panel), weights::<N>(panel.add(32 * N))];
             rows = rows.map(|row| row.add(16));
-            panel = panel.add(64 * N);
-            add(&mut sums, &w[0], &x, 0);
-            add(&mut sums, &w[1], &x, 1);
+            panel = add::<0, P, N>(&mut sums, panel, &x);
+            panel = add::<1, P, N>(&mut sums, panel, &x);
         }
     }
     if !blocks.is_multiple_of(2) {
@@ -54,7 +54,7 @@ fn products<const P: usize, const N: usize>(
         // blocks, and one more block of `4·N` channels.
         unsafe {
             let x = pairs(rows.map(|row| vld1q_s8(row)));
-            add(&mut sums, &weights::<N>(panel), &x, 0);
+            add::<0, P, N>(&mut sums, panel, &x);
         }
     }
     untangle(&sums, bias)
@@ -72,32 +72,29 @@ fn pairs<const P: usize>(rows: [int8x16_t; P]) -> [int8x16_t; P] {
     pairs
 }
 
-/// Eight codes of `4·N` channels, two channels a vector.
+/// Adds the products of eight codes of every row, and gives what follows the panel's.
 ///
 /// # Safety
 /// `32·N` bytes from `panel` on are readable.
 #[inline]
-#[target_feature(enable = "neon")]
-unsafe fn weights<const N: usize>(panel: *const i8) -> [[int8x16_t; 2]; N] {
-    // SAFETY: the caller's promise.
-    core::array::from_fn(|n| core::array::from_fn(|h| unsafe { vld1q_s8(panel.add((2 * n + h) * 16)) }))
-}
-
-#[inline]
 #[target_feature(enable = "neon,i8mm")]
-fn add<const P: usize, const N: usize>(
+unsafe fn add<const HALF: usize, const P: usize, const N: usize>(
     sums: &mut [[int32x4_t; N]; P],
-    w: &[[int8x16_t; 2]; N],
+    panel: *const i8,
     x: &[int8x16_t; P],
-    half: usize,
-) {
-    for (sums, x) in sums.as_chunks_mut::<2>().0.iter_mut().zip(x.as_chunks::<2>().0) {
-        for (h, sums) in sums.iter_mut().enumerate() {
-            for (sum, w) in sums.iter_mut().zip(w) {
-                *sum = smmla(*sum, x[half], w[h]);
+) -> *const i8 {
+    let mut panel = panel;
+    for channels in 0..2 {
+        // SAFETY: the caller's promise, for each half of the channels.
+        let (w, next): ([int8x16_t; N], _) = unsafe { load_codes(panel) };
+        panel = next;
+        for (sums, x) in sums.as_chunks_mut::<2>().0.iter_mut().zip(x.as_chunks::<2>().0) {
+            for (sum, w) in sums[channels].iter_mut().zip(w) {
+                *sum = smmla(*sum, x[HALF], w);
             }
         }
     }
+    panel
 }
 
 /// From 2×2 blocks to rows of channels, with the bias.
@@ -108,11 +105,16 @@ fn untangle<const P: usize, const N: usize>(
     bias: [int32x4_t; N],
 ) -> [[int32x4_t; N]; P] {
     let mut rows = *sums;
-    for [first, second] in rows.as_chunks_mut::<2>().0 {
-        for ((a, b), bias) in first.iter_mut().zip(second).zip(bias) {
-            let (x, y) = (vreinterpretq_s64_s32(*a), vreinterpretq_s64_s32(*b));
-            *a = vaddq_s32(bias, vreinterpretq_s32_s64(vzip1q_s64(x, y)));
-            *b = vaddq_s32(bias, vreinterpretq_s32_s64(vzip2q_s64(x, y)));
+    let pairs = |a, b| {
+        let (a, b) = (vreinterpretq_s64_s32(a), vreinterpretq_s64_s32(b));
+        [vreinterpretq_s32_s64(vzip1q_s64(a, b)), vreinterpretq_s32_s64(vzip2q_s64(a, b))]
+    };
+    for (rows, sums) in rows.as_chunks_mut::<2>().0.iter_mut().zip(sums.as_chunks::<2>().0) {
+        // Blocks of channels 0 and 1, 2 and 3, 4 and 5 and so on, the second half in the second row.
+        let block = |i: usize| if i < N { sums[0][i] } else { sums[1][i - N] };
+        for (n, bias) in bias.into_iter().enumerate() {
+            let [first, second] = pairs(block(2 * n), block(2 * n + 1));
+            (rows[0][n], rows[1][n]) = (vaddq_s32(bias, first), vaddq_s32(bias, second));
         }
     }
     rows

@@ -22,35 +22,49 @@ pub(super) fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
         Scratch::new(core::mem::take(&mut call.workspace), &conv).ok_or(error)?;
     let (out, mut mask) = call.out_and_mask::<i8>()?;
     let QConvAttrs { lo, hi, .. } = *conv.attrs;
-    let mut taps = Taps::new(&conv, padding).ok_or(error)?;
-    conv.shape.for_each_pixel(|index, pixel| {
-        taps.place(pixel).and_then(|taps| taps.sums(&mut Sums(sums))).ok_or(error)?;
-        pre_activation(&conv, pixel, sums, values).ok_or(error)?;
-        let at = index * channels;
-        let out = out.get_mut(at..).and_then(|out| out.get_mut(..channels)).ok_or(error)?;
-        requantize::codes(values, conv.attrs, out);
+    let taps = Taps::new(&conv, padding).ok_or(error)?;
+    let [_, height, width, _] = conv.shape.output;
+    taps.for_each_run(1, |run| {
+        taps.sums(run, &mut Sums(sums))?;
+        let (line, x) = (run.index / width, run.index % width);
+        pre_activation(&conv, Pixel { n: line / height, y: line % height, x }, sums, values)?;
+        let at = run.index * channels;
+        requantize::codes(values, conv.attrs, out.get_mut(at..)?.get_mut(..channels)?);
         if let Some(mask) = mask.as_deref_mut() {
             requantize::mask(values, lo, hi, mask, at);
         }
-        Ok(())
+        Some(())
     })
+    .ok_or(error)
 }
 
 /// The sums of a pixel.
 struct Sums<'s>(&'s mut [i32]);
 
 impl Sink for Sums<'_> {
-    #[inline]
-    #[target_feature(enable = "neon")]
-    unsafe fn put<const N: usize>(&mut self, channel: usize, sums: [int32x4_t; N]) -> Option<()> {
+    type Channels<const N: usize> = ();
+
+    #[inline(always)]
+    unsafe fn load<const N: usize>(&self, _: usize) {}
+
+    #[inline(always)]
+    unsafe fn put<const N: usize>(
+        &mut self,
+        _: &(),
+        _: usize,
+        channel: usize,
+        sums: [int32x4_t; N],
+    ) -> Option<()> {
         let out = self.0.get_mut(channel..)?.get_mut(..4 * N)?;
-        out.as_chunks_mut::<4>().0.iter_mut().zip(sums).for_each(|(out, sum)| store_i32(out, sum));
+        for (out, sum) in out.as_chunks_mut::<4>().0.iter_mut().zip(sums) {
+            // SAFETY: the processor executes NEON.
+            unsafe { store_i32(out, sum) };
+        }
         Some(())
     }
 
-    #[inline]
-    #[target_feature(enable = "neon")]
-    unsafe fn put_one(&mut self, channel: usize, sum: i32) -> Option<()> {
+    #[inline(always)]
+    unsafe fn put_one(&mut self, _: usize, channel: usize, sum: i32) -> Option<()> {
         *self.0.get_mut(channel)? = sum;
         Some(())
     }

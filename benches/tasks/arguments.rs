@@ -35,6 +35,8 @@ pub(crate) struct Arguments {
     pub(crate) head_decay: Option<f32>,
     /// Epochs, instead of the recipe's.
     pub(crate) epochs: Option<u32>,
+    /// Epochs of the head alone before terms join it, instead of the recipe's.
+    pub(crate) head_first: Option<u32>,
     /// Print the grid on inner folds instead of measuring.
     pub(crate) choose: bool,
     /// One split and one seed: a smoke test whose figures mean nothing.
@@ -60,6 +62,7 @@ impl Arguments {
             head_rate: None,
             head_decay: None,
             epochs: None,
+            head_first: None,
             choose: false,
             quick: false,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
@@ -83,6 +86,17 @@ impl Arguments {
             head_rate: self.head_rate.unwrap_or(recipe.head_rate),
             head_decay: self.head_decay.unwrap_or(recipe.head_decay),
             epochs: self.epochs.unwrap_or(recipe.epochs),
+            head_first: self.head_first.unwrap_or(recipe.head_first),
+        }
+    }
+
+    /// Learning rates of terms to choose from: the one given, or those that suit the method.
+    pub(crate) fn rates(&self) -> Vec<f32> {
+        match (self.rate, self.method.as_str()) {
+            (Some(rate), _) => vec![rate],
+            // Whole weights want smaller steps than factors that start at zero.
+            (None, "full") => vec![1e-4, 3e-4, 1e-3],
+            (None, _) => vec![5e-4, 1e-3, 3e-3],
         }
     }
 
@@ -116,6 +130,7 @@ impl Arguments {
             "--head-lr" => self.head_rate = Some(number(word, &value()?)?),
             "--head-decay" => self.head_decay = Some(number(word, &value()?)?),
             "--epochs" => self.epochs = Some(number(word, &value()?)?),
+            "--head-first" => self.head_first = Some(number(word, &value()?)?),
             "--threads" => self.threads = number(word, &value()?)?,
             "--choose" => self.choose = true,
             "--quick" => self.quick = true,

@@ -6,8 +6,8 @@ use ingraft::kernel::NO_SITE;
 use ingraft::method::{ExportOptions, FactorFormat, Ranges, export};
 use ingraft::plan::PlanView;
 use ingraft::train::{
-    AdamW, EarlyStop, LearningRate, Loss, Method, Readout, Schedule, ScheduleShape, Setup, TrainError,
-    Trainer, Truth, Verdict,
+    Adam, AdamW, Clip, EarlyStop, LearningRate, Loss, Method, Optimizer, Readout, Schedule, ScheduleShape,
+    Setup, TrainError, Trainer, Truth, Verdict,
 };
 use ingraft_dataset::Rng;
 
@@ -23,10 +23,14 @@ pub(crate) struct Course {
     pub(crate) rate: f32,
     /// Learning rate of the head.
     pub(crate) head_rate: f32,
-    /// Weight decay of the head.
+    /// Weight decay of the head: beside terms that of AdamW; of a head alone the strength of the penalty,
+    /// as the baseline's `l2`.
     pub(crate) head_decay: f32,
     /// Times every clip is seen, at most.
     pub(crate) epochs: u32,
+    /// Epochs of the head alone before terms join it, so that their first gradients come through a head that
+    /// means something (Kumar et al., 2022).
+    pub(crate) head_first: u32,
 }
 
 /// What is trained.
@@ -58,30 +62,37 @@ pub(crate) struct Trained {
 }
 
 impl Course {
-    /// The trainer's setup for so many training clips.
+    /// The trainer's setup for epochs of so many examples.
+    ///
+    /// A head alone minimizes what the baseline minimizes: the penalty is a part of the gradient, in the
+    /// baseline's proportion to the number of examples, and no gradient is clipped.
     pub(crate) fn setup<'s>(
         &self,
         subject: &Subject<'s>,
         method: &'s dyn Method,
-        clips: usize,
+        examples: usize,
         seed: u64,
     ) -> Setup<'s> {
-        let steps = self.epochs * clips.div_ceil(BATCH) as u32;
+        let steps = self.epochs * examples.div_ceil(BATCH) as u32;
+        let (optimizer, head_decay, clip_norm): (&dyn Optimizer, f32, Option<f32>) = match subject.sites {
+            [] => (&Adam::DEFAULT, self.head_decay / examples as f32, None),
+            _ => (&AdamW::DEFAULT, self.head_decay, Some(1.0)),
+        };
         Setup {
             method,
             sites: subject.sites,
             readout: subject.readout,
             loss: Loss::CrossEntropy { smoothing: 0.0 },
-            optimizer: &AdamW::DEFAULT,
+            optimizer,
             adapter: LearningRate { rate: self.rate, weight_decay: 0.01 },
-            head: LearningRate { rate: self.head_rate, weight_decay: self.head_decay },
+            head: LearningRate { rate: self.head_rate, weight_decay: head_decay },
             schedule: Schedule { shape: ScheduleShape::Cosine { steps, floor: 0.0 }, warm_up: steps / 20 },
-            clip_norm: Some(1.0),
+            clip_norm,
             seed,
         }
     }
 
-    /// Trains on the clips `learned` and judges the result on `judged`.
+    /// Trains on the clips `learned`, writes the adapter and judges the parameters on `judged`.
     pub(crate) fn train(
         &self,
         plan: PlanView<'_>,
@@ -91,65 +102,161 @@ impl Course {
         seed: u64,
     ) -> Result<Trained, Failure> {
         let started = Instant::now();
+        self.fit(plan, subject, lessons, (learned, seed), |trainer, arena| {
+            let seconds = started.elapsed().as_secs_f64();
+            let mut ranges = Ranges::new(trainer);
+            for &clip in learned {
+                lessons.views(clip).try_for_each(|view| trainer.forward(view, &mut ranges))?;
+            }
+            let options = ExportOptions { factors: FactorFormat::Int8(&ranges), ..ExportOptions::default() };
+            let bytes = export(trainer, &options)?.bytes;
+            let parameters = trainer.parameters().values().len();
+            Ok(Trained { bytes, float_hits: hits(trainer, lessons, judged)?, parameters, arena, seconds })
+        })
+    }
+
+    /// Trains on the clips `learned` and judges the parameters on `judged`, without an adapter file.
+    pub(crate) fn try_out(
+        &self,
+        plan: PlanView<'_>,
+        subject: &Subject<'_>,
+        lessons: &Lessons,
+        (learned, judged): (&[usize], &[usize]),
+        seed: u64,
+    ) -> Result<Vec<bool>, Failure> {
+        self.fit(plan, subject, lessons, (learned, seed), |trainer, _| Ok(hits(trainer, lessons, judged)?))
+    }
+
+    /// Trains on the clips `learned` and gives the trainer, and the bytes of its memory, to `then`.
+    fn fit<R>(
+        &self,
+        plan: PlanView<'_>,
+        subject: &Subject<'_>,
+        lessons: &Lessons,
+        (learned, seed): (&[usize], u64),
+        then: impl FnOnce(&mut Trainer<'_, '_>, usize) -> Result<R, Failure>,
+    ) -> Result<R, Failure> {
         let method = ingraft::method::build(subject.method, subject.settings)?;
-        let setup = self.setup(subject, &*method, learned.len(), seed);
+        let pass = Pass { lessons, learned, alone: subject.sites.is_empty() };
+        let setup = self.setup(subject, &*method, pass.examples(), seed);
         let memory = Trainer::memory(&plan, target(), &setup)?;
         let mut arena = AlignedBytes::zeroed(memory.total());
         let mut trainer = Trainer::bind(plan, target(), setup, arena.as_mut())?;
         if let Readout::Head { .. } = subject.readout {
-            for &clip in learned {
-                lessons.views(clip).try_for_each(|view| trainer.observe(view))?;
-            }
-            trainer.standardize();
+            pass.observe(&mut trainer)?;
+            self.start(&mut trainer, lessons, learned, seed)?;
         }
-        self.epochs(&mut trainer, lessons, learned, seed)?;
-        let seconds = started.elapsed().as_secs_f64();
-        let mut ranges = Ranges::new(&trainer);
-        for &clip in learned {
-            lessons.views(clip).try_for_each(|view| trainer.forward(view, &mut ranges))?;
-        }
-        let options = ExportOptions { factors: FactorFormat::Int8(&ranges), ..ExportOptions::default() };
-        let bytes = export(&trainer, &options)?.bytes;
-        let hit = |&clip: &usize| {
-            let truth = Truth::Class(lessons.labels[clip]);
-            trainer.evaluate(lessons.view(clip, 0), truth).map(|found| found.class == lessons.labels[clip])
-        };
-        let float_hits = judged.iter().map(hit).collect::<Result<_, _>>()?;
-        let parameters = trainer.parameters().values().len();
-        Ok(Trained { bytes, float_hits, parameters, arena: memory.total(), seconds })
+        self.epochs(&mut trainer, &pass, seed)?;
+        then(&mut trainer, memory.total())
     }
 
-    /// Runs the epochs, one version of each clip in each, and keeps the parameters with the lowest smoothed
-    /// training loss.
-    fn epochs(
+    /// Trains the head alone on the features of the untouched base and puts it in front of the terms.
+    fn start(
         &self,
         trainer: &mut Trainer<'_, '_>,
         lessons: &Lessons,
         learned: &[usize],
         seed: u64,
-    ) -> Result<(), TrainError> {
+    ) -> Result<(), Failure> {
+        let (plan, readout) = (*trainer.plan(), trainer.setup().readout);
+        if self.head_first == 0 || trainer.setup().sites.is_empty() {
+            return Ok(());
+        }
+        let method = ingraft::method::build("head", &[])?;
+        let subject = Subject { method: "head", settings: &[], sites: &[], readout };
+        let pass = Pass { lessons, learned, alone: true };
+        let course = Course { epochs: self.head_first, ..ALONE };
+        let setup = course.setup(&subject, &*method, pass.examples(), seed);
+        let mut arena = AlignedBytes::zeroed(Trainer::memory(&plan, target(), &setup)?.total());
+        let mut head = Trainer::bind(plan, target(), setup, arena.as_mut())?;
+        pass.observe(&mut head)?;
+        course.epochs(&mut head, &pass, seed)?;
+        let mut values = trainer.parameters().values().to_vec();
+        values.iter_mut().zip(head.parameters().values()).for_each(|(to, from)| *to = *from);
+        Ok(trainer.restore(&values)?)
+    }
+
+    /// Runs the epochs and keeps the parameters with the lowest smoothed training loss.
+    fn epochs(&self, trainer: &mut Trainer<'_, '_>, pass: &Pass<'_>, seed: u64) -> Result<(), TrainError> {
         let mut stop = EarlyStop::new(PATIENCE).smoothing(0.7);
         let mut best = trainer.parameters().values().to_vec();
         for epoch in 0..self.epochs {
-            let mut rng = Rng::stream(seed, u64::from(epoch));
-            let mut order = learned.to_vec();
-            rng.shuffle(&mut order);
+            let order = pass.order(&mut Rng::stream(seed, u64::from(epoch)));
             let mut sum = 0.0;
             for batch in order.chunks(BATCH) {
-                for &clip in batch {
-                    let view = rng.below(lessons.view_count(clip));
-                    sum +=
-                        trainer.accumulate(lessons.view(clip, view), Truth::Class(lessons.labels[clip]))?;
+                for &(clip, view) in batch {
+                    let truth = Truth::Class(pass.lessons.labels[clip]);
+                    sum += trainer.accumulate(pass.example(clip, view), truth)?;
                 }
                 trainer.step()?;
             }
-            match stop.observe(sum / learned.len().max(1) as f32) {
+            match stop.observe(sum / order.len().max(1) as f32) {
                 Verdict::Best => best.copy_from_slice(trainer.parameters().values()),
                 Verdict::Wait => {}
                 Verdict::Stop => break,
             }
         }
         trainer.restore(&best)
+    }
+}
+
+/// For each of `judged`, whether the present parameters of `trainer` get it right.
+fn hits(trainer: &mut Trainer<'_, '_>, lessons: &Lessons, judged: &[usize]) -> Result<Vec<bool>, TrainError> {
+    let hit = |&clip: &usize| {
+        let truth = Truth::Class(lessons.labels[clip]);
+        trainer.evaluate(lessons.view(clip, 0), truth).map(|found| found.class == lessons.labels[clip])
+    };
+    judged.iter().map(hit).collect()
+}
+
+/// What an epoch goes through.
+struct Pass<'l> {
+    lessons: &'l Lessons,
+    /// Training clips.
+    learned: &'l [usize],
+    /// Whether a head is trained alone: on every version of each clip, as the baseline is fitted. Otherwise an
+    /// epoch takes one version of each, drawn anew.
+    alone: bool,
+}
+
+impl Pass<'_> {
+    /// Standardizes the head's features over every version.
+    fn observe(&self, trainer: &mut Trainer<'_, '_>) -> Result<(), TrainError> {
+        for &clip in self.learned {
+            (0..self.lessons.view_count(clip))
+                .try_for_each(|view| trainer.observe(self.example(clip, view)))?;
+        }
+        trainer.standardize();
+        Ok(())
+    }
+
+    /// Version `view` of clip `clip`.
+    fn example(&self, clip: usize, view: usize) -> Clip<'_> {
+        match self.alone {
+            true => Clip::Features(self.lessons.features(clip, view)),
+            false => self.lessons.view(clip, view),
+        }
+    }
+
+    /// Examples in an epoch.
+    fn examples(&self) -> usize {
+        match self.alone {
+            true => self.learned.iter().map(|&clip| self.lessons.view_count(clip)).sum(),
+            false => self.learned.len(),
+        }
+    }
+
+    /// Clips and versions of one epoch.
+    fn order(&self, rng: &mut Rng) -> Vec<(usize, usize)> {
+        if self.alone {
+            let views = |&clip: &usize| (0..self.lessons.view_count(clip)).map(move |view| (clip, view));
+            let mut order: Vec<_> = self.learned.iter().flat_map(views).collect();
+            rng.shuffle(&mut order);
+            return order;
+        }
+        let mut clips = self.learned.to_vec();
+        rng.shuffle(&mut clips);
+        clips.iter().map(|&clip| (clip, rng.below(self.lessons.view_count(clip)))).collect()
     }
 }
 
@@ -166,6 +273,8 @@ pub(crate) fn head(site: Option<u32>, classes: usize) -> Readout {
     }
 }
 
+/// How a head is trained before terms join it.
+const ALONE: Course = Course { rate: 0.0, head_rate: 1e-3, head_decay: 1.0, epochs: 0, head_first: 0 };
 /// Clips between two steps.
 const BATCH: usize = 8;
 /// Epochs without progress of the smoothed training loss before training stops.

@@ -6,14 +6,15 @@ use ingraft_dataset::Split;
 
 use crate::arguments::Arguments;
 use crate::base::Base;
+use crate::choose::Trial;
 use crate::corpus::Corpus;
 use crate::course::{Course, Subject, head};
 use crate::deployed::{self, Deployed};
 use crate::lessons::{Lessons, in_parallel};
 use crate::report::{Facts, HEADER, Tally};
 use crate::support::AlignedBytes;
-use crate::task::Task;
-use crate::{Failure, baseline, choose};
+use crate::task::{HEAD, Task};
+use crate::{Failure, baseline};
 
 /// The model of the tasks on recordings.
 const MODEL: &str = "models/onnx/yamnet_audioset521_int8.onnx";
@@ -53,7 +54,7 @@ pub(crate) fn run(data: &Path, task: &Task, arguments: &Arguments) -> Result<(),
     let settings = arguments.settings();
     let readout = head(tap, corpus.classes.len());
     let subject = Subject { method, settings: &settings, sites: &sites, readout };
-    let course = arguments.course(if blocks == 0 { task.head } else { task.terms });
+    let course = arguments.course(if blocks == 0 { HEAD } else { task.terms });
     let views = arguments.views.unwrap_or(task.views);
     let lessons = lessons(&base, &subject, &corpus, &runs, views, arguments.threads)?;
     let (bytes, versions) = lessons.size();
@@ -61,7 +62,17 @@ pub(crate) fn run(data: &Path, task: &Task, arguments: &Arguments) -> Result<(),
     println!("augmentation {}; {course:?}", changes.join(","));
     if arguments.choose {
         let outer: Vec<&Split> = runs.iter().filter(|run| run.seed == 0).map(|run| &run.split).collect();
-        return choose::print(&base, &subject, &lessons, &corpus, &outer, course, arguments.threads);
+        let trial = Trial {
+            base: &base,
+            subject: &subject,
+            lessons: &lessons,
+            corpus: &corpus,
+            threads: arguments.threads,
+        };
+        return match is_baseline {
+            true => trial.print_baseline(&outer, arguments.seeds),
+            false => trial.print(&outer, arguments.seeds, course, &arguments.rates()),
+        };
     }
     let clips: Vec<Vec<u8>> =
         (0..corpus.len()).map(|clip| corpus.patches(clip, 0)).collect::<Result<_, _>>()?;

@@ -21,15 +21,15 @@ pub(crate) struct Lessons {
 
 /// One version of a clip.
 #[derive(Debug)]
-enum Cached {
-    /// Patches behind the frozen prefix.
-    Prefixes(AlignedBytes),
-    /// The features of the whole clip: nothing below the head is trained.
-    Features(Vec<f32>),
+struct Cached {
+    /// Patches behind the frozen prefix, where anything behind it is trained.
+    prefixes: Option<AlignedBytes>,
+    /// The features of the whole clip under the untouched base.
+    features: Vec<f32>,
 }
 
 /// Nothing is trained while the prefix runs.
-const IDLE: Course = Course { rate: 0.0, head_rate: 0.0, head_decay: 0.0, epochs: 0 };
+const IDLE: Course = Course { rate: 0.0, head_rate: 0.0, head_decay: 0.0, epochs: 0, head_first: 0 };
 
 /// Gives the input bytes of version `view` of clip `clip`.
 pub(crate) type Source<'s> = &'s (dyn Fn(usize, u32) -> Result<Vec<u8>, Failure> + Sync);
@@ -62,10 +62,8 @@ impl Lessons {
 
     /// Version `view` of clip `clip`; 0 is the clip as it is.
     pub(crate) fn view(&self, clip: usize, view: usize) -> Clip<'_> {
-        match &self.cached[clip][view] {
-            Cached::Prefixes(bytes) => Clip::Prefixes(bytes.as_slice()),
-            Cached::Features(values) => Clip::Features(values),
-        }
+        let Cached { prefixes, features } = &self.cached[clip][view];
+        prefixes.as_ref().map_or(Clip::Features(features), |bytes| Clip::Prefixes(bytes.as_slice()))
     }
 
     /// Every version of clip `clip`.
@@ -73,19 +71,16 @@ impl Lessons {
         (0..self.view_count(clip)).map(move |view| self.view(clip, view))
     }
 
-    /// The features of version `view` of clip `clip`; empty where prefixes are kept.
+    /// The features of version `view` of clip `clip` under the untouched base.
     pub(crate) fn features(&self, clip: usize, view: usize) -> &[f32] {
-        match &self.cached[clip][view] {
-            Cached::Features(values) => values,
-            Cached::Prefixes(_) => &[],
-        }
+        &self.cached[clip][view].features
     }
 
-    /// Bytes kept, and versions in all.
+    /// Bytes of what training reads, and versions in all.
     pub(crate) fn size(&self) -> (usize, usize) {
-        let of = |cached: &Cached| match cached {
-            Cached::Prefixes(bytes) => bytes.as_slice().len(),
-            Cached::Features(values) => size_of_val(values.as_slice()),
+        let of = |cached: &Cached| match &cached.prefixes {
+            Some(bytes) => bytes.as_slice().len(),
+            None => size_of_val(cached.features.as_slice()),
         };
         let all = self.cached.iter().flatten();
         (all.clone().map(of).sum(), all.count())
@@ -93,17 +88,19 @@ impl Lessons {
 }
 
 fn cache(trainer: &mut Trainer<'_, '_>, patches: &[u8]) -> Result<Cached, Failure> {
+    let mut features = vec![0.0; trainer.feature_count()];
     if trainer.parameters().sites().next().is_none() {
-        let mut features = vec![0.0; trainer.feature_count()];
         trainer.features(Clip::Inputs(patches), &mut features)?;
-        return Ok(Cached::Features(features));
+        return Ok(Cached { prefixes: None, features });
     }
     let (unit, length) = (trainer.patch_bytes(), trainer.cut_bytes());
     let mut prefixes = AlignedBytes::zeroed(patches.len() / unit * length);
     for (patch, out) in patches.chunks_exact(unit).zip(prefixes.as_mut().chunks_exact_mut(length)) {
         trainer.run_prefix(patch, out)?;
     }
-    Ok(Cached::Prefixes(prefixes))
+    // Terms start as the base.
+    trainer.features(Clip::Prefixes(prefixes.as_slice()), &mut features)?;
+    Ok(Cached { prefixes: Some(prefixes), features })
 }
 
 /// `work` on every item, at most `threads` at a time; results in the order of `items`.

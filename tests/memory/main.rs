@@ -132,11 +132,14 @@ fn counted(plan: &PlanView<'_>, phase: Phase, target: &Host) -> MemoryNeeds {
     let steps = || (0..plan.step_count(phase)).filter_map(|i| plan.resolve(phase, i).ok());
     let samples = plan.features(phase).and_then(|(tensor, _)| plan.tensor(tensor));
     let samples = samples.map_or(1, |tensor| tensor.operand.shape.dim(0));
+    let weights: usize = steps().map(|step| align_up(target.packed_bytes(&step))).sum();
+    // Targets that pack keep 16 bytes per step of what bind settled.
+    let records = if weights == 0 { 0 } else { 16 * plan.step_count(phase) };
     MemoryNeeds {
         arena: align_up(tensors_end(plan, phase)),
         workspace: steps().map(|step| align_up(target.workspace_bytes(&step))).max().unwrap_or(0),
         head: align_up(samples * ingraft::kernel::Sites::head_classes(plan) * 4),
-        packed: steps().map(|step| align_up(target.packed_bytes(&step))).sum(),
+        packed: weights + records,
     }
 }
 

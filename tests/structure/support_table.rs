@@ -93,5 +93,6 @@ fn the_readme_has_the_support_matrix() {
         std::fs::write(&path, text).expect("the README is writable");
         return;
     }
-    assert_eq!(found, wanted, "run again with INGRAFT_UPDATE=1 to rewrite the section");
+    let stale: Vec<&str> = found.lines().filter(|line| !wanted.contains(line)).collect();
+    assert!(found == wanted, "run again with INGRAFT_UPDATE=1 to rewrite the section; stale: {stale:#?}");
 }

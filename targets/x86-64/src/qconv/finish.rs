@@ -22,7 +22,7 @@ impl<S: Simd> Bounds<S> {
 }
 
 /// The constants of a chunk's channels, zero past the last.
-struct Constants<'a> {
+pub(super) struct Constants<'a> {
     /// Bias with the correction of the packed weights.
     bias: [i32; STRIP],
     multiplier: [f32; STRIP],
@@ -38,7 +38,7 @@ struct Constants<'a> {
 
 impl<'a> Constants<'a> {
     #[inline(always)]
-    fn new(conv: &QConv<'a>) -> Self {
+    pub(super) fn new(conv: &QConv<'a>) -> Self {
         Self {
             bias: [0; STRIP],
             multiplier: [0.0; STRIP],
@@ -52,7 +52,7 @@ impl<'a> Constants<'a> {
     }
 
     #[inline(always)]
-    fn load(&mut self, group: usize, chunk: Chunk, sums: &[i32]) -> Option<()> {
+    pub(super) fn load(&mut self, group: usize, chunk: Chunk, sums: &[i32]) -> Option<()> {
         self.first = group * self.group + chunk.first;
         self.count = chunk.count;
         let bias = self.biases.get(self.first..)?.get(..chunk.count)?;
@@ -66,7 +66,7 @@ impl<'a> Constants<'a> {
 
     /// The sums that vector `n` starts from.
     #[inline(always)]
-    fn start<S: Simd>(&self, simd: S, n: usize) -> S::Int {
+    pub(super) fn start<S: Simd>(&self, simd: S, n: usize) -> S::Int {
         let at = (n * S::LANES).min(STRIP - S::LANES);
         // SAFETY: a whole vector lies at `at`.
         unsafe { simd.load_int(self.bias.as_ptr().add(at)) }
@@ -74,7 +74,7 @@ impl<'a> Constants<'a> {
 
     /// The products of sums with their multipliers.
     #[inline(always)]
-    fn scaled<S: Simd, const N: usize>(&self, simd: S, sums: &[S::Int; N]) -> [S::Real; N] {
+    pub(super) fn scaled<S: Simd, const N: usize>(&self, simd: S, sums: &[S::Int; N]) -> [S::Real; N] {
         let multiplier = self.multiplier.as_ptr();
         const { assert!(N * S::LANES <= STRIP) };
         let mut scaled = [simd.splat(0.0); N];
@@ -86,9 +86,19 @@ impl<'a> Constants<'a> {
         scaled
     }
 
+    /// The chunk's channels in the layer.
+    pub(super) fn channels_of_chunk(&self) -> core::ops::Range<usize> {
+        self.first..self.first + self.count
+    }
+
+    /// The output element of the chunk's first channel at `pixel`.
+    pub(super) fn element(&self, pixel: usize) -> usize {
+        pixel * self.channels + self.first
+    }
+
     /// Where in `out` the chunk's channels of each pixel begin; `None` past the end.
     #[inline(always)]
-    fn rows<'o, T>(&self, out: &'o mut [T], pixels: Pixels) -> Option<&'o mut [T]> {
+    pub(super) fn rows<'o, T>(&self, out: &'o mut [T], pixels: Pixels) -> Option<&'o mut [T]> {
         let end = (pixels.first + pixels.count.checked_sub(1)?) * self.channels + self.first + self.count;
         out.get_mut(pixels.first * self.channels + self.first..end)
     }

@@ -127,6 +127,8 @@ impl Finish<Avx512, Codes> for WithTerms<'_, '_, '_> {
         if self.low_rank.as_ref().is_some_and(|term| !term.covers(pixels)) || pixels.count > BLOCK {
             return None;
         }
+        // A copy: the sums themselves would be kept in memory if their address were passed on.
+        let sums = *sums;
         for (m, sums) in sums.iter().enumerate().take(pixels.count) {
             // SAFETY: `simd` proves the instructions.
             unsafe { self.pixel(pixels.first + m, sums)? };

@@ -172,13 +172,16 @@ impl Layout {
 
 /// Copies `len` bytes, at most four, from rows of `stride` bytes.
 #[inline(always)]
-fn gather(source: &[u8], stride: usize, len: usize, out: &mut [[u8; 4]]) -> Option<()> {
+fn gather(source: &[u8], stride: usize, len: usize, out: &mut [[u8; STEP]]) -> Option<()> {
+    if len == STEP && stride.is_multiple_of(STEP) {
+        let words = source.as_chunks::<STEP>().0;
+        let words = words.get(..(out.len().checked_sub(1)?) * (stride / STEP) + 1)?;
+        out.iter_mut().zip(words.iter().step_by((stride / STEP).max(1))).for_each(|(out, word)| *out = *word);
+        return Some(());
+    }
     for (lane, out) in out.iter_mut().enumerate() {
         let from = source.get(lane * stride..)?;
-        match from.first_chunk() {
-            Some(four) if len == 4 => *out = *four,
-            _ => out.get_mut(..len)?.copy_from_slice(from.get(..len)?),
-        }
+        out.get_mut(..len)?.copy_from_slice(from.get(..len)?);
     }
     Some(())
 }

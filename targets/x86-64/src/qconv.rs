@@ -58,9 +58,12 @@ fn shape(step: &Step<'_>) -> Option<ConvShape> {
 
 /// The copy of a padded sample and what active terms need, in this row or in AVX2's.
 fn workspace(step: &Step<'_>) -> usize {
-    let patches = shape(step).and_then(|shape| Patches::new(&shape, 1));
-    let own = patches.map_or(0, |patches| patches.copy_bytes() + terms::bytes(&patches));
-    own.max(avx2::workspace(step))
+    let own = || {
+        let shape = shape(step)?;
+        let patches = Patches::new(&shape, 1)?;
+        Some(patches.copy_bytes().next_multiple_of(16) + terms::bytes(&patches, shape.out_group))
+    };
+    own().map_or(0, |own| own.max(avx2::workspace(step)))
 }
 
 fn layout<S: Simd>(shape: &ConvShape, patches: &Patches) -> Layout {

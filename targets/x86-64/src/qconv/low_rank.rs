@@ -14,6 +14,7 @@ use core::arch::x86_64::*;
 
 use ingraft_kernel::qconv::QConv;
 use ingraft_kernel::terms::Factors;
+use ingraft_tensor::bytes::of as bytes_of;
 
 use crate::avx2::tile::take;
 use crate::columns::{Chunk, Columns, Layout};
@@ -47,15 +48,23 @@ pub(super) struct LowRank<'a, 'm> {
     latents: [&'m mut [[u8; ROWS]]; 2],
     /// The first pixel of the block.
     first: usize,
-    /// A chunk's rows of B, as any weights are packed, and `−128·ΣB`.
+    /// Rows of B as any weights are packed: a group's where they fit, else a chunk's.
     strip: &'m mut [u8],
-    correction: [i32; STRIP],
+    /// The group whose rows stand in `strip`.
+    packed_up: Option<usize>,
+    /// Where the chunk's begin there.
+    chunk: usize,
     channel_scale: [f32; STRIP],
 }
 
 /// Workspace of a layer, whatever its term.
-pub(super) fn bytes(segments: Segments) -> usize {
-    vectors(segments) * MOST_RANK * CODES + 2 * MOST_RANK * BLOCK + STRIP * MOST_RANK
+pub(super) fn bytes(segments: Segments, out_group: usize) -> usize {
+    vectors(segments) * MOST_RANK * CODES + 2 * MOST_RANK * BLOCK + strip_bytes(out_group)
+}
+
+/// Room for B: all of a group's rows up to rank 16, a chunk's beyond.
+fn strip_bytes(out_group: usize) -> usize {
+    (out_group.next_multiple_of(16) * 16).max(STRIP * MOST_RANK)
 }
 
 /// Vectors of a rank row.
@@ -84,8 +93,9 @@ impl<'a, 'm> LowRank<'a, 'm> {
             scale: [0.0; MOST_RANK],
             latents,
             first: 0,
-            strip: take(memory, STRIP * quads * ROWS)?,
-            correction: [0; STRIP],
+            strip: take(memory, strip_bytes(conv.shape.out_group))?,
+            packed_up: None,
+            chunk: 0,
             channel_scale: [0.0; STRIP],
         })
     }
@@ -207,62 +217,77 @@ impl<'a, 'm> LowRank<'a, 'm> {
         Some([_mm512_cvtepi32_epi8(u), _mm512_cvtepi32_epi8(high)])
     }
 
-    /// Packs B's rows of `chunk`, whose first channel in the layer is `first`.
-    pub(super) fn chunk(&mut self, group: usize, chunk: Chunk, lanes: usize) -> Option<()> {
-        let group_size = self.conv.shape.out_group;
-        let layout = Layout {
-            columns: Columns { count: group_size, lanes, widest: 0 },
-            groups: 1,
-            segments: Segments { count: 1, len: self.rank },
-        };
-        let first = group * group_size;
-        let up = self.up.get(first * self.rank..)?.get(..group_size * self.rank)?;
-        layout.pack_chunk(ingraft_tensor::bytes::of(up), chunk, self.strip)?;
-        let scale = self.up_scale.get(first + chunk.first..)?.get(..chunk.count)?;
-        let rows = up.chunks_exact(self.rank.max(1)).skip(chunk.first).take(chunk.count);
-        self.correction.fill(0);
-        self.channel_scale.fill(0.0);
-        for (correction, row) in self.correction.iter_mut().zip(rows) {
-            let sum = row.iter().fold(0i32, |sum, code| sum.wrapping_add(i32::from(*code)));
-            *correction = sum.wrapping_mul(-128);
+    /// Makes B's rows of `chunk` stand in the strip.
+    pub(super) fn chunk(&mut self, group: usize, chunk: Chunk, columns: Columns) -> Option<()> {
+        let layout = Layout { columns, groups: 1, segments: Segments { count: 1, len: self.rank } };
+        let first = group * columns.count;
+        let up = self.up.get(first * self.rank..)?.get(..columns.count * self.rank)?;
+        let whole = columns.vectors() * columns.lanes * self.quads() * ROWS;
+        if whole > self.strip.len() {
+            layout.pack_chunk(bytes_of(up), chunk, self.strip)?;
+            self.chunk = 0;
+        } else {
+            if self.packed_up != Some(group) {
+                let mut strip = &mut *self.strip;
+                for chunk in columns.chunks() {
+                    let (to, rest) = strip.split_at_mut_checked(layout.chunk_bytes(chunk))?;
+                    layout.pack_chunk(bytes_of(up), chunk, to)?;
+                    strip = rest;
+                }
+                self.packed_up = Some(group);
+            }
+            self.chunk = chunk.before * columns.lanes * self.quads() * ROWS;
         }
+        let scale = self.up_scale.get(first + chunk.first..)?.get(..chunk.count)?;
+        self.channel_scale.fill(0.0);
         self.channel_scale.iter_mut().zip(scale).for_each(|(s, value)| *s = *value);
         Some(())
     }
 
-    /// Adds `f32(B·u)·n` of one pixel to the pre-activation values of a chunk of `N` vectors.
+    /// Adds `f32(B·u)·n` to the pre-activation values of a chunk of `N` vectors, for pixels from `first` on.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-    pub(super) fn add<const N: usize>(&self, pixel: usize, values: &mut [__m512; N]) -> Option<()> {
-        let (low, high) = (&self.latents[0], &self.latents[1]);
-        let mut sums = [[_mm512_setzero_si512(); N]; 2];
-        let corrections = self.correction.as_chunks::<16>().0;
-        for (sum, correction) in sums[1].iter_mut().zip(corrections) {
-            // SAFETY: the reference covers the 64 bytes read.
-            *sum = unsafe { _mm512_loadu_si512(correction.as_ptr().cast()) };
-        }
-        let mut weights = self.strip.as_chunks::<64>().0.chunks_exact(N);
-        for quad in 0..self.quads() {
-            let at = quad * BLOCK + pixel.wrapping_sub(self.first);
-            let [low, high] = [low.get(at)?, high.get(at)?];
-            let low = _mm512_set1_epi32(i32::from_le_bytes(*low));
-            let high = _mm512_set1_epi32(i32::from_le_bytes(*high));
-            for (n, w) in weights.next()?.iter().enumerate() {
-                // SAFETY: the reference covers the 64 bytes read.
-                let w = unsafe { _mm512_loadu_si512(w.as_ptr().cast()) };
-                sums[0][n] = _mm512_dpbusd_epi32(sums[0][n], low, w);
-                sums[1][n] = _mm512_dpbusd_epi32(sums[1][n], high, w);
+    pub(super) fn add<const N: usize>(&self, first: usize, values: &mut [[__m512; N]]) -> Option<()> {
+        let quads = self.quads();
+        let weights = self.strip.get(self.chunk..)?.as_chunks::<64>().0.get(..quads * N)?;
+        let mut start = [_mm512_setzero_si512(); N];
+        for weights in weights.chunks_exact(N) {
+            for (start, w) in start.iter_mut().zip(weights) {
+                *start = _mm512_dpbusd_epi32(*start, _mm512_set1_epi8(-128), load(w));
             }
         }
-        let scales = self.channel_scale.as_chunks::<16>().0;
-        for (n, (value, scale)) in values.iter_mut().zip(scales).enumerate() {
-            let sum = _mm512_add_epi32(sums[0][n], _mm512_slli_epi32::<8>(sums[1][n]));
-            // SAFETY: the reference covers the 64 bytes read.
-            let scale = unsafe { _mm512_loadu_ps(scale.as_ptr()) };
-            *value = _mm512_add_ps(*value, _mm512_mul_ps(_mm512_cvtepi32_ps(sum), scale));
+        let start = start.map(|start| _mm512_sub_epi32(_mm512_setzero_si512(), start));
+        let scales = self.channel_scale.as_chunks::<16>().0.first_chunk::<N>()?;
+        let at = first.checked_sub(self.first)?;
+        for (pixel, values) in values.iter_mut().enumerate() {
+            let (mut low_sums, mut high_sums) = ([_mm512_setzero_si512(); N], start);
+            for (quad, weights) in weights.chunks_exact(N).enumerate() {
+                let at = quad * BLOCK + at + pixel;
+                let low = _mm512_set1_epi32(i32::from_le_bytes(*self.latents[0].get(at)?));
+                let high = _mm512_set1_epi32(i32::from_le_bytes(*self.latents[1].get(at)?));
+                for ((low_sum, high_sum), w) in low_sums.iter_mut().zip(&mut high_sums).zip(weights) {
+                    let w = load(w);
+                    *low_sum = _mm512_dpbusd_epi32(*low_sum, low, w);
+                    *high_sum = _mm512_dpbusd_epi32(*high_sum, high, w);
+                }
+            }
+            for (((value, scale), low), high) in values.iter_mut().zip(scales).zip(low_sums).zip(high_sums) {
+                let sum = _mm512_cvtepi32_ps(_mm512_add_epi32(low, _mm512_slli_epi32::<8>(high)));
+                // SAFETY: the reference covers the 64 bytes read.
+                let scale = unsafe { _mm512_loadu_ps(scale.as_ptr()) };
+                *value = _mm512_add_ps(*value, _mm512_mul_ps(sum, scale));
+            }
         }
         Some(())
     }
+}
+
+/// A vector of packed weights.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load(weights: &[u8; 64]) -> __m512i {
+    // SAFETY: the reference covers the 64 bytes read.
+    unsafe { _mm512_loadu_si512(weights.as_ptr().cast()) }
 }
 
 impl LowRank<'_, '_> {

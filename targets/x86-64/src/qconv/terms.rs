@@ -13,15 +13,15 @@ use super::weights::Effective;
 use super::{avx2, product};
 use crate::avx2::requantize;
 use crate::avx2::tile::take;
-use crate::columns::Chunk;
+use crate::columns::{Chunk, Columns};
 use crate::features::Avx512;
 use crate::gemm::{BLOCK, Codes, Finish, Pixels, Product, Rows, STRIP, multiply};
 use crate::patches::Patches;
 use crate::simd::Simd;
 
 /// Workspace beside the copy of a sample: a chunk's weights, and what a two-factor term needs.
-pub(super) fn bytes(patches: &Patches) -> usize {
-    STRIP * patches.segments.total_steps() * 4 + low_rank::bytes(patches.segments) + 64
+pub(super) fn bytes(patches: &Patches, out_group: usize) -> usize {
+    STRIP * patches.segments.total_steps() * 4 + low_rank::bytes(patches.segments, out_group) + 64
 }
 
 /// Runs the step with its integer terms; other terms take the AVX2 row.
@@ -67,6 +67,7 @@ fn compute(
         bounds: Bounds::new(simd, lo, hi, out_zero_point),
         limits: [lo, hi],
         low_rank,
+        columns: product.layout.columns,
         affine: conv.terms.affine,
         inverse: 1.0 / out_scale,
         scale: [0.0; STRIP],
@@ -83,6 +84,7 @@ struct WithTerms<'a, 'm, 'o> {
     bounds: Bounds<Avx512>,
     limits: [f32; 2],
     low_rank: Option<LowRank<'a, 'm>>,
+    columns: Columns,
     affine: Option<Affine<'a>>,
     /// One over the output's scale.
     inverse: f32,
@@ -103,7 +105,7 @@ impl Finish<Avx512, Codes> for WithTerms<'_, '_, '_> {
     fn chunk(&mut self, group: usize, chunk: Chunk, sums: &[i32]) -> Option<()> {
         self.constants.load(group, chunk, sums)?;
         if let Some(term) = &mut self.low_rank {
-            term.chunk(group, chunk, Avx512::LANES)?;
+            term.chunk(group, chunk, self.columns)?;
         }
         let Some(affine) = self.affine else { return Some(()) };
         let channels = self.constants.channels_of_chunk();
@@ -129,38 +131,55 @@ impl Finish<Avx512, Codes> for WithTerms<'_, '_, '_> {
         }
         // A copy: the sums themselves would be kept in memory if their address were passed on.
         let sums = *sums;
-        for (m, sums) in sums.iter().enumerate().take(pixels.count) {
-            // SAFETY: `simd` proves the instructions.
-            unsafe { self.pixel(pixels.first + m, sums)? };
-        }
-        Some(())
+        // SAFETY: `simd` proves the instructions.
+        unsafe { self.values(pixels, &sums) }
     }
 }
 
 impl WithTerms<'_, '_, '_> {
-    /// One pixel of a chunk.
+    /// Output of a tile.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-    fn pixel<const N: usize>(&mut self, pixel: usize, sums: &[__m512i; N]) -> Option<()> {
+    fn values<const M: usize, const N: usize>(
+        &mut self,
+        pixels: Pixels,
+        sums: &[[__m512i; N]; M],
+    ) -> Option<()> {
         let simd = self.simd;
-        let mut values = self.constants.scaled::<Avx512, N>(simd, sums);
+        let mut values = [[_mm512_setzero_ps(); N]; M];
+        for (values, sums) in values.iter_mut().zip(sums) {
+            *values = self.constants.scaled::<Avx512, N>(simd, sums);
+        }
         if let Some(term) = &self.low_rank {
-            term.add(pixel, &mut values)?;
+            term.add(pixels.first, values.get_mut(..pixels.count)?)?;
         }
         if self.affine.is_some() {
-            let terms = self.scale.as_chunks::<16>().0.iter().zip(self.shift.as_chunks::<16>().0);
-            for (value, (scale, shift)) in values.iter_mut().zip(terms) {
-                // SAFETY: each reference covers the 64 bytes read.
-                let (scale, shift) =
-                    unsafe { (_mm512_loadu_ps(scale.as_ptr()), _mm512_loadu_ps(shift.as_ptr())) };
-                *value = _mm512_add_ps(_mm512_mul_ps(*value, scale), shift);
+            let (scales, shifts) = (self.scale.as_chunks::<16>().0, self.shift.as_chunks::<16>().0);
+            for values in &mut values {
+                for ((value, scale), shift) in values.iter_mut().zip(scales).zip(shifts) {
+                    // SAFETY: each reference covers the 64 bytes read.
+                    let (scale, shift) =
+                        unsafe { (_mm512_loadu_ps(scale.as_ptr()), _mm512_loadu_ps(shift.as_ptr())) };
+                    *value = _mm512_add_ps(_mm512_mul_ps(*value, scale), shift);
+                }
             }
         }
+        for (pixel, values) in (pixels.first..).zip(&values).take(pixels.count) {
+            self.store(pixel, values)?;
+        }
+        Some(())
+    }
+
+    /// Writes the codes of one pixel, and its bits of the mask.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+    fn store<const N: usize>(&mut self, pixel: usize, values: &[__m512; N]) -> Option<()> {
+        let simd = self.simd;
         let pixels = Pixels { first: pixel, count: 1 };
         let out = self.constants.rows(self.out, pixels)?;
-        let mut codes = *sums;
+        let mut codes = [_mm512_setzero_si512(); N];
         for (code, v) in codes.iter_mut().zip(values) {
-            *code = simd.round(simd.clamp(v, self.bounds.lo, self.bounds.hi));
+            *code = simd.round(simd.clamp(*v, self.bounds.lo, self.bounds.hi));
         }
         // SAFETY: `out` is the pixel's channels of the chunk.
         unsafe { simd.store_codes(out.as_mut_ptr(), codes, self.bounds.zero_point, out.len()) };
@@ -168,7 +187,7 @@ impl WithTerms<'_, '_, '_> {
             let mut reals = [0.0f32; STRIP];
             for (reals, v) in reals.as_chunks_mut::<16>().0.iter_mut().zip(values) {
                 // SAFETY: the reference covers the 64 bytes written.
-                unsafe { _mm512_storeu_ps(reals.as_mut_ptr(), v) };
+                unsafe { _mm512_storeu_ps(reals.as_mut_ptr(), *v) };
             }
             let [lo, hi] = self.limits;
             let channels = self.constants.channels_of_chunk();

@@ -4,6 +4,7 @@
 //! Sums are exact modulo 2³²; what follows them is the reference's arithmetic
 //! in its order, so results equal it to the bit.
 
+pub(crate) mod dynamic;
 mod finish;
 mod low_rank;
 mod terms;
@@ -148,7 +149,7 @@ fn reals<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
     let (copy, packed) = (core::mem::take(&mut call.workspace), call.packed);
     let (out, _) = call.out_and_mask::<f32>()?;
     let bounds = Bounds::new(simd, conv.attrs.lo, conv.attrs.hi, 0);
-    let mut finish = ToReals::new(simd, &conv, bounds, out);
+    let mut finish = ToReals::<S, false>::new(simd, &conv, bounds, out);
     let product = product::<S>(&conv, packed).ok_or(error)?;
     multiply(simd, &product, [copy, &mut []], &mut AsPacked, &mut finish).ok_or(error)
 }

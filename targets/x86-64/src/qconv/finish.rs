@@ -155,25 +155,33 @@ impl<S: Simd> Finish<S, Codes> for ToCodes<'_, '_, S> {
     }
 }
 
-/// f32 output.
-pub(crate) struct ToReals<'a, 'o, S: Simd> {
+/// f32 output; with `SHIFT`, what [`QConv::shift`] adds.
+pub(crate) struct ToReals<'a, 'o, S: Simd, const SHIFT: bool> {
     simd: S,
     constants: Constants<'a>,
+    shifts: &'a [f32],
+    /// The chunk's.
+    shift: [f32; STRIP],
     bounds: Bounds<S>,
     out: &'o mut [f32],
 }
 
-impl<'a, 'o, S: Simd> ToReals<'a, 'o, S> {
+impl<'a, 'o, S: Simd, const SHIFT: bool> ToReals<'a, 'o, S, SHIFT> {
     #[inline(always)]
     pub(crate) fn new(simd: S, conv: &QConv<'a>, bounds: Bounds<S>, out: &'o mut [f32]) -> Self {
-        Self { simd, constants: Constants::new(conv), bounds, out }
+        Self { simd, constants: Constants::new(conv), shifts: conv.shift, shift: [0.0; STRIP], bounds, out }
     }
 }
 
-impl<S: Simd> Finish<S, Codes> for ToReals<'_, '_, S> {
+impl<S: Simd, const SHIFT: bool> Finish<S, Codes> for ToReals<'_, '_, S, SHIFT> {
     #[inline(always)]
     fn chunk(&mut self, group: usize, chunk: Chunk, sums: &[i32]) -> Option<()> {
-        self.constants.load(group, chunk, sums)
+        self.constants.load(group, chunk, sums)?;
+        if SHIFT {
+            let shifts = self.shifts.get(self.constants.channels_of_chunk())?;
+            self.shift.get_mut(..chunk.count)?.copy_from_slice(shifts);
+        }
+        Some(())
     }
 
     #[inline(always)]
@@ -194,6 +202,12 @@ impl<S: Simd> Finish<S, Codes> for ToReals<'_, '_, S> {
             if m < pixels.count {
                 for (n, v) in self.constants.scaled::<S, N>(simd, sums).into_iter().enumerate() {
                     let at = n * S::LANES;
+                    let v = if SHIFT {
+                        // SAFETY: `STRIP` values cover `N` vectors.
+                        simd.add(v, unsafe { simd.load(self.shift.as_ptr().add(at)) })
+                    } else {
+                        v
+                    };
                     // SAFETY: `rows` spans the channels of every pixel of the tile; `to` is pixel m's first.
                     unsafe {
                         simd.store(to.wrapping_add(at), simd.clamp(v, lo, hi), (count - at).min(S::LANES))

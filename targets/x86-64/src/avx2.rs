@@ -9,4 +9,4 @@ pub(crate) mod qconv;
 pub(crate) mod qdepthwise;
 mod qdot;
 pub(crate) mod requantize;
-mod tile;
+pub(crate) mod tile;

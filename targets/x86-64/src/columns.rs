@@ -9,7 +9,7 @@
 
 use ingraft_tensor::bytes::cast_mut;
 
-use crate::patches::Segments;
+use crate::patches::{STEP, Segments};
 
 /// The output channels of one group.
 #[derive(Clone, Copy, Debug)]
@@ -101,7 +101,7 @@ impl Layout {
         let sums: &mut [i32] = cast_mut(sums.get_mut(..self.lanes() * 4)?)?;
         sums.fill(0);
         let row = self.segments.row();
-        let mut vectors = weights.chunks_exact_mut(self.vector());
+        let mut weights = weights;
         for group in 0..self.groups {
             let (channels, lanes) = (self.columns.count, self.columns.vectors() * self.columns.lanes);
             let weight = weight.get(group * channels * row..)?.get(..channels * row)?;
@@ -110,19 +110,44 @@ impl Layout {
                 *kept = sum(weight.get(channel * row..)?.get(..row)?);
             }
             for chunk in self.columns.chunks() {
-                for (at, len) in self.segments.steps_of_row() {
-                    for vector in 0..chunk.vectors {
-                        let first = chunk.first + vector * self.columns.lanes;
-                        let count = self.columns.lanes.min(channels - first);
-                        let out = vectors.next()?;
-                        out.fill(0);
-                        let source = weight.get(first * row + at..)?;
-                        gather(source, row, len, out.as_chunks_mut().0.get_mut(..count)?)?;
-                    }
-                }
+                let (out, rest) = weights.split_at_mut_checked(self.chunk_bytes(chunk))?;
+                self.pack_chunk(weight, chunk, out)?;
+                weights = rest;
             }
         }
         Some(())
+    }
+
+    /// Packs the rows of `chunk` out of a group's `weight`.
+    pub(crate) fn pack_chunk(&self, weight: &[u8], chunk: Chunk, out: &mut [u8]) -> Option<()> {
+        let (row, lanes) = (self.segments.row(), self.columns.lanes);
+        let mut vectors = out.chunks_exact_mut(self.vector());
+        for (at, len) in self.segments.steps_of_row() {
+            for vector in 0..chunk.vectors {
+                let first = chunk.first + vector * lanes;
+                let count = lanes.min(self.columns.count - first);
+                let out = vectors.next()?;
+                out.fill(0);
+                gather(weight.get(first * row + at..)?, row, len, out.as_chunks_mut().0.get_mut(..count)?)?;
+            }
+        }
+        Some(())
+    }
+
+    /// Where byte `index` of the weight row of the chunk's channel `local` is packed.
+    #[inline(always)]
+    pub(crate) fn place(&self, chunk: Chunk, local: usize, index: usize) -> Option<usize> {
+        let segment = if self.segments.count == 1 { 0 } else { index.checked_div(self.segments.len)? };
+        let at = index - segment * self.segments.len;
+        let step = segment * self.segments.steps() + at / STEP;
+        let lane = step * chunk.vectors * self.columns.lanes + local;
+        Some(lane * STEP + at % STEP)
+    }
+
+    /// Bytes of a chunk's packed weights.
+    #[inline(always)]
+    pub(crate) fn chunk_bytes(&self, chunk: Chunk) -> usize {
+        chunk.vectors * self.segments.total_steps() * self.vector()
     }
 
     /// The weights and sums of `group` in `packed`.
@@ -147,13 +172,16 @@ impl Layout {
 
 /// Copies `len` bytes, at most four, from rows of `stride` bytes.
 #[inline(always)]
-fn gather(source: &[u8], stride: usize, len: usize, out: &mut [[u8; 4]]) -> Option<()> {
+fn gather(source: &[u8], stride: usize, len: usize, out: &mut [[u8; STEP]]) -> Option<()> {
+    if len == STEP && stride.is_multiple_of(STEP) {
+        let words = source.as_chunks::<STEP>().0;
+        let words = words.get(..(out.len().checked_sub(1)?) * (stride / STEP) + 1)?;
+        out.iter_mut().zip(words.iter().step_by((stride / STEP).max(1))).for_each(|(out, word)| *out = *word);
+        return Some(());
+    }
     for (lane, out) in out.iter_mut().enumerate() {
         let from = source.get(lane * stride..)?;
-        match from.first_chunk() {
-            Some(four) if len == 4 => *out = *four,
-            _ => out.get_mut(..len)?.copy_from_slice(from.get(..len)?),
-        }
+        out.get_mut(..len)?.copy_from_slice(from.get(..len)?);
     }
     Some(())
 }

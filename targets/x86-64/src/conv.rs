@@ -13,7 +13,7 @@ use ingraft_tensor::{DType, bytes};
 use crate::avx2::conv as avx2;
 use crate::columns::{Chunk, Columns, Layout};
 use crate::features::Avx512;
-use crate::gemm::{Finish, Pixels, Product, Reals, STRIP, multiply};
+use crate::gemm::{AsPacked, BLOCK, Finish, Pixels, Product, Reals, STRIP, multiply};
 use crate::patches::Patches;
 use crate::simd::Simd;
 
@@ -79,9 +79,9 @@ fn compute<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError>
     let (out, _) = call.out_and_mask::<f32>()?;
     let patches = Patches::new(&conv.shape, size_of::<f32>()).ok_or(error)?;
     let layout = layout::<S>(&conv.shape, &patches);
-    let product = Product { patches, layout, input: bytes::of(conv.input), fill: 0, packed };
+    let product = Product { patches, layout, input: bytes::of(conv.input), fill: 0, packed, block: BLOCK };
     let mut finish = Clamped { simd, conv: &conv, bias: [0.0; STRIP], first: 0, count: 0, out };
-    multiply(simd, &product, copy, &mut finish).ok_or(error)
+    multiply(simd, &product, [copy, &mut []], &mut AsPacked, &mut finish).ok_or(error)
 }
 
 /// Clamped f32 output.

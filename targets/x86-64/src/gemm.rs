@@ -119,8 +119,60 @@ pub(crate) struct Pixels {
     pub(crate) count: usize,
 }
 
+/// Where the weights of a product come from.
+pub(crate) trait Weights {
+    /// The packed weights of `chunk` of `group`: `packed`, or what is put into `strip` instead.
+    /// `sums` is what packing kept of its rows, and may be changed too.
+    fn chunk<'p>(
+        &mut self,
+        layout: &Layout,
+        at: (usize, Chunk),
+        packed: &'p [u8],
+        strip: &'p mut [u8],
+        sums: &mut [i32],
+    ) -> Option<&'p [u8]>;
+}
+
+/// The weights as they were packed at bind.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct AsPacked;
+
+impl Weights for AsPacked {
+    #[inline(always)]
+    fn chunk<'p>(
+        &mut self,
+        _: &Layout,
+        _: (usize, Chunk),
+        packed: &'p [u8],
+        _: &'p mut [u8],
+        _: &mut [i32],
+    ) -> Option<&'p [u8]> {
+        Some(packed)
+    }
+}
+
+/// Patches about to be multiplied: `pixels` of one group of a sample.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rows<'a> {
+    pub(crate) patches: &'a Patches,
+    /// What the patches' offsets count in.
+    pub(crate) bytes: &'a [u8],
+    /// First pixel, counted in the sample.
+    pub(crate) first: usize,
+    /// Number of pixels, at most [`BLOCK`] or the sample's.
+    pub(crate) count: usize,
+    /// Pixels of the samples before.
+    pub(crate) base: usize,
+}
+
 /// What becomes of the sums.
 pub(crate) trait Finish<S: Simd, A: Arithmetic<S>> {
+    /// Prepares for pixels of `group`.
+    #[inline(always)]
+    fn rows(&mut self, _group: usize, _rows: &Rows<'_>) -> Option<()> {
+        Some(())
+    }
+
     /// Prepares for `chunk` of `group`; `sums` is what packing kept of its rows.
     fn chunk(&mut self, group: usize, chunk: Chunk, sums: &[i32]) -> Option<()>;
 
@@ -143,14 +195,19 @@ pub(crate) struct Product<'a> {
     pub(crate) fill: u8,
     /// Weights packed in `layout`.
     pub(crate) packed: &'a [u8],
+    /// Pixels per pass over the weights of a chunk; [`BLOCK`] but where making the weights of a
+    /// chunk costs more than keeping patches close.
+    pub(crate) block: usize,
 }
 
-/// Computes every tile of a layer; `copy` is scratch of [`Patches::copy_bytes`].
+/// Computes every tile of a layer; `copy` is scratch of [`Patches::copy_bytes`], `strip` what
+/// `weights` puts its chunks into.
 #[inline(always)]
 pub(crate) fn multiply<S: Simd, A: Arithmetic<S>>(
     simd: S,
     product: &Product<'_>,
-    copy: &mut [u8],
+    [copy, strip]: [&mut [u8]; 2],
+    weights: &mut impl Weights,
     finish: &mut impl Finish<S, A>,
 ) -> Option<()> {
     let Product { patches, layout, .. } = product;
@@ -165,25 +222,26 @@ pub(crate) fn multiply<S: Simd, A: Arithmetic<S>>(
             return None;
         }
         for group in 0..layout.groups {
-            let (weights, sums) = layout.group_of(product.packed, group)?;
-            for first in (0..patches.pixels).step_by(BLOCK) {
-                let count = BLOCK.min(patches.pixels - first);
+            let (packed, kept) = layout.group_of(product.packed, group)?;
+            let bytes = bytes.get(group * patches.group..)?;
+            for first in (0..patches.pixels).step_by(product.block.max(1)) {
+                let count = product.block.min(patches.pixels - first);
+                let rows = Rows { patches, bytes, first, count, base: sample * patches.pixels };
+                finish.rows(group, &rows)?;
                 for chunk in layout.columns.chunks() {
                     let lanes = chunk.vectors * layout.columns.lanes;
-                    finish.chunk(group, chunk, sums.get(chunk.first..)?.get(..lanes)?)?;
-                    let right = layout.chunk_of(weights, chunk)?;
-                    let block = Block {
-                        simd,
-                        context,
-                        patches,
-                        bytes: bytes.get(group * patches.group..)?,
-                        weights: right,
-                        base: sample * patches.pixels,
-                        first,
-                        count,
-                    };
-                    // SAFETY: every patch of the sample ends within `bytes` (compared above); `right`
-                    // holds the chunk's vectors for every step, by the layout.
+                    let mut sums = [0; STRIP];
+                    let sums = sums.get_mut(..lanes)?;
+                    sums.copy_from_slice(kept.get(chunk.first..)?.get(..lanes)?);
+                    let packed = layout.chunk_of(packed, chunk)?;
+                    let right = weights.chunk(layout, (group, chunk), packed, strip, sums)?;
+                    if right.len() < layout.chunk_bytes(chunk) {
+                        return None;
+                    }
+                    finish.chunk(group, chunk, sums)?;
+                    let block = Block { simd, context, rows, weights: right };
+                    // SAFETY: every patch of the sample ends within `bytes`, and `right` holds the
+                    // chunk's vectors for every step: both compared above.
                     unsafe {
                         match chunk.vectors {
                             1 => block.tiles::<A, 12, 4, 1>(finish)?,
@@ -200,18 +258,13 @@ pub(crate) fn multiply<S: Simd, A: Arithmetic<S>>(
     Some(())
 }
 
-/// Some pixels of one group of a sample, and the weights of one chunk.
+/// Some rows, and the weights of one chunk.
 #[derive(Clone, Copy)]
 struct Block<'a, S, C> {
     simd: S,
     context: C,
-    patches: &'a Patches,
-    bytes: &'a [u8],
+    rows: Rows<'a>,
     weights: &'a [u8],
-    /// Pixels of the samples before.
-    base: usize,
-    first: usize,
-    count: usize,
 }
 
 impl<S: Simd, C: Copy> Block<'_, S, C> {
@@ -224,8 +277,8 @@ impl<S: Simd, C: Copy> Block<'_, S, C> {
         &self,
         finish: &mut impl Finish<S, A>,
     ) -> Option<()> {
-        let end = self.first + self.count;
-        let mut first = self.first;
+        let end = self.rows.first + self.rows.count;
+        let mut first = self.rows.first;
         // SAFETY: the caller's contract.
         unsafe {
             while first + M <= end {
@@ -253,7 +306,7 @@ impl<S: Simd, C: Copy> Block<'_, S, C> {
         count: usize,
         finish: &mut impl Finish<S, A>,
     ) -> Option<()> {
-        let patches = self.patches;
+        let Rows { patches, bytes, base, .. } = self.rows;
         let (vector, steps) = (STEP * S::LANES, patches.segments.steps());
         let mut start = [finish.start(0); N];
         for (n, start) in start.iter_mut().enumerate() {
@@ -267,7 +320,7 @@ impl<S: Simd, C: Copy> Block<'_, S, C> {
             // SAFETY: offsets, segments and steps stay within the patches, the weights advance by
             // `N` vectors a step: the caller's contract.
             unsafe {
-                let mut rows = [self.bytes.as_ptr(); M];
+                let mut rows = [bytes.as_ptr(); M];
                 for (row, offset) in rows.iter_mut().zip(&offsets) {
                     *row = row.add(offset + at);
                 }
@@ -292,6 +345,6 @@ impl<S: Simd, C: Copy> Block<'_, S, C> {
                 at = line * patches.outer_step;
             }
         }
-        finish.tile(Pixels { first: self.base + first, count }, &sums)
+        finish.tile(Pixels { first: base + first, count }, &sums)
     }
 }

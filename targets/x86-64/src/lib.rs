@@ -34,6 +34,9 @@ mod qconv;
 mod qdepthwise;
 mod quantize;
 mod simd;
+mod softmax;
+mod transcendental;
+mod unary;
 
 use ingraft_kernel::{Host, Kernel};
 
@@ -63,6 +66,7 @@ const AVX512: &[Kernel] = &[
     qconv::AVX512,
     qconv::AVX512_F32,
     qconv::AVX512_I32,
+    qconv::dynamic::AVX512,
     qdepthwise::AVX512,
     elementwise::ADD_AVX512,
     quantize::QUANTIZE_AVX512,
@@ -70,6 +74,8 @@ const AVX512: &[Kernel] = &[
     quantize::REQUANTIZE_AVX512,
     lookup::AVX512,
     pool::AVX512,
+    softmax::AVX512,
+    unary::AVX512,
 ];
 
 /// Rows that execute AVX2 and FMA instructions. They must not leave this crate

@@ -4,7 +4,11 @@
 //! Sums are exact modulo 2³²; what follows them is the reference's arithmetic
 //! in its order, so results equal it to the bit.
 
+pub(crate) mod dynamic;
 mod finish;
+mod low_rank;
+mod terms;
+mod weights;
 
 use ingraft_kernel::attrs::QConvAttrs;
 use ingraft_kernel::qconv::{QConv, check as check_operands};
@@ -16,7 +20,7 @@ use self::finish::{Bounds, ToCodes, ToReals, ToSums};
 use crate::avx2::{qconv as avx2, requantize};
 use crate::columns::{Columns, Layout};
 use crate::features::Avx512;
-use crate::gemm::{Product, multiply};
+use crate::gemm::{AsPacked, BLOCK, Product, multiply};
 use crate::patches::Patches;
 use crate::simd::Simd;
 
@@ -53,11 +57,14 @@ fn shape(step: &Step<'_>) -> Option<ConvShape> {
     ConvShape::new(&attrs.window, attrs.groups as usize, input, output)
 }
 
-/// The copy of a padded sample, or what the rows for active terms need.
+/// The copy of a padded sample and what active terms need, in this row or in AVX2's.
 fn workspace(step: &Step<'_>) -> usize {
-    let copy =
-        shape(step).and_then(|shape| Patches::new(&shape, 1)).map_or(0, |patches| patches.copy_bytes());
-    copy.max(avx2::workspace(step))
+    let own = || {
+        let shape = shape(step)?;
+        let patches = Patches::new(&shape, 1)?;
+        Some(patches.copy_bytes().next_multiple_of(16) + terms::bytes(&patches, shape.out_group))
+    };
+    own().map_or(0, |own| own.max(avx2::workspace(step)))
 }
 
 fn layout<S: Simd>(shape: &ConvShape, patches: &Patches) -> Layout {
@@ -88,11 +95,12 @@ fn correction(row: &[u8]) -> i32 {
 }
 
 fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
-    if !call.terms.is_none() || call.outputs.len() > 1 {
-        return (avx2::KERNEL.run)(call);
-    }
+    let plain = call.terms.is_none() && call.outputs.len() == 1;
     // SAFETY: rows leave this crate only through a target, whose argument proves the instructions.
-    unsafe { codes_avx512(call, Avx512::assume()) }
+    unsafe {
+        let simd = Avx512::assume();
+        if plain { codes_avx512(call, simd) } else { terms::run(call, simd) }
+    }
 }
 
 fn run_f32(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
@@ -132,7 +140,7 @@ fn codes<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
     let bounds = Bounds::new(simd, lo, hi, out_zero_point);
     let mut finish = ToCodes::new(simd, &conv, bounds, out);
     let product = product::<S>(&conv, packed).ok_or(error)?;
-    multiply(simd, &product, copy, &mut finish).ok_or(error)
+    multiply(simd, &product, [copy, &mut []], &mut AsPacked, &mut finish).ok_or(error)
 }
 
 #[inline(always)]
@@ -141,9 +149,9 @@ fn reals<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
     let (copy, packed) = (core::mem::take(&mut call.workspace), call.packed);
     let (out, _) = call.out_and_mask::<f32>()?;
     let bounds = Bounds::new(simd, conv.attrs.lo, conv.attrs.hi, 0);
-    let mut finish = ToReals::new(simd, &conv, bounds, out);
+    let mut finish = ToReals::<S, false>::new(simd, &conv, bounds, out);
     let product = product::<S>(&conv, packed).ok_or(error)?;
-    multiply(simd, &product, copy, &mut finish).ok_or(error)
+    multiply(simd, &product, [copy, &mut []], &mut AsPacked, &mut finish).ok_or(error)
 }
 
 #[inline(always)]
@@ -155,7 +163,7 @@ fn sums<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
     let (copy, packed) = (core::mem::take(&mut call.workspace), call.packed);
     let mut finish = ToSums::new(simd, &conv, call.slice_mut(0)?);
     let product = product::<S>(&conv, packed).ok_or(error)?;
-    multiply(simd, &product, copy, &mut finish).ok_or(error)
+    multiply(simd, &product, [copy, &mut []], &mut AsPacked, &mut finish).ok_or(error)
 }
 
 #[inline(always)]
@@ -163,5 +171,5 @@ fn product<'a, S: Simd>(conv: &QConv<'a>, packed: &'a [u8]) -> Option<Product<'a
     let patches = Patches::new(&conv.shape, 1)?;
     let layout = layout::<S>(&conv.shape, &patches);
     let fill = conv.attrs.in_zero_point as u8;
-    Some(Product { patches, layout, input: bytes::of(conv.input), fill, packed })
+    Some(Product { patches, layout, input: bytes::of(conv.input), fill, packed, block: BLOCK })
 }

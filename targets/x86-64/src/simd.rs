@@ -32,6 +32,8 @@ pub(crate) trait Simd: Copy + core::fmt::Debug {
     fn splat(self, value: f32) -> Self::Real;
     /// The nearest reals, half to even.
     fn to_real(self, v: Self::Int) -> Self::Real;
+    /// Lane-wise sum.
+    fn add(self, a: Self::Real, b: Self::Real) -> Self::Real;
     /// Lane-wise product.
     fn mul(self, a: Self::Real, b: Self::Real) -> Self::Real;
     /// `a·b + c`, rounded once.

@@ -314,8 +314,14 @@ fn folded(bias: Vec<i32>, weight: &Tensor, depthwise: bool, zx: i32) -> Vec<i32>
 }
 
 fn quantized(op: OpCode, name: String, geometry: &Geometry, terms: Terms, random: &mut Random) -> Vec<Case> {
-    let layer = Layer::new(geometry, op == OpCode::QDepthwise, random);
+    let depthwise = op == OpCode::QDepthwise;
+    let layer = Layer::new(geometry, depthwise, random);
     let mut cases = vec![layer.case(op, name.clone(), DType::I8, geometry)];
+    let fitted = terms.sparse.as_ref().and_then(|sparse| sparse.fitted(layer.weight.values(), depthwise));
+    let fitted = fitted.map(|sparse| {
+        let terms = Terms { sparse: Some(sparse), ..terms.clone() };
+        layer.case(op, format!("{name} fitted"), DType::I8, geometry).terms(terms)
+    });
     cases.push(layer.case(op, format!("{name} masked"), DType::I8, geometry).mask());
     if op == OpCode::QConv {
         cases.push(layer.case(op, format!("{name} to f32"), DType::F32, geometry));
@@ -337,5 +343,6 @@ fn quantized(op: OpCode, name: String, geometry: &Geometry, terms: Terms, random
         }
     }
     let tolerance = if terms.is_real() { Tolerance::Real } else { Tolerance::Exact };
-    cases.into_iter().map(|case| Case { tolerance, ..case.terms(terms.clone()) }).collect()
+    let with_terms = cases.into_iter().map(|case| case.terms(terms.clone()));
+    with_terms.chain(fitted).map(|case| Case { tolerance, ..case }).collect()
 }

@@ -123,6 +123,26 @@ impl Delta {
         Self { indptr, indices, values }
     }
 
+    /// The same positions with values that keep `weight` within int8, as overlays of real adapters
+    /// do; `None` for real values. Rows are along the first axis, or for `depthwise` the last.
+    pub(crate) fn fitted(&self, weight: &[i8], depthwise: bool) -> Option<Self> {
+        let Values::Integer(values) = &self.values else { return None };
+        let out = self.indptr.len() - 1;
+        let row = weight.len() / out.max(1);
+        let mut fitted = self.clone();
+        let mut clipped = values.clone();
+        for channel in 0..out {
+            for entry in self.indptr[channel] as usize..self.indptr[channel + 1] as usize {
+                let index = usize::from(self.indices[entry]);
+                let at = if depthwise { index * out + channel } else { channel * row + index };
+                let code = i16::from(weight[at]);
+                clipped[entry] = (code + values[entry]).clamp(-127, 127) - code;
+            }
+        }
+        fitted.values = Values::Integer(clipped);
+        Some(fitted)
+    }
+
     fn term(&self) -> Sparse<'_> {
         let values = match &self.values {
             Values::Real(values) => SparseValues::F32(values),

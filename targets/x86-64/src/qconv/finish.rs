@@ -22,7 +22,7 @@ impl<S: Simd> Bounds<S> {
 }
 
 /// The constants of a chunk's channels, zero past the last.
-struct Constants<'a> {
+pub(super) struct Constants<'a> {
     /// Bias with the correction of the packed weights.
     bias: [i32; STRIP],
     multiplier: [f32; STRIP],
@@ -38,7 +38,7 @@ struct Constants<'a> {
 
 impl<'a> Constants<'a> {
     #[inline(always)]
-    fn new(conv: &QConv<'a>) -> Self {
+    pub(super) fn new(conv: &QConv<'a>) -> Self {
         Self {
             bias: [0; STRIP],
             multiplier: [0.0; STRIP],
@@ -52,7 +52,7 @@ impl<'a> Constants<'a> {
     }
 
     #[inline(always)]
-    fn load(&mut self, group: usize, chunk: Chunk, sums: &[i32]) -> Option<()> {
+    pub(super) fn load(&mut self, group: usize, chunk: Chunk, sums: &[i32]) -> Option<()> {
         self.first = group * self.group + chunk.first;
         self.count = chunk.count;
         let bias = self.biases.get(self.first..)?.get(..chunk.count)?;
@@ -66,7 +66,7 @@ impl<'a> Constants<'a> {
 
     /// The sums that vector `n` starts from.
     #[inline(always)]
-    fn start<S: Simd>(&self, simd: S, n: usize) -> S::Int {
+    pub(super) fn start<S: Simd>(&self, simd: S, n: usize) -> S::Int {
         let at = (n * S::LANES).min(STRIP - S::LANES);
         // SAFETY: a whole vector lies at `at`.
         unsafe { simd.load_int(self.bias.as_ptr().add(at)) }
@@ -74,7 +74,7 @@ impl<'a> Constants<'a> {
 
     /// The products of sums with their multipliers.
     #[inline(always)]
-    fn scaled<S: Simd, const N: usize>(&self, simd: S, sums: &[S::Int; N]) -> [S::Real; N] {
+    pub(super) fn scaled<S: Simd, const N: usize>(&self, simd: S, sums: &[S::Int; N]) -> [S::Real; N] {
         let multiplier = self.multiplier.as_ptr();
         const { assert!(N * S::LANES <= STRIP) };
         let mut scaled = [simd.splat(0.0); N];
@@ -86,9 +86,19 @@ impl<'a> Constants<'a> {
         scaled
     }
 
+    /// The chunk's channels in the layer.
+    pub(super) fn channels_of_chunk(&self) -> core::ops::Range<usize> {
+        self.first..self.first + self.count
+    }
+
+    /// The output element of the chunk's first channel at `pixel`.
+    pub(super) fn element(&self, pixel: usize) -> usize {
+        pixel * self.channels + self.first
+    }
+
     /// Where in `out` the chunk's channels of each pixel begin; `None` past the end.
     #[inline(always)]
-    fn rows<'o, T>(&self, out: &'o mut [T], pixels: Pixels) -> Option<&'o mut [T]> {
+    pub(super) fn rows<'o, T>(&self, out: &'o mut [T], pixels: Pixels) -> Option<&'o mut [T]> {
         let end = (pixels.first + pixels.count.checked_sub(1)?) * self.channels + self.first + self.count;
         out.get_mut(pixels.first * self.channels + self.first..end)
     }
@@ -145,25 +155,33 @@ impl<S: Simd> Finish<S, Codes> for ToCodes<'_, '_, S> {
     }
 }
 
-/// f32 output.
-pub(crate) struct ToReals<'a, 'o, S: Simd> {
+/// f32 output; with `SHIFT`, what [`QConv::shift`] adds.
+pub(crate) struct ToReals<'a, 'o, S: Simd, const SHIFT: bool> {
     simd: S,
     constants: Constants<'a>,
+    shifts: &'a [f32],
+    /// The chunk's.
+    shift: [f32; STRIP],
     bounds: Bounds<S>,
     out: &'o mut [f32],
 }
 
-impl<'a, 'o, S: Simd> ToReals<'a, 'o, S> {
+impl<'a, 'o, S: Simd, const SHIFT: bool> ToReals<'a, 'o, S, SHIFT> {
     #[inline(always)]
     pub(crate) fn new(simd: S, conv: &QConv<'a>, bounds: Bounds<S>, out: &'o mut [f32]) -> Self {
-        Self { simd, constants: Constants::new(conv), bounds, out }
+        Self { simd, constants: Constants::new(conv), shifts: conv.shift, shift: [0.0; STRIP], bounds, out }
     }
 }
 
-impl<S: Simd> Finish<S, Codes> for ToReals<'_, '_, S> {
+impl<S: Simd, const SHIFT: bool> Finish<S, Codes> for ToReals<'_, '_, S, SHIFT> {
     #[inline(always)]
     fn chunk(&mut self, group: usize, chunk: Chunk, sums: &[i32]) -> Option<()> {
-        self.constants.load(group, chunk, sums)
+        self.constants.load(group, chunk, sums)?;
+        if SHIFT {
+            let shifts = self.shifts.get(self.constants.channels_of_chunk())?;
+            self.shift.get_mut(..chunk.count)?.copy_from_slice(shifts);
+        }
+        Some(())
     }
 
     #[inline(always)]
@@ -184,6 +202,12 @@ impl<S: Simd> Finish<S, Codes> for ToReals<'_, '_, S> {
             if m < pixels.count {
                 for (n, v) in self.constants.scaled::<S, N>(simd, sums).into_iter().enumerate() {
                     let at = n * S::LANES;
+                    let v = if SHIFT {
+                        // SAFETY: `STRIP` values cover `N` vectors.
+                        simd.add(v, unsafe { simd.load(self.shift.as_ptr().add(at)) })
+                    } else {
+                        v
+                    };
                     // SAFETY: `rows` spans the channels of every pixel of the tile; `to` is pixel m's first.
                     unsafe {
                         simd.store(to.wrapping_add(at), simd.clamp(v, lo, hi), (count - at).min(S::LANES))

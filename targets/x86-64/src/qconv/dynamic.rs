@@ -1,0 +1,105 @@
+//! int8 convolution and linear layers on codes whose parameters were found at run time.
+
+use ingraft_kernel::attrs::{ConvAttrs, QConvAttrs};
+use ingraft_kernel::qconv::{KERNEL_DYNAMIC as REFERENCE, QConv};
+use ingraft_kernel::window::ConvShape;
+use ingraft_kernel::{Call, Kernel, KernelError, Place, Step};
+
+use super::finish::{Bounds, ToReals};
+use super::{correction, layout, product};
+use crate::avx2::tile::take;
+use crate::features::Avx512;
+use crate::gemm::{AsPacked, multiply};
+use crate::patches::Patches;
+use crate::simd::Simd;
+
+/// int8 codes to f32; active terms take the reference.
+pub(crate) const AVX512: Kernel = Kernel { name: "dynamic_conv_qd8_qc8w_f32__avx512", run, ..REFERENCE }
+    .checked(check)
+    .with_workspace(workspace)
+    .with_packed(packed_bytes, pack);
+
+fn check(step: &Step<'_>) -> Result<(), KernelError> {
+    (REFERENCE.check)(step)?;
+    let constant = matches!(step.input(1)?.place, Place::Plan(_));
+    (constant && patches(step).is_some()).then_some(()).ok_or(KernelError::Operands(step.op))
+}
+
+fn patches(step: &Step<'_>) -> Option<(ConvShape, Patches)> {
+    let attrs: &ConvAttrs = step.attrs().ok()?;
+    let (input, output) = (step.input(0).ok()?.shape, step.output(0).ok()?.shape);
+    let shape = ConvShape::new(&attrs.window, attrs.groups as usize, input, output)?;
+    Some((shape, Patches::new(&shape, 1)?))
+}
+
+/// The channels' multipliers and biases for this run, and the copy of a padded sample.
+fn workspace(step: &Step<'_>) -> usize {
+    let own = patches(step).map_or(0, |(shape, patches)| shape.output[3] * 8 + patches.copy_bytes());
+    own.max((REFERENCE.workspace)(step))
+}
+
+fn packed_bytes(step: &Step<'_>) -> usize {
+    patches(step).map_or(0, |(shape, patches)| layout::<Avx512>(&shape, &patches).bytes())
+}
+
+fn pack(step: &Step<'_>, packed: &mut [u8]) -> Result<(), KernelError> {
+    let Place::Plan(weight) = step.input(1)?.place else { return Err(KernelError::Operands(step.op)) };
+    let filled = patches(step)
+        .and_then(|(shape, patches)| layout::<Avx512>(&shape, &patches).pack(weight, packed, correction));
+    filled.ok_or(KernelError::Memory(step.op))
+}
+
+fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
+    if !call.terms.is_none() {
+        return (REFERENCE.run)(call);
+    }
+    // SAFETY: rows leave this crate only through a target, whose argument proves the instructions.
+    unsafe { run_avx512(call, Avx512::assume()) }
+}
+
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn run_avx512(call: &mut Call<'_, '_>, simd: Avx512) -> Result<(), KernelError> {
+    compute(call, simd)
+}
+
+#[inline(always)]
+fn compute<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
+    let (error, memory_error) = (call.operands(), KernelError::Memory(call.op));
+    let attrs: &ConvAttrs = call.attrs()?;
+    let (input, output) = (call.input(0)?.shape(), call.output(0)?.shape());
+    let shape = ConvShape::new(&attrs.window, attrs.groups as usize, input, output).ok_or(error)?;
+    let (&[in_scale], &[zero_point]) = (call.slice::<f32>(5)?, call.slice::<i8>(6)?) else {
+        return Err(error);
+    };
+    let (sums, multiplier) = (call.slice::<i32>(2)?, call.slice::<f32>(3)?);
+    let mut memory = core::mem::take(&mut call.workspace);
+    let scaled: &mut [f32] = take(&mut memory, shape.output[3]).ok_or(memory_error)?;
+    let folded: &mut [i32] = take(&mut memory, shape.output[3]).ok_or(memory_error)?;
+    scaled.iter_mut().zip(multiplier).for_each(|(m, w)| *m = in_scale * w);
+    let zero = i32::from(zero_point);
+    folded.iter_mut().zip(sums).for_each(|(b, sum)| *b = zero.wrapping_mul(*sum).wrapping_neg());
+    let attrs = QConvAttrs {
+        window: attrs.window,
+        groups: attrs.groups,
+        in_zero_point: zero,
+        out_zero_point: 0,
+        lo: attrs.lo,
+        hi: attrs.hi,
+        in_scale,
+        out_scale: 1.0,
+    };
+    let conv = QConv {
+        attrs: &attrs,
+        shape,
+        input: call.slice(0)?,
+        weight: call.slice(1)?,
+        bias: folded,
+        multiplier: scaled,
+        shift: call.slice(4)?,
+        terms: call.terms,
+    };
+    let product = product::<S>(&conv, call.packed).ok_or(error)?;
+    let bounds = Bounds::new(simd, attrs.lo, attrs.hi, 0);
+    let mut finish = ToReals::<S, true>::new(simd, &conv, bounds, call.slice_mut(0)?);
+    multiply(simd, &product, [memory, &mut []], &mut AsPacked, &mut finish).ok_or(memory_error)
+}

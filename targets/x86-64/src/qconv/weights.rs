@@ -1,0 +1,97 @@
+//! Weights that differ from the packed ones while a term is active.
+
+use ingraft_kernel::qconv::QConv;
+use ingraft_kernel::terms::{Sparse, SparseValues};
+use ingraft_tensor::bytes;
+
+use crate::columns::{Chunk, Layout};
+use crate::gemm::Weights;
+
+/// The weights of a layer with active terms.
+pub(super) enum Effective<'a> {
+    /// As packed at bind.
+    Base,
+    /// With an integer overlay: `(w + Δ)·x`, as long as sums stay within int8.
+    Overlay {
+        /// The overlay, its values as integers.
+        sparse: Sparse<'a>,
+        values: &'a [i16],
+        zero_point: i32,
+        out_group: usize,
+    },
+    /// A patched copy in the plan's layout.
+    Patched { weight: &'a [i8], out_group: usize },
+}
+
+impl<'a> Effective<'a> {
+    /// The weights of `conv` under its terms; `None` for terms whose weights are real.
+    pub(super) fn new(conv: &QConv<'a>) -> Option<Self> {
+        let (terms, out_group) = (conv.terms, conv.shape.out_group);
+        match (terms.sparse, terms.patched) {
+            (None, None) => Some(Self::Base),
+            (None, Some(patched)) => Some(Self::Patched { weight: patched.weight, out_group }),
+            (Some(sparse), None) => match sparse.values {
+                SparseValues::I16(values) => {
+                    Some(Self::Overlay { sparse, values, zero_point: conv.attrs.in_zero_point, out_group })
+                }
+                SparseValues::F32(_) => None,
+            },
+            (Some(_), Some(_)) => None,
+        }
+    }
+
+    /// Whether a chunk's weights are made anew, so that few passes over them are best.
+    pub(super) fn is_made(&self) -> bool {
+        !matches!(self, Self::Base)
+    }
+}
+
+impl Weights for Effective<'_> {
+    fn chunk<'p>(
+        &mut self,
+        layout: &Layout,
+        (group, chunk): (usize, Chunk),
+        packed: &'p [u8],
+        strip: &'p mut [u8],
+        sums: &mut [i32],
+    ) -> Option<&'p [u8]> {
+        match self {
+            Self::Base => Some(packed),
+            Self::Overlay { sparse, values, zero_point, out_group } => {
+                let strip = strip.get_mut(..packed.len())?;
+                strip.copy_from_slice(packed);
+                let first = group * *out_group + chunk.first;
+                for (local, sum) in sums.iter_mut().enumerate().take(chunk.count) {
+                    let (start, end) =
+                        (sparse.indptr.get(first + local)?, sparse.indptr.get(first + local + 1)?);
+                    let span = *start as usize..*end as usize;
+                    let mut total = 0i32;
+                    for (index, value) in sparse.indices.get(span.clone())?.iter().zip(values.get(span)?) {
+                        let index = usize::from(*index);
+                        // Past the row the reference reads nothing.
+                        if index >= layout.segments.row() {
+                            continue;
+                        }
+                        let code = strip.get_mut(layout.place(chunk, local, index)?)?;
+                        *code = i8::try_from(i16::from(*code as i8).checked_add(*value)?).ok()? as u8;
+                        total = total.wrapping_add(i32::from(*value));
+                    }
+                    // Codes are moved by 128, and the overlay's zero point is no part of the bias.
+                    *sum = sum.wrapping_sub(total.wrapping_mul(zero_point.wrapping_add(128)));
+                }
+                Some(strip)
+            }
+            Self::Patched { weight, out_group } => {
+                let row = layout.segments.row();
+                let weight = weight.get(group * *out_group * row..)?.get(..*out_group * row)?;
+                let strip = strip.get_mut(..packed.len())?;
+                layout.pack_chunk(bytes::of(weight), chunk, strip)?;
+                let rows = weight.chunks_exact(row.max(1)).skip(chunk.first).take(chunk.count);
+                for (sum, row) in sums.iter_mut().zip(rows) {
+                    *sum = super::correction(bytes::of(row));
+                }
+                Some(strip)
+            }
+        }
+    }
+}

@@ -11,9 +11,10 @@ mod naive;
 #[path = "../support/targets.rs"]
 mod targets;
 
+use std::cell::Cell;
 use std::collections::BTreeSet;
 
-use ingraft::kernel::{Host, Kernel, OpCode, REFERENCE, Target};
+use ingraft::kernel::{Host, Job, Kernel, OpCode, Parallel, REFERENCE, Target, Workers};
 
 use cases::{Case, Outcome, Tolerance};
 use targets::targets;
@@ -121,6 +122,58 @@ fn targets_run_every_case_as_their_rows_do() {
         }
     }
     assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
+}
+
+/// Workers one after the other, the last job first.
+struct Backwards {
+    count: usize,
+    /// Jobs done so far.
+    done: Cell<usize>,
+}
+
+impl Workers for Backwards {
+    fn count(&self) -> usize {
+        self.count
+    }
+
+    fn run(&self, jobs: &mut [Job<'_>]) {
+        self.done.set(self.done.get() + jobs.len());
+        jobs.iter_mut().rev().for_each(Job::run);
+    }
+}
+
+/// A step shared by workers gives what it gives whole, to the bit.
+#[test]
+fn bands_make_the_whole() {
+    let (mut failures, mut shared) = (Vec::new(), BTreeSet::new());
+    let targets = targets();
+    for (target, count) in targets.iter().flat_map(|target| [2, 3, 16].map(|count| (target, count))) {
+        let workers = Backwards { count, done: Cell::new(0) };
+        let parallel = Parallel::new(*target, &workers).with_grain(1);
+        for (op, case) in operators()
+            .into_iter()
+            .flat_map(|op| cases::of(op).unwrap_or_default().into_iter().map(move |case| (op, case)))
+        {
+            let before = workers.done.get();
+            let difference = match (case.run_on(&parallel), case.run_on(target)) {
+                (Ok(have), Ok(want)) => have.difference(&want, Tolerance::Exact),
+                (have, want) => Some(format!("{:?}, alone {:?}", have.err(), want.err())),
+            };
+            failures.extend(difference.map(|d| format!("{} by {count}: {}: {d}", target.name(), case.name)));
+            let done = workers.done.get() - before;
+            assert!(done == 0 || done == case.share_count(&parallel), "{}: {done} jobs", case.name);
+            if done > 0 {
+                shared.insert(op.name());
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
+    println!("shared: {}", shared.iter().copied().collect::<Vec<_>>().join(", "));
+    for op in
+        [OpCode::QConv, OpCode::QDepthwise, OpCode::Conv, OpCode::Depthwise, OpCode::QAdd, OpCode::QPool]
+    {
+        assert!(shared.contains(op.name()), "no case of {op} is shared");
+    }
 }
 
 /// A target's own rows come before the ones it inherits.

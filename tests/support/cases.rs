@@ -28,7 +28,7 @@ mod terms;
 
 use ingraft::kernel::attrs::Attrs;
 use ingraft::kernel::{
-    Call, Host, Kernel, KernelError, OpCode, Operand, Place, SiteGrads, Span, Step, Target,
+    Call, Host, Kernel, KernelError, OpCode, Operand, Parallel, Place, SiteGrads, Span, Step, Target, Workers,
 };
 use ingraft::tensor::{DType, View, ViewMut, bytes};
 
@@ -190,6 +190,11 @@ impl Case {
         target.kernel_name(&self.step())
     }
 
+    /// By how many workers of `target` it would be run.
+    pub(crate) fn share_count<W: Workers>(&self, target: &Parallel<'_, W>) -> usize {
+        target.share_count(&self.step())
+    }
+
     /// Runs `kernel` in memory of exactly the size it asked for, with guards around.
     pub(crate) fn run(&self, kernel: &Kernel) -> Result<Outcome, KernelError> {
         let step = self.step();
@@ -224,7 +229,7 @@ impl Case {
 
     /// Runs the case on `target` as a session does: outputs, workspace and packed
     /// weights in one block of memory.
-    pub(crate) fn run_on(&self, target: &Host) -> Result<Outcome, KernelError> {
+    pub(crate) fn run_on<T: Target<Memory = [u8]>>(&self, target: &T) -> Result<Outcome, KernelError> {
         let mut step = Step::new(self.op, bytes::of(&self.attrs));
         for operand in self.step().inputs() {
             step.push_input(*operand)?;
@@ -253,7 +258,11 @@ impl Case {
         target.prepare(memory, &step)?;
         let mut outcome = Outcome { outputs: self.outputs.clone(), grads: self.initial_grads() };
         let grads = site_grads(&self.grads, &mut outcome.grads);
-        target.run_backward(memory, &step, self.terms.site(), grads, self.accumulate)?;
+        if self.grads.is_empty() && self.accumulate == 0 {
+            target.run(memory, &step, self.terms.site())?;
+        } else {
+            target.run_backward(memory, &step, self.terms.site(), grads, self.accumulate)?;
+        }
         for (span, tensor) in spans.zip(&mut outcome.outputs) {
             tensor.bytes_mut().copy_from_slice(&memory[span]);
         }

@@ -8,9 +8,13 @@
 mod error;
 mod memory;
 mod session;
+#[cfg(feature = "threads")]
+mod threads;
 mod trace;
 
 pub use error::ExecError;
 pub use memory::MemoryNeeds;
 pub use session::Session;
+#[cfg(feature = "threads")]
+pub use threads::Pool;
 pub use trace::{Silent, StepEvent, Trace};

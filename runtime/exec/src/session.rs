@@ -4,7 +4,7 @@ use ingraft_adapter::{HeadView, TermSource};
 use ingraft_kernel::attrs::HeadAttrs;
 use ingraft_kernel::head::Features;
 use ingraft_kernel::{
-    Host, KernelError, OpCode, Operand, Place, SiteGrads, SiteTerms, Sites, Span, Step, Target,
+    HostMemory, KernelError, OpCode, Operand, Place, SiteGrads, SiteTerms, Sites, Span, Step, Target,
 };
 use ingraft_plan::{IoView, Phase, PlanView};
 use ingraft_tensor::{DType, Shape, View, ViewMut, bytes};
@@ -300,7 +300,7 @@ impl<'a, 'm, T: Target> Session<'a, 'm, T> {
     }
 }
 
-impl Session<'_, '_, Host> {
+impl<T: Target<Memory = HostMemory>> Session<'_, '_, T> {
     /// Tensor `tensor` of the plan as it stands in memory.
     pub fn tensor(&self, tensor: u32) -> Option<View<'_>> {
         let operand = self.plan.tensor(tensor)?.operand;

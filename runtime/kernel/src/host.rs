@@ -40,7 +40,7 @@ impl Host {
     }
 
     /// The row of the step's choice, or else the first that computes it.
-    fn row(&self, step: &Step<'_>) -> Result<&'static Kernel, KernelError> {
+    pub(crate) fn row(&self, step: &Step<'_>) -> Result<&'static Kernel, KernelError> {
         let chosen = step.choice.and_then(|Choice(code)| {
             let [table, row] = code.to_le_bytes();
             self.tables.get(usize::from(table))?.get(usize::from(row))
@@ -62,7 +62,11 @@ impl Host {
     ) -> Result<(), KernelError> {
         let row = self.row(step)?;
         let memory_error = KernelError::Memory(step.op);
-        let mut split = Split::new(memory, step).ok_or(memory_error)?;
+        let outputs = step.outputs().iter().filter_map(|o| match o.place {
+            Place::Memory(span) => Some(span),
+            Place::Plan(_) => None,
+        });
+        let mut split = Split::<SPANS>::new(memory, outputs.chain([step.workspace])).ok_or(memory_error)?;
         let mut outputs = [const { ViewMut::empty() }; MAX_OUTPUTS];
         for (slot, operand) in outputs.iter_mut().zip(step.outputs()) {
             let Place::Memory(span) = operand.place else { return Err(memory_error) };
@@ -160,28 +164,28 @@ impl Target for Host {
     }
 }
 
-/// Memory split into what a step writes and the gaps between, which it may read.
+/// Memory split into what is written and the gaps between, which may be read.
 ///
-/// Outputs and workspace must not overlap each other; inputs may share bytes
-/// with each other but not with anything written.
-struct Split<'m> {
-    written: [Option<(Span, &'m mut [u8])>; SPANS],
-    gaps: [(usize, &'m [u8]); SPANS + 1],
+/// What is written must not overlap; inputs may share bytes with each other but
+/// not with anything written.
+pub(crate) struct Split<'m, const N: usize> {
+    written: [Option<(Span, &'m mut [u8])>; N],
+    gaps: [(usize, &'m [u8]); N],
+    /// What lies behind the last written byte.
+    tail: (usize, &'m [u8]),
 }
 
-impl<'m> Split<'m> {
-    fn new(memory: &'m mut [u8], step: &Step<'_>) -> Option<Self> {
-        let mut spans = [Span { offset: usize::MAX, len: 0 }; SPANS];
-        let outputs = step.outputs().iter().filter_map(|o| match o.place {
-            Place::Memory(span) => Some(span),
-            Place::Plan(_) => None,
-        });
-        let wanted = outputs.chain([step.workspace]).filter(|span| span.len != 0);
-        for (slot, span) in spans.iter_mut().zip(wanted) {
-            *slot = span;
+impl<'m, const N: usize> Split<'m, N> {
+    /// `None` for more than `N` spans, overlapping ones, or some past the end.
+    pub(crate) fn new(memory: &'m mut [u8], written: impl Iterator<Item = Span>) -> Option<Self> {
+        let mut spans = [Span { offset: usize::MAX, len: 0 }; N];
+        let mut slots = spans.iter_mut();
+        for span in written.filter(|span| span.len != 0) {
+            *slots.next()? = span;
         }
         sort(&mut spans);
-        let mut split = Self { written: [const { None }; SPANS], gaps: [(0, &[]); SPANS + 1] };
+        let mut split =
+            Self { written: [const { None }; N], gaps: [const { (0, &[] as &[u8]) }; N], tail: (0, &[]) };
         let (mut rest, mut base) = (memory, 0usize);
         let (mut gaps, mut written) = (split.gaps.iter_mut(), split.written.iter_mut());
         for span in spans.iter().filter(|span| span.len != 0) {
@@ -191,11 +195,12 @@ impl<'m> Split<'m> {
             *written.next()? = Some((*span, bytes));
             (rest, base) = (tail, span.end());
         }
-        *gaps.next()? = (base, rest);
+        split.tail = (base, rest);
         Some(split)
     }
 
-    fn take(&mut self, span: Span) -> Option<&'m mut [u8]> {
+    /// The written bytes of `span`, once.
+    pub(crate) fn take(&mut self, span: Span) -> Option<&'m mut [u8]> {
         if span.len == 0 {
             return Some(&mut []);
         }
@@ -203,20 +208,21 @@ impl<'m> Split<'m> {
         slot.take().map(|(_, bytes)| bytes)
     }
 
-    fn read(&self, span: Span) -> Option<&'m [u8]> {
+    /// The bytes of `span`, none of which is written.
+    pub(crate) fn read(&self, span: Span) -> Option<&'m [u8]> {
         if span.len == 0 {
             return Some(&[]);
         }
-        self.gaps.iter().find_map(|(base, gap)| {
+        self.gaps.iter().chain([&self.tail]).find_map(|(base, gap)| {
             let start = span.offset.checked_sub(*base)?;
             gap.get(start..start.checked_add(span.len)?)
         })
     }
 }
 
-/// Insertion sort by offset: at most [`SPANS`] entries, and free of panics.
-fn sort(spans: &mut [Span; SPANS]) {
-    for end in 1..SPANS {
+/// Insertion sort by offset: few entries, and free of panics.
+fn sort<const N: usize>(spans: &mut [Span; N]) {
+    for end in 1..N {
         for i in (1..=end).rev() {
             if let Some([a, b]) = spans.get_mut(i - 1..=i)
                 && b.offset < a.offset

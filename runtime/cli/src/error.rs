@@ -294,7 +294,7 @@ impl core::fmt::Display for CliError {
                 "the base did not come through switching: {different} of {runs} runs differ; please report this"
             ),
             Self::FloatNodes(nodes) => {
-                writeln!(f, "{} nodes would run in float:", nodes.len())?;
+                writeln!(f, "{} of the model's nodes would run in float:", nodes.len())?;
                 for FloatNode { name, op, reason } in nodes {
                     writeln!(f, "  {name} ({op}): {reason}")?;
                 }

@@ -9,7 +9,7 @@ use ingraft_dataset::{Array, write_npy};
 use ingraft_exec::{StepEvent, Trace};
 use ingraft_kernel::{Host, Place, Target};
 use ingraft_plan::PlanView;
-use ingraft_tensor::DType;
+use ingraft_tensor::QParams;
 use serde::Serialize;
 
 use crate::{CliError, cost};
@@ -180,19 +180,13 @@ impl Dump<'_> {
                 zero_point: None,
             };
             write_npy(&self.folder.join(&dumped.file), &codes)?;
-            if let Some(qparams) = view.qparams.filter(|_| codes.dtype() == DType::I8) {
-                let reals: Vec<f32> = codes
-                    .to_vec::<i8>()
-                    .unwrap_or_default()
-                    .iter()
-                    .map(|&code| qparams.dequantize(code))
-                    .collect();
-                if let Some(reals) = Array::from_values(codes.shape(), &reals) {
-                    let file = format!("{stem}_real.npy");
-                    write_npy(&self.folder.join(&file), &reals)?;
-                    (dumped.real, dumped.scale) = (Some(file), Some(qparams.scale));
-                    dumped.zero_point = Some(qparams.zero_point);
-                }
+            if let Some((qparams, reals)) =
+                view.qparams.and_then(|qparams| Some((qparams, reals(&codes, qparams)?)))
+            {
+                let file = format!("{stem}_real.npy");
+                write_npy(&self.folder.join(&file), &reals)?;
+                (dumped.real, dumped.scale) = (Some(file), Some(qparams.scale));
+                dumped.zero_point = Some(qparams.zero_point);
             }
             self.tensors.push(dumped);
         }
@@ -208,6 +202,12 @@ impl Dump<'_> {
             serde_json::to_string_pretty(&self.tensors).map_err(|error| CliError::io(&path, error.into()))?;
         fs::write(&path, text).map_err(|source| CliError::io(&path, source))
     }
+}
+
+/// What int8 codes stand for; `None` for other arrays.
+fn reals(codes: &Array, qparams: QParams) -> Option<Array> {
+    let reals: Vec<f32> = codes.to_vec::<i8>()?.iter().map(|&code| qparams.dequantize(code)).collect();
+    Array::from_values(codes.shape(), &reals)
 }
 
 /// `name` as a file name anywhere: other characters than letters, digits, `.`, `-` and `_` become `_`.

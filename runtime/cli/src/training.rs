@@ -9,7 +9,7 @@ use std::time::Instant;
 use indicatif::ProgressBar;
 use ingraft_dataset::{Rng, split};
 use ingraft_kernel::{Host, Sites};
-use ingraft_method::{ExportOptions, FactorFormat, Ranges, export};
+use ingraft_method::{Export, ExportOptions, FactorFormat, Ranges, export};
 use ingraft_plan::{Phase, PlanView};
 use ingraft_train::{
     AdamW, EarlyStop, LearningRate, Loss, Method, Optimizer, Readout, Schedule, ScheduleShape, Setup,
@@ -182,17 +182,7 @@ impl<'c> Course<'c> {
         let bar = console.bar(self.epochs as usize, "training");
         let (loss, epochs) = self.epochs(&mut trainer, &views, lessons.labels, (&learned, &judged), &bar)?;
         bar.finish_and_clear();
-        let mut ranges = Ranges::new(&trainer);
-        // Ranges are measured on every clip and version the adapter has to hold.
-        for clip in 0..lessons.labels.len() {
-            views.of(clip).try_for_each(|view| trainer.forward(view, &mut ranges))?;
-        }
-        let options = ExportOptions {
-            factors: FactorFormat::Int8(&ranges),
-            labels: lessons.classes.to_vec(),
-            provenance: lessons.provenance.clone(),
-        };
-        let export = export(&trainer, &options)?;
+        let export = deploy(&mut trainer, &views, lessons)?;
         Ok(Trained {
             bytes: export.bytes,
             loss,
@@ -270,6 +260,21 @@ impl<'c> Course<'c> {
         }
         Ok(sum / learned.len().max(1) as f32)
     }
+}
+
+/// The adapter file of what `trainer` learned.
+fn deploy(trainer: &mut Trainer<'_, '_>, views: &Views, lessons: &Lessons<'_>) -> Result<Export, CliError> {
+    let mut ranges = Ranges::new(trainer);
+    // Ranges are measured on every clip and version the adapter has to hold.
+    for clip in 0..lessons.labels.len() {
+        views.of(clip).try_for_each(|view| trainer.forward(view, &mut ranges))?;
+    }
+    let options = ExportOptions {
+        factors: FactorFormat::Int8(&ranges),
+        labels: lessons.classes.to_vec(),
+        provenance: lessons.provenance.clone(),
+    };
+    Ok(export(trainer, &options)?)
 }
 
 fn truth(labels: &[usize], clip: usize) -> Truth<'_> {

@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use ingraft_compile::lower::train::TrainFrom;
-use ingraft_compile::{CompileError, CompileOptions, Compiled, ImportOptions, Tensor, compile, import};
+use ingraft_compile::{
+    CalibrateOptions, CompileError, CompileOptions, Compiled, ImportOptions, Tensor, compile, import,
+};
 use ingraft_dataset::npy;
 use ingraft_plan::{ClipRule, PlanView};
 use ingraft_signal::preset::NAMES;
@@ -102,7 +104,7 @@ struct ChannelReport {
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError> {
     check_folder(&args.output)?;
     let onnx = fs::read(&args.model).map_err(|source| CliError::io(&args.model, source))?;
-    let compiled = args.compile(&onnx)?;
+    let compiled = args.compile(&onnx, console)?;
     let float_nodes = compiled.program.notes.float_nodes.iter().map(FloatNode::from).collect::<Vec<_>>();
     if !(float_nodes.is_empty() || args.float || args.allow_float) {
         return Err(CliError::FloatNodes(float_nodes));
@@ -139,7 +141,7 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
 }
 
 impl Args {
-    fn compile(&self, onnx: &[u8]) -> Result<Compiled, CliError> {
+    fn compile(&self, onnx: &[u8], console: &mut Console<'_>) -> Result<Compiled, CliError> {
         let refused = |error| CliError::Compile { path: self.model.clone(), error };
         let import_options = self.import_options()?;
         let (mut recipe, mut calibrate) = (None, None);
@@ -149,6 +151,9 @@ impl Args {
             let shape = graph.inputs.first().map_or(&[][..], |&input| &graph[input].shape);
             recipe = self.front_end.as_deref().map(|name| self.recipe(name, shape)).transpose()?;
             calibrate = self.calibration.options(&graph, recipe)?;
+            if let Some(CalibrateOptions { samples, .. }) = &calibrate {
+                console.note(format_args!("calibrating on {} samples", samples.len()));
+            }
         }
         let trained = self.train_from.as_deref().map(|from| match from {
             "late" => TrainFrom::Late,

@@ -59,6 +59,20 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
     console.line("2. The base listens\n")?;
     console.line(format_args!("{}\n", listen(plan, &target, &tasks)?))?;
     console.line("3. Two adapters, trained here\n")?;
+    let (adapters, table) = learn_all(plan, &target, &tasks, console)?;
+    console.line(format_args!("{table}\n"))?;
+    console.line("4. Switching, and the way back\n")?;
+    console.line(switching::prove(plan, &target, &tasks, &adapters)?)?;
+    console.line(format_args!("\nDone in {:.1} s on {}.", seconds(started), target.name()))
+}
+
+/// An adapter for every task, and how it compares with a head alone.
+fn learn_all(
+    plan: PlanView<'_>,
+    target: &Host,
+    tasks: &[Task],
+    console: &Console<'_>,
+) -> Result<(Vec<Trained>, Table), CliError> {
     let mut adapters = Vec::new();
     let mut table = Table::new([
         "adapter",
@@ -71,9 +85,9 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
         "head alone",
         "accuracy",
     ]);
-    for task in &tasks {
-        let head = learn(plan, &target, task, "head", console)?;
-        let trained = learn(plan, &target, task, task.method, console)?;
+    for task in tasks {
+        let head = learn(plan, target, task, "head", console)?;
+        let trained = learn(plan, target, task, task.method, console)?;
         table.row([
             task.name.clone(),
             task.method.to_owned(),
@@ -82,15 +96,12 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
             bytes(trained.bytes.len()),
             bytes(trained.memory.total()),
             format!("{:.1}", trained.seconds),
-            accuracy(&judge(plan, &target, task, &head)?),
-            accuracy(&judge(plan, &target, task, &trained)?),
+            accuracy(&judge(plan, target, task, &head)?),
+            accuracy(&judge(plan, target, task, &trained)?),
         ]);
         adapters.push(trained);
     }
-    console.line(format_args!("{table}\n"))?;
-    console.line("4. Switching, and the way back\n")?;
-    console.line(switching::prove(plan, &target, &tasks, &adapters)?)?;
-    console.line(format_args!("\nDone in {:.1} s on {}.", seconds(started), target.name()))
+    Ok((adapters, table))
 }
 
 /// The built-in model as a plan that can be trained.

@@ -116,14 +116,7 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
     let plan = file.plan()?;
     let target = target::find(&args.target)?;
     let dataset = Dataset::open(&args.data)?;
-    let split = args.split.read(&dataset)?;
-    let (learned, judged, accuracy_of) = match split {
-        Some(split) => (split.train, split.test, "test"),
-        None => {
-            let all: Vec<usize> = (0..dataset.items().len()).collect();
-            (all.clone(), all, "train")
-        }
-    };
+    let Sides { learned, judged, accuracy_of } = args.sides(&dataset)?;
     let trainee = args.method.find(&plan, dataset.classes().len())?;
     let (augment, views) = args.augment.recipe()?;
     let course = args.course.course(&trainee, views);
@@ -182,7 +175,24 @@ fn deployed(
     evaluate(&mut predictor, reader, dataset, items, console)
 }
 
+/// Clips by what they are for.
+struct Sides {
+    learned: Vec<usize>,
+    judged: Vec<usize>,
+    /// What the judged ones are called.
+    accuracy_of: &'static str,
+}
+
 impl Args {
+    /// The sides of the split asked for, or all clips twice.
+    fn sides(&self, dataset: &Dataset) -> Result<Sides, CliError> {
+        if let Some(split) = self.split.read(dataset)? {
+            return Ok(Sides { learned: split.train, judged: split.test, accuracy_of: "test" });
+        }
+        let all: Vec<usize> = (0..dataset.items().len()).collect();
+        Ok(Sides { learned: all.clone(), judged: all, accuracy_of: "train" })
+    }
+
     /// How the adapter came to be, for its record.
     fn provenance(&self) -> String {
         let split = self.split.describe().unwrap_or_default();

@@ -3,7 +3,7 @@
 use ingraft_models::demo::LABELS;
 use serde_json::{Value, json};
 
-use crate::fixture::{data, floats, lay_out, npz, picture, relu};
+use crate::fixture::{data, exponential, floats, lay_out, npz, picture, relu};
 use crate::process::Folder;
 
 fn prepared(test: &str) -> Folder {
@@ -72,6 +72,21 @@ fn a_float_model_is_quantized_by_samples() {
     // Arrays by input name, several runs in one.
     folder.write("samples.npz", &npz(&[("patch", &floats(&[4, 1, 96, 64]))]));
     assert_eq!(compile("--calibrate samples.npz")["float_nodes"], json!([]));
+}
+
+#[test]
+fn what_calibration_leaves_in_float_has_to_be_allowed_too() {
+    let folder = Folder::new("partial");
+    folder.write("e.onnx", &exponential());
+    folder.write("samples.npz", &npz(&[("x", &floats(&[8, 4]))]));
+    let compile = "compile e.onnx -o e.plan --calibrate samples.npz";
+    folder.run(compile).refused(&[
+        "1 of the model's nodes would run in float",
+        "exponential (Exp): its values do not fit 256 codes",
+    ]);
+    let plan = folder.run(&format!("{compile} --allow-float --json")).json();
+    assert_eq!((&plan["float_nodes"][0]["op"], &plan["sites"][0]["dtype"]), (&json!("Exp"), &json!("int8")));
+    assert!(plan["float_nodes"][1].is_null(), "{:#}", plan["float_nodes"]);
 }
 
 #[test]

@@ -2,8 +2,9 @@
 
 use std::path::PathBuf;
 
+use ingraft_compile::Tensor;
 use ingraft_compile::onnx::proto::dimension_proto::Value as Dim;
-use ingraft_compile::onnx::proto::{GraphProto, ModelProto, NodeProto};
+use ingraft_compile::onnx::proto::{GraphProto, ModelProto, NodeProto, TensorProto};
 use ingraft_dataset::Array;
 use ingraft_dataset::npy::{from_npy_bytes, from_npz_bytes, to_npy_bytes, to_npz_bytes};
 use ingraft_models::demo::synth::Sound;
@@ -101,6 +102,20 @@ pub(crate) fn relu(dims: &[Dim]) -> Vec<u8> {
     let graph = GraphProto::new("relu")
         .with_input("x", DType::F32, dims)
         .with_node(node)
+        .with_output("y", DType::F32);
+    ModelProto::new(13, graph).to_bytes()
+}
+
+/// A float model of a linear layer and an exponential, of two samples of four.
+pub(crate) fn exponential() -> Vec<u8> {
+    let weight: Vec<f32> = (0..12).map(|i| (i % 5) as f32 / 5.0 - 0.4).collect();
+    let weight = Tensor::from_f32(&[4, 3], &weight).expect("the values fill the shape");
+    let exponential = NodeProto { name: "exponential".to_owned(), ..NodeProto::new("Exp", &["z"], &["y"]) };
+    let graph = GraphProto::new("exponential")
+        .with_input("x", DType::F32, &[2.into(), 4.into()])
+        .with_constant(TensorProto::new("w", &weight))
+        .with_node(NodeProto::new("MatMul", &["x", "w"], &["z"]))
+        .with_node(exponential)
         .with_output("y", DType::F32);
     ModelProto::new(13, graph).to_bytes()
 }

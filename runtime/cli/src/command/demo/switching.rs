@@ -49,19 +49,7 @@ pub(super) fn prove(
         set.switch(probe.choice)?;
         probe.answer = answer(&mut session, &set, input)?;
     }
-    let (mut rng, mut runs, mut different, mut switching) = (Rng::new(0), 0, 0, Duration::ZERO);
-    for _ in 0..SWITCHES / RUN_EVERY {
-        let turns: [usize; RUN_EVERY] = core::array::from_fn(|_| rng.below(probes.len()));
-        let started = Instant::now();
-        for probe in turns.into_iter().filter_map(|turn| probes.get(turn)) {
-            set.switch(probe.choice)?;
-        }
-        switching += started.elapsed();
-        let active = turns.last().and_then(|&turn| probes.get(turn));
-        let given = answer(&mut session, &set, input)?;
-        runs += 1;
-        different += usize::from(active.is_none_or(|probe| probe.answer != given));
-    }
+    let Race { runs, different, switching } = race(&mut session, &mut set, &probes, input)?;
     set.switch(None)?;
     let last = answer(&mut session, &set, input)?;
     let intact = PlanView::new(plan.bytes()).is_ok();
@@ -69,18 +57,57 @@ pub(super) fn prove(
     if different != 0 || !back || !intact {
         return Err(CliError::NotTheBase { different, runs });
     }
+    Ok(told(&probes, &last, switching, (runs, memory.as_slice().len())))
+}
+
+/// The proof in words.
+fn told(probes: &[Probe], last: &[u8], switching: Duration, (runs, held): (usize, usize)) -> String {
     let mut table = Table::new(["active", "hash of the first output"]);
-    for probe in &probes {
+    for probe in probes {
         table.row([probe.name.clone(), short(&probe.answer)]);
     }
-    table.row(["the base again".to_owned(), short(&last)]);
-    Ok(format!(
+    table.row(["the base again".to_owned(), short(last)]);
+    format!(
         "{table}\n\n{SWITCHES} random switches, {:.0} ns each; {runs} runs in between, every one as the first of its \
          adapter to the bit.\nThe base answers as before, its file still has its content hash, and the session still \
          holds {}.",
         switching.as_secs_f64() * 1e9 / SWITCHES as f64,
-        byte_count(memory.as_slice().len())
-    ))
+        byte_count(held)
+    )
+}
+
+/// What random switching came to.
+#[derive(Default)]
+struct Race {
+    /// Runs compared.
+    runs: usize,
+    /// Those that differed from the first of their adapter.
+    different: usize,
+    /// Time spent switching.
+    switching: Duration,
+}
+
+/// Switches [`SWITCHES`] times and runs after every [`RUN_EVERY`]th.
+fn race<'f>(
+    session: &mut Session<'_, '_, Host>,
+    set: &mut AdapterSet<'f, RESIDENT>,
+    probes: &[Probe],
+    input: &[Vec<u8>],
+) -> Result<Race, CliError> {
+    let (mut rng, mut race) = (Rng::new(0), Race::default());
+    for _ in 0..SWITCHES / RUN_EVERY {
+        let turns: [usize; RUN_EVERY] = core::array::from_fn(|_| rng.below(probes.len()));
+        let started = Instant::now();
+        for probe in turns.into_iter().filter_map(|turn| probes.get(turn)) {
+            set.switch(probe.choice)?;
+        }
+        race.switching += started.elapsed();
+        let active = turns.last().and_then(|&turn| probes.get(turn));
+        let given = answer(session, set, input)?;
+        race.runs += 1;
+        race.different += usize::from(active.is_none_or(|probe| probe.answer != given));
+    }
+    Ok(race)
 }
 
 /// The bits of the first output under the active adapter.

@@ -181,10 +181,6 @@ impl PlanReport {
             None => target::available().collect(),
         };
         let trainable = plan.can_train();
-        let mut ops = BTreeMap::new();
-        for step in (0..plan.step_count(Phase::Infer)).filter_map(|index| plan.step(Phase::Infer, index)) {
-            *ops.entry(step.op.name()).or_default() += 1;
-        }
         Ok(Self {
             kind: "plan",
             model: plan.model_name().to_owned(),
@@ -199,7 +195,7 @@ impl PlanReport {
             train_lower_bound_bytes: trainable.then(|| plan.lower_bound_bytes(Phase::Train)),
             macs: cost::plan_macs(plan),
             steps: Steps { infer: plan.step_count(Phase::Infer), train: plan.step_count(Phase::Train) },
-            ops,
+            ops: ops(plan),
             inputs: plan.inputs().map(|io| InputReport::new(plan, &io)).collect(),
             outputs: plan.outputs().map(|io| OutputReport::new(plan, &io)).collect(),
             head_classes: plan.head_classes(),
@@ -422,6 +418,15 @@ fn float_node(line: &str) -> FloatNode {
     let mut parts = line.splitn(3, '\t').map(str::to_owned);
     let mut next = || parts.next().unwrap_or_default();
     FloatNode { name: next(), op: next(), reason: next() }
+}
+
+/// Steps of inference by operator.
+fn ops(plan: &PlanView<'_>) -> BTreeMap<&'static str, usize> {
+    let mut ops = BTreeMap::new();
+    for step in (0..plan.step_count(Phase::Infer)).filter_map(|index| plan.step(Phase::Infer, index)) {
+        *ops.entry(step.op.name()).or_default() += 1;
+    }
+    ops
 }
 
 fn memory(plan: &PlanView<'_>, targets: &[Host]) -> Result<Vec<MemoryReport>, CliError> {

@@ -5,7 +5,7 @@
 
 mod dynamic;
 
-pub use dynamic::KERNEL_DYNAMIC;
+pub use dynamic::{KERNEL_DYNAMIC, dynamic_parameters};
 
 use ingraft_tensor::DType;
 

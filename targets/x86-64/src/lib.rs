@@ -72,6 +72,7 @@ const AVX512: &[Kernel] = &[
     quantize::QUANTIZE_AVX512,
     quantize::DEQUANTIZE_AVX512,
     quantize::REQUANTIZE_AVX512,
+    quantize::DYNAMIC_AVX512,
     lookup::AVX512,
     pool::AVX512,
     softmax::AVX512,

@@ -157,20 +157,21 @@ impl Patches {
         self.image.and_then(|image| image.bytes()).unwrap_or(0)
     }
 
-    /// The bytes patches of `sample` are addressed in: those of the input, or the copy made in `copy`.
+    /// The bytes patches of `sample` are addressed in: those of the input, or the copy made in
+    /// `copy`, padding as `fill` and every byte combined with `moved`.
     #[inline(always)]
     pub(crate) fn of_sample<'a>(
         &self,
         input: &'a [u8],
         sample: usize,
-        fill: u8,
+        [fill, moved]: [u8; 2],
         copy: &'a mut [u8],
     ) -> Option<&'a [u8]> {
         let input = input.get(sample * self.sample..)?;
         let Some(image) = self.image else { return Some(input) };
         let input = input.get(..self.sample)?;
         let copy = copy.get_mut(..self.copy_bytes())?;
-        image.copy(input, fill, copy)?;
+        image.copy(input, fill ^ moved, moved, copy)?;
         Some(copy)
     }
 
@@ -227,7 +228,7 @@ impl Image {
         self.height.checked_mul(self.line)?.checked_add(STEP).filter(|bytes| *bytes <= MOST_BYTES)
     }
 
-    fn copy(&self, input: &[u8], fill: u8, copy: &mut [u8]) -> Option<()> {
+    fn copy(&self, input: &[u8], fill: u8, moved: u8, copy: &mut [u8]) -> Option<()> {
         let left = self.left;
         let width = self.source.min(self.line - left);
         for (y, line) in copy.chunks_exact_mut(self.line.max(1)).take(self.height).enumerate() {
@@ -235,7 +236,8 @@ impl Image {
                 Some(y) => {
                     line.get_mut(..left)?.fill(fill);
                     let source = input.get(y * self.source..)?.get(..width)?;
-                    line.get_mut(left..left + width)?.copy_from_slice(source);
+                    let to = line.get_mut(left..left + width)?;
+                    to.iter_mut().zip(source).for_each(|(to, byte)| *to = byte ^ moved);
                     line.get_mut(left + width..)?.fill(fill);
                 }
                 None => line.fill(fill),

@@ -20,7 +20,7 @@ use self::finish::{Bounds, ToCodes, ToReals, ToSums};
 use crate::avx2::{qconv as avx2, requantize};
 use crate::columns::{Columns, Layout};
 use crate::features::Avx512;
-use crate::gemm::{AsPacked, BLOCK, Product, multiply};
+use crate::gemm::{AsPacked, BLOCK, Codes, Finish, MovedCodes, Product, multiply};
 use crate::patches::Patches;
 use crate::simd::Simd;
 
@@ -140,7 +140,7 @@ fn codes<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
     let bounds = Bounds::new(simd, lo, hi, out_zero_point);
     let mut finish = ToCodes::new(simd, &conv, bounds, out);
     let product = product::<S>(&conv, packed).ok_or(error)?;
-    multiply(simd, &product, [copy, &mut []], &mut AsPacked, &mut finish).ok_or(error)
+    sums_into(simd, &product, copy, &mut finish).ok_or(error)
 }
 
 #[inline(always)]
@@ -151,7 +151,7 @@ fn reals<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
     let bounds = Bounds::new(simd, conv.attrs.lo, conv.attrs.hi, 0);
     let mut finish = ToReals::<S, false>::new(simd, &conv, bounds, out);
     let product = product::<S>(&conv, packed).ok_or(error)?;
-    multiply(simd, &product, [copy, &mut []], &mut AsPacked, &mut finish).ok_or(error)
+    sums_into(simd, &product, copy, &mut finish).ok_or(error)
 }
 
 #[inline(always)]
@@ -163,7 +163,21 @@ fn sums<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
     let (copy, packed) = (core::mem::take(&mut call.workspace), call.packed);
     let mut finish = ToSums::new(simd, &conv, call.slice_mut(0)?);
     let product = product::<S>(&conv, packed).ok_or(error)?;
-    multiply(simd, &product, [copy, &mut []], &mut AsPacked, &mut finish).ok_or(error)
+    sums_into(simd, &product, copy, &mut finish).ok_or(error)
+}
+
+/// The products of a base layer; codes are moved while an image is copied, where it is.
+#[inline(always)]
+fn sums_into<S: Simd>(
+    simd: S,
+    product: &Product<'_>,
+    copy: &mut [u8],
+    finish: &mut (impl Finish<S, Codes> + Finish<S, MovedCodes>),
+) -> Option<()> {
+    match product.patches.image {
+        Some(_) => multiply::<S, MovedCodes>(simd, product, [copy, &mut []], &mut AsPacked, finish),
+        None => multiply::<S, Codes>(simd, product, [copy, &mut []], &mut AsPacked, finish),
+    }
 }
 
 #[inline(always)]

@@ -58,6 +58,11 @@ pub(crate) trait Simd: Copy + core::fmt::Debug {
     /// # Safety
     /// Four codes lie at `from`.
     unsafe fn load_codes(self, moving: Self::Move, from: *const u8) -> Self::Codes;
+    /// Codes that were moved to 0…255 before.
+    ///
+    /// # Safety
+    /// Four codes lie at `from`.
+    unsafe fn load_moved(self, from: *const u8) -> Self::Codes;
     /// # Safety
     /// `4·LANES` codes lie at `from`.
     unsafe fn load_weights(self, from: *const u8) -> Self::Weights;

@@ -49,6 +49,11 @@ fn parameters(input: &[f32]) -> (f32, i32) {
         min = if x < min { x } else { min };
         max = if x > max { x } else { max };
     }
+    dynamic_parameters(min, max)
+}
+
+/// Scale and uint8 zero point of a range that contains zero.
+pub fn dynamic_parameters(min: f32, max: f32) -> (f32, i32) {
     let scale = if max == min { 1.0 } else { clamp((max - min) / 255.0, SCALE_MIN, SCALE_MAX) };
     (scale, round_half_even(clamp(0.0 - min / scale, 0.0, 255.0)))
 }

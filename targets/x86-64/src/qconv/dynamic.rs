@@ -6,10 +6,9 @@ use ingraft_kernel::window::ConvShape;
 use ingraft_kernel::{Call, Kernel, KernelError, Place, Step};
 
 use super::finish::{Bounds, ToReals};
-use super::{correction, layout, product};
+use super::{correction, layout, product, sums_into};
 use crate::avx2::tile::take;
 use crate::features::Avx512;
-use crate::gemm::{AsPacked, multiply};
 use crate::patches::Patches;
 use crate::simd::Simd;
 
@@ -101,5 +100,5 @@ fn compute<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError>
     let product = product::<S>(&conv, call.packed).ok_or(error)?;
     let bounds = Bounds::new(simd, attrs.lo, attrs.hi, 0);
     let mut finish = ToReals::<S, true>::new(simd, &conv, bounds, call.slice_mut(0)?);
-    multiply(simd, &product, [memory, &mut []], &mut AsPacked, &mut finish).ok_or(memory_error)
+    sums_into(simd, &product, memory, &mut finish).ok_or(memory_error)
 }

@@ -3,7 +3,7 @@
 use ingraft_kernel::qconv::QConv;
 
 use crate::columns::Chunk;
-use crate::gemm::{Codes, Finish, Pixels, STRIP};
+use crate::gemm::{Arithmetic, Finish, Pixels, STRIP};
 use crate::simd::Simd;
 
 /// The clamp and the zero point, in every lane.
@@ -119,7 +119,7 @@ impl<'a, 'o, S: Simd> ToCodes<'a, 'o, S> {
     }
 }
 
-impl<S: Simd> Finish<S, Codes> for ToCodes<'_, '_, S> {
+impl<S: Simd, A: Arithmetic<S, Sum = S::Int>> Finish<S, A> for ToCodes<'_, '_, S> {
     #[inline(always)]
     fn chunk(&mut self, group: usize, chunk: Chunk, sums: &[i32]) -> Option<()> {
         self.constants.load(group, chunk, sums)
@@ -173,7 +173,7 @@ impl<'a, 'o, S: Simd, const SHIFT: bool> ToReals<'a, 'o, S, SHIFT> {
     }
 }
 
-impl<S: Simd, const SHIFT: bool> Finish<S, Codes> for ToReals<'_, '_, S, SHIFT> {
+impl<S: Simd, A: Arithmetic<S, Sum = S::Int>, const SHIFT: bool> Finish<S, A> for ToReals<'_, '_, S, SHIFT> {
     #[inline(always)]
     fn chunk(&mut self, group: usize, chunk: Chunk, sums: &[i32]) -> Option<()> {
         self.constants.load(group, chunk, sums)?;
@@ -234,7 +234,7 @@ impl<'a, 'o, S: Simd> ToSums<'a, 'o, S> {
     }
 }
 
-impl<S: Simd> Finish<S, Codes> for ToSums<'_, '_, S> {
+impl<S: Simd, A: Arithmetic<S, Sum = S::Int>> Finish<S, A> for ToSums<'_, '_, S> {
     #[inline(always)]
     fn chunk(&mut self, group: usize, chunk: Chunk, sums: &[i32]) -> Option<()> {
         self.constants.load(group, chunk, sums)

@@ -75,7 +75,7 @@ fn compute(
         out,
         mask,
     };
-    multiply(simd, &product, [copy, strip], &mut weights, &mut finish)
+    multiply::<Avx512, Codes>(simd, &product, [copy, strip], &mut weights, &mut finish)
 }
 
 struct WithTerms<'a, 'm, 'o> {

@@ -115,6 +115,12 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn load_moved(self, from: *const u8) -> __m512i {
+        // SAFETY: `self` proves the instruction, the caller the four bytes; no alignment is needed.
+        unsafe { _mm512_set1_epi32(from.cast::<i32>().read_unaligned()) }
+    }
+
+    #[inline(always)]
     unsafe fn load_weights(self, from: *const u8) -> __m512i {
         // SAFETY: `self` proves the instruction, the caller the 64 bytes; no alignment is needed.
         unsafe { _mm512_loadu_si512(from.cast()) }

@@ -27,6 +27,7 @@ mod dot;
 mod features;
 mod lanes;
 mod panel;
+mod patch;
 mod qconv;
 mod qdepthwise;
 mod requantize;

@@ -23,13 +23,17 @@
 #![cfg(target_arch = "aarch64")]
 
 mod asm;
+mod conv;
+mod depthwise;
 mod dot;
 mod features;
+mod fma;
 mod lanes;
 mod panel;
 mod patch;
 mod qconv;
 mod qdepthwise;
+mod rank;
 mod requantize;
 mod tile;
 
@@ -54,7 +58,14 @@ pub const fn i8mm(_proof: I8mm) -> Host {
 
 /// Rows that execute NEON instructions. No row may leave this crate except
 /// through the functions above.
-const NEON: &[Kernel] = &[qconv::CODES_NEON, qconv::REALS_NEON, qconv::SUMS_NEON, qdepthwise::KERNEL];
+const NEON: &[Kernel] = &[
+    qconv::CODES_NEON,
+    qconv::REALS_NEON,
+    qconv::SUMS_NEON,
+    qdepthwise::KERNEL,
+    conv::KERNEL,
+    depthwise::KERNEL,
+];
 
 /// Rows that execute `SDOT` too.
 const DOTPROD: &[Kernel] = &[qconv::CODES_DOTPROD, qconv::REALS_DOTPROD, qconv::SUMS_DOTPROD];

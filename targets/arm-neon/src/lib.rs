@@ -29,6 +29,7 @@ mod dot;
 mod features;
 mod fma;
 mod lanes;
+mod matmul;
 mod panel;
 mod patch;
 mod qconv;
@@ -62,13 +63,23 @@ const NEON: &[Kernel] = &[
     qconv::CODES_NEON,
     qconv::REALS_NEON,
     qconv::SUMS_NEON,
+    qconv::dynamic::NEON,
     qdepthwise::KERNEL,
     conv::KERNEL,
     depthwise::KERNEL,
+    matmul::KERNEL,
+    matmul::integer::NEON,
 ];
 
 /// Rows that execute `SDOT` too.
-const DOTPROD: &[Kernel] = &[qconv::CODES_DOTPROD, qconv::REALS_DOTPROD, qconv::SUMS_DOTPROD];
+const DOTPROD: &[Kernel] = &[
+    qconv::CODES_DOTPROD,
+    qconv::REALS_DOTPROD,
+    qconv::SUMS_DOTPROD,
+    qconv::dynamic::DOTPROD,
+    matmul::integer::DOTPROD,
+];
 
 /// Rows that execute `SMMLA` too.
-const I8MM: &[Kernel] = &[qconv::CODES_I8MM, qconv::REALS_I8MM, qconv::SUMS_I8MM];
+const I8MM: &[Kernel] =
+    &[qconv::CODES_I8MM, qconv::REALS_I8MM, qconv::SUMS_I8MM, qconv::dynamic::I8MM, matmul::integer::I8MM];

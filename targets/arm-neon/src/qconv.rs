@@ -5,6 +5,7 @@
 //! follow in the reference's order of operations, so that everything but
 //! real-valued factors agrees with it to the bit.
 
+pub(crate) mod dynamic;
 mod low_rank;
 mod scratch;
 mod values;
@@ -96,8 +97,11 @@ fn packed<D: Dot>(step: &Step<'_>) -> usize {
 }
 
 fn pack<D: Dot>(step: &Step<'_>, out: &mut [u8]) -> Result<(), KernelError> {
-    let shape = shape(step).ok_or(KernelError::Operands(step.op))?;
-    let (weight, layout) = (constant(step)?, layout::<D>(&shape));
+    pack_groups::<D>(step, &shape(step).ok_or(KernelError::Operands(step.op))?, out)
+}
+
+fn pack_groups<D: Dot>(step: &Step<'_>, shape: &ConvShape, out: &mut [u8]) -> Result<(), KernelError> {
+    let (weight, layout) = (constant(step)?, layout::<D>(shape));
     let error = KernelError::Memory(step.op);
     let mut groups = bytes::cast_mut(out).ok_or(error)?.chunks_exact_mut(layout.elements().max(1));
     for weight in weight.chunks_exact((layout.len * layout.channels).max(1)) {

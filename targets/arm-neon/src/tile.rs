@@ -87,6 +87,28 @@ impl<'a, T: Plain, const ALIGN: usize> Rows<'a, T, ALIGN> {
         Self::gather(shape, input, fill, block, buffer)
     }
 
+    /// Rows `first..first + count` of a matrix with rows of `len`, copied to `buffer` where the
+    /// last would not be readable far enough; `None` when `matrix` or `buffer` is too short.
+    #[inline(always)]
+    pub(crate) fn of_matrix(
+        matrix: &'a [T],
+        len: usize,
+        first: usize,
+        count: usize,
+        buffer: &'a mut [T],
+    ) -> Option<Self> {
+        let values = matrix.get(first * len..)?;
+        let stride = len.next_multiple_of(ALIGN);
+        if values.len() >= count.saturating_sub(1) * len + stride {
+            return Some(Self { values, stride: len, len });
+        }
+        let buffer = buffer.get_mut(..count * stride)?;
+        for (row, values) in buffer.chunks_exact_mut(stride.max(1)).zip(values.chunks_exact(len.max(1))) {
+            row.get_mut(..len)?.copy_from_slice(values);
+        }
+        Some(Self { values: buffer, stride, len })
+    }
+
     /// `None` when the last row is not readable far enough.
     #[inline(always)]
     fn borrow(shape: &ConvShape, input: &'a [T], block: Block) -> Option<Self> {

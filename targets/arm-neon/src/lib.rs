@@ -26,9 +26,11 @@ mod asm;
 mod conv;
 mod depthwise;
 mod dot;
+mod elementwise;
 mod features;
 mod fma;
 mod lanes;
+mod math;
 mod matmul;
 mod panel;
 mod patch;
@@ -36,6 +38,7 @@ mod qconv;
 mod qdepthwise;
 mod rank;
 mod requantize;
+mod softmax;
 mod tile;
 
 use ingraft_kernel::{Host, Kernel};
@@ -69,6 +72,8 @@ const NEON: &[Kernel] = &[
     depthwise::KERNEL,
     matmul::KERNEL,
     matmul::integer::NEON,
+    elementwise::KERNEL,
+    softmax::KERNEL,
 ];
 
 /// Rows that execute `SDOT` too.

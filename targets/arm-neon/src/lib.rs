@@ -36,6 +36,7 @@ mod panel;
 mod patch;
 mod qconv;
 mod qdepthwise;
+mod quantize;
 mod rank;
 mod requantize;
 mod softmax;
@@ -74,6 +75,7 @@ const NEON: &[Kernel] = &[
     matmul::integer::NEON,
     elementwise::KERNEL,
     softmax::KERNEL,
+    quantize::DYNAMIC,
 ];
 
 /// Rows that execute `SDOT` too.

@@ -1,7 +1,7 @@
 //! f32 softmax over the innermost axis.
 //!
 //! # Numerics
-//! The exponentials of [`crate::math`], summed in four interleaved partial sums, then one
+//! The exponentials of [`crate::math`], summed in sixteen interleaved partial sums, then one
 //! division for the row.
 
 use core::arch::aarch64::*;
@@ -34,16 +34,22 @@ fn compute(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     let len = call.input(0)?.shape().dims().last().map_or(1, |d| *d as usize).max(1);
     let input = call.slice::<f32>(0)?;
     for (out, input) in call.slice_mut::<f32>(0)?.chunks_exact_mut(len).zip(input.chunks_exact(len)) {
-        let max = input.iter().fold(f32::NEG_INFINITY, |max, x| if *x > max { *x } else { max });
-        map(input, out, |x| exp(vsubq_f32(x, vdupq_n_f32(max))));
-        let (quads, rest) = out.as_chunks::<4>();
-        let mut sums = [0.0f32; 4];
-        for quad in quads {
-            sums.iter_mut().zip(quad).for_each(|(s, v)| *s += v);
-        }
-        let sum: f32 = sums.iter().chain(rest).sum();
-        let factor = 1.0 / sum;
+        let max = vdupq_n_f32(fold(input, f32::NEG_INFINITY, |max, x| if x > max { x } else { max }));
+        map(input, out, |x| exp(vsubq_f32(x, max)));
+        let factor = 1.0 / fold(out, 0.0, |sum, x| sum + x);
         out.iter_mut().for_each(|y| *y *= factor);
     }
     Ok(())
+}
+
+/// Combines all values in sixteen interleaved strands.
+#[inline]
+#[target_feature(enable = "neon")]
+fn fold(values: &[f32], start: f32, combine: impl Fn(f32, f32) -> f32) -> f32 {
+    let (whole, rest) = values.as_chunks::<16>();
+    let mut strands = [start; 16];
+    for values in whole {
+        strands.iter_mut().zip(values).for_each(|(s, v)| *s = combine(*s, *v));
+    }
+    strands.iter().chain(rest).fold(start, |sum, v| combine(sum, *v))
 }

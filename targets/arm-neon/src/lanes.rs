@@ -30,6 +30,14 @@ pub(crate) fn store_i32(out: &mut [i32; 4], values: int32x4_t) {
     unsafe { vst1q_s32(out.as_mut_ptr(), values) }
 }
 
+/// Overwrites four floats.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(crate) fn store_f32(out: &mut [f32; 4], values: float32x4_t) {
+    // SAFETY: the reference covers the 16 bytes written; the store needs no alignment.
+    unsafe { vst1q_f32(out.as_mut_ptr(), values) }
+}
+
 /// Overwrites sixteen int8 codes.
 #[inline]
 #[target_feature(enable = "neon")]

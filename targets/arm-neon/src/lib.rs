@@ -23,13 +23,23 @@
 #![cfg(target_arch = "aarch64")]
 
 mod asm;
+mod conv;
+mod depthwise;
 mod dot;
+mod elementwise;
 mod features;
+mod fma;
 mod lanes;
+mod math;
+mod matmul;
 mod panel;
+mod patch;
 mod qconv;
 mod qdepthwise;
+mod quantize;
+mod rank;
 mod requantize;
+mod softmax;
 mod tile;
 
 use ingraft_kernel::{Host, Kernel};
@@ -53,10 +63,30 @@ pub const fn i8mm(_proof: I8mm) -> Host {
 
 /// Rows that execute NEON instructions. No row may leave this crate except
 /// through the functions above.
-const NEON: &[Kernel] = &[qconv::CODES_NEON, qconv::REALS_NEON, qconv::SUMS_NEON, qdepthwise::KERNEL];
+const NEON: &[Kernel] = &[
+    qconv::CODES_NEON,
+    qconv::REALS_NEON,
+    qconv::SUMS_NEON,
+    qconv::dynamic::NEON,
+    qdepthwise::KERNEL,
+    conv::KERNEL,
+    depthwise::KERNEL,
+    matmul::KERNEL,
+    matmul::integer::NEON,
+    elementwise::KERNEL,
+    softmax::KERNEL,
+    quantize::DYNAMIC,
+];
 
 /// Rows that execute `SDOT` too.
-const DOTPROD: &[Kernel] = &[qconv::CODES_DOTPROD, qconv::REALS_DOTPROD, qconv::SUMS_DOTPROD];
+const DOTPROD: &[Kernel] = &[
+    qconv::CODES_DOTPROD,
+    qconv::REALS_DOTPROD,
+    qconv::SUMS_DOTPROD,
+    qconv::dynamic::DOTPROD,
+    matmul::integer::DOTPROD,
+];
 
 /// Rows that execute `SMMLA` too.
-const I8MM: &[Kernel] = &[qconv::CODES_I8MM, qconv::REALS_I8MM, qconv::SUMS_I8MM];
+const I8MM: &[Kernel] =
+    &[qconv::CODES_I8MM, qconv::REALS_I8MM, qconv::SUMS_I8MM, qconv::dynamic::I8MM, matmul::integer::I8MM];

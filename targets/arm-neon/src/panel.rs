@@ -1,8 +1,8 @@
-//! Weights as the int8 kernels read them: panels of sixteen output channels.
+//! Weights as the kernels read them: panels of sixteen output channels.
 //!
-//! A panel holds, for each run of `depth` codes along the rows, that run of its
+//! A panel holds, for each run of `depth` elements along the rows, that run of its
 //! first channel, of its second and so on, so that a whole vector of weights
-//! meets a few codes of a pixel. Rows are padded with zeros to a multiple of
+//! meets a few elements of a pixel. Rows are padded with zeros to a multiple of
 //! `depth`, channels to a multiple of eight: the last panel of a group has eight
 //! channels when no more are left.
 
@@ -14,9 +14,9 @@ pub(crate) const WIDTH: usize = 16;
 /// The extents of one group's weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
-    /// Codes of a channel that lie together.
+    /// Elements of a channel that lie together.
     pub(crate) depth: usize,
-    /// Codes of a row.
+    /// Elements of a row.
     pub(crate) len: usize,
     /// Rows.
     pub(crate) channels: usize,
@@ -39,8 +39,8 @@ impl Panel {
 }
 
 impl Layout {
-    /// Bytes of all panels.
-    pub(crate) fn bytes(&self) -> usize {
+    /// Elements of all panels.
+    pub(crate) fn elements(&self) -> usize {
         self.channels.next_multiple_of(WIDTH / 2) * self.padded()
     }
 
@@ -50,29 +50,29 @@ impl Layout {
         (0..channels).step_by(WIDTH).map(move |first| Panel { first, count: WIDTH.min(channels - first) })
     }
 
-    /// The bytes of `panel` among those of the group.
+    /// The elements of `panel` among those of the group.
     pub(crate) fn span(&self, panel: Panel) -> Range<usize> {
         let start = panel.first * self.padded();
         start..start + panel.lanes() * self.padded()
     }
 
     /// Writes `panel` of the rows `weight` into `out`; `None` when either is too short.
-    pub(crate) fn pack(&self, weight: &[i8], panel: Panel, out: &mut [i8]) -> Option<()> {
+    pub(crate) fn pack<T: Copy + Default>(&self, weight: &[T], panel: Panel, out: &mut [T]) -> Option<()> {
         let lanes = panel.lanes();
         let out = out.get_mut(..lanes * self.padded())?;
-        out.fill(0);
+        out.fill(T::default());
         for lane in 0..panel.count {
             let row = weight.get((panel.first + lane) * self.len..)?.get(..self.len)?;
             let runs = out.chunks_exact_mut(self.depth).skip(lane).step_by(lanes);
-            for (run, codes) in runs.zip(row.chunks(self.depth)) {
-                run.iter_mut().zip(codes).for_each(|(r, c)| *r = *c);
+            for (run, values) in runs.zip(row.chunks(self.depth)) {
+                run.iter_mut().zip(values).for_each(|(r, v)| *r = *v);
             }
         }
         Some(())
     }
 
     /// Writes every panel of the rows `weight` into `out`; `None` when either is too short.
-    pub(crate) fn pack_all(&self, weight: &[i8], out: &mut [i8]) -> Option<()> {
+    pub(crate) fn pack_all<T: Copy + Default>(&self, weight: &[T], out: &mut [T]) -> Option<()> {
         self.panels().try_for_each(|panel| self.pack(weight, panel, out.get_mut(self.span(panel))?))
     }
 
@@ -90,7 +90,7 @@ mod tests {
         let layout = Layout { depth: 4, len: 5, channels: 18 };
         let weight: [i8; 90] = core::array::from_fn(|i| i as i8);
         let mut out = [-1i8; 24 * 8];
-        assert_eq!(layout.bytes(), out.len());
+        assert_eq!(layout.elements(), out.len());
         layout.pack_all(&weight, &mut out).unwrap();
         assert_eq!(out[..8], [0, 1, 2, 3, 5, 6, 7, 8]);
         assert_eq!(out[64..72], [4, 0, 0, 0, 9, 0, 0, 0]);

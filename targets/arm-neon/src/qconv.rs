@@ -5,6 +5,7 @@
 //! follow in the reference's order of operations, so that everything but
 //! real-valued factors agrees with it to the bit.
 
+pub(crate) mod dynamic;
 mod low_rank;
 mod scratch;
 mod values;
@@ -92,14 +93,17 @@ fn workspace(step: &Step<'_>) -> usize {
 }
 
 fn packed<D: Dot>(step: &Step<'_>) -> usize {
-    shape(step).map_or(0, |shape| layout::<D>(&shape).bytes() * shape.groups)
+    shape(step).map_or(0, |shape| layout::<D>(&shape).elements() * shape.groups)
 }
 
 fn pack<D: Dot>(step: &Step<'_>, out: &mut [u8]) -> Result<(), KernelError> {
-    let shape = shape(step).ok_or(KernelError::Operands(step.op))?;
-    let (weight, layout) = (constant(step)?, layout::<D>(&shape));
+    pack_groups::<D>(step, &shape(step).ok_or(KernelError::Operands(step.op))?, out)
+}
+
+fn pack_groups<D: Dot>(step: &Step<'_>, shape: &ConvShape, out: &mut [u8]) -> Result<(), KernelError> {
+    let (weight, layout) = (constant(step)?, layout::<D>(shape));
     let error = KernelError::Memory(step.op);
-    let mut groups = bytes::cast_mut(out).ok_or(error)?.chunks_exact_mut(layout.bytes().max(1));
+    let mut groups = bytes::cast_mut(out).ok_or(error)?.chunks_exact_mut(layout.elements().max(1));
     for weight in weight.chunks_exact((layout.len * layout.channels).max(1)) {
         layout.pack_all(weight, groups.next().ok_or(error)?).ok_or(error)?;
     }
@@ -167,7 +171,7 @@ fn for_each_part<D: Dot>(
     let packed: &[i8] = bytes::cast(packed)?;
     let zero = conv.attrs.in_zero_point as i8;
     for group in 0..conv.shape.groups {
-        let packed = packed.get(group * layout.bytes()..)?;
+        let packed = packed.get(group * layout.elements()..)?;
         for block in Block::all(&conv.shape, group, BLOCK) {
             let rows = Rows::new(&conv.shape, conv.input, zero, block, patches)?;
             // SAFETY: this row runs only where `D` is proved.

@@ -8,6 +8,8 @@ use ingraft_kernel::window::{ConvShape, Pixel};
 use ingraft_kernel::{Call, KernelError};
 use ingraft_tensor::bytes::{Plain, cast_mut};
 
+use crate::patch::{Patches, SLACK};
+
 /// Pixels multiplied together: with sixteen channels their sums fill half of the registers.
 pub(crate) const HEIGHT: usize = 4;
 /// Pixels per block: for each panel of weights that is fetched, this many are computed.
@@ -64,7 +66,7 @@ pub(crate) struct Rows<'a, T, const ALIGN: usize> {
 impl<'a, T: Plain, const ALIGN: usize> Rows<'a, T, ALIGN> {
     /// Elements that gathering a block takes.
     pub(crate) fn buffer(shape: &ConvShape) -> usize {
-        shape.row().next_multiple_of(ALIGN) * BLOCK
+        shape.row().next_multiple_of(ALIGN) * BLOCK + SLACK
     }
 
     /// The rows of `block` where they are, or gathered into `buffer` with padding as `fill`;
@@ -85,6 +87,28 @@ impl<'a, T: Plain, const ALIGN: usize> Rows<'a, T, ALIGN> {
         Self::gather(shape, input, fill, block, buffer)
     }
 
+    /// Rows `first..first + count` of a matrix with rows of `len`, copied to `buffer` where the
+    /// last would not be readable far enough; `None` when `matrix` or `buffer` is too short.
+    #[inline(always)]
+    pub(crate) fn of_matrix(
+        matrix: &'a [T],
+        len: usize,
+        first: usize,
+        count: usize,
+        buffer: &'a mut [T],
+    ) -> Option<Self> {
+        let values = matrix.get(first * len..)?;
+        let stride = len.next_multiple_of(ALIGN);
+        if values.len() >= count.saturating_sub(1) * len + stride {
+            return Some(Self { values, stride: len, len });
+        }
+        let buffer = buffer.get_mut(..count * stride)?;
+        for (row, values) in buffer.chunks_exact_mut(stride.max(1)).zip(values.chunks_exact(len.max(1))) {
+            row.get_mut(..len)?.copy_from_slice(values);
+        }
+        Some(Self { values: buffer, stride, len })
+    }
+
     /// `None` when the last row is not readable far enough.
     #[inline(always)]
     fn borrow(shape: &ConvShape, input: &'a [T], block: Block) -> Option<Self> {
@@ -98,12 +122,13 @@ impl<'a, T: Plain, const ALIGN: usize> Rows<'a, T, ALIGN> {
     fn gather(shape: &ConvShape, input: &[T], fill: T, block: Block, buffer: &'a mut [T]) -> Option<Self> {
         let len = shape.row();
         let stride = len.next_multiple_of(ALIGN);
-        let values = buffer.get_mut(..stride * block.pixels)?;
-        for (i, row) in values.chunks_exact_mut(stride.max(1)).enumerate() {
-            let pixel = pixel(shape, block.first + i)?;
-            copy_patch(shape, input, fill, pixel, block.group, row.get_mut(..len)?)?;
+        let patches = Patches { shape, input, fill, group: block.group };
+        let mut pixel = pixel(shape, block.first)?;
+        for i in 0..block.pixels {
+            patches.copy(pixel, buffer.get_mut(i * stride..)?)?;
+            pixel = next(shape, pixel);
         }
-        Some(Self { values, stride, len })
+        Some(Self { values: buffer.get(..stride * block.pixels)?, stride, len })
     }
 
     /// Row `index` and what follows it.
@@ -132,62 +157,6 @@ impl<'a, T: Plain, const ALIGN: usize> Rows<'a, T, ALIGN> {
     }
 }
 
-/// Writes the patch of `group` under `pixel` in weight-row order, padding as `fill`.
-#[inline(always)]
-fn copy_patch<T: Plain>(
-    shape: &ConvShape,
-    input: &[T],
-    fill: T,
-    pixel: Pixel,
-    group: usize,
-    out: &mut [T],
-) -> Option<()> {
-    let ([_, height, width, channels], [kh, kw]) = (shape.input, shape.kernel);
-    // Where the taps of a kernel row lie together in the input, they are copied together.
-    let together = shape.groups == 1 && shape.dilation[1] == 1;
-    let top = (pixel.y * shape.stride[0]).wrapping_sub(shape.pad[0]);
-    let (begin, before) = (pixel.x * shape.stride[1], shape.pad[1]);
-    let left = before.saturating_sub(begin).min(kw);
-    let inside = (before + width).saturating_sub(begin).clamp(left, kw) - left;
-    for (ky, out) in out.chunks_exact_mut((kw * shape.in_group).max(1)).enumerate().take(kh) {
-        let y = top.wrapping_add(ky * shape.dilation[0]);
-        if y >= height || (together && inside == 0) {
-            out.fill(fill);
-            continue;
-        }
-        let line = (pixel.n * height + y) * width;
-        if together {
-            let (padding, rest) = out.split_at_mut_checked(left * channels)?;
-            let (codes, after) = rest.split_at_mut_checked(inside * channels)?;
-            padding.fill(fill);
-            copy(codes, input.get((line + begin + left - before) * channels..)?)?;
-            after.fill(fill);
-            continue;
-        }
-        for (kx, out) in out.chunks_exact_mut(shape.in_group.max(1)).enumerate() {
-            let x = (begin + kx * shape.dilation[1]).wrapping_sub(before);
-            if x < width {
-                copy(out, input.get((line + x) * channels + group * shape.in_group..)?)?;
-            } else {
-                out.fill(fill);
-            }
-        }
-    }
-    Some(())
-}
-
-/// Copies the beginning of `source`, without a call for the few elements that a tap often has.
-#[inline(always)]
-fn copy<T: Copy>(out: &mut [T], source: &[T]) -> Option<()> {
-    let source = source.get(..out.len())?;
-    if out.len() < 16 {
-        out.iter_mut().zip(source).for_each(|(o, s)| *o = *s);
-    } else {
-        out.copy_from_slice(source);
-    }
-    Some(())
-}
-
 /// Takes `count` elements of `T` off the front of `memory`; `None` when they do not fit or are misaligned.
 pub(crate) fn take<'m, T: Plain>(memory: &mut &'m mut [u8], count: usize) -> Option<&'m mut [T]> {
     let bytes = count.checked_mul(size_of::<T>())?;
@@ -209,6 +178,19 @@ fn pixel(shape: &ConvShape, index: usize) -> Option<Pixel> {
     let row = index.checked_div(width)?;
     let n = row.checked_div(height)?;
     Some(Pixel { n, y: row - n * height, x: index - row * width })
+}
+
+/// The output pixel after `pixel`.
+#[inline(always)]
+fn next(shape: &ConvShape, pixel: Pixel) -> Pixel {
+    let ([_, height, width, _], Pixel { n, y, x }) = (shape.output, pixel);
+    if x + 1 < width {
+        Pixel { x: x + 1, ..pixel }
+    } else if y + 1 < height {
+        Pixel { n, y: y + 1, x: 0 }
+    } else {
+        Pixel { n: n + 1, y: 0, x: 0 }
+    }
 }
 
 /// The input position under tap `index`, counted along rows of the window; `None` in the padding.

@@ -10,6 +10,7 @@ use super::Part;
 use crate::dot::{Dot, ROW_ALIGN, Sink, multiply};
 use crate::lanes::{block, load_f32};
 use crate::panel::{Layout, Panel, WIDTH};
+use crate::rank::{apply_reals, dot, transpose};
 use crate::tile::{BLOCK, Block, Rows, take};
 
 /// Values of one pixel in rank space are kept in runs of this many.
@@ -143,12 +144,13 @@ impl<'m> Latent<'m> {
     #[target_feature(enable = "neon")]
     pub(super) fn prepare(&mut self, conv: &QConv<'_>, part: &Part<'_>) -> Option<()> {
         let Some(TwoFactor { rank, factors }) = conv.terms.two_factor else { return Some(()) };
+        let channels = part.channel..part.channel + part.panel.count;
         match factors {
             Factors::F32 { up, .. } => {
-                transpose(up, rank, part, self.up_reals.get_mut(..self.stride)?, |b| b)
+                transpose(up, rank, channels, self.up_reals.get_mut(..self.stride)?, |b| b)
             }
             Factors::I8 { up, .. } => {
-                transpose(up, rank, part, self.up_codes.get_mut(..self.stride)?, i16::from)
+                transpose(up, rank, channels, self.up_codes.get_mut(..self.stride)?, i16::from)
             }
         }
     }
@@ -195,23 +197,6 @@ fn offsets(conv: &QConv<'_>, down: &[i8], panel: Panel, len: usize) -> Option<[i
     Some(offsets)
 }
 
-/// `out[k][c] = up[channel + c][k]`, zero past the rank and the channels.
-fn transpose<S: Copy, T: Copy + Default>(
-    up: &[S],
-    rank: usize,
-    part: &Part<'_>,
-    out: &mut [[T; WIDTH]],
-    convert: impl Fn(S) -> T,
-) -> Option<()> {
-    out.fill([T::default(); WIDTH]);
-    for lane in 0..part.panel.count {
-        for (out, b) in out.iter_mut().zip(row(up, part.channel + lane, rank)?) {
-            *out.get_mut(lane)? = convert(*b);
-        }
-    }
-    Some(())
-}
-
 /// Requantizes sums to int16.
 struct Quantized<'o> {
     out: &'o mut [i16],
@@ -253,31 +238,4 @@ fn apply_codes(latent: &[i16], up: &[[i16; WIDTH]]) -> [i32; WIDTH] {
         sums.iter_mut().zip(up).for_each(|(s, b)| *s = s.wrapping_add(i32::from(*u) * i32::from(*b)));
     }
     sums
-}
-
-/// `Σ latent[k]·up[k][c]` of sixteen channels.
-#[inline]
-#[target_feature(enable = "neon")]
-fn apply_reals(latent: &[f32], up: &[[f32; WIDTH]]) -> [f32; WIDTH] {
-    let mut sums = [0.0; WIDTH];
-    for (t, up) in latent.iter().zip(up) {
-        sums.iter_mut().zip(up).for_each(|(s, b)| *s += t * b);
-    }
-    sums
-}
-
-/// `Σ a·x` by four vectors of partial sums.
-#[inline]
-#[target_feature(enable = "neon")]
-fn dot(a: &[f32], x: &[f32]) -> f32 {
-    let ((a, a_rest), (x, x_rest)) = (a.as_chunks::<16>(), x.as_chunks::<16>());
-    let mut sums = [vdupq_n_f32(0.0); 4];
-    for (a, x) in a.iter().zip(x) {
-        for ((sum, a), x) in sums.iter_mut().zip(load_f32::<4>(a)).zip(load_f32::<4>(x)) {
-            *sum = vfmaq_f32(*sum, a, x);
-        }
-    }
-    let [a, b, c, d] = sums;
-    let sum = vaddvq_f32(vaddq_f32(vaddq_f32(a, b), vaddq_f32(c, d)));
-    a_rest.iter().zip(x_rest).fold(sum, |s, (a, x)| s + a * x)
 }

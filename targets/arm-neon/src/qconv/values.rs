@@ -31,17 +31,34 @@ pub(super) unsafe fn run<D: Dot, T: Element>(
     finish: impl Fn(&[f32], &QConvAttrs, &mut [T]),
 ) -> Result<(), KernelError> {
     let conv = QConv::new(call)?;
-    let error = after_operands(call);
-    let mut scratch = Scratch::new(core::mem::take(&mut call.workspace), &conv).ok_or(error)?;
-    let packed = call.packed;
-    let (out, mut mask) = call.out_and_mask::<T>()?;
+    let (error, packed) = (after_operands(call), call.packed);
+    let memory = core::mem::take(&mut call.workspace);
+    let (out, mask) = call.out_and_mask::<T>()?;
+    // SAFETY: the caller's promise.
+    unsafe { fill::<D, T>(&conv, packed, memory, out, mask, finish) }.ok_or(error)
+}
+
+/// Computes every element of `out`, and of its mask, by `finish`.
+///
+/// # Safety
+/// The processor executes what `D` stands for.
+#[target_feature(enable = "neon")]
+pub(super) unsafe fn fill<D: Dot, T>(
+    conv: &QConv<'_>,
+    packed: &[u8],
+    memory: &mut [u8],
+    out: &mut [T],
+    mut mask: Option<&mut [u8]>,
+    finish: impl Fn(&[f32], &QConvAttrs, &mut [T]),
+) -> Option<()> {
+    let mut scratch = Scratch::new(memory, conv)?;
     let QConvAttrs { lo, hi, .. } = *conv.attrs;
     let (mut sums, mut values) = ([[0; WIDTH]; BLOCK], [[0.0; WIDTH]; BLOCK]);
-    for_each_part::<D>(&conv, packed, &mut scratch, |part, latent| {
+    for_each_part::<D>(conv, packed, &mut scratch, |part, latent| {
         // SAFETY: the caller's promise.
-        unsafe { products::<D>(&conv, part, &mut sums)? };
+        unsafe { products::<D>(conv, part, &mut sums)? };
         let values = values.get_mut(..part.block.pixels)?;
-        pre_activation(&conv, part, latent, &sums, values)?;
+        pre_activation(conv, part, latent, &sums, values)?;
         for (i, values) in values.iter().enumerate() {
             let (at, values) = (part.start(&conv.shape, i), values.get(..part.panel.count)?);
             finish(values, conv.attrs, out.get_mut(at..)?.get_mut(..values.len())?);
@@ -51,7 +68,6 @@ pub(super) unsafe fn run<D: Dot, T: Element>(
         }
         Some(())
     })
-    .ok_or(error)
 }
 
 /// Runs a convolution to its accumulators.

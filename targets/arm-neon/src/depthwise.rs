@@ -1,0 +1,120 @@
+//! f32 depthwise convolution, vectorized over channels.
+//!
+//! # Numerics
+//! Taps and terms are added in the reference's order without contraction, so
+//! results equal it to the bit.
+
+use ingraft_kernel::attrs::ConvAttrs;
+use ingraft_kernel::conv::check_float_terms;
+use ingraft_kernel::depthwise::KERNEL as REFERENCE;
+use ingraft_kernel::terms::{SiteTerms, SparseValues};
+use ingraft_kernel::window::{ConvShape, Pixel, row};
+use ingraft_kernel::{Call, Kernel, KernelError, OpCode};
+use ingraft_tensor::DType;
+use ingraft_tensor::bytes::cast_mut;
+
+use crate::requantize;
+use crate::tile::{after_operands, tap};
+
+/// f32 throughout.
+pub(crate) const KERNEL: Kernel =
+    Kernel::new("depthwise_f32_f32_f32__neon", OpCode::Depthwise, Some(DType::F32), Some(DType::F32), run)
+        .checked(REFERENCE.check)
+        .with_workspace(REFERENCE.workspace);
+
+fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
+    // SAFETY: rows leave this crate only through functions whose arguments prove NEON.
+    unsafe { compute(call) }
+}
+
+#[target_feature(enable = "neon")]
+fn compute(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
+    let (conv, error) = (Depthwise::new(call)?, after_operands(call));
+    let ConvAttrs { lo, hi, .. } = *conv.attrs;
+    let channels = conv.shape.output[3];
+    let y: &mut [f32] = cast_mut(core::mem::take(&mut call.workspace)).ok_or(error)?;
+    let y = y.get_mut(..channels).ok_or(error)?;
+    let (out, mut mask) = call.out_and_mask::<f32>()?;
+    conv.shape.for_each_pixel(|index, pixel| {
+        conv.accumulate(pixel, y).ok_or(error)?;
+        conv.add_terms(pixel, y).ok_or(error)?;
+        let at = index * channels;
+        let out = out.get_mut(at..).and_then(|out| out.get_mut(..channels)).ok_or(error)?;
+        requantize::clamped(y, lo, hi, out);
+        if let Some(mask) = mask.as_deref_mut() {
+            requantize::mask(y, lo, hi, mask, at);
+        }
+        Ok(())
+    })
+}
+
+/// The operands: `input` `[N, H, W, C]`, `weight` `[kh, kw, C]`, `bias` `[C]`.
+struct Depthwise<'a> {
+    attrs: &'a ConvAttrs,
+    shape: ConvShape,
+    input: &'a [f32],
+    weight: &'a [f32],
+    bias: &'a [f32],
+    terms: SiteTerms<'a>,
+}
+
+impl<'a> Depthwise<'a> {
+    fn new(call: &Call<'a, '_>) -> Result<Self, KernelError> {
+        let error = call.operands();
+        let attrs: &ConvAttrs = call.attrs()?;
+        let output = call.outputs.first().ok_or(error)?.shape();
+        let shape = ConvShape::new(&attrs.window, attrs.groups as usize, call.input(0)?.shape(), output)
+            .filter(|shape| shape.in_group == 1 && shape.out_group == 1)
+            .ok_or(error)?;
+        check_float_terms(call.op, &call.terms)?;
+        if call.terms.two_factor.is_some() {
+            return Err(KernelError::Terms(call.op));
+        }
+        let (input, weight, bias): (_, &[f32], &[f32]) = (call.slice(0)?, call.slice(1)?, call.slice(2)?);
+        let out = shape.output[3];
+        let fits = weight.len() == shape.row() * out && bias.len() == out;
+        let terms = call.terms;
+        fits.then_some(Self { attrs, shape, input, weight, bias, terms }).ok_or(error)
+    }
+
+    /// The bias and the taps of every channel at `pixel`.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    fn accumulate(&self, pixel: Pixel, y: &mut [f32]) -> Option<()> {
+        let channels = y.len();
+        y.copy_from_slice(self.bias.get(..channels)?);
+        for ky in 0..self.shape.kernel[0] {
+            for kx in 0..self.shape.kernel[1] {
+                let Some(at) = self.shape.tap(pixel, ky, kx) else { continue };
+                let weight = row(self.weight, ky * self.shape.kernel[1] + kx, channels)?;
+                let x = row(self.input, at, channels)?;
+                y.iter_mut().zip(weight).zip(x).for_each(|((y, w), x)| *y += w * x);
+            }
+        }
+        Some(())
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    fn add_terms(&self, pixel: Pixel, y: &mut [f32]) -> Option<()> {
+        let channels = y.len();
+        if let Some(sparse) = self.terms.sparse
+            && let SparseValues::F32(values) = sparse.values
+        {
+            for (channel, (y, span)) in y.iter_mut().zip(sparse.indptr.windows(2)).enumerate() {
+                let &[start, end] = span else { return None };
+                let span = start as usize..end as usize;
+                for (i, v) in sparse.indices.get(span.clone())?.iter().zip(values.get(span)?) {
+                    if let Some(at) = tap(&self.shape, pixel, *i) {
+                        *y += self.input.get(at * channels + channel)? * v;
+                    }
+                }
+            }
+        }
+        if let Some(affine) = self.terms.affine {
+            let (scale, shift) = (affine.scale.get(..channels)?, affine.shift.get(..channels)?);
+            y.iter_mut().zip(scale).zip(shift).for_each(|((y, scale), shift)| *y = *y * scale + shift);
+        }
+        Some(())
+    }
+}

@@ -11,7 +11,7 @@ mod naive;
 #[path = "../support/targets.rs"]
 mod targets;
 
-use std::cell::Cell;
+use core::cell::Cell;
 use std::collections::BTreeSet;
 
 use ingraft::kernel::{Host, Job, Kernel, OpCode, Parallel, REFERENCE, Target, Workers};

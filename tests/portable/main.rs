@@ -21,7 +21,8 @@ use std::fs;
 use ingraft::adapter::{Adapter, Base, TermSource};
 use ingraft::compile::lower::train::TrainFrom;
 use ingraft::compile::{CompileOptions, compile};
-use ingraft::kernel::Host;
+use ingraft::exec::Pool;
+use ingraft::kernel::{HostMemory, Parallel, Target};
 use ingraft::plan::PlanView;
 use ingraft::signal::Recipe;
 use ingraft::tensor::hash::blake3;
@@ -120,6 +121,7 @@ fn differences(recorded: &Recorded, model: &[u8], input: &[f32]) -> String {
     let adapter = build::adapter(&plan, &build::random_terms(&plan, 0));
     let adapter = Adapter::attach(adapter.as_slice(), &plan).expect("it fits");
     let mut found = String::new();
+    let pool = &Pool::new(3).expect("threads can be started");
     for target in targets() {
         let mut check = |what: &str, digest: String, wanted: &str| {
             if digest != wanted {
@@ -132,11 +134,19 @@ fn differences(recorded: &Recorded, model: &[u8], input: &[f32]) -> String {
         };
         check("base", digest(plan, &target, input, &Base), recorded.base);
         check("adapted", digest(plan, &target, input, &adapter), recorded.adapted);
+        let shared = Parallel::new(target, pool).with_grain(1 << 12);
+        check("shared base", digest(plan, &shared, input, &Base), recorded.base);
+        check("shared adapted", digest(plan, &shared, input, &adapter), recorded.adapted);
     }
     found
 }
 
-fn digest<S: TermSource>(plan: PlanView<'_>, target: &Host, input: &[f32], source: &S) -> String {
+fn digest<S: TermSource, T: Target<Memory = HostMemory>>(
+    plan: PlanView<'_>,
+    target: &T,
+    input: &[f32],
+    source: &S,
+) -> String {
     hex(&blake3(&infer(plan, target, &[as_bytes(input)], source).concat()))
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use ingraft::adapter::TermSource;
 use ingraft::exec::{MemoryNeeds, Session};
-use ingraft::kernel::Host;
+use ingraft::kernel::{HostMemory, Target};
 use ingraft::plan::{Phase, PlanView};
 use ingraft::tensor::bytes;
 
@@ -54,9 +54,9 @@ impl AlignedBytes {
 }
 
 /// Runs one inference and gives every output's bytes.
-pub(crate) fn infer<S: TermSource>(
+pub(crate) fn infer<S: TermSource, T: Target<Memory = HostMemory>>(
     plan: PlanView<'_>,
-    target: &Host,
+    target: &T,
     inputs: &[&[u8]],
     source: &S,
 ) -> Vec<Vec<u8>> {

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use ingraft_adapter::{AdapterError, SetError};
 use ingraft_dataset::augment::RecipeError;
 use ingraft_dataset::{AudioError, DatasetError, SplitError};
-use ingraft_exec::ExecError;
+use ingraft_exec::{ExecError, ThreadsError};
 use ingraft_method::{ExportError, MethodError};
 use ingraft_plan::PlanError;
 use ingraft_signal::SignalError;
@@ -55,6 +55,8 @@ pub enum CliError {
     NotAnArtifact(PathBuf),
     /// This machine cannot run a target.
     Target(String),
+    /// As many threads as asked for cannot be started.
+    Threads(ThreadsError),
     /// A plan cannot be bound or run.
     Exec(ExecError),
     /// Data cannot be read.
@@ -222,6 +224,7 @@ impl core::fmt::Display for CliError {
                 path.display()
             ),
             Self::Target(name) => write!(f, "target {name}: this processor cannot run it; use --target native"),
+            Self::Threads(error) => error.fmt(f),
             Self::Exec(error) => error.fmt(f),
             Self::Dataset(error) => error.fmt(f),
             Self::Audio { path, reason } => write!(f, "{}: {reason}", path.display()),

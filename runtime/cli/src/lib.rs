@@ -35,6 +35,7 @@ mod plan_file;
 mod predict;
 mod report;
 mod target;
+mod threads;
 mod trace;
 mod training;
 

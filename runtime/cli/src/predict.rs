@@ -3,7 +3,6 @@
 use ingraft_adapter::{Adapter, Link, TermSource};
 use ingraft_dataset::Array;
 use ingraft_exec::{ExecError, Session, Trace};
-use ingraft_kernel::Host;
 use ingraft_plan::{ClipRule, IoView, Phase, PlanView};
 use ingraft_tensor::{DType, QParams, bytes};
 use serde::Serialize;
@@ -11,11 +10,13 @@ use serde::Serialize;
 use crate::CliError;
 use crate::aligned::AlignedBytes;
 use crate::input::Feed;
+use crate::threads::Shared;
 
 /// A plan ready to run, with the adapter that acts.
 #[derive(Debug)]
 pub(crate) struct Predictor<'a, 'm> {
-    session: Session<'a, 'm, Host>,
+    session: Session<'a, 'm, Shared<'a>>,
+    target: &'a Shared<'a>,
     adapter: Option<Adapter<'a>>,
     outputs: Vec<OutputSpec>,
 }
@@ -58,7 +59,7 @@ impl<'a, 'm> Predictor<'a, 'm> {
     /// Binds `plan` to `memory` of [`ingraft_exec::MemoryNeeds::total`] bytes.
     pub(crate) fn new(
         plan: PlanView<'a>,
-        target: &'a Host,
+        target: &'a Shared<'a>,
         adapter: Option<Adapter<'a>>,
         memory: &'m mut AlignedBytes,
     ) -> Result<Self, CliError> {
@@ -76,11 +77,15 @@ impl<'a, 'm> Predictor<'a, 'm> {
             }],
             None => plan.outputs().filter_map(|io| OutputSpec::of(&plan, &io)).collect(),
         };
-        Ok(Self { session, adapter, outputs })
+        Ok(Self { session, target, adapter, outputs })
     }
 
     /// Runs every run of `feed`.
-    pub(crate) fn run(&mut self, feed: &Feed, trace: &mut dyn Trace<[u8]>) -> Result<Vec<Output>, CliError> {
+    pub(crate) fn run(
+        &mut self,
+        feed: &Feed,
+        trace: &mut (dyn Trace<[u8]> + Send),
+    ) -> Result<Vec<Output>, CliError> {
         let mut values: Vec<Vec<u8>> = vec![Vec::new(); self.outputs.len()];
         for run in &feed.runs {
             self.feed(run)?;
@@ -105,8 +110,9 @@ impl<'a, 'm> Predictor<'a, 'm> {
     }
 
     /// Runs once, leaving the outputs in memory.
-    pub(crate) fn infer(&mut self, trace: &mut dyn Trace<[u8]>) -> Result<(), CliError> {
-        Ok(self.session.run_traced(core::slice::from_ref(&self.adapter), trace)?)
+    pub(crate) fn infer(&mut self, trace: &mut (dyn Trace<[u8]> + Send)) -> Result<(), CliError> {
+        let (session, adapter) = (&mut self.session, core::slice::from_ref(&self.adapter));
+        Ok(self.target.workers().install(|| session.run_traced(adapter, trace))?)
     }
 
     fn read(&self, index: usize, spec: &OutputSpec) -> Result<Vec<u8>, CliError> {

@@ -16,5 +16,5 @@ pub use error::ExecError;
 pub use memory::MemoryNeeds;
 pub use session::Session;
 #[cfg(feature = "threads")]
-pub use threads::Pool;
+pub use threads::{Pool, ThreadsError};
 pub use trace::{Silent, StepEvent, Trace};

@@ -5,6 +5,22 @@ extern crate std;
 use ingraft_kernel::{Job, MAX_WORKERS, Workers};
 use rayon_core::{ThreadPool, ThreadPoolBuildError, ThreadPoolBuilder};
 
+/// Threads could not be started.
+#[derive(Debug)]
+pub struct ThreadsError(ThreadPoolBuildError);
+
+impl core::fmt::Display for ThreadsError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        write!(f, "threads cannot be started ({}); ask for fewer", self.0)
+    }
+}
+
+impl core::error::Error for ThreadsError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        Some(&self.0)
+    }
+}
+
 /// A pool of threads that sessions share.
 ///
 /// Nothing allocates while steps run. A thread that has found no work for a while sleeps, and waking it costs some
@@ -28,9 +44,10 @@ impl Pool {
     /// A pool of `threads` threads, at least 1 and at most [`MAX_WORKERS`].
     ///
     /// # Errors
-    /// When the operating system starts no more threads.
-    pub fn new(threads: usize) -> Result<Self, ThreadPoolBuildError> {
-        ThreadPoolBuilder::new().num_threads(threads.clamp(1, MAX_WORKERS)).build().map(Self)
+    /// [`ThreadsError`] when the operating system starts no more threads.
+    pub fn new(threads: usize) -> Result<Self, ThreadsError> {
+        let pool = ThreadPoolBuilder::new().num_threads(threads.clamp(1, MAX_WORKERS)).build();
+        pool.map(Self).map_err(ThreadsError)
     }
 
     /// Runs `work` on a thread of the pool and waits for it.

@@ -43,6 +43,9 @@ impl<'s, 'a> Bands<'s, 'a> {
     /// At most `most` bands of `step`, each of `grain` multiply-accumulates or more; `None` for a step that is
     /// better, or only, run whole.
     pub(crate) fn new(step: &'s Step<'a>, most: usize, grain: usize) -> Option<Self> {
+        if most <= 1 {
+            return None;
+        }
         let (&[output], Some(input)) = (step.outputs(), step.inputs().first()) else { return None };
         let (cut, rows) = cut(step, input.shape, output.shape)?;
         let count = most.min(rows).min(work(step, output.shape).checked_div(grain)?);

@@ -89,6 +89,11 @@ impl<'w, W: Workers> Parallel<'w, W> {
         Self { grain, ..self }
     }
 
+    /// The workers.
+    pub const fn workers(&self) -> &'w W {
+        self.workers
+    }
+
     /// By how many workers `step` is shared; 1 for a step that runs whole.
     pub fn share_count(&self, step: &Step<'_>) -> usize {
         self.bands(step).map_or(1, |bands| bands.count())

@@ -1,7 +1,7 @@
 //! `ingraft bench`: how long one inference takes.
 //!
-//! Every thread binds a session of its own and runs the same seeded input; the
-//! figures are over the runs of all threads together.
+//! Every session runs the same seeded input on a thread of its own, or shared by
+//! the threads of a pool; the figures are over the runs of all sessions together.
 
 use core::time::Duration;
 use std::panic::resume_unwind;
@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use ingraft_adapter::Adapter;
 use ingraft_exec::{MemoryNeeds, Silent};
-use ingraft_kernel::{Host, Target};
+use ingraft_kernel::Target;
 use ingraft_plan::{Phase, PlanView};
 use ingraft_tensor::{DType, Rng, bytes};
 use serde::Serialize;
@@ -22,6 +22,7 @@ use crate::input::InputSpec;
 use crate::plan_file::ArtifactFile;
 use crate::predict::Predictor;
 use crate::report::{self, Table};
+use crate::threads::{Shared, Threads, ThreadsArg};
 use crate::{CliError, Console, cost, target};
 
 #[derive(Debug, clap::Args)]
@@ -35,9 +36,11 @@ pub(crate) struct Args {
     /// Where to run.
     #[arg(long, value_name = "NAME", value_parser = target_names(), default_value = target::NATIVE)]
     target: String,
-    /// Sessions that run side by side, each on a thread of its own.
+    #[command(flatten)]
+    threads: ThreadsArg,
+    /// Sessions that run side by side.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
-    threads: u16,
+    sessions: u16,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -54,8 +57,10 @@ struct BenchReport {
     p99_us: f64,
     /// Runs measured, after as many as fill a tenth of a second to warm up.
     runs: usize,
-    /// Sessions side by side.
+    /// Threads that share one inference.
     threads: u16,
+    /// Sessions side by side.
+    sessions: u16,
     /// The target's name.
     target: &'static str,
     /// Time of binding one session: checks and weight packing.
@@ -71,17 +76,18 @@ struct BenchReport {
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError> {
     let file = ArtifactFile::read(&args.plan)?;
     let plan = file.plan()?;
-    let target = target::find(&args.target)?;
+    let threads = Threads::new(args.threads)?;
+    let target = threads.share(target::find(&args.target)?);
     let adapter_file = args.adapter.as_deref().map(ArtifactFile::read).transpose()?;
     let adapter = adapter_file.as_ref().map(|file| file.attach(&plan)).transpose()?;
     let needs = MemoryNeeds::new(&plan, Phase::Infer, &target)?;
     let measured = thread::scope(|scope| {
         let session = || measure(plan, &target, adapter, needs);
-        let threads: Vec<_> = (0..args.threads).map(|_| scope.spawn(session)).collect();
+        let sessions: Vec<_> = (0..args.sessions).map(|_| scope.spawn(session)).collect();
         // A thread that panics is a defect: the panic is passed on as it is.
         let join =
             |thread: thread::ScopedJoinHandle<'_, _>| thread.join().unwrap_or_else(|p| resume_unwind(p));
-        threads.into_iter().map(join).collect::<Result<Vec<Measured>, CliError>>()
+        sessions.into_iter().map(join).collect::<Result<Vec<Measured>, CliError>>()
     })?;
     let bind = measured.iter().map(|session| session.bind).min().unwrap_or_default();
     let mut times: Vec<Duration> = measured.into_iter().flat_map(|session| session.runs).collect();
@@ -91,10 +97,11 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
         min_us: quantile(&times, 0.0),
         p99_us: quantile(&times, 0.99),
         runs: times.len(),
-        threads: args.threads,
+        threads: args.threads.threads,
+        sessions: args.sessions,
         target: target.name(),
         bind_us: micros(bind),
-        peak_bytes: needs.total().saturating_mul(args.threads.into()),
+        peak_bytes: needs.total().saturating_mul(args.sessions.into()),
         plan_bytes: file.bytes().len(),
         macs: cost::plan_macs(&plan),
     };
@@ -109,7 +116,7 @@ struct Measured {
 
 fn measure(
     plan: PlanView<'_>,
-    target: &Host,
+    target: &Shared<'_>,
     adapter: Option<Adapter<'_>>,
     needs: MemoryNeeds,
 ) -> Result<Measured, CliError> {
@@ -166,12 +173,22 @@ fn micros(time: Duration) -> f64 {
 }
 
 fn table(bench: &BenchReport) -> Table {
-    let mut table =
-        Table::new(["target", "threads", "median us", "min us", "p99 us", "bind us", "memory", "MAC/s"]);
+    let mut table = Table::new([
+        "target",
+        "threads",
+        "sessions",
+        "median us",
+        "min us",
+        "p99 us",
+        "bind us",
+        "memory",
+        "MAC/s",
+    ]);
     let rate = bench.macs as f64 / bench.median_us.max(f64::MIN_POSITIVE);
     table.row([
         bench.target.to_owned(),
         bench.threads.to_string(),
+        bench.sessions.to_string(),
         format!("{:.1}", bench.median_us),
         format!("{:.1}", bench.min_us),
         format!("{:.1}", bench.p99_us),

@@ -20,6 +20,7 @@ use crate::input::Reader;
 use crate::plan_file::ArtifactFile;
 use crate::predict::Predictor;
 use crate::report::{Table, hex};
+use crate::threads::{Threads, ThreadsArg};
 use crate::{CliError, Console, target};
 
 #[derive(Debug, clap::Args)]
@@ -38,6 +39,8 @@ pub(crate) struct Args {
     /// Where to run.
     #[arg(long, value_name = "NAME", value_parser = target_names(), default_value = target::NATIVE)]
     target: String,
+    #[command(flatten)]
+    threads: ThreadsArg,
     /// Print JSON.
     #[arg(long)]
     json: bool,
@@ -90,7 +93,9 @@ struct ClassReport {
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError> {
     let file = ArtifactFile::read(&args.plan)?;
     let plan = file.plan()?;
-    let target = target::find(&args.target)?;
+    let host = target::find(&args.target)?;
+    let threads = Threads::new(args.threads)?;
+    let target = threads.share(host);
     let adapter_file = args.adapter.as_deref().map(ArtifactFile::read).transpose()?;
     let adapter = adapter_file.as_ref().map(|file| file.attach(&plan)).transpose()?;
     let dataset = Dataset::open(&args.data)?;

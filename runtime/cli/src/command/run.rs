@@ -21,6 +21,7 @@ use crate::input::Reader;
 use crate::plan_file::{ArtifactFile, check_folder, write_whole};
 use crate::predict::{Output, Predictor, Score};
 use crate::report::{self, Table};
+use crate::threads::{Threads, ThreadsArg};
 use crate::trace::{StepProfile, Watch};
 use crate::{CliError, Console, target};
 
@@ -41,6 +42,8 @@ pub(crate) struct Args {
     /// Where to run.
     #[arg(long, value_name = "NAME", value_parser = target_names(), default_value = target::NATIVE)]
     target: String,
+    #[command(flatten)]
+    threads: ThreadsArg,
     /// Print JSON; with --input - one line per patch.
     #[arg(long)]
     json: bool,
@@ -94,7 +97,9 @@ struct PatchReport {
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError> {
     let file = ArtifactFile::read(&args.plan)?;
     let plan = file.plan()?;
-    let target = target::find(&args.target)?;
+    let host = target::find(&args.target)?;
+    let threads = Threads::new(args.threads)?;
+    let target = threads.share(host);
     let adapter_file = args.adapter.as_deref().map(ArtifactFile::read).transpose()?;
     let adapter = adapter_file.as_ref().map(|file| file.attach(&plan)).transpose()?;
     let writer = args.output.as_deref().map(Writer::new).transpose()?;
@@ -110,7 +115,7 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
     for name in unused {
         console.note(format_args!("note: {}: no input is called {name:?}", args.input.display()));
     }
-    let mut watch = Watch::new(plan, args.profile.then_some(&target), args.dump.as_deref());
+    let mut watch = Watch::new(plan, args.profile.then_some(&host), args.dump.as_deref());
     let outputs = predictor.run(&feed, &mut watch)?;
     let profile = watch.finish()?;
     if let Some(writer) = writer {

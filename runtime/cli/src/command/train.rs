@@ -28,6 +28,7 @@ use crate::input::Reader;
 use crate::plan_file::{ArtifactFile, check_folder, write_whole};
 use crate::predict::Predictor;
 use crate::report::{Table, bytes, hex};
+use crate::threads::ONE;
 use crate::training::{Lessons, Trained};
 use crate::{CliError, Console, target};
 
@@ -171,7 +172,8 @@ fn deployed(
     let file = ArtifactFile::from_bytes("the trained adapter", &trained.bytes);
     let adapter = file.attach(&plan)?;
     let mut memory = AlignedBytes::zeroed(MemoryNeeds::new(&plan, Phase::Infer, target)?.total());
-    let mut predictor = Predictor::new(plan, target, Some(adapter), &mut memory)?;
+    let target = ONE.share(*target);
+    let mut predictor = Predictor::new(plan, &target, Some(adapter), &mut memory)?;
     evaluate(&mut predictor, reader, dataset, items, console)
 }
 

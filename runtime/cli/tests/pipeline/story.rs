@@ -90,6 +90,9 @@ fn switching_leads_back_to_the_base() {
     assert!(head != lora, "two adapters say two things");
     assert_eq!((read_npy(&base).0, read_npy(&lora).0), (vec![1, 9], vec![1, 3]));
     assert!(run("head", "y3.npy") == head && run("", "y4.npy") == base && folder.read("base.plan") == plan);
+    let shared = "run base.plan --input clip.wav --adapter lora.adapter --threads 2 -o y5.npy";
+    folder.run(shared).ok();
+    assert!(folder.read("y5.npy") == lora, "threads change no bit");
     let top = folder.run("run base.plan --input clip.wav --adapter lora.adapter --json").json();
     assert_eq!(top["top"][0][0]["label"], json!("siren"));
     let sum: f64 = (0..3).filter_map(|class| top["top"][0][class]["score"].as_f64()).sum();
@@ -171,10 +174,10 @@ fn memory_is_known_before_training() {
     let infer =
         plan["memory"].as_array().expect("a list").iter().find(|m| m["phase"] == "infer").expect("a phase");
     let bench =
-        folder.run("bench base.plan --target scalar --threads 2 --adapter lora.adapter --json").json();
+        folder.run("bench base.plan --target scalar --sessions 2 --adapter lora.adapter --json").json();
     assert_eq!(bench["peak_bytes"].as_u64(), infer["total"].as_u64().map(|bytes| 2 * bytes));
     assert_eq!(
-        (&bench["threads"], &bench["target"], &bench["macs"]),
+        (&bench["sessions"], &bench["target"], &bench["macs"]),
         (&json!(2), &json!("scalar"), &plan["macs"])
     );
     let time = |key: &str| bench[key].as_f64().expect("a time");

@@ -19,6 +19,9 @@ use crate::simd::Simd;
 /// Pixels per pass over the weights of a chunk: whole tiles of every height.
 pub(crate) const BLOCK: usize = 96;
 
+/// Most steps of a patch whose places are listed.
+const SHORT: usize = 64;
+
 /// Most channels of a chunk on any instruction set.
 pub(crate) const STRIP: usize = 64;
 
@@ -308,6 +311,8 @@ pub(crate) fn multiply<S: Simd, A: Arithmetic<S>>(
         return Some(());
     }
     let context = A::context(simd);
+    let mut places = [0; SHORT];
+    let places = patches.places(&mut places);
     for sample in 0..patches.samples {
         let bytes = patches.of_sample(product.input, sample, [product.fill, A::MOVE], copy)?;
         let end = patches.offset(patches.pixels - 1) + patches.reach(layout.groups);
@@ -332,7 +337,7 @@ pub(crate) fn multiply<S: Simd, A: Arithmetic<S>>(
                         return None;
                     }
                     finish.chunk(group, chunk, sums)?;
-                    let block = Block { simd, context, rows, weights: right };
+                    let block = Block { simd, context, rows, places, weights: right };
                     // SAFETY: every patch of the sample ends within `bytes`, and `right` holds the
                     // chunk's vectors for every step: both compared above.
                     unsafe {
@@ -358,6 +363,8 @@ struct Block<'a, S, C> {
     simd: S,
     context: C,
     rows: Rows<'a>,
+    /// Where each step of a patch lies, for patches of many short segments; else empty.
+    places: &'a [usize],
     weights: &'a [u8],
 }
 
@@ -417,8 +424,27 @@ impl<S: Simd, C: Copy> Block<'_, S, C> {
         let mut quarters = [[A::zero(self.simd); 4]; M];
         let mut weight = self.weights.as_ptr();
         let offsets: [usize; M] = patches.offsets(first, count);
+        if !BLOCKS {
+            for place in self.places {
+                // SAFETY: places are those of the patches' steps: the caller's contract.
+                unsafe {
+                    let mut weights = [A::weight(self.simd, weight); N];
+                    for (n, weights) in weights.iter_mut().enumerate() {
+                        *weights = A::weight(self.simd, weight.add(n * vector));
+                    }
+                    for (sums, offset) in sums.iter_mut().zip(&offsets) {
+                        let patch = A::patch(self.simd, self.context, bytes.as_ptr().add(offset + place));
+                        for (sum, weights) in sums.iter_mut().zip(&weights) {
+                            *sum = A::multiply(self.simd, *sum, patch, *weights);
+                        }
+                    }
+                    weight = weight.add(N * vector);
+                }
+            }
+        }
+        let segments = if BLOCKS || self.places.is_empty() { patches.segments.count } else { 0 };
         let (mut column, mut line, mut at) = (0, 0, 0);
-        for _ in 0..patches.segments.count {
+        for _ in 0..segments {
             // SAFETY: offsets, segments and steps stay within the patches, the weights advance by
             // `N` vectors a step: the caller's contract.
             unsafe {

@@ -157,7 +157,8 @@ impl Layout {
         Some(())
     }
 
-    fn pack_steps(&self, weight: &[u8], chunk: Chunk, out: &mut [u8]) -> Option<()> {
+    /// Packs the rows of `chunk` step by step, whatever its width.
+    pub(crate) fn pack_steps(&self, weight: &[u8], chunk: Chunk, out: &mut [u8]) -> Option<()> {
         let (row, lanes) = (self.segments.row(), self.columns.lanes);
         let mut vectors = out.chunks_exact_mut(self.vector());
         for (at, len) in self.segments.steps_of_row() {

@@ -24,10 +24,12 @@ mod blocks;
 mod columns;
 mod conv;
 mod copy;
+mod depthwise;
 mod elementwise;
 mod features;
 mod gemm;
 mod lookup;
+mod matmul;
 mod patches;
 mod pool;
 mod qconv;
@@ -63,6 +65,7 @@ pub fn available() -> impl Iterator<Item = Host> {
 /// [`target_avx512`].
 const AVX512: &[Kernel] = &[
     conv::AVX512,
+    depthwise::AVX512,
     qconv::AVX512,
     qconv::AVX512_F32,
     qconv::AVX512_I32,
@@ -75,6 +78,7 @@ const AVX512: &[Kernel] = &[
     quantize::DYNAMIC_AVX512,
     lookup::AVX512,
     pool::AVX512,
+    matmul::AVX512,
     softmax::AVX512,
     unary::AVX512,
 ];

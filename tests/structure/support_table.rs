@@ -8,8 +8,11 @@ use ingraft::kernel::{Host, OpCode};
 /// The tables whose rows count as a target's own.
 fn targets() -> Vec<(&'static str, Host)> {
     #[cfg(target_arch = "x86_64")]
-    if let Some(proof) = ingraft::x86_64::Avx2::detect() {
-        return vec![("x86-64 AVX2", ingraft::x86_64::target(proof))];
+    if let (Some(avx2), Some(avx512)) = (ingraft::x86_64::Avx2::detect(), ingraft::x86_64::Avx512::detect()) {
+        return vec![
+            ("x86-64 AVX2", ingraft::x86_64::target(avx2)),
+            ("x86-64 AVX-512 VNNI", ingraft::x86_64::target_avx512(avx512)),
+        ];
     }
     Vec::new()
 }
@@ -59,7 +62,7 @@ fn join(cell: &mut String, types: &str) {
 #[test]
 fn the_readme_has_the_support_matrix() {
     if targets().is_empty() {
-        eprintln!("skipped: the matrix in the README is made on x86-64 with AVX2");
+        eprintln!("skipped: the matrix in the README is made on x86-64 with AVX-512");
         return;
     }
     let path = super::root().join("README.md");

@@ -60,7 +60,7 @@ pub(crate) fn target() -> &'static Host {
 
 #[cfg(target_arch = "x86_64")]
 fn detect() -> Host {
-    ingraft::x86_64::Avx2::detect().map_or(Host::SCALAR, ingraft::x86_64::target)
+    ingraft::x86_64::available().next().unwrap_or(Host::SCALAR)
 }
 
 #[cfg(not(target_arch = "x86_64"))]

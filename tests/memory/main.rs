@@ -167,7 +167,8 @@ fn sessions_need_exactly_what_was_said() {
 /// One inference of every model in exactly its memory, between guard bands.
 #[test]
 fn runs_stay_inside_their_memory() {
-    let target = targets().pop().expect("the reference is always there");
+    // The fastest of this machine, or else the reference.
+    let target = targets().into_iter().nth(1).unwrap_or(Host::SCALAR);
     for model in MODELS.iter() {
         let file = AlignedBytes::copy_of(&model.compiled.plan);
         let plan = PlanView::new(file.as_slice()).expect("a plan we wrote is valid");

@@ -39,8 +39,8 @@ pub const KERNEL_INTEGER: Kernel = Kernel::new(
 .checked(check_i8);
 
 /// Extents of a batched product.
-#[derive(Clone, Copy)]
-pub(crate) struct Problem {
+#[derive(Clone, Copy, Debug)]
+pub struct Problem {
     pub(crate) m: usize,
     pub(crate) k: usize,
     pub(crate) n: usize,
@@ -49,13 +49,37 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    /// `None` when the extents disagree.
-    pub(crate) fn new(lhs: Shape, rhs: Shape, out: Shape) -> Option<Self> {
+    /// The extents, or `None` when the shapes disagree.
+    pub fn new(lhs: Shape, rhs: Shape, out: Shape) -> Option<Self> {
         let (lhs_batch, [m, k]) = matrices(&lhs)?;
         let (rhs_batch, [rhs_k, n]) = matrices(&rhs)?;
         let (batch, extents) = matrices(&out)?;
         let batches = Walk::broadcast(batch, [lhs_batch, rhs_batch])?;
         (k == rhs_k && extents == [m, n]).then_some(Self { m, k, n, batches })
+    }
+
+    /// `m`, `k` and `n` of each product.
+    pub fn extents(&self) -> [usize; 3] {
+        [self.m, self.k, self.n]
+    }
+
+    /// Calls `product` with the operands of each product and the matrix to fill, until it gives `None`.
+    #[inline(always)]
+    pub fn matrices<A, B, C>(
+        &self,
+        lhs: &[A],
+        rhs: &[B],
+        out: &mut [C],
+        mut product: impl FnMut(&[A], &[B], &mut [C]) -> Option<()>,
+    ) -> Option<()> {
+        let (lhs_len, rhs_len) = (self.m.wrapping_mul(self.k), self.k.wrapping_mul(self.n));
+        let matrices = out.chunks_exact_mut(self.m.wrapping_mul(self.n).max(1));
+        for ([a, b], out) in self.batches.elements().zip(matrices) {
+            let lhs = lhs.get(a.wrapping_mul(lhs_len)..)?.get(..lhs_len)?;
+            let rhs = rhs.get(b.wrapping_mul(rhs_len)..)?.get(..rhs_len)?;
+            product(lhs, rhs, out)?;
+        }
+        Some(())
     }
 
     /// Calls `row` with the index of each output row in its matrix, the row of
@@ -67,16 +91,12 @@ impl Problem {
         out: &mut [C],
         mut row: impl FnMut(usize, &[A], &[B], &mut [C]),
     ) -> Option<()> {
-        let (lhs_len, rhs_len) = (self.m.wrapping_mul(self.k), self.k.wrapping_mul(self.n));
-        let matrices = out.chunks_exact_mut(self.m.wrapping_mul(self.n).max(1));
-        for ([a, b], out) in self.batches.elements().zip(matrices) {
-            let lhs = lhs.get(a.wrapping_mul(lhs_len)..)?.get(..lhs_len)?;
-            let rhs = rhs.get(b.wrapping_mul(rhs_len)..)?.get(..rhs_len)?;
+        self.matrices(lhs, rhs, out, |lhs, rhs, out| {
             for (i, out) in out.chunks_exact_mut(self.n.max(1)).enumerate() {
                 row(i, lhs.get(i.wrapping_mul(self.k)..)?.get(..self.k)?, rhs, out);
             }
-        }
-        Some(())
+            Some(())
+        })
     }
 }
 

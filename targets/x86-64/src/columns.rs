@@ -6,6 +6,11 @@
 //! `[step][vector][lane][4 bytes]`: one step is four bytes of a patch (four int8
 //! codes or one f32), so that a kernel reads its weights as one stream. Lanes past the last
 //! channel, and bytes past the end of a segment, are zero.
+//!
+//! A chunk of one vector whose segments are whole blocks of 16 bytes is packed as
+//! `[block][4][4 channels][16 bytes]` instead: vector `g` of a block holds channels
+//! `g, g + 4, g + 8, g + 12`. A kernel then loads 16 bytes of a patch for four products, where
+//! it would load 4 bytes for one.
 
 use ingraft_tensor::bytes::cast_mut;
 
@@ -67,6 +72,11 @@ pub(crate) struct Layout {
     pub(crate) segments: Segments,
 }
 
+/// Bytes of a patch in every quarter of a vector.
+pub(crate) const BLOCK: usize = 16;
+/// Quarters of a vector, and vectors of a block.
+const QUAD: usize = 4;
+
 /// Weights start at a cache line: vectors of 64 bytes then never cross one.
 const LINE: usize = 64;
 
@@ -118,8 +128,37 @@ impl Layout {
         Some(())
     }
 
+    /// Whether `chunk` is packed in blocks of 16 bytes.
+    #[inline(always)]
+    pub(crate) fn in_blocks(&self, chunk: Chunk) -> bool {
+        chunk.vectors == 1 && self.columns.lanes == QUAD * QUAD && self.segments.len.is_multiple_of(BLOCK)
+    }
+
     /// Packs the rows of `chunk` out of a group's `weight`.
     pub(crate) fn pack_chunk(&self, weight: &[u8], chunk: Chunk, out: &mut [u8]) -> Option<()> {
+        if self.in_blocks(chunk) {
+            self.pack_blocks(weight, chunk, out)
+        } else {
+            self.pack_steps(weight, chunk, out)
+        }
+    }
+
+    fn pack_blocks(&self, weight: &[u8], chunk: Chunk, out: &mut [u8]) -> Option<()> {
+        let row = self.segments.row();
+        let out = out.as_chunks_mut::<BLOCK>().0;
+        out.fill([0; BLOCK]);
+        for channel in 0..chunk.count {
+            let weight = weight.get((chunk.first + channel) * row..)?.get(..row)?;
+            // Channel 4·i + g is row i of vector g.
+            let first = channel % QUAD * QUAD + channel / QUAD;
+            let rows = out.iter_mut().skip(first).step_by(QUAD * QUAD);
+            rows.zip(weight.as_chunks().0).for_each(|(to, block)| *to = *block);
+        }
+        Some(())
+    }
+
+    /// Packs the rows of `chunk` step by step, whatever its width.
+    pub(crate) fn pack_steps(&self, weight: &[u8], chunk: Chunk, out: &mut [u8]) -> Option<()> {
         let (row, lanes) = (self.segments.row(), self.columns.lanes);
         let mut vectors = out.chunks_exact_mut(self.vector());
         for (at, len) in self.segments.steps_of_row() {
@@ -137,6 +176,10 @@ impl Layout {
     /// Where byte `index` of the weight row of the chunk's channel `local` is packed.
     #[inline(always)]
     pub(crate) fn place(&self, chunk: Chunk, local: usize, index: usize) -> Option<usize> {
+        if self.in_blocks(chunk) {
+            let row = (index / BLOCK * QUAD + local % QUAD) * QUAD + local / QUAD;
+            return Some(row * BLOCK + index % BLOCK);
+        }
         let segment = if self.segments.count == 1 { 0 } else { index.checked_div(self.segments.len)? };
         let at = index - segment * self.segments.len;
         let step = segment * self.segments.steps() + at / STEP;

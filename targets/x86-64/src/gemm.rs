@@ -12,12 +12,15 @@
 //! `⌈out/LANES⌉ · steps` products per pixel, at the rate of the instruction:
 //! two `vpdpbusd` or `vfmadd` a cycle on cores with two 512-bit pipes.
 
-use crate::columns::{Chunk, Layout};
+use crate::columns::{BLOCK as WIDE, Chunk, Layout};
 use crate::patches::{Patches, STEP};
 use crate::simd::Simd;
 
 /// Pixels per pass over the weights of a chunk: whole tiles of every height.
 pub(crate) const BLOCK: usize = 96;
+
+/// Most steps of a patch whose places are listed.
+const SHORT: usize = 64;
 
 /// Most channels of a chunk on any instruction set.
 pub(crate) const STRIP: usize = 64;
@@ -41,6 +44,15 @@ pub(crate) trait Arithmetic<S: Simd>: Copy {
     /// # Safety
     /// [`STEP`] bytes lie at `from`.
     unsafe fn patch(simd: S, context: Self::Context, from: *const u8) -> Self::Patch;
+    /// Sixteen bytes of a patch, in every quarter of a vector.
+    ///
+    /// # Safety
+    /// Sixteen bytes lie at `from`.
+    unsafe fn block(simd: S, context: Self::Context, from: *const u8) -> Self::Patch;
+    /// The neutral sum.
+    fn zero(simd: S) -> Self::Sum;
+    /// `start` and the sums of the quarters of four vectors, in the order of channels.
+    fn sum_quarters(simd: S, start: Self::Sum, sums: [Self::Sum; 4]) -> Self::Sum;
     /// # Safety
     /// [`STEP`]` · LANES` bytes lie at `from`.
     unsafe fn weight(simd: S, from: *const u8) -> Self::Weight;
@@ -79,6 +91,22 @@ impl<S: Simd> Arithmetic<S> for Codes {
     }
 
     #[inline(always)]
+    unsafe fn block(simd: S, context: S::Move, from: *const u8) -> S::Codes {
+        // SAFETY: the caller's contract.
+        unsafe { simd.load_block(context, from) }
+    }
+
+    #[inline(always)]
+    fn zero(simd: S) -> S::Int {
+        simd.splat_int(0)
+    }
+
+    #[inline(always)]
+    fn sum_quarters(simd: S, start: S::Int, sums: [S::Int; 4]) -> S::Int {
+        simd.add_int(start, simd.sum_quarters_int(sums))
+    }
+
+    #[inline(always)]
     unsafe fn weight(simd: S, from: *const u8) -> S::Weights {
         // SAFETY: the caller's contract.
         unsafe { simd.load_weights(from) }
@@ -107,6 +135,22 @@ impl<S: Simd> Arithmetic<S> for MovedCodes {
     }
 
     #[inline(always)]
+    unsafe fn block(simd: S, (): (), from: *const u8) -> S::Codes {
+        // SAFETY: the caller's contract.
+        unsafe { simd.load_moved_block(from) }
+    }
+
+    #[inline(always)]
+    fn zero(simd: S) -> S::Int {
+        simd.splat_int(0)
+    }
+
+    #[inline(always)]
+    fn sum_quarters(simd: S, start: S::Int, sums: [S::Int; 4]) -> S::Int {
+        simd.add_int(start, simd.sum_quarters_int(sums))
+    }
+
+    #[inline(always)]
     unsafe fn weight(simd: S, from: *const u8) -> S::Weights {
         // SAFETY: the caller's contract.
         unsafe { simd.load_weights(from) }
@@ -132,6 +176,22 @@ impl<S: Simd> Arithmetic<S> for Reals {
     unsafe fn patch(simd: S, (): (), from: *const u8) -> S::Real {
         // SAFETY: the caller's contract.
         unsafe { simd.load_splat(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn block(simd: S, (): (), from: *const u8) -> S::Real {
+        // SAFETY: the caller's contract.
+        unsafe { simd.load_four(from.cast()) }
+    }
+
+    #[inline(always)]
+    fn zero(simd: S) -> S::Real {
+        simd.splat(0.0)
+    }
+
+    #[inline(always)]
+    fn sum_quarters(simd: S, start: S::Real, sums: [S::Real; 4]) -> S::Real {
+        simd.add(start, simd.sum_quarters(sums))
     }
 
     #[inline(always)]
@@ -251,6 +311,8 @@ pub(crate) fn multiply<S: Simd, A: Arithmetic<S>>(
         return Some(());
     }
     let context = A::context(simd);
+    let mut places = [0; SHORT];
+    let places = patches.places(&mut places);
     for sample in 0..patches.samples {
         let bytes = patches.of_sample(product.input, sample, [product.fill, A::MOVE], copy)?;
         let end = patches.offset(patches.pixels - 1) + patches.reach(layout.groups);
@@ -275,15 +337,16 @@ pub(crate) fn multiply<S: Simd, A: Arithmetic<S>>(
                         return None;
                     }
                     finish.chunk(group, chunk, sums)?;
-                    let block = Block { simd, context, rows, weights: right };
+                    let block = Block { simd, context, rows, places, weights: right };
                     // SAFETY: every patch of the sample ends within `bytes`, and `right` holds the
                     // chunk's vectors for every step: both compared above.
                     unsafe {
                         match chunk.vectors {
-                            1 => block.tiles::<A, 12, 4, 1>(finish)?,
-                            2 => block.tiles::<A, 12, 4, 2>(finish)?,
-                            3 => block.tiles::<A, 8, 4, 3>(finish)?,
-                            4 => block.tiles::<A, 6, 3, 4>(finish)?,
+                            1 if layout.in_blocks(chunk) => block.tiles::<A, 6, 3, 1, true>(finish)?,
+                            1 => block.tiles::<A, 12, 4, 1, false>(finish)?,
+                            2 => block.tiles::<A, 12, 4, 2, false>(finish)?,
+                            3 => block.tiles::<A, 8, 4, 3, false>(finish)?,
+                            4 => block.tiles::<A, 6, 3, 4, false>(finish)?,
                             _ => return None,
                         }
                     }
@@ -300,6 +363,8 @@ struct Block<'a, S, C> {
     simd: S,
     context: C,
     rows: Rows<'a>,
+    /// Where each step of a patch lies, for patches of many short segments; else empty.
+    places: &'a [usize],
     weights: &'a [u8],
 }
 
@@ -309,7 +374,13 @@ impl<S: Simd, C: Copy> Block<'_, S, C> {
     /// # Safety
     /// As [`Self::tile`], for all pixels of the block and `N` vectors.
     #[inline(always)]
-    unsafe fn tiles<A: Arithmetic<S, Context = C>, const M: usize, const HALF: usize, const N: usize>(
+    unsafe fn tiles<
+        A: Arithmetic<S, Context = C>,
+        const M: usize,
+        const HALF: usize,
+        const N: usize,
+        const BLOCKS: bool,
+    >(
         &self,
         finish: &mut impl Finish<S, A>,
     ) -> Option<()> {
@@ -318,14 +389,14 @@ impl<S: Simd, C: Copy> Block<'_, S, C> {
         // SAFETY: the caller's contract.
         unsafe {
             while first + M <= end {
-                self.tile::<A, M, N>(first, M, finish)?;
+                self.tile::<A, M, N, BLOCKS>(first, M, finish)?;
                 first += M;
             }
             match end - first {
                 0 => Some(()),
-                1 => self.tile::<A, 1, N>(first, 1, finish),
-                rest if rest <= HALF => self.tile::<A, HALF, N>(first, rest, finish),
-                rest => self.tile::<A, M, N>(first, rest, finish),
+                1 => self.tile::<A, 1, N, BLOCKS>(first, 1, finish),
+                rest if rest <= HALF => self.tile::<A, HALF, N, BLOCKS>(first, rest, finish),
+                rest => self.tile::<A, M, N, BLOCKS>(first, rest, finish),
             }
         }
     }
@@ -334,9 +405,10 @@ impl<S: Simd, C: Copy> Block<'_, S, C> {
     ///
     /// # Safety
     /// - The patches of these pixels, [`Patches::reach`] bytes from their offsets on, lie in `bytes`.
-    /// - `weights` holds `N` vectors for every step of a patch.
+    /// - `weights` holds `N` vectors for every step of a patch, with `BLOCKS` four for every sixteen
+    ///   bytes of segments that are whole blocks.
     #[inline(always)]
-    unsafe fn tile<A: Arithmetic<S, Context = C>, const M: usize, const N: usize>(
+    unsafe fn tile<A: Arithmetic<S, Context = C>, const M: usize, const N: usize, const BLOCKS: bool>(
         &self,
         first: usize,
         count: usize,
@@ -349,10 +421,30 @@ impl<S: Simd, C: Copy> Block<'_, S, C> {
             *start = finish.start(n);
         }
         let mut sums: [[A::Sum; N]; M] = [start; M];
+        let mut quarters = [[A::zero(self.simd); 4]; M];
         let mut weight = self.weights.as_ptr();
         let offsets: [usize; M] = patches.offsets(first, count);
+        if !BLOCKS {
+            for place in self.places {
+                // SAFETY: places are those of the patches' steps: the caller's contract.
+                unsafe {
+                    let mut weights = [A::weight(self.simd, weight); N];
+                    for (n, weights) in weights.iter_mut().enumerate() {
+                        *weights = A::weight(self.simd, weight.add(n * vector));
+                    }
+                    for (sums, offset) in sums.iter_mut().zip(&offsets) {
+                        let patch = A::patch(self.simd, self.context, bytes.as_ptr().add(offset + place));
+                        for (sum, weights) in sums.iter_mut().zip(&weights) {
+                            *sum = A::multiply(self.simd, *sum, patch, *weights);
+                        }
+                    }
+                    weight = weight.add(N * vector);
+                }
+            }
+        }
+        let segments = if BLOCKS || self.places.is_empty() { patches.segments.count } else { 0 };
         let (mut column, mut line, mut at) = (0, 0, 0);
-        for _ in 0..patches.segments.count {
+        for _ in 0..segments {
             // SAFETY: offsets, segments and steps stay within the patches, the weights advance by
             // `N` vectors a step: the caller's contract.
             unsafe {
@@ -360,7 +452,21 @@ impl<S: Simd, C: Copy> Block<'_, S, C> {
                 for (row, offset) in rows.iter_mut().zip(&offsets) {
                     *row = row.add(offset + at);
                 }
-                for step in 0..steps {
+                let blocks = if BLOCKS { steps * STEP / WIDE } else { 0 };
+                for block in 0..blocks {
+                    let mut weights = [A::weight(self.simd, weight); 4];
+                    for (g, weights) in weights.iter_mut().enumerate() {
+                        *weights = A::weight(self.simd, weight.add(g * vector));
+                    }
+                    for (sums, row) in quarters.iter_mut().zip(&rows) {
+                        let patch = A::block(self.simd, self.context, row.add(block * WIDE));
+                        for (sum, weights) in sums.iter_mut().zip(&weights) {
+                            *sum = A::multiply(self.simd, *sum, patch, *weights);
+                        }
+                    }
+                    weight = weight.add(4 * vector);
+                }
+                for step in 0..if BLOCKS { 0 } else { steps } {
                     let mut weights = [A::weight(self.simd, weight); N];
                     for (n, weights) in weights.iter_mut().enumerate() {
                         *weights = A::weight(self.simd, weight.add(n * vector));
@@ -379,6 +485,11 @@ impl<S: Simd, C: Copy> Block<'_, S, C> {
             if column == patches.inner {
                 (column, line) = (0, line + 1);
                 at = line * patches.outer_step;
+            }
+        }
+        if BLOCKS {
+            for (sums, quarters) in sums.iter_mut().zip(quarters) {
+                sums[0] = A::sum_quarters(self.simd, sums[0], quarters);
             }
         }
         finish.tile(Pixels { first: base + first, count }, &sums)

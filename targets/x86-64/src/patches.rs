@@ -11,6 +11,9 @@ use ingraft_kernel::window::ConvShape;
 /// Bytes of one step of a product: four int8 codes or one f32.
 pub(crate) const STEP: usize = 4;
 
+/// Steps up to which a segment is short.
+const FEW: usize = 4;
+
 /// The segments of a weight row, in its order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Segments {
@@ -199,6 +202,24 @@ impl Patches {
             *offset = at;
         }
         offsets
+    }
+
+    /// Where the steps of a patch lie, where segments are so short that going from one to the next
+    /// takes longer than their products, and `places` has room; else nothing.
+    #[inline(always)]
+    pub(crate) fn places<'p>(&self, places: &'p mut [usize]) -> &'p [usize] {
+        let steps = self.segments.steps();
+        let total = self.segments.total_steps();
+        if self.segments.count < 2 || steps > FEW || total > places.len() {
+            return &[];
+        }
+        let places = places.get_mut(..total).unwrap_or(&mut []);
+        for (index, place) in places.iter_mut().enumerate() {
+            let (segment, step) = (index / steps, index % steps);
+            let (line, column) = (segment / self.inner, segment % self.inner);
+            *place = line * self.outer_step + column * self.inner_step + step * STEP;
+        }
+        places
     }
 
     /// Bytes from the start of a patch of group 0 past its last step in the last group.

@@ -63,6 +63,27 @@ pub(crate) trait Simd: Copy + core::fmt::Debug {
     /// # Safety
     /// Four codes lie at `from`.
     unsafe fn load_moved(self, from: *const u8) -> Self::Codes;
+    /// Sixteen codes plus 128 in every quarter of a vector.
+    ///
+    /// # Safety
+    /// Sixteen codes lie at `from`.
+    unsafe fn load_block(self, moving: Self::Move, from: *const u8) -> Self::Codes;
+    /// Sixteen codes that were moved before, in every quarter of a vector.
+    ///
+    /// # Safety
+    /// Sixteen codes lie at `from`.
+    unsafe fn load_moved_block(self, from: *const u8) -> Self::Codes;
+    /// Four values in every quarter of a vector.
+    ///
+    /// # Safety
+    /// Four values lie at `from`.
+    unsafe fn load_four(self, from: *const f32) -> Self::Real;
+    /// Lane `4·i + g` of the result is the sum of the lanes of quarter `i` of vector `g`.
+    fn sum_quarters_int(self, v: [Self::Int; 4]) -> Self::Int;
+    /// As [`Self::sum_quarters_int`].
+    fn sum_quarters(self, v: [Self::Real; 4]) -> Self::Real;
+    /// Lane-wise wrapping sum.
+    fn add_int(self, a: Self::Int, b: Self::Int) -> Self::Int;
     /// # Safety
     /// `4·LANES` codes lie at `from`.
     unsafe fn load_weights(self, from: *const u8) -> Self::Weights;

@@ -224,14 +224,14 @@ impl<'a, 'm> LowRank<'a, 'm> {
         let up = self.up.get(first * self.rank..)?.get(..columns.count * self.rank)?;
         let whole = columns.vectors() * columns.lanes * self.quads() * ROWS;
         if whole > self.strip.len() {
-            layout.pack_chunk(bytes_of(up), chunk, self.strip)?;
+            layout.pack_steps(bytes_of(up), chunk, self.strip)?;
             self.chunk = 0;
         } else {
             if self.packed_up != Some(group) {
                 let mut strip = &mut *self.strip;
                 for chunk in columns.chunks() {
                     let (to, rest) = strip.split_at_mut_checked(layout.chunk_bytes(chunk))?;
-                    layout.pack_chunk(bytes_of(up), chunk, to)?;
+                    layout.pack_steps(bytes_of(up), chunk, to)?;
                     strip = rest;
                 }
                 self.packed_up = Some(group);

@@ -121,6 +121,52 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    unsafe fn load_block(self, moving: __m512i, from: *const u8) -> __m512i {
+        // SAFETY: `self` proves the instructions, the caller the sixteen bytes; no alignment is needed.
+        unsafe { _mm512_xor_si512(self.load_moved_block(from), moving) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_moved_block(self, from: *const u8) -> __m512i {
+        // SAFETY: `self` proves the instructions, the caller the sixteen bytes; no alignment is needed.
+        unsafe { _mm512_broadcast_i32x4(_mm_loadu_si128(from.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_four(self, from: *const f32) -> __m512 {
+        // SAFETY: `self` proves the instructions, the caller the four values; no alignment is needed.
+        unsafe { _mm512_broadcast_f32x4(_mm_loadu_ps(from)) }
+    }
+
+    #[inline(always)]
+    fn sum_quarters_int(self, [a, b, c, d]: [__m512i; 4]) -> __m512i {
+        // SAFETY: `self` proves the instructions.
+        unsafe {
+            let ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
+            let cd = _mm512_add_epi32(_mm512_unpacklo_epi32(c, d), _mm512_unpackhi_epi32(c, d));
+            _mm512_add_epi32(_mm512_unpacklo_epi64(ab, cd), _mm512_unpackhi_epi64(ab, cd))
+        }
+    }
+
+    #[inline(always)]
+    fn sum_quarters(self, [a, b, c, d]: [__m512; 4]) -> __m512 {
+        // SAFETY: `self` proves the instructions.
+        unsafe {
+            let ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
+            let cd = _mm512_add_ps(_mm512_unpacklo_ps(c, d), _mm512_unpackhi_ps(c, d));
+            let (ab, cd) = (_mm512_castps_pd(ab), _mm512_castps_pd(cd));
+            let (low, high) = (_mm512_unpacklo_pd(ab, cd), _mm512_unpackhi_pd(ab, cd));
+            _mm512_add_ps(_mm512_castpd_ps(low), _mm512_castpd_ps(high))
+        }
+    }
+
+    #[inline(always)]
+    fn add_int(self, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: `self` proves the instruction.
+        unsafe { _mm512_add_epi32(a, b) }
+    }
+
+    #[inline(always)]
     unsafe fn load_weights(self, from: *const u8) -> __m512i {
         // SAFETY: `self` proves the instruction, the caller the 64 bytes; no alignment is needed.
         unsafe { _mm512_loadu_si512(from.cast()) }

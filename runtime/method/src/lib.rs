@@ -12,23 +12,59 @@ extern crate alloc;
 
 mod bias;
 #[cfg(feature = "alloc")]
+mod bone;
+#[cfg(feature = "alloc")]
+mod delora;
+#[cfg(feature = "alloc")]
+mod dora;
+#[cfg(feature = "alloc")]
 mod error;
 #[cfg(feature = "alloc")]
+mod ether;
+#[cfg(feature = "alloc")]
 mod export;
+#[cfg(feature = "alloc")]
+mod expression;
+#[cfg(feature = "alloc")]
+mod fourierft;
 mod full;
 mod head;
+#[cfg(feature = "alloc")]
+mod hira;
+#[cfg(feature = "alloc")]
+mod hra;
 mod ia3;
 #[cfg(feature = "alloc")]
+mod kradapter;
+#[cfg(feature = "alloc")]
 mod list;
+#[cfg(feature = "alloc")]
+mod loha;
+#[cfg(feature = "alloc")]
+mod lokr;
 mod lora;
 mod mask;
+#[cfg(feature = "alloc")]
+mod miss;
+#[cfg(feature = "alloc")]
+mod oft;
+#[cfg(feature = "alloc")]
+mod pissa;
 #[cfg(feature = "alloc")]
 mod quantize;
 #[cfg(feature = "alloc")]
 mod ranges;
+mod rslora;
 #[cfg(feature = "alloc")]
 mod saturation;
 mod shira;
+mod ssf;
+#[cfg(feature = "alloc")]
+mod svft;
+#[cfg(feature = "alloc")]
+mod vera;
+#[cfg(feature = "alloc")]
+mod waveft;
 
 pub use bias::Bias;
 #[cfg(feature = "alloc")]
@@ -39,11 +75,13 @@ pub use full::Full;
 pub use head::Head;
 pub use ia3::Ia3;
 #[cfg(feature = "alloc")]
-pub use list::{Family, METHODS, MethodRow, SettingRow, build};
+pub use list::{Definition, Family, METHODS, MethodRow, SettingRow, build};
 pub use lora::{DepthwiseTerm, Lora};
 pub use mask::Mask;
 #[cfg(feature = "alloc")]
 pub use ranges::Ranges;
+pub use rslora::RsLora;
 #[cfg(feature = "alloc")]
 pub use saturation::Saturation;
 pub use shira::Shira;
+pub use ssf::Ssf;

@@ -6,7 +6,24 @@ use core::str::FromStr;
 
 use ingraft_train::Method;
 
-use crate::{Bias, DepthwiseTerm, Full, Head, Ia3, Lora, Mask, MethodError, Shira};
+use crate::bone::Bone;
+use crate::delora::Delora;
+use crate::dora::Dora;
+use crate::ether::{Ether, EtherPlus};
+use crate::expression::{Expressed, Expression};
+use crate::fourierft::FourierFt;
+use crate::hira::Hira;
+use crate::hra::Hra;
+use crate::kradapter::KrAdapter;
+use crate::loha::Loha;
+use crate::lokr::Lokr;
+use crate::miss::Miss;
+use crate::oft::Oft;
+use crate::pissa::Pissa;
+use crate::svft::Svft;
+use crate::vera::Vera;
+use crate::waveft::WaveFt;
+use crate::{Bias, DepthwiseTerm, Full, Head, Ia3, Lora, Mask, MethodError, RsLora, Shira, Ssf};
 
 /// One method as `ingraft methods` prints it.
 #[derive(Clone, Copy, Debug)]
@@ -21,7 +38,20 @@ pub struct MethodRow {
     pub deploy: &'static str,
     /// The paper.
     pub source: &'static str,
-    make: fn(&Settings<'_>) -> Result<Box<dyn Method>, MethodError>,
+    /// How sure it is that this is what the paper defines.
+    pub definition: Definition,
+    /// Whether an adapter acts as the base before it is trained.
+    pub starts_as_base: bool,
+    pub(crate) make: Make,
+}
+
+/// How a method is made from its settings.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Make {
+    /// Its terms are trained as they are.
+    Terms(fn(&Settings<'_>) -> Result<Box<dyn Method>, MethodError>),
+    /// Its terms are the value of an expression.
+    Expression(fn(&Settings<'_>) -> Result<Box<dyn Expression>, MethodError>),
 }
 
 /// One setting of a method.
@@ -33,6 +63,26 @@ pub struct SettingRow {
     pub default: &'static str,
     /// What values it can have.
     pub expected: &'static str,
+}
+
+/// How a method's definition is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Definition {
+    /// Checked against the authors' code or another implementation.
+    Verified,
+    /// Put together from the abstract or from secondary sources.
+    Inferred,
+}
+
+impl Definition {
+    /// The name users see.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Verified => "verified",
+            Self::Inferred => "inferred",
+        }
+    }
 }
 
 /// The four ways of parameter-efficient adaptation (Han et al., 2024), and tuning without economy.
@@ -73,18 +123,26 @@ pub fn build(name: &str, settings: &[(&str, &str)]) -> Result<Box<dyn Method>, M
             return Err(MethodError::Setting { method: row.name, setting: setting.to_string() });
         }
     }
-    (row.make)(&Settings { row, given: settings })
+    let settings = Settings { row, given: settings };
+    match row.make {
+        Make::Terms(make) => make(&settings),
+        Make::Expression(make) => Ok(Box::new(Expressed(make(&settings)?))),
+    }
 }
 
 /// The settings of a method being made.
-struct Settings<'s> {
-    row: &'s MethodRow,
-    given: &'s [(&'s str, &'s str)],
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings<'s> {
+    pub(crate) row: &'s MethodRow,
+    pub(crate) given: &'s [(&'s str, &'s str)],
 }
 
 impl Settings<'_> {
     /// The value of setting `name`, when `parse` accepts it.
-    fn value<T>(&self, name: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T, MethodError> {
+    ///
+    /// # Errors
+    /// [`MethodError::Value`].
+    pub(crate) fn value<T>(&self, name: &str, parse: impl Fn(&str) -> Option<T>) -> Result<T, MethodError> {
         let row = self.row.settings.iter().find(|row| row.name == name);
         let row = row.unwrap_or(&SettingRow { name: "", default: "", expected: "" });
         let given = self.given.iter().rev().find(|(setting, _)| *setting == name);
@@ -97,8 +155,32 @@ impl Settings<'_> {
         })
     }
 
-    fn number<T: FromStr>(&self, name: &str, accept: impl Fn(&T) -> bool) -> Result<T, MethodError> {
+    /// The value of setting `name` as a number (or flag) that `accept` accepts.
+    ///
+    /// # Errors
+    /// [`MethodError::Value`].
+    pub(crate) fn number<T: FromStr>(
+        &self,
+        name: &str,
+        accept: impl Fn(&T) -> bool,
+    ) -> Result<T, MethodError> {
         self.value(name, |text| text.parse().ok().filter(&accept))
+    }
+
+    /// The setting `rank`, within what terms may have.
+    ///
+    /// # Errors
+    /// [`MethodError::Value`].
+    pub(crate) fn rank(&self) -> Result<u32, MethodError> {
+        self.number("rank", |rank| (1..=256).contains(rank))
+    }
+
+    /// The setting `name`, a positive real number.
+    ///
+    /// # Errors
+    /// [`MethodError::Value`].
+    pub(crate) fn positive(&self, name: &str) -> Result<f64, MethodError> {
+        self.number(name, |value: &f64| *value > 0.0 && value.is_finite())
     }
 }
 
@@ -109,8 +191,8 @@ fn lora(settings: &Settings<'_>) -> Result<Box<dyn Method>, MethodError> {
         _ => None,
     };
     Ok(Box::new(Lora {
-        rank: settings.number("rank", |rank| (1..=256).contains(rank))?,
-        alpha: settings.number("alpha", |alpha: &f64| *alpha > 0.0 && alpha.is_finite())?,
+        rank: settings.rank()?,
+        alpha: settings.positive("alpha")?,
         rank_stabilized: settings.number("rslora", |_| true)?,
         depthwise: settings.value("depthwise", depthwise)?,
     }))
@@ -129,6 +211,18 @@ fn shira(settings: &Settings<'_>) -> Result<Box<dyn Method>, MethodError> {
     }))
 }
 
+/// Boxes an expression.
+fn boxed<E: Expression + 'static>(
+    method: Result<E, MethodError>,
+) -> Result<Box<dyn Expression>, MethodError> {
+    Ok(Box::new(method?))
+}
+
+const RANK: SettingRow = SettingRow { name: "rank", default: "8", expected: "a whole number in 1..=256" };
+const ALPHA: SettingRow = SettingRow { name: "alpha", default: "8", expected: "a positive number" };
+const FUSED: &str = "fused weight, int8 on int8 sites";
+const TWO_FACTOR: &str = "two-factor, int8 factors with int16 between them on int8 sites";
+
 /// Every method, in order of name.
 pub static METHODS: &[MethodRow] = &[
     MethodRow {
@@ -137,7 +231,72 @@ pub static METHODS: &[MethodRow] = &[
         settings: &[],
         deploy: "shift per output channel",
         source: "BitFit: Simple Parameter-efficient Fine-tuning for Transformer-based Masked Language-models (2022)",
-        make: |_| Ok(Box::new(Bias)),
+        definition: Definition::Verified,
+        starts_as_base: true,
+        make: Make::Terms(|_| Ok(Box::new(Bias))),
+    },
+    MethodRow {
+        name: "bone",
+        family: Family::Reparameterized,
+        settings: &[RANK],
+        deploy: FUSED,
+        source: "Bone: Block Affine Transformation as Parameter Efficient Fine-tuning Methods for Large Language Models (2024), first version",
+        definition: Definition::Verified,
+        starts_as_base: true,
+        make: Make::Expression(|s| boxed(Bone::new(s))),
+    },
+    MethodRow {
+        name: "delora",
+        family: Family::Reparameterized,
+        settings: &[RANK, SettingRow { name: "lambda", default: "15", expected: "a positive number" }],
+        deploy: TWO_FACTOR,
+        source: "Decoupling Angles and Strength in Low-rank Adaptation (2025)",
+        definition: Definition::Verified,
+        starts_as_base: true,
+        make: Make::Expression(|s| boxed(Delora::new(s))),
+    },
+    MethodRow {
+        name: "dora",
+        family: Family::Reparameterized,
+        settings: &[RANK, ALPHA],
+        deploy: FUSED,
+        source: "DoRA: Weight-Decomposed Low-Rank Adaptation (2024)",
+        definition: Definition::Verified,
+        starts_as_base: true,
+        make: Make::Expression(|s| boxed(Dora::new(s))),
+    },
+    MethodRow {
+        name: "ether",
+        family: Family::Reparameterized,
+        settings: &[SettingRow { name: "blocks", default: "4", expected: "a positive whole number" }],
+        deploy: FUSED,
+        source: "ETHER: Efficient Finetuning of Large-Scale Models with Hyperplane Reflections (2024)",
+        definition: Definition::Verified,
+        starts_as_base: false,
+        make: Make::Expression(|s| boxed(Ether::new(s))),
+    },
+    MethodRow {
+        name: "ether+",
+        family: Family::Reparameterized,
+        settings: &[SettingRow { name: "blocks", default: "4", expected: "a positive whole number" }],
+        deploy: FUSED,
+        source: "ETHER: Efficient Finetuning of Large-Scale Models with Hyperplane Reflections (2024)",
+        definition: Definition::Verified,
+        starts_as_base: true,
+        make: Make::Expression(|s| boxed(EtherPlus::new(s))),
+    },
+    MethodRow {
+        name: "fourierft",
+        family: Family::Reparameterized,
+        settings: &[
+            SettingRow { name: "frequencies", default: "1000", expected: "a positive whole number" },
+            SettingRow { name: "scale", default: "150", expected: "a positive number" },
+        ],
+        deploy: FUSED,
+        source: "Parameter-Efficient Fine-Tuning with Discrete Fourier Transform (2024)",
+        definition: Definition::Verified,
+        starts_as_base: true,
+        make: Make::Expression(|s| boxed(FourierFt::new(s))),
     },
     MethodRow {
         name: "full",
@@ -145,7 +304,9 @@ pub static METHODS: &[MethodRow] = &[
         settings: &[],
         deploy: "overlay of every weight, int8 steps on int8 sites; shift per output channel",
         source: "full fine-tuning of the chosen sites, the ceiling of the others",
-        make: |_| Ok(Box::new(Full)),
+        definition: Definition::Verified,
+        starts_as_base: true,
+        make: Make::Terms(|_| Ok(Box::new(Full))),
     },
     MethodRow {
         name: "head",
@@ -153,7 +314,29 @@ pub static METHODS: &[MethodRow] = &[
         settings: &[],
         deploy: "replacement of the last linear layer",
         source: "linear probing",
-        make: |_| Ok(Box::new(Head)),
+        definition: Definition::Verified,
+        starts_as_base: true,
+        make: Make::Terms(|_| Ok(Box::new(Head))),
+    },
+    MethodRow {
+        name: "hira",
+        family: Family::Reparameterized,
+        settings: &[RANK],
+        deploy: FUSED,
+        source: "HiRA: Parameter-Efficient Hadamard High-Rank Adaptation for Large Language Models (2025)",
+        definition: Definition::Verified,
+        starts_as_base: true,
+        make: Make::Expression(|s| boxed(Hira::new(s))),
+    },
+    MethodRow {
+        name: "hra",
+        family: Family::Reparameterized,
+        settings: &[SettingRow { name: "rank", default: "8", expected: "an even number in 2..=256" }],
+        deploy: FUSED,
+        source: "Bridging The Gap between Low-rank and Orthogonal Adaptation via Householder Reflection Adaptation (2024)",
+        definition: Definition::Verified,
+        starts_as_base: true,
+        make: Make::Expression(|s| boxed(Hra::new(s))),
     },
     MethodRow {
         name: "ia3",
@@ -161,20 +344,105 @@ pub static METHODS: &[MethodRow] = &[
         settings: &[],
         deploy: "scale per output channel",
         source: "Few-Shot Parameter-Efficient Fine-Tuning is Better and Cheaper than In-Context Learning (2022)",
-        make: |_| Ok(Box::new(Ia3)),
+        definition: Definition::Verified,
+        starts_as_base: true,
+        make: Make::Terms(|_| Ok(Box::new(Ia3))),
+    },
+    MethodRow {
+        name: "kradapter",
+        family: Family::Reparameterized,
+        settings: &[],
+        deploy: FUSED,
+        source: "Towards Higher Effective Rank in Parameter-efficient Fine-tuning using Khatri-Rao Product (2025)",
+        definition: Definition::Verified,
+        starts_as_base: true,
+        make: Make::Expression(|_| boxed(Ok(KrAdapter))),
+    },
+    MethodRow {
+        name: "loha",
+        family: Family::Reparameterized,
+        settings: &[RANK, ALPHA],
+        deploy: "two-factor of rank squared where that is smaller, else fused weight",
+        source: "FedPara: Low-Rank Hadamard Product for Communication-Efficient Federated Learning (2022)",
+        definition: Definition::Verified,
+        starts_as_base: true,
+        make: Make::Expression(|s| boxed(Loha::new(s))),
+    },
+    MethodRow {
+        name: "lokr",
+        family: Family::Reparameterized,
+        settings: &[
+            RANK,
+            ALPHA,
+            SettingRow { name: "decompose_both", default: "false", expected: "true or false" },
+        ],
+        deploy: FUSED,
+        source: "Navigating Text-To-Image Customization: From LyCORIS Fine-Tuning to Model Evaluation (2024)",
+        definition: Definition::Verified,
+        starts_as_base: true,
+        make: Make::Expression(|s| boxed(Lokr::new(s))),
     },
     MethodRow {
         name: "lora",
         family: Family::Reparameterized,
         settings: &[
-            SettingRow { name: "rank", default: "8", expected: "a whole number in 1..=256" },
-            SettingRow { name: "alpha", default: "8", expected: "a positive number" },
+            RANK,
+            ALPHA,
             SettingRow { name: "rslora", default: "false", expected: "true or false" },
             SettingRow { name: "depthwise", default: "skip", expected: "skip or scale" },
         ],
-        deploy: "two-factor, int8 factors with int16 between them on int8 sites",
+        deploy: TWO_FACTOR,
         source: "LoRA: Low-Rank Adaptation of Large Language Models (2022)",
-        make: lora,
+        definition: Definition::Verified,
+        starts_as_base: true,
+        make: Make::Terms(lora),
+    },
+    MethodRow {
+        name: "miss",
+        family: Family::Reparameterized,
+        settings: &[RANK],
+        deploy: TWO_FACTOR,
+        source: "MiSS: Revisiting the Trade-off in LoRA with an Efficient Shard-Sharing Structure (2024)",
+        definition: Definition::Verified,
+        starts_as_base: true,
+        make: Make::Expression(|s| boxed(Miss::new(s))),
+    },
+    MethodRow {
+        name: "oft",
+        family: Family::Reparameterized,
+        settings: &[
+            SettingRow { name: "block", default: "32", expected: "a whole number in 2..=256" },
+            SettingRow {
+                name: "neumann_terms",
+                default: "0",
+                expected: "0 for the exact rotation, or a whole number in 2..=16",
+            },
+        ],
+        deploy: FUSED,
+        source: "Controlling Text-to-Image Diffusion by Orthogonal Finetuning (2023)",
+        definition: Definition::Verified,
+        starts_as_base: true,
+        make: Make::Expression(|s| boxed(Oft::new(s))),
+    },
+    MethodRow {
+        name: "pissa",
+        family: Family::Reparameterized,
+        settings: &[SettingRow { name: "rank", default: "8", expected: "a whole number in 1..=128" }, ALPHA],
+        deploy: "two-factor of twice the rank, int8 factors with int16 between them on int8 sites",
+        source: "PiSSA: Principal Singular Values and Singular Vectors Adaptation of Large Language Models (2024)",
+        definition: Definition::Verified,
+        starts_as_base: true,
+        make: Make::Expression(|s| boxed(Pissa::new(s))),
+    },
+    MethodRow {
+        name: "rslora",
+        family: Family::Reparameterized,
+        settings: &[RANK, ALPHA],
+        deploy: TWO_FACTOR,
+        source: "A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA (2023)",
+        definition: Definition::Verified,
+        starts_as_base: true,
+        make: Make::Terms(|s| Ok(Box::new(RsLora { rank: s.rank()?, alpha: s.positive("alpha")? }))),
     },
     MethodRow {
         name: "shira",
@@ -185,7 +453,59 @@ pub static METHODS: &[MethodRow] = &[
         ],
         deploy: "sparse overlay, int8 steps on int8 sites",
         source: "Sparse High Rank Adapters (2024)",
-        make: shira,
+        definition: Definition::Verified,
+        starts_as_base: true,
+        make: Make::Terms(shira),
+    },
+    MethodRow {
+        name: "ssf",
+        family: Family::Additive,
+        settings: &[],
+        deploy: "scale and shift per output channel",
+        source: "Scaling & Shifting Your Features: A New Baseline for Efficient Model Tuning (2022)",
+        definition: Definition::Verified,
+        starts_as_base: true,
+        make: Make::Terms(|_| Ok(Box::new(Ssf))),
+    },
+    MethodRow {
+        name: "svft",
+        family: Family::Reparameterized,
+        settings: &[
+            SettingRow { name: "pattern", default: "banded", expected: "plain, banded or random" },
+            SettingRow { name: "off_diagonals", default: "2", expected: "a positive whole number" },
+        ],
+        deploy: FUSED,
+        source: "SVFT: Parameter-Efficient Fine-Tuning with Singular Vectors (2024)",
+        definition: Definition::Verified,
+        starts_as_base: false,
+        make: Make::Expression(|s| boxed(Svft::new(s))),
+    },
+    MethodRow {
+        name: "vera",
+        family: Family::Reparameterized,
+        settings: &[
+            SettingRow { name: "rank", default: "256", expected: "a whole number in 1..=256" },
+            SettingRow { name: "d_initial", default: "0.1", expected: "a positive number" },
+            SettingRow { name: "projection_seed", default: "0", expected: "a whole number below 2^32" },
+        ],
+        deploy: TWO_FACTOR,
+        source: "VeRA: Vector-based Random Matrix Adaptation (2024)",
+        definition: Definition::Verified,
+        starts_as_base: true,
+        make: Make::Expression(|s| boxed(Vera::new(s))),
+    },
+    MethodRow {
+        name: "waveft",
+        family: Family::Reparameterized,
+        settings: &[
+            SettingRow { name: "coefficients", default: "2592", expected: "a positive whole number" },
+            SettingRow { name: "scale", default: "25", expected: "a positive number" },
+        ],
+        deploy: FUSED,
+        source: "Exploring Sparsity for Parameter Efficient Fine Tuning Using Wavelets (2025)",
+        definition: Definition::Verified,
+        starts_as_base: true,
+        make: Make::Expression(|s| boxed(WaveFt::new(s))),
     },
 ];
 

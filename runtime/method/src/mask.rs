@@ -73,6 +73,15 @@ impl Mask {
     }
 }
 
+/// Writes as many different numbers below `total` as `places` has room for, ascending, each
+/// set as likely as any other.
+#[cfg(feature = "alloc")]
+pub(crate) fn draw(total: usize, rng: &mut Rng, places: &mut [f64]) {
+    let mut draw = Draw { wanted: places.len(), left: total };
+    let chosen = (0..total).filter(|_| draw.take(rng));
+    places.iter_mut().zip(chosen).for_each(|(to, place)| *to = place as f64);
+}
+
 /// Draws `wanted` of `left` items in one pass over them (Knuth, volume 2,
 /// algorithm S): no memory, and the positions come sorted.
 struct Draw {

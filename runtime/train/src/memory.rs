@@ -29,6 +29,8 @@ pub struct TrainMemory {
     pub head: usize,
     /// Positions of sparse terms, and the constant halves of scale-and-shift pairs.
     pub constants: usize,
+    /// Terms that are computed from latent parameters, their gradients, and what computing them takes.
+    pub latent: usize,
     /// Tables of trained sites, backward steps and cached tensors.
     pub tables: usize,
     /// Not part of the total: bytes of one patch behind the frozen prefix, should the caller keep it.
@@ -40,8 +42,9 @@ pub struct TrainMemory {
 impl TrainMemory {
     /// The sum of what the trainer itself needs.
     pub fn total(&self) -> usize {
-        let parts = [self.parameters, self.gradients, self.optimizer, self.head, self.constants, self.tables];
-        parts.into_iter().fold(self.session, usize::saturating_add)
+        let terms = [self.parameters, self.gradients, self.optimizer, self.constants, self.latent];
+        let parts = terms.into_iter().chain([self.head, self.tables]);
+        parts.fold(self.session, usize::saturating_add)
     }
 }
 
@@ -132,6 +135,7 @@ impl Sizes {
     /// The bytes of everything, as [`Carver`] takes them.
     pub(crate) fn memory(&self) -> TrainMemory {
         let f32s = |count: usize| bytes::align_up(count.saturating_mul(size_of::<f32>()));
+        let f64s = |count: usize| bytes::align_up(count.saturating_mul(size_of::<f64>()));
         let parameters = f32s(self.ends.parameters);
         let statistics = if self.head == 0 { 0 } else { f32s(self.features).saturating_mul(2) };
         let working = f32s(self.features).saturating_add(f32s(self.logits)).saturating_mul(2);
@@ -151,6 +155,11 @@ impl Sizes {
             gradients: parameters,
             optimizer: parameters.saturating_mul(self.optimizer_slots),
             head: statistics.saturating_add(working),
+            latent: sum(&[
+                f32s(self.ends.computed).saturating_mul(2),
+                f64s(self.ends.constants),
+                f64s(self.ends.workspace),
+            ]),
             constants: sum(&sparse).saturating_add(f32s(self.ones)).saturating_add(f32s(self.zeros)),
             tables: sum(&tables),
             cached_patch: self.cached_bytes,

@@ -1,6 +1,6 @@
 //! What an adaptation method says to the trainer.
 
-use ingraft_kernel::SiteDesc;
+use ingraft_kernel::{SiteDesc, SiteGrads};
 use ingraft_tensor::Rng;
 
 use crate::FrozenSite;
@@ -10,6 +10,10 @@ use crate::FrozenSite;
 /// The trainer owns memory, gradients and optimizer; a method only says which
 /// terms a site gets, how they start and how fast they move. Implementations
 /// are plain values and never allocate, so they train on devices without a heap.
+///
+/// Terms are trained as they are, or are *latent*: computed from fewer parameters
+/// ([`LatentLayout`]). The kernels give the gradients of terms in either case;
+/// a latent method carries them over to its parameters.
 pub trait Method {
     /// Its name, as in `--method NAME`.
     fn name(&self) -> &'static str;
@@ -36,7 +40,33 @@ pub trait Method {
 
     /// How the parameters of one part of a term move.
     fn rate(&self, part: Part) -> PartRate {
-        PartRate { scale: 1.0, decays: matches!(part, Part::Down | Part::Up | Part::Sparse) }
+        PartRate { scale: 1.0, decays: matches!(part, Part::Down | Part::Up | Part::Sparse | Part::Decaying) }
+    }
+
+    /// Calls `visit` with every named tensor of a latent site, in the order of their declaration.
+    fn tensors(&self, site: &SiteDesc<'_>, visit: &mut dyn FnMut(LatentTensor)) {
+        let _ = (site, visit);
+    }
+
+    /// Sets the constants and the start values of a latent site. They arrive as zeros.
+    fn start(&self, site: &FrozenSite<'_>, rng: &mut Rng, latent: &mut Latent<'_>) {
+        let _ = (site, rng, latent);
+    }
+
+    /// Computes the terms of a latent site from its parameters; called whenever they moved.
+    fn compute(&self, site: &FrozenSite<'_>, latent: &mut Latent<'_>, terms: &mut SiteValues<'_>) {
+        let _ = (site, latent, terms);
+    }
+
+    /// Adds to `gradients` those of a latent site's parameters, given those of its terms.
+    fn pull_back(
+        &self,
+        site: &FrozenSite<'_>,
+        latent: &mut Latent<'_>,
+        terms: &SiteGrads<'_>,
+        gradients: &mut LatentGradients<'_>,
+    ) {
+        let _ = (site, latent, terms, gradients);
     }
 }
 
@@ -83,14 +113,36 @@ pub struct TermLayout {
     pub scale: bool,
     /// Whether the shift of the pre-activation value is trained.
     pub shift: bool,
+    /// What these terms are computed from, if they are.
+    pub latent: LatentLayout,
+}
+
+/// What a method keeps at a site whose terms it computes instead of training them as they are.
+///
+/// A site is latent when it has any trained value of these.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LatentLayout {
+    /// Trained values whose zero is the base, so that weight decay applies to them.
+    pub decaying: u32,
+    /// Trained values that weight decay leaves alone.
+    pub steady: u32,
+    /// f64 values set at the start and never changed.
+    pub constants: u32,
+    /// f64 values of working memory, shared by all sites: the largest need counts.
+    pub workspace: u32,
+}
+
+impl LatentLayout {
+    /// Terms are trained as they are.
+    pub const NONE: Self = Self { decaying: 0, steady: 0, constants: 0, workspace: 0 };
 }
 
 impl TermLayout {
     /// No term: the site stays as it is.
-    pub const NONE: Self = Self { rank: 0, nnz: 0, scale: false, shift: false };
+    pub const NONE: Self = Self { rank: 0, nnz: 0, scale: false, shift: false, latent: LatentLayout::NONE };
 
-    /// Number of trained values of each [`Part`] at `site`, in order; `None` when it does not fit.
-    pub(crate) fn lengths(&self, site: &SiteDesc<'_>) -> Option<[usize; Part::COUNT]> {
+    /// Number of values of each term part at `site`, in order; `None` when it does not fit.
+    pub(crate) fn lengths(&self, site: &SiteDesc<'_>) -> Option<[usize; Part::TERMS]> {
         let rank = self.rank as usize;
         let per_channel = |trained: bool| if trained { site.out } else { 0 };
         Some([
@@ -103,7 +155,7 @@ impl TermLayout {
     }
 }
 
-/// A part of a site's terms, in the order of the parameter vector.
+/// A part of a site's parameters, in the order of the parameter vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Part {
     /// The factor that reads the input.
@@ -116,13 +168,20 @@ pub enum Part {
     Scale,
     /// Shift per output channel.
     Shift,
+    /// Latent parameters, [`LatentLayout::decaying`].
+    Decaying,
+    /// Latent parameters, [`LatentLayout::steady`].
+    Steady,
 }
 
 impl Part {
     /// Number of parts.
-    pub const COUNT: usize = 5;
+    pub const COUNT: usize = 7;
+    /// Number of parts that are terms; they come first.
+    pub const TERMS: usize = 5;
     /// Every part, in order.
-    pub const ALL: [Self; Self::COUNT] = [Self::Down, Self::Up, Self::Sparse, Self::Scale, Self::Shift];
+    pub const ALL: [Self; Self::COUNT] =
+        [Self::Down, Self::Up, Self::Sparse, Self::Scale, Self::Shift, Self::Decaying, Self::Steady];
 }
 
 /// How the parameters of one part move.
@@ -156,6 +215,54 @@ pub struct SiteValues<'s> {
     pub shift: &'s mut [f32],
 }
 
+/// What a latent site's terms are computed from, in memory of the trainer.
+#[derive(Debug, Default)]
+pub struct Latent<'s> {
+    /// Parameters that decay towards the base.
+    pub decaying: &'s mut [f32],
+    /// Parameters that do not.
+    pub steady: &'s mut [f32],
+    /// Set by [`Method::start`].
+    pub constants: &'s mut [f64],
+    /// Of no certain content between two calls.
+    pub workspace: &'s mut [f64],
+}
+
+/// A named matrix among what a latent site's terms are computed from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LatentTensor {
+    /// Its name within the site: that of the published implementation where there is one.
+    pub name: &'static str,
+    /// Rows.
+    pub rows: usize,
+    /// Columns.
+    pub columns: usize,
+    /// Which vector holds it, row by row.
+    pub holder: LatentHolder,
+    /// Where it begins there.
+    pub first: usize,
+}
+
+/// The vectors of [`Latent`] that hold named tensors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LatentHolder {
+    /// [`Latent::decaying`].
+    Decaying,
+    /// [`Latent::steady`].
+    Steady,
+    /// [`Latent::constants`].
+    Constants,
+}
+
+/// Where the gradients of latent parameters are added.
+#[derive(Debug, Default)]
+pub struct LatentGradients<'s> {
+    /// Of [`Latent::decaying`].
+    pub decaying: &'s mut [f32],
+    /// Of [`Latent::steady`].
+    pub steady: &'s mut [f32],
+}
+
 /// Why a method cannot adapt a site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -174,6 +281,29 @@ pub enum Unfit {
         /// The most possible.
         limit: usize,
     },
+    /// A setting must divide a dimension of the weight, and does not.
+    Divisor {
+        /// The setting.
+        setting: &'static str,
+        /// Its value.
+        value: usize,
+        /// The dimension.
+        dimension: usize,
+    },
+    /// The weight is smaller than the method can be defined on.
+    TooSmall {
+        /// The dimension.
+        dimension: usize,
+        /// The least possible.
+        least: usize,
+    },
+    /// The method's expression has no meaning for a weight of this shape, or is too long to be recorded.
+    Expression {
+        /// Output channels.
+        out: usize,
+        /// Elements of a weight row.
+        row: usize,
+    },
 }
 
 impl core::fmt::Display for Unfit {
@@ -185,6 +315,18 @@ impl core::fmt::Display for Unfit {
                     f,
                     "rows of {row} weights are beyond the {limit} a sparse term can index; leave this site out"
                 )
+            }
+            Self::Divisor { setting, value, dimension } => {
+                write!(
+                    f,
+                    "{setting}={value} does not divide {dimension}; choose a divisor or leave this site out"
+                )
+            }
+            Self::TooSmall { dimension, least } => {
+                write!(f, "a dimension of {dimension} is below {least}; leave this site out")
+            }
+            Self::Expression { out, row } => {
+                write!(f, "the method is not defined on a weight of {out} by {row}; leave this site out")
             }
         }
     }

@@ -4,7 +4,7 @@ use ingraft_adapter::{HeadView, TermSource};
 use ingraft_kernel::{Affine, Factors, SiteDesc, SiteGrads, SiteTerms, Sparse, SparseValues, TwoFactor};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::method::{Part, SiteValues, TermLayout};
+use crate::method::{Latent, LatentGradients, Part, SiteValues, TermLayout};
 
 /// Live parameters in caller memory.
 ///
@@ -14,6 +14,8 @@ use crate::method::{Part, SiteValues, TermLayout};
 #[derive(Debug)]
 pub struct Parameters<'m> {
     pub(crate) values: &'m mut [f32],
+    /// The terms of latent sites, computed from `values`.
+    pub(crate) computed: &'m mut [f32],
     pub(crate) slots: &'m [Slot],
     pub(crate) indptr: &'m mut [u32],
     pub(crate) indices: &'m mut [u16],
@@ -29,9 +31,22 @@ pub(crate) struct Slot {
     pub(crate) site: u32,
     out: u32,
     rank: u32,
-    lengths: [u32; Part::COUNT],
-    /// First parameter, first row start and first index of this site.
-    first: u32,
+    /// Values of each term part.
+    lengths: [u32; Part::TERMS],
+    /// Values of each latent part; the site is latent when there are any.
+    latent: [u32; Part::COUNT - Part::TERMS],
+    constants: u32,
+    workspace: u32,
+    first: First,
+}
+
+/// Where a site's values begin in each vector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
+#[repr(C)]
+pub(crate) struct First {
+    parameters: u32,
+    computed: u32,
+    constants: u32,
     indptr: u32,
     indices: u32,
 }
@@ -40,6 +55,12 @@ pub(crate) struct Slot {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ends {
     pub(crate) parameters: usize,
+    /// Values of latent sites' terms.
+    pub(crate) computed: usize,
+    /// f64 values of latent sites.
+    pub(crate) constants: usize,
+    /// The largest workspace of the sites so far, not a sum.
+    pub(crate) workspace: usize,
     pub(crate) indptr: usize,
     pub(crate) indices: usize,
 }
@@ -49,37 +70,78 @@ impl Ends {
     /// `None` when it has more parameters than can be counted.
     pub(crate) fn slot(self, index: u32, site: &SiteDesc<'_>, layout: &TermLayout) -> Option<(Slot, Self)> {
         let lengths = layout.lengths(site)?;
+        let latent = layout.latent;
+        let trained = [latent.decaying, latent.steady];
+        let terms = |from: usize| lengths.iter().try_fold(from, |sum, len| sum.checked_add(*len));
+        let (parameters, computed) = match trained {
+            [0, 0] => (terms(self.parameters)?, self.computed),
+            [decaying, steady] => {
+                let parameters = self.parameters.checked_add(decaying as usize)?;
+                (parameters.checked_add(steady as usize)?, terms(self.computed)?)
+            }
+        };
         let rows = if layout.nnz == 0 { 0 } else { site.out.checked_add(1)? };
-        let parameters = lengths.iter().try_fold(self.parameters, |sum, len| sum.checked_add(*len))?;
+        let next = Self {
+            parameters,
+            computed,
+            constants: self.constants.checked_add(latent.constants as usize)?,
+            workspace: self.workspace.max(latent.workspace as usize),
+            indptr: self.indptr.checked_add(rows)?,
+            indices: self.indices.checked_add(layout.nnz as usize)?,
+        };
         let narrow = |n: usize| u32::try_from(n).ok();
-        narrow(parameters.checked_mul(4)?)?;
+        [next.parameters, next.computed, next.constants]
+            .iter()
+            .try_for_each(|n| narrow(n.checked_mul(8)?).map(drop))?;
         let mut slot = Slot {
             site: index,
             out: narrow(site.out)?,
             rank: layout.rank,
-            lengths: [0; Part::COUNT],
-            first: narrow(self.parameters)?,
-            indptr: narrow(self.indptr)?,
-            indices: narrow(self.indices)?,
+            lengths: [0; Part::TERMS],
+            latent: trained,
+            constants: latent.constants,
+            workspace: latent.workspace,
+            first: First {
+                parameters: narrow(self.parameters)?,
+                computed: narrow(self.computed)?,
+                constants: narrow(self.constants)?,
+                indptr: narrow(self.indptr)?,
+                indices: narrow(self.indices)?,
+            },
         };
         for (to, len) in slot.lengths.iter_mut().zip(lengths) {
             *to = narrow(len)?;
         }
-        let indptr = self.indptr.checked_add(rows)?;
-        let indices = self.indices.checked_add(layout.nnz as usize)?;
-        Some((slot, Self { parameters, indptr, indices }))
+        Some((slot, next))
     }
 }
 
 impl Slot {
+    /// Whether this site's terms are computed from latent parameters.
+    pub(crate) fn is_latent(&self) -> bool {
+        self.latent != [0, 0]
+    }
+
     /// Number of parameters of `part`.
+    pub(crate) fn parameters(&self, part: Part) -> usize {
+        let (terms, latent) = (self.length(part), (part as usize).checked_sub(Part::TERMS));
+        let latent = latent.and_then(|at| self.latent.get(at)).map_or(0, |len| *len as usize);
+        if self.is_latent() { latent } else { terms }
+    }
+
+    /// Number of values of the term part `part`.
     pub(crate) fn length(&self, part: Part) -> usize {
         self.lengths.get(part as usize).map_or(0, |len| *len as usize)
     }
 
-    /// `vector` cut into this site's parts.
-    fn parts<'v>(&self, vector: &'v [f32]) -> [&'v [f32]; Part::COUNT] {
-        let mut rest = vector.get(self.first as usize..).unwrap_or(&[]);
+    /// Where this site's terms begin, in the vector that holds them.
+    fn terms(&self) -> usize {
+        (if self.is_latent() { self.first.computed } else { self.first.parameters }) as usize
+    }
+
+    /// `vector` cut into this site's term parts.
+    fn parts<'v>(&self, vector: &'v [f32]) -> [&'v [f32]; Part::TERMS] {
+        let mut rest = vector.get(self.terms()..).unwrap_or(&[]);
         self.lengths.map(|len| {
             let (part, tail) = rest.split_at_checked(len as usize).unwrap_or((&[], &[]));
             rest = tail;
@@ -87,17 +149,29 @@ impl Slot {
         })
     }
 
-    fn parts_mut<'v>(&self, vector: &'v mut [f32]) -> [&'v mut [f32]; Part::COUNT] {
-        let mut rest = vector.get_mut(self.first as usize..).unwrap_or_default();
-        self.lengths.map(|len| {
-            let (part, tail) =
-                core::mem::take(&mut rest).split_at_mut_checked(len as usize).unwrap_or_default();
-            rest = tail;
-            part
-        })
+    fn parts_mut<'v>(&self, vector: &'v mut [f32]) -> [&'v mut [f32]; Part::TERMS] {
+        cut(vector, self.terms(), self.lengths)
     }
 
-    /// The gradients of this site's terms in `gradients`.
+    /// This site's latent parameters and what goes with them.
+    pub(crate) fn latent<'v>(
+        &self,
+        values: &'v mut [f32],
+        constants: &'v mut [f64],
+        workspace: &'v mut [f64],
+    ) -> Latent<'v> {
+        let [decaying, steady] = cut(values, self.first.parameters as usize, self.latent);
+        let constants = window_mut(constants, self.first.constants, self.constants as usize);
+        Latent { decaying, steady, constants, workspace: window_mut(workspace, 0, self.workspace as usize) }
+    }
+
+    /// The gradients of this site's latent parameters in `gradients`.
+    pub(crate) fn latent_gradients<'v>(&self, gradients: &'v mut [f32]) -> LatentGradients<'v> {
+        let [decaying, steady] = cut(gradients, self.first.parameters as usize, self.latent);
+        LatentGradients { decaying, steady }
+    }
+
+    /// The gradients of this site's terms in `gradients`, the vector that goes with the one that holds them.
     pub(crate) fn grads<'v>(&self, gradients: &'v mut [f32]) -> SiteGrads<'v> {
         let present = |part: &'v mut [f32]| if part.is_empty() { None } else { Some(part) };
         let [down, up, sparse, scale, shift] = self.parts_mut(gradients);
@@ -115,7 +189,7 @@ impl Slot {
         if self.length(Part::Sparse) == 0 { 0 } else { (self.out as usize).wrapping_add(1) }
     }
 
-    /// This site's values and positions, for a method to write.
+    /// This site's values, in the vector that holds its terms, and positions, for a method to write.
     pub(crate) fn values<'v>(
         &self,
         values: &'v mut [f32],
@@ -123,8 +197,8 @@ impl Slot {
         indices: &'v mut [u16],
     ) -> SiteValues<'v> {
         let [down, up, sparse, scale, shift] = self.parts_mut(values);
-        let indptr = window_mut(indptr, self.indptr, self.rows());
-        let indices = window_mut(indices, self.indices, sparse.len());
+        let indptr = window_mut(indptr, self.first.indptr, self.rows());
+        let indices = window_mut(indices, self.first.indices, sparse.len());
         SiteValues { down, up, sparse, indptr, indices, scale, shift }
     }
 }
@@ -149,15 +223,16 @@ impl Parameters<'_> {
 impl TermSource for Parameters<'_> {
     fn terms(&self, index: usize) -> SiteTerms<'_> {
         let Some(slot) = self.slot(index) else { return SiteTerms::NONE };
-        let [down, up, sparse, scale, shift] = slot.parts(self.values);
+        let held: &[f32] = if slot.is_latent() { self.computed } else { self.values };
+        let [down, up, sparse, scale, shift] = slot.parts(held);
         let mut terms = SiteTerms::NONE;
         if !up.is_empty() {
             let factors = Factors::F32 { down, up };
             terms.two_factor = Some(TwoFactor { rank: slot.rank as usize, factors });
         }
         if !sparse.is_empty() {
-            let indptr = window(self.indptr, slot.indptr, slot.rows());
-            let indices = window(self.indices, slot.indices, sparse.len());
+            let indptr = window(self.indptr, slot.first.indptr, slot.rows());
+            let indices = window(self.indices, slot.first.indices, sparse.len());
             terms.sparse = Some(Sparse { indptr, indices, values: SparseValues::F32(sparse) });
         }
         if !(scale.is_empty() && shift.is_empty()) {
@@ -172,6 +247,16 @@ impl TermSource for Parameters<'_> {
     fn head(&self) -> Option<HeadView<'_>> {
         None
     }
+}
+
+/// `vector` from `first` on, cut into pieces of these lengths.
+fn cut<const N: usize>(vector: &mut [f32], first: usize, lengths: [u32; N]) -> [&mut [f32]; N] {
+    let mut rest = vector.get_mut(first..).unwrap_or_default();
+    lengths.map(|len| {
+        let (part, tail) = core::mem::take(&mut rest).split_at_mut_checked(len as usize).unwrap_or_default();
+        rest = tail;
+        part
+    })
 }
 
 fn window<T>(slice: &[T], first: u32, len: usize) -> &[T] {

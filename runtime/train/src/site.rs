@@ -66,6 +66,14 @@ impl<'p> FrozenSite<'p> {
         (elements == desc.out.checked_mul(desc.row())?).then_some(Self { desc, weight })
     }
 
+    /// A site with this real weight, as its kernel would hold it; `None` when it has another size.
+    ///
+    /// For computing with a method outside a plan.
+    pub fn of_weight(desc: SiteDesc<'p>, weight: &'p [f32]) -> Option<Self> {
+        let whole = weight.len() == desc.out.checked_mul(desc.row())?;
+        whole.then_some(Self { desc, weight: Weight::Real(weight) })
+    }
+
     /// The scales of an int8 site; `None` for an f32 one.
     pub fn scales(&self) -> Option<SiteScales<'p>> {
         match self.weight {

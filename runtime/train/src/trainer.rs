@@ -36,6 +36,7 @@ pub struct Trainer<'a, 'm> {
     /// Parameters of the head, at the front of the vector.
     head_len: usize,
     gradients: &'m mut [f32],
+    latent: LatentMemory<'m>,
     state: [&'m mut [f32]; MAX_SLOTS],
     statistics: Standardization<'m>,
     readings: Readings<'m>,
@@ -45,6 +46,26 @@ pub struct Trainer<'a, 'm> {
     loss: f32,
     clips: u32,
     steps: u32,
+}
+
+/// What the sites with latent parameters need beside them.
+#[derive(Debug)]
+struct LatentMemory<'m> {
+    /// Gradients of the computed terms, in the order of [`Parameters::computed`].
+    gradients: &'m mut [f32],
+    constants: &'m mut [f64],
+    workspace: &'m mut [f64],
+}
+
+impl<'m> LatentMemory<'m> {
+    fn carve(carver: &mut Carver<'m>, ends: &Ends) -> Option<Self> {
+        let gradients = carver.take(ends.computed)?;
+        Some(Self {
+            gradients,
+            constants: carver.take(ends.constants)?,
+            workspace: carver.take(ends.workspace)?,
+        })
+    }
 }
 
 /// What the loss sees of a clip, and the gradients of it.
@@ -129,7 +150,8 @@ impl<'a, 'm> Trainer<'a, 'm> {
         let state = [carver.take(held(0))?, carver.take(held(1))?];
         let statistics = Standardization::carve(carver, if sizes.head == 0 { 0 } else { sizes.features })?;
         let readings = Readings::carve(carver, sizes)?;
-        let parameters = Self::carve_parameters(&plan, &setup, sizes, values, carver)?;
+        let mut latent = LatentMemory::carve(carver, &sizes.ends)?;
+        let parameters = Self::carve_parameters(&plan, &setup, sizes, values, &mut latent, carver)?;
         let route = Route::new(&plan, &sizes.tap, parameters.slots, carver.bytes(sizes.backward)?);
         let cached: &mut [u32] = carver.take(sizes.cached)?;
         let behind = prefix::tensors(&plan, sizes.phase, sizes.cut, &sizes.tap);
@@ -144,6 +166,7 @@ impl<'a, 'm> Trainer<'a, 'm> {
             parameters,
             head_len: sizes.head,
             gradients,
+            latent,
             state,
             statistics,
             readings,
@@ -162,8 +185,10 @@ impl<'a, 'm> Trainer<'a, 'm> {
         setup: &Setup<'_>,
         sizes: &Sizes,
         values: &'m mut [f32],
+        latent: &mut LatentMemory<'m>,
         carver: &mut Carver<'m>,
     ) -> Option<Parameters<'m>> {
+        let computed: &mut [f32] = carver.take(sizes.ends.computed)?;
         let indptr = carver.take(sizes.ends.indptr)?;
         let indices = carver.take(sizes.ends.indices)?;
         let ones: &mut [f32] = carver.take(sizes.ones)?;
@@ -174,11 +199,18 @@ impl<'a, 'm> Trainer<'a, 'm> {
             let site = FrozenSite::new(plan, slot.site as usize)?;
             let mut rng = Rng::stream(setup.seed, u64::from(slot.site));
             // Memory arrives zeroed, so scales alone are not yet the identity.
-            let mut terms = slot.values(values, indptr, indices);
+            let held: &mut [f32] = if slot.is_latent() { computed } else { values };
+            let mut terms = slot.values(held, indptr, indices);
             terms.scale.fill(1.0);
             setup.method.initialize(&site, &mut rng, &mut terms);
+            if slot.is_latent() {
+                let mut latent = slot.latent(values, latent.constants, latent.workspace);
+                setup.method.start(&site, &mut rng, &mut latent);
+            }
         }
-        Some(Parameters { values, slots, indptr, indices, ones, zeros })
+        let mut parameters = Parameters { values, computed, slots, indptr, indices, ones, zeros };
+        update::compute(plan, setup.method, &mut parameters, latent);
+        Some(parameters)
     }
 
     /// The plan.
@@ -198,7 +230,8 @@ impl<'a, 'm> Trainer<'a, 'm> {
 
     /// The gradients accumulated since the last step, summed over clips, in the
     /// order of [`Parameters::values`].
-    pub fn gradients(&self) -> &[f32] {
+    pub fn gradients(&mut self) -> &[f32] {
+        self.pull_back();
         self.gradients
     }
 
@@ -216,7 +249,9 @@ impl<'a, 'm> Trainer<'a, 'm> {
     /// # Errors
     /// [`TrainError::Length`].
     pub fn restore(&mut self, values: &[f32]) -> Result<(), TrainError> {
-        copy(self.parameters.values, values)
+        copy(self.parameters.values, values)?;
+        self.compute();
+        Ok(())
     }
 
     /// Steps taken so far.

@@ -14,25 +14,35 @@ pub(crate) const SITES: [u32; 3] = [POINT, DEPTH, MIX];
 
 /// Every method with its defaults, and those settings that change what is trained.
 pub(crate) fn methods() -> Vec<Box<dyn Method>> {
-    let variants: [(&str, &[(&str, &str)]); 4] = [
+    let variants: [(&str, &[(&str, &str)]); 7] = [
+        ("delora", &[("lambda", "0.5")]),
+        ("bone", &[("rank", "2")]),
+        ("loha", &[("rank", "1")]),
         ("lora", &[("rank", "2"), ("alpha", "6"), ("depthwise", "scale")]),
         ("shira", &[("density", "0.3")]),
         ("shira", &[("density", "0.3"), ("mask", "magnitude")]),
         ("shira", &[("density", "0.3"), ("mask", "row")]),
     ];
-    let defaults = METHODS.iter().map(|row| build(row.name, &[]));
+    // The network is too narrow for the default rank of bone, which must divide, and the default strength of delora.
+    let fits = |name: &str| !["bone", "delora"].contains(&name);
+    let defaults = METHODS.iter().filter(|row| fits(row.name)).map(|row| build(row.name, &[]));
     defaults.chain(variants.map(|(name, settings)| build(name, settings))).map(Result::unwrap).collect()
 }
 
 #[test]
 fn gradients_of_every_method_match_finite_differences() {
-    for method in methods() {
-        check(&*method, HEAD, &SITES, 2);
+    // DoRA's gradient is, as published, not that of what it computes; its own is checked beside its expression.
+    for method in methods().iter().filter(|method| method.name() != "dora") {
+        check(&**method, HEAD, &SITES, 2);
     }
 }
 
+fn starts_as_base(method: &dyn Method) -> bool {
+    METHODS.iter().any(|row| row.name == method.name() && row.starts_as_base)
+}
+
 #[test]
-fn every_method_starts_as_the_base_and_learns() {
+fn every_method_starts_as_listed_and_learns() {
     let plan = Net::new(11).plan();
     let plan = PlanView::new(plan.bytes()).unwrap();
     let clips = clips(5);
@@ -50,7 +60,8 @@ fn every_method_starts_as_the_base_and_learns() {
             if method.name() == "head" && base.len() < clips.len() {
                 base.push(features.map(f32::to_bits));
             }
-            assert_eq!(base[i], features.map(f32::to_bits), "{} does not start as the base", method.name());
+            let same = base[i] == features.map(f32::to_bits);
+            assert_eq!(same, starts_as_base(&**method), "{} starts as the base: {same}", method.name());
         }
         trainer.standardize();
         let mut losses = Vec::new();

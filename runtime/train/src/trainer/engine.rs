@@ -195,7 +195,11 @@ impl Trainer<'_, '_> {
             *budget = budget.saturating_sub(1);
             let site = self.session.plan().step(Phase::Train, step).and_then(|view| view.site);
             let slot = site.and_then(|site| self.parameters.slot(site as usize));
-            let grads = slot.map_or_else(SiteGrads::default, |slot| slot.grads(self.gradients));
+            let grads = match slot {
+                Some(slot) if slot.is_latent() => slot.grads(self.latent.gradients),
+                Some(slot) => slot.grads(self.gradients),
+                None => SiteGrads::default(),
+            };
             self.session.run_backward(step, &self.parameters, grads, accumulate)?;
         }
         Ok(self.route.len())

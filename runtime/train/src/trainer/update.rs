@@ -2,8 +2,10 @@
 
 use core::ops::Range;
 
-use super::{Stage, Trainer};
-use crate::method::Part;
+use ingraft_plan::PlanView;
+
+use super::{LatentMemory, Stage, Trainer};
+use crate::method::{Method, Part};
 use crate::optim::{Group, Rate};
 use crate::parameters::{Parameters, Slot};
 use crate::{FrozenSite, LearningRate, Setup, TrainError};
@@ -32,6 +34,7 @@ impl<'a, 'm> Trainer<'a, 'm> {
         if self.clips == 0 {
             return Err(TrainError::NoGradients);
         }
+        self.pull_back();
         let mean = 1.0 / self.clips as f32;
         let norm = self.norm() * mean;
         if !norm.is_finite() {
@@ -61,6 +64,7 @@ impl<'a, 'm> Trainer<'a, 'm> {
             self.setup.optimizer.update(&rate, group);
         }
         self.constrain();
+        self.compute();
         self.discard();
         Ok(norm)
     }
@@ -68,17 +72,37 @@ impl<'a, 'm> Trainer<'a, 'm> {
     /// Forgets the accumulated gradients, and the clip in progress if there is one.
     pub fn discard(&mut self) {
         self.gradients.fill(0.0);
+        self.latent.gradients.fill(0.0);
         self.clips = 0;
         self.stage = Stage::Idle;
     }
 
     fn constrain(&mut self) {
         let Parameters { values, indptr, indices, slots, .. } = &mut self.parameters;
-        for slot in *slots {
+        for slot in slots.iter().filter(|slot| !slot.is_latent()) {
             if let Some(site) = FrozenSite::new(self.session.plan(), slot.site as usize) {
                 self.setup.method.constrain(&site, &mut slot.values(values, indptr, indices));
             }
         }
+    }
+
+    /// Computes the terms of latent sites from the present parameters.
+    pub(super) fn compute(&mut self) {
+        compute(self.session.plan(), self.setup.method, &mut self.parameters, &mut self.latent);
+    }
+
+    /// Moves the gradients of computed terms on to the latent parameters they are computed from.
+    pub(super) fn pull_back(&mut self) {
+        let Parameters { values, slots, .. } = &mut self.parameters;
+        let LatentMemory { gradients, constants, workspace } = &mut self.latent;
+        for slot in slots.iter().filter(|slot| slot.is_latent()) {
+            if let Some(site) = FrozenSite::new(self.session.plan(), slot.site as usize) {
+                let mut latent = slot.latent(values, constants, workspace);
+                let mut into = slot.latent_gradients(self.gradients);
+                self.setup.method.pull_back(&site, &mut latent, &slot.grads(gradients), &mut into);
+            }
+        }
+        gradients.fill(0.0);
     }
 
     /// Length of the summed gradient of the unscaled parameters.
@@ -99,7 +123,7 @@ impl<'a, 'm> Trainer<'a, 'm> {
             Span { range: weights..self.head_len, rate: without_decay(setup.head), scale: 1.0 },
         ];
         let mut first = self.head_len;
-        let terms = slots.iter().flat_map(|slot| Part::ALL.map(|part| (part, slot.length(part))));
+        let terms = slots.iter().flat_map(|slot| Part::ALL.map(|part| (part, slot.parameters(part))));
         let terms = terms.map(move |(part, len)| {
             let range = first..first.saturating_add(len);
             first = range.end;
@@ -108,6 +132,22 @@ impl<'a, 'm> Trainer<'a, 'm> {
             Span { range, rate, scale: moves.scale }
         });
         head.into_iter().chain(terms).filter(|span| !span.range.is_empty())
+    }
+}
+
+/// Computes the terms of latent sites.
+pub(super) fn compute(
+    plan: &PlanView<'_>,
+    method: &dyn Method,
+    parameters: &mut Parameters<'_>,
+    memory: &mut LatentMemory<'_>,
+) {
+    let Parameters { values, computed, indptr, indices, slots, .. } = parameters;
+    for slot in slots.iter().filter(|slot| slot.is_latent()) {
+        if let Some(site) = FrozenSite::new(plan, slot.site as usize) {
+            let mut latent = slot.latent(values, memory.constants, memory.workspace);
+            method.compute(&site, &mut latent, &mut slot.values(computed, indptr, indices));
+        }
     }
 }
 

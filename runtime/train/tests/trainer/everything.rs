@@ -17,7 +17,7 @@ impl Method for Everything {
 
     fn layout(&self, site: &SiteDesc<'_>) -> Result<TermLayout, Unfit> {
         let rank = if site.kind == SiteKind::Depthwise { 0 } else { 2 };
-        Ok(TermLayout { rank, nnz: 5, scale: true, shift: true })
+        Ok(TermLayout { rank, nnz: 5, scale: true, shift: true, ..TermLayout::NONE })
     }
 
     fn initialize(&self, site: &FrozenSite<'_>, rng: &mut Rng, terms: &mut SiteValues<'_>) {

@@ -38,7 +38,8 @@ fn the_report_is_what_the_parts_add_up_to() {
             optimizer: slots * vector,
             head: 4 * up(4 * FEATURES) + 2 * up(4 * 3),
             constants: up(4 * (5 + 5 + 7)) + up(2 * 15),
-            tables: up(3 * 44) + up(7) + up(4),
+            latent: 0,
+            tables: up(3 * 68) + up(7) + up(4),
             cached_patch: CUT,
             cached_clip: 4 * FEATURES,
         };

@@ -1,0 +1,87 @@
+//! ETHER and ETHER+: hyperplane reflections (Bini et al., 2024).
+
+use ingraft_train::{Setting, Unfit};
+
+use crate::MethodError;
+use crate::expression::{Expression, Form, Node, Start, Tape};
+use crate::list::Settings;
+
+/// Trains one hyperplane per block of the input: `W' = W·diag(H₁…H_n)`, `H = I − 2·û·ûᵀ`.
+///
+/// A reflection is never the identity, so the adapter does not start as the base; its distance from it
+/// is always the same. The number of blocks is the largest divisor of the row that is
+/// not above `blocks`; blocks are true blocks of input columns, where the authors' code
+/// mixes them with output rows. Parameters: `row`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Ether {
+    blocks: u32,
+}
+
+/// The relaxed form on both sides: `W' = diag(H⁺)·W·diag(H⁺)`, `H⁺ = I − û·ûᵀ + v̂·v̂ᵀ`.
+///
+/// v starts as −u: the adapter starts as the base. Parameters: `2·(out + row)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct EtherPlus {
+    blocks: u32,
+}
+
+impl Ether {
+    pub(crate) fn new(settings: &Settings<'_>) -> Result<Self, MethodError> {
+        Ok(Self { blocks: settings.number("blocks", |blocks| *blocks > 0)? })
+    }
+}
+
+impl EtherPlus {
+    pub(crate) fn new(settings: &Settings<'_>) -> Result<Self, MethodError> {
+        Ok(Self { blocks: settings.number("blocks", |blocks| *blocks > 0)? })
+    }
+}
+
+impl Expression for Ether {
+    fn name(&self) -> &'static str {
+        "ether"
+    }
+
+    fn settings(&self, visit: &mut dyn FnMut(&'static str, Setting)) {
+        visit("blocks", Setting::Count(self.blocks));
+    }
+
+    fn express<'t>(&self, tape: &'t Tape<'t>) -> Result<Form<'t>, Unfit> {
+        let w = tape.weight();
+        let blocks = divisor(w.columns(), self.blocks);
+        let u = tape.steady_parameter("ether_u", w.columns(), 1, Start::kaiming(w.columns() / blocks));
+        Ok(Form::weight(w.reflect(blocks, u)))
+    }
+}
+
+impl Expression for EtherPlus {
+    fn name(&self) -> &'static str {
+        "ether+"
+    }
+
+    fn settings(&self, visit: &mut dyn FnMut(&'static str, Setting)) {
+        visit("blocks", Setting::Count(self.blocks));
+    }
+
+    fn express<'t>(&self, tape: &'t Tape<'t>) -> Result<Form<'t>, Unfit> {
+        let w = tape.weight();
+        let right = self.side(tape, w, ["ether_u_in", "ether_v_in"]);
+        let both = self.side(tape, right.transpose(), ["ether_u_out", "ether_v_out"]).transpose();
+        Ok(Form::weight(both))
+    }
+}
+
+impl EtherPlus {
+    /// `X·diag(H⁺)`.
+    fn side<'t>(&self, tape: &'t Tape<'t>, x: Node<'t>, [u, v]: [&'static str; 2]) -> Node<'t> {
+        let blocks = divisor(x.columns(), self.blocks);
+        let u = tape.steady_parameter(u, x.columns(), 1, Start::kaiming(x.columns() / blocks));
+        let v = tape.steady_parameter(v, x.columns(), 1, Start::Value(u * -1.0));
+        x.deflect(blocks, 1.0, u) + x.deflect(blocks, -1.0, v) - x
+    }
+}
+
+/// The largest divisor of `dimension` that is not above `limit`.
+fn divisor(dimension: usize, limit: u32) -> usize {
+    (1..=dimension.min(limit as usize)).rev().find(|n| dimension.is_multiple_of(*n)).unwrap_or(1)
+}

@@ -1,0 +1,155 @@
+//! From an expression to a method that trains.
+
+use alloc::boxed::Box;
+use core::fmt::Debug;
+
+use ingraft_kernel::{SiteDesc, SiteGrads, SiteKind};
+use ingraft_tensor::Rng;
+use ingraft_train::{
+    FrozenSite, Latent, LatentGradients, LatentLayout, LatentTensor, Method, Setting, SiteValues, TermLayout,
+    Unfit,
+};
+
+use super::place::in_kernel;
+use super::tape::Needs;
+use super::{Form, Tape};
+use crate::mask::fill;
+
+/// A method written as an expression.
+pub(crate) trait Expression: Debug {
+    /// Its name, as in `--method NAME`.
+    fn name(&self) -> &'static str;
+
+    /// Calls `visit` with the name and value of every setting.
+    fn settings(&self, visit: &mut dyn FnMut(&'static str, Setting));
+
+    /// Whether it adapts sites of this kind. Depthwise sites have too few weights per
+    /// channel for most methods to save any.
+    fn adapts(&self, kind: SiteKind) -> bool {
+        matches!(kind, SiteKind::Linear | SiteKind::Conv)
+    }
+
+    /// Says on `tape` what becomes of its site. Must say the same for the same site.
+    ///
+    /// # Errors
+    /// [`Unfit`] when the method is not defined there.
+    fn express<'t>(&self, tape: &'t Tape<'t>) -> Result<Form<'t>, Unfit>;
+}
+
+/// An expression as a [`Method`].
+#[derive(Debug)]
+pub(crate) struct Expressed(pub(crate) Box<dyn Expression>);
+
+impl Expressed {
+    /// The terms at a site and what computing them needs.
+    fn measure(&self, site: &SiteDesc<'_>) -> Result<(TermLayout, Needs), Unfit> {
+        let tape = Tape::counting(*site);
+        let form = self.0.express(&tape)?.at(site);
+        let needs = tape.needs().ok_or(Unfit::Expression { out: site.out, row: site.row() })?;
+        Ok((form.layout(site)?, needs))
+    }
+
+    /// A second name for memory that outlives one evaluation.
+    fn lend<'l>(latent: &'l mut Latent<'_>) -> Latent<'l> {
+        Latent {
+            decaying: latent.decaying,
+            steady: latent.steady,
+            constants: latent.constants,
+            workspace: latent.workspace,
+        }
+    }
+}
+
+impl Method for Expressed {
+    fn name(&self) -> &'static str {
+        self.0.name()
+    }
+
+    fn settings(&self, visit: &mut dyn FnMut(&'static str, Setting)) {
+        self.0.settings(visit);
+    }
+
+    fn layout(&self, site: &SiteDesc<'_>) -> Result<TermLayout, Unfit> {
+        if !self.0.adapts(site.kind) {
+            return Ok(TermLayout::NONE);
+        }
+        let (terms, needs) = self.measure(site)?;
+        let narrow =
+            |n: usize| u32::try_from(n).map_err(|_| Unfit::Expression { out: site.out, row: site.row() });
+        let latent = LatentLayout {
+            decaying: narrow(needs.decaying)?,
+            steady: narrow(needs.steady)?,
+            constants: narrow(needs.constants)?,
+            workspace: narrow(needs.values.saturating_add(needs.gradients))?,
+        };
+        Ok(TermLayout { latent, ..terms })
+    }
+
+    fn tensors(&self, site: &SiteDesc<'_>, visit: &mut dyn FnMut(LatentTensor)) {
+        let tape = Tape::counting(*site);
+        // A refusal is the layout's to report; what was declared before it is no use.
+        if self.0.express(&tape).is_ok() {
+            tape.tensors(visit);
+        }
+    }
+
+    fn initialize(&self, site: &FrozenSite<'_>, _: &mut Rng, terms: &mut SiteValues<'_>) {
+        if !terms.indptr.is_empty() {
+            fill(site, terms, |_, _| true);
+        }
+    }
+
+    fn start(&self, site: &FrozenSite<'_>, rng: &mut Rng, latent: &mut Latent<'_>) {
+        let Ok((_, needs)) = self.measure(&site.desc) else { return };
+        if let Some(tape) = Tape::evaluating(*site, Self::lend(latent), needs, Some(rng)) {
+            // Saying it sets what it declares; the layout vouched for it.
+            let _ = self.0.express(&tape);
+        }
+    }
+
+    fn compute(&self, site: &FrozenSite<'_>, latent: &mut Latent<'_>, terms: &mut SiteValues<'_>) {
+        let Ok((_, needs)) = self.measure(&site.desc) else { return };
+        let Some(tape) = Tape::evaluating(*site, Self::lend(latent), needs, None) else { return };
+        let Ok(form) = self.0.express(&tape) else { return };
+        let (out, row) = (site.desc.out, site.desc.row());
+        let parts = [&mut *terms.down, &mut *terms.up, &mut *terms.sparse];
+        let outputs = form.at(&site.desc).outputs(out, row);
+        for (which, (part, output)) in parts.into_iter().zip(outputs).enumerate() {
+            let Some((node, shape)) = output else { continue };
+            // The factor that reads the input is written once for every group.
+            for copy in part.chunks_exact_mut(shape.len().max(1)) {
+                tape.read(node, |i, value| copy[kernel_index(&site.desc, which, i)] = value as f32);
+            }
+        }
+    }
+
+    fn pull_back(
+        &self,
+        site: &FrozenSite<'_>,
+        latent: &mut Latent<'_>,
+        terms: &SiteGrads<'_>,
+        gradients: &mut LatentGradients<'_>,
+    ) {
+        let Ok((_, needs)) = self.measure(&site.desc) else { return };
+        let Some(tape) = Tape::evaluating(*site, Self::lend(latent), needs, None) else { return };
+        let Ok(form) = self.0.express(&tape) else { return };
+        let form = form.at(&site.desc);
+        tape.clear();
+        let parts = [&terms.down, &terms.up, &terms.sparse];
+        let outputs = form.outputs(site.desc.out, site.desc.row());
+        for (which, (part, output)) in parts.into_iter().zip(outputs).enumerate() {
+            let (Some(part), Some((node, shape))) = (part, output) else { continue };
+            for copy in part.chunks_exact(shape.len().max(1)) {
+                tape.seed(node, |i| f64::from(copy[kernel_index(&site.desc, which, i)]));
+            }
+        }
+        tape.backward(gradients);
+    }
+}
+
+/// Where element `i` of output `which` stands in its term: rows of the first (down)
+/// and the third (delta) are in a kernel's order there.
+fn kernel_index(site: &SiteDesc<'_>, which: usize, i: usize) -> usize {
+    let row = site.row().max(1);
+    if matches!(which, 0 | 2) { i / row * row + in_kernel(site, i % row) } else { i }
+}

@@ -1,0 +1,48 @@
+//! FourierFT: discrete Fourier transform adaptation (Gao et al., 2024).
+
+use ingraft_train::{Setting, Unfit};
+
+use crate::MethodError;
+use crate::expression::{Expression, Form, Start, Tape};
+use crate::list::Settings;
+use crate::mask::draw;
+
+/// Trains a few coefficients of the delta's spectrum: `W' = W + s·Re(F⁻¹(S))`, S zero but at n places
+/// drawn once, the same for the whole run.
+///
+/// The published start is N(0, 1); here it is zero, so that the adapter starts as the base. Sites of
+/// fewer than n weights train a coefficient for each. Parameters: `min(n, out·row)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct FourierFt {
+    frequencies: u32,
+    scale: f64,
+}
+
+impl FourierFt {
+    pub(crate) fn new(settings: &Settings<'_>) -> Result<Self, MethodError> {
+        Ok(Self {
+            frequencies: settings.number("frequencies", |n| *n > 0)?,
+            scale: settings.positive("scale")?,
+        })
+    }
+}
+
+impl Expression for FourierFt {
+    fn name(&self) -> &'static str {
+        "fourierft"
+    }
+
+    fn settings(&self, visit: &mut dyn FnMut(&'static str, Setting)) {
+        visit("frequencies", Setting::Count(self.frequencies));
+        visit("scale", Setting::Real(self.scale));
+    }
+
+    fn express<'t>(&self, tape: &'t Tape<'t>) -> Result<Form<'t>, Unfit> {
+        let (out, row) = (tape.site().out, tape.site().row());
+        let total = out.saturating_mul(row);
+        let count = (self.frequencies as usize).min(total);
+        let places = tape.constant("indices", 1, count, |values, rng| draw(total, rng, values));
+        let spectrum = tape.parameter("fourierft_spectrum", 1, count, Start::ZERO);
+        Ok(Form::delta(spectrum.scatter(places, out, row).inverse_fourier() * self.scale))
+    }
+}

@@ -1,0 +1,53 @@
+//! WaveFT: sparse fine-tuning in the wavelet domain (Bilican et al., 2025).
+
+use ingraft_train::{Setting, Unfit};
+
+use crate::MethodError;
+use crate::expression::{Expression, Form, Start, Tape};
+use crate::list::Settings;
+use crate::mask::draw;
+
+/// Trains a few Haar wavelet coefficients of the delta: `W' = W + s·IDWT(C)`, C zero but at n places drawn once.
+///
+/// An odd side is one longer in C, and cut. Starts as the base. Sites of fewer than n weights
+/// train a coefficient for each. Parameters: `min(n, out·row)`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct WaveFt {
+    coefficients: u32,
+    scale: f64,
+}
+
+impl WaveFt {
+    pub(crate) fn new(settings: &Settings<'_>) -> Result<Self, MethodError> {
+        let coefficients = settings.number("coefficients", |n| *n > 0)?;
+        Ok(Self { coefficients, scale: settings.positive("scale")? })
+    }
+}
+
+impl Expression for WaveFt {
+    fn name(&self) -> &'static str {
+        "waveft"
+    }
+
+    fn settings(&self, visit: &mut dyn FnMut(&'static str, Setting)) {
+        visit("coefficients", Setting::Count(self.coefficients));
+        visit("scale", Setting::Real(self.scale));
+    }
+
+    fn express<'t>(&self, tape: &'t Tape<'t>) -> Result<Form<'t>, Unfit> {
+        let (out, row) = (tape.site().out, tape.site().row());
+        let (rows, columns) = (out.next_multiple_of(2), row.next_multiple_of(2));
+        let total = out.saturating_mul(row);
+        let count = (self.coefficients as usize).min(total);
+        let places = tape.constant("indices", 1, count, |values, rng| {
+            draw(total, rng, values);
+            values.iter_mut().for_each(|place| {
+                let at = *place as usize;
+                *place = (at / row * columns + at % row) as f64;
+            });
+        });
+        let spectrum = tape.parameter("waveft_spectrum", 1, count, Start::ZERO);
+        let delta = spectrum.scatter(places, rows, columns).inverse_haar().crop(out, row);
+        Ok(Form::delta(delta * self.scale))
+    }
+}

@@ -136,7 +136,7 @@ mod tests {
             let x = i as f32 * 1e-3;
             let mut y = [0.0];
             // SAFETY: tests run where NEON is, as on every processor with an operating system.
-            unsafe { map(&[x], &mut y, |x| ours(x)) };
+            unsafe { map(&[x], &mut y, ours) };
             let want = function.eval(1.0, 0.0, x);
             let error = if y[0] == want { 0.0 } else { (y[0] - want).abs() / want.abs().max(1e-37) };
             worst = worst.max(error);
@@ -158,7 +158,7 @@ mod tests {
         for (name, function, ours) in FUNCTIONS {
             let mut have = [0.5; 4];
             // SAFETY: tests run where NEON is, as on every processor with an operating system.
-            unsafe { map(&inputs, &mut have, |x| ours(x)) };
+            unsafe { map(&inputs, &mut have, ours) };
             let want = inputs.map(|x| function.eval(1.0, 0.0, x));
             for (have, want) in have.into_iter().zip(want) {
                 assert!(have == want || have.is_nan() && want.is_nan(), "{name}: {have} {want}");

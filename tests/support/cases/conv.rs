@@ -333,6 +333,7 @@ fn quantized(op: OpCode, name: String, geometry: &Geometry, terms: Terms, random
     if !terms.is_real() {
         let layer = layer.ties(op == OpCode::QDepthwise, random);
         cases.push(layer.case(op, format!("{name} on ties"), DType::I8, geometry).mask());
+        cases.push(layer.case(op, format!("{name} on ties, without mask"), DType::I8, geometry));
         if op == OpCode::QConv {
             cases.push(layer.case(op, format!("{name} on bounds"), DType::F32, geometry).mask());
         }

@@ -3,6 +3,7 @@
 use ingraft::adapter::{AdapterBuilder, AdapterFacts, HeadSpec, Link, TermSpec};
 use ingraft::kernel::{SiteDesc, SiteKind, Sites};
 use ingraft::plan::PlanView;
+use ingraft::train::FrozenSite;
 
 use crate::support::{AlignedBytes, Lcg};
 
@@ -34,6 +35,18 @@ pub(crate) fn head(plan: &PlanView<'_>, classes: usize, features: usize) -> Alig
 
 pub(crate) fn facts() -> AdapterFacts {
     AdapterFacts { method: "built in a test".into(), ..AdapterFacts::default() }
+}
+
+/// The weight and bias of an int8 site as a fused term.
+pub(crate) fn fused(plan: &PlanView<'_>, index: usize) -> TermSpec {
+    let site = FrozenSite::new(plan, index).expect("the site has a weight");
+    let (out, row) = (site.desc.out, site.desc.row());
+    let mut weight = vec![0; out * row];
+    for (channel, position) in (0..out).flat_map(|channel| (0..row).map(move |position| (channel, position)))
+    {
+        weight[site.offset(channel, position)] = site.code(channel, position).expect("an int8 site");
+    }
+    TermSpec::FusedI8 { weight, bias: (0..out).filter_map(|channel| site.bias(channel)).collect() }
 }
 
 /// The sites of a plan.
@@ -70,6 +83,7 @@ pub(crate) fn zero_terms(plan: &PlanView<'_>) -> Vec<(&'static str, Terms)> {
                 })
             }),
         ),
+        ("the base's own weight, fused", sites(plan).map(|(index, _)| (index, fused(plan, index))).collect()),
         (
             "sparse without entries",
             all(&|s| {

@@ -3,7 +3,11 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../support/targets.rs"]
+mod targets;
+
 mod build;
+mod methods;
 mod refusal;
 mod term;
 

@@ -162,7 +162,10 @@ fn bad_terms_name_their_site() {
         values: vec![1; indices.len()],
         indices,
     };
+    let fused =
+        |len: usize, bias: i32| TermSpec::FusedI8 { weight: vec![127; len], bias: vec![bias; site.out] };
     let cases = [
+        ("sums beyond 32 bits", dense, fused(site.out * site.row(), i32::MAX)),
         ("not finite", dense, affine(f32::NAN, site.out)),
         ("infinite", dense, affine(f32::INFINITY, site.out)),
         ("rank zero", dense, factors(&site, 0)),

@@ -2,7 +2,7 @@
 
 use ingraft_kernel::terms::MAX_TERM_RANK;
 use ingraft_kernel::{
-    Affine, Factors, SiteDesc, SiteKind, SiteTerms, Sites, Sparse, SparseValues, TwoFactor,
+    Affine, Factors, Patched, SiteDesc, SiteKind, SiteTerms, Sites, Sparse, SparseValues, TwoFactor,
 };
 use ingraft_tensor::bytes::{self, Plain};
 use ingraft_tensor::{DType, hash};
@@ -195,7 +195,7 @@ impl<'a> Adapter<'a> {
 
     fn check_term(&self, index: u32, term: &TermRecord, site: &SiteDesc<'_>) -> Result<(), AdapterError> {
         let name = SiteName::new(site.name);
-        let integer = matches!(term.kind, kind::TWO_FACTOR_I8 | kind::SPARSE_I16);
+        let integer = matches!(term.kind, kind::TWO_FACTOR_I8 | kind::SPARSE_I16 | kind::FUSED_I8);
         let low_rank = matches!(term.kind, kind::TWO_FACTOR_I8 | kind::TWO_FACTOR_F32);
         let refused = (integer && site.dtype != DType::I8)
             || (low_rank && site.kind == SiteKind::Depthwise)
@@ -207,12 +207,14 @@ impl<'a> Adapter<'a> {
             return Err(AdapterError::Rank(name));
         }
         let mut terms = SiteTerms::NONE;
-        self.read(term, site, &mut terms).ok_or(if term.kind > kind::AFFINE {
+        self.read(term, site, &mut terms).ok_or(if term.kind > kind::LAST {
             AdapterError::Record(index)
         } else {
             AdapterError::Shape(name)
         })?;
         finite(&terms).then_some(()).ok_or(AdapterError::NotFinite(name))?;
+        let bounded = terms.patched.is_none_or(|fused| sums_fit(site, &fused));
+        bounded.then_some(()).ok_or(AdapterError::Accumulator(name))?;
         match terms.sparse {
             Some(sparse) => indices(&sparse, site.row()).then_some(()).ok_or(AdapterError::Indices(name)),
             None => Ok(()),
@@ -275,6 +277,10 @@ impl<'a> Adapter<'a> {
                 terms.affine =
                     Some(Affine { scale: self.blob(b0, site.out)?, shift: self.blob(b1, site.out)? });
             }
+            kind::FUSED_I8 => {
+                let weight = self.blob(b0, site.out.checked_mul(site.row)?)?;
+                terms.patched = Some(Patched { weight, bias: self.blob(b1, site.out)? });
+            }
             _ => return None,
         }
         (record.kind != kind::SPARSE_I16 && record.kind != kind::SPARSE_F32 || terms.sparse.is_some())
@@ -329,8 +335,29 @@ fn family(kind: u32) -> u32 {
     match kind {
         kind::TWO_FACTOR_F32 | kind::TWO_FACTOR_I8 => 0,
         kind::SPARSE_I16 | kind::SPARSE_F32 => 1,
-        _ => 2,
+        kind::AFFINE => 2,
+        _ => 3,
     }
+}
+
+/// Whether no sum of a channel, for any input, leaves 32 bits: |bias| + Σ|w|·255 < 2³¹.
+fn sums_fit(site: &SiteDesc<'_>, fused: &Patched<'_>) -> bool {
+    let out = site.out.max(1);
+    (0..site.out).zip(fused.bias).all(|(channel, bias)| {
+        let magnitude = |w: &i8| i64::from(w.unsigned_abs()) * 255;
+        let sum: i64 = match site.kind {
+            SiteKind::Depthwise => fused.weight.iter().skip(channel).step_by(out).map(magnitude).sum(),
+            _ => fused
+                .weight
+                .chunks_exact(site.row().max(1))
+                .nth(channel)
+                .into_iter()
+                .flatten()
+                .map(magnitude)
+                .sum(),
+        };
+        sum.saturating_add(i64::from(bias.unsigned_abs())) < 1 << 31
+    })
 }
 
 fn finite(terms: &SiteTerms<'_>) -> bool {

@@ -76,6 +76,8 @@ pub enum AdapterError {
     Indices(SiteName),
     /// The rank is zero or above the limit.
     Rank(SiteName),
+    /// The sums of a fused weight could leave 32 bits.
+    Accumulator(SiteName),
     /// The head does not fit the tensor it reads.
     HeadShape,
     /// The head has more classes than the plan reserved room for.
@@ -113,6 +115,9 @@ impl core::fmt::Display for AdapterError {
                 write!(f, "sparse indices at site {:?} are out of order or range", s.as_str())
             }
             Self::Rank(s) => write!(f, "rank at site {:?} is zero or above the limit", s.as_str()),
+            Self::Accumulator(s) => {
+                write!(f, "sums of the fused weight at site {:?} could leave 32 bits", s.as_str())
+            }
             Self::HeadShape => f.write_str("the head does not fit the tensor it reads"),
             Self::HeadClasses { wanted, reserved } => {
                 write!(

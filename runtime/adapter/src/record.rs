@@ -118,6 +118,10 @@ pub(crate) mod kind {
     pub(crate) const SPARSE_F32: u32 = 4;
     /// Scale and shift; blobs: scale, shift.
     pub(crate) const AFFINE: u32 = 5;
+    /// A whole int8 weight and its folded bias in place of the base's; blobs: weight, bias.
+    pub(crate) const FUSED_I8: u32 = 6;
+    /// The highest code.
+    pub(crate) const LAST: u32 = FUSED_I8;
 }
 
 /// "No term" in the index.

@@ -56,6 +56,13 @@ pub enum TermSpec {
         /// `[nnz]`.
         values: Vec<f32>,
     },
+    /// A whole int8 weight on the base's scales, used instead of the base's.
+    FusedI8 {
+        /// As the base's, in the layout of its kernel.
+        weight: Vec<i8>,
+        /// `[out]`, the input zero point folded in as in the base's.
+        bias: Vec<i32>,
+    },
     /// Scale and shift of the pre-activation value.
     Affine {
         /// `[out]`.
@@ -217,6 +224,10 @@ impl AdapterBuilder {
                 let (indptr, indices) = (self.blob(bytes::of(indptr)), self.blob(bytes::of(indices)));
                 record.blobs = [indptr, indices, self.blob(bytes::of(values)), 0];
             }
+            TermSpec::FusedI8 { weight, bias } => {
+                record.kind = kind::FUSED_I8;
+                record.blobs = [self.blob(bytes::of(weight)), self.blob(bytes::of(bias)), 0, 0];
+            }
             TermSpec::Affine { scale, shift } => {
                 record.kind = kind::AFFINE;
                 record.blobs = [self.blob(bytes::of(scale)), self.blob(bytes::of(shift)), 0, 0];
@@ -259,6 +270,7 @@ fn order(term: &TermSpec) -> u32 {
         TermSpec::TwoFactorF32 { .. } | TermSpec::TwoFactorI8 { .. } => 0,
         TermSpec::SparseI16 { .. } | TermSpec::SparseF32 { .. } => 1,
         TermSpec::Affine { .. } => 2,
+        TermSpec::FusedI8 { .. } => 3,
     }
 }
 

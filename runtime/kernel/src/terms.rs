@@ -12,7 +12,7 @@ pub struct SiteTerms<'a> {
     pub sparse: Option<Sparse<'a>>,
     /// `y = scale ⊙ y + shift`, after the other terms.
     pub affine: Option<Affine<'a>>,
-    /// A resident patched copy of weight and folded bias, used instead of the base's.
+    /// Another weight and folded bias, used instead of the base's: a resident patched copy, or a fused adapter's own.
     pub patched: Option<Patched<'a>>,
 }
 
@@ -99,7 +99,7 @@ pub struct Affine<'a> {
     pub shift: &'a [f32],
 }
 
-/// A patched resident copy: same layout as the base's constants.
+/// A weight in the base's place: same layout as the base's constants, on the base's scales.
 #[derive(Clone, Copy, Debug)]
 pub struct Patched<'a> {
     /// Weight bytes.

@@ -9,8 +9,8 @@ use crate::list::Settings;
 /// Trains one hyperplane per block of the input: `W' = W·diag(H₁…H_n)`, `H = I − 2·û·ûᵀ`.
 ///
 /// A reflection is never the identity, so the adapter does not start as the base; its distance from it
-/// is always the same. The number of blocks is the largest divisor of the row that is
-/// not above `blocks`; blocks are true blocks of input columns, where the authors' code
+/// is always the same. There are as many equal blocks of two or more as the row has, up to `blocks`;
+/// blocks are true blocks of input columns, where the authors' code
 /// mixes them with output rows. Parameters: `row`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Ether {
@@ -81,7 +81,8 @@ impl EtherPlus {
     }
 }
 
-/// The largest divisor of `dimension` that is not above `limit`.
+/// The largest number of equal blocks of `dimension` that is not above `limit` and leaves blocks of two or more:
+/// on a line a reflection has nothing to choose.
 fn divisor(dimension: usize, limit: u32) -> usize {
-    (1..=dimension.min(limit as usize)).rev().find(|n| dimension.is_multiple_of(*n)).unwrap_or(1)
+    (1..=(dimension / 2).min(limit as usize)).rev().find(|n| dimension.is_multiple_of(*n)).unwrap_or(1)
 }

@@ -6,7 +6,7 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use ingraft_adapter::{AdapterBuilder, AdapterFacts, HeadSpec, SiteName, TermSource, TermSpec};
-use ingraft_kernel::{Factors, NO_SITE, SiteTerms, SparseValues};
+use ingraft_kernel::{Factors, NO_SITE, SiteTerms, Sparse, SparseValues};
 use ingraft_train::{FrozenSite, TrainedHead, Trainer};
 
 use crate::{ExportError, Ranges, quantize};
@@ -55,7 +55,7 @@ pub struct SiteReport {
 /// Writes what `trainer` learned as an adapter of its base.
 ///
 /// On int8 sites sparse deltas become integer overlays on the base's own
-/// scales, and low-rank factors what `options` says. The head's standardization
+/// scales, whole deltas the fused int8 weight, and low-rank factors what `options` says. The head's standardization
 /// is folded into its weights.
 ///
 /// # Errors
@@ -122,16 +122,7 @@ impl Written {
             && let SparseValues::F32(values) = sparse.values
         {
             finite(values)?;
-            match site.scales() {
-                Some(scales) => match quantize::overlay(site, &scales, sparse, values) {
-                    Some(quantized) => written.take(quantized),
-                    None => written.error = f64::from(u8::from(values.iter().any(|v| *v != 0.0))),
-                },
-                None => {
-                    let (indptr, indices) = (sparse.indptr.to_vec(), sparse.indices.to_vec());
-                    written.terms.push(TermSpec::SparseF32 { indptr, indices, values: values.to_vec() });
-                }
-            }
+            written.take_delta(site, sparse, values);
         }
         if let Some(affine) = terms.affine {
             finite(affine.scale).and_then(|()| finite(affine.shift))?;
@@ -140,6 +131,23 @@ impl Written {
                 .push(TermSpec::Affine { scale: affine.scale.to_vec(), shift: affine.shift.to_vec() });
         }
         Ok(written)
+    }
+
+    /// The delta as a fused weight where it is whole, else as a sparse term.
+    fn take_delta(&mut self, site: &FrozenSite<'_>, sparse: Sparse<'_>, values: &[f32]) {
+        let Some(scales) = site.scales() else {
+            let (indptr, indices) = (sparse.indptr.to_vec(), sparse.indices.to_vec());
+            return self.terms.push(TermSpec::SparseF32 { indptr, indices, values: values.to_vec() });
+        };
+        if values.len() == site.desc.out.saturating_mul(site.desc.row()) {
+            let (quantized, affine) = quantize::fused(site, &scales, values);
+            self.take(quantized);
+            return self.terms.extend(affine);
+        }
+        match quantize::overlay(site, &scales, sparse, values) {
+            Some(quantized) => self.take(quantized),
+            None => self.error = f64::from(u8::from(values.iter().any(|v| *v != 0.0))),
+        }
     }
 
     fn take(&mut self, quantized: quantize::Quantized) {

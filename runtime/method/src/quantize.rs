@@ -90,6 +90,82 @@ pub(crate) fn overlay(
     (!empty).then(|| Quantized { term, error: relative(error, total) })
 }
 
+/// The whole weight `W + Δ` on scales of its own, and what they are of the base's where they differ.
+///
+/// A channel that does not fit ±127 steps of the base's scale, or whose sums would not fit 32 bits, gets a wider
+/// scale; an affine term gives its factor back. All others keep the base's scale, so that weights that
+/// were not moved keep their codes. The bias is carried over to the new scale, half to even.
+pub(crate) fn fused(
+    site: &FrozenSite<'_>,
+    scales: &SiteScales<'_>,
+    deltas: &[f32],
+) -> (Quantized, Option<TermSpec>) {
+    let (out, row) = (site.desc.out, site.desc.row());
+    let (mut weight, mut bias) = (alloc::vec![0i8; deltas.len()], alloc::vec![0i32; out]);
+    let mut factors = alloc::vec![1.0f32; out];
+    let (mut error, mut total) = (0.0, 0.0);
+    for (channel, deltas) in deltas.chunks_exact(row.max(1)).enumerate() {
+        let step = scales.weight(channel);
+        let code = |position: usize| f32::from(site.code(channel, position).unwrap_or(0));
+        let steps = |position: usize| code(position) + deltas.get(position).map_or(0.0, |delta| delta / step);
+        let fit = Channel::fit(row, steps, base_bias(site, scales, channel), scales.input_zero_point);
+        for (position, (fitted, delta)) in fit.codes.iter().zip(deltas).enumerate() {
+            let moved = f64::from(*fitted) * f64::from(fit.factor) - f64::from(code(position));
+            error += square(moved * f64::from(step) - f64::from(*delta));
+            total += square(f64::from(*delta));
+            if let Some(to) = weight.get_mut(site.offset(channel, position)) {
+                *to = *fitted;
+            }
+        }
+        if let (Some(to), Some(factor)) = (bias.get_mut(channel), factors.get_mut(channel)) {
+            (*to, *factor) = (fit.bias, fit.factor);
+        }
+    }
+    let widened = factors.iter().any(|factor| *factor != 1.0);
+    let affine = widened.then(|| TermSpec::Affine { scale: factors, shift: alloc::vec![0.0; out] });
+    let term = TermSpec::FusedI8 { weight, bias };
+    (Quantized { term, error: relative(error, total) }, affine)
+}
+
+/// The bias of `channel` without the input zero point, in steps of the accumulator.
+fn base_bias(site: &FrozenSite<'_>, scales: &SiteScales<'_>, channel: usize) -> i64 {
+    let codes = (0..site.desc.row()).filter_map(|position| site.code(channel, position));
+    let sum: i64 = codes.map(i64::from).sum();
+    i64::from(site.bias(channel).unwrap_or(0)) + i64::from(scales.input_zero_point) * sum
+}
+
+/// One channel of a fused weight.
+struct Channel {
+    codes: Vec<i8>,
+    bias: i32,
+    /// Its scale, in the base's.
+    factor: f32,
+}
+
+impl Channel {
+    /// The narrowest of the base's scale, the one that holds the longest of `steps`, and doublings of that
+    /// in which all sums hold.
+    fn fit(row: usize, steps: impl Fn(usize) -> f32, bias: i64, zero_point: i32) -> Self {
+        // A base weight of -128 that was not moved keeps its code and is no reason to widen.
+        let size = |at| if steps(at) == -128.0 { 0.0 } else { steps(at).abs() };
+        let largest = (0..row).fold(0.0f32, |largest, at| largest.max(size(at)));
+        let mut factor = if largest > 127.0 { largest / 127.0 } else { 1.0 };
+        loop {
+            let lowest = |at| if factor == 1.0 { steps(at).clamp(-128.0, -127.0) } else { -127.0 };
+            let code = |at| round_half_even((steps(at) / factor).clamp(lowest(at), 127.0)) as i8;
+            let codes: Vec<i8> = (0..row).map(code).collect();
+            let sum: i64 = codes.iter().map(|code| i64::from(*code)).sum();
+            let magnitude: i64 = codes.iter().map(|code| i64::from(code.unsigned_abs())).sum();
+            let carried = libm::rint(bias as f64 / f64::from(factor)) as i64;
+            let folded = carried.saturating_sub(i64::from(zero_point) * sum);
+            if folded.saturating_abs().saturating_add(255 * magnitude) < 1 << 31 {
+                return Self { codes, bias: folded as i32, factor };
+            }
+            factor *= 2.0;
+        }
+    }
+}
+
 fn integer_delta(code: i8, delta: f32) -> i16 {
     let lowest = code.min(-127);
     let moved = (f32::from(code) + delta).clamp(f32::from(lowest), 127.0);

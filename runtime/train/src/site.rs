@@ -31,7 +31,7 @@ pub struct SiteScales<'p> {
 #[derive(Clone, Copy, Debug)]
 enum Weight<'p> {
     Real(&'p [f32]),
-    Codes { codes: &'p [i8], scales: SiteScales<'p> },
+    Codes { codes: &'p [i8], bias: &'p [i32], scales: SiteScales<'p> },
 }
 
 impl<'p> FrozenSite<'p> {
@@ -54,8 +54,9 @@ impl<'p> FrozenSite<'p> {
                     output: attrs.out_scale,
                     multiplier,
                 };
-                (multiplier.len() == desc.out).then_some(())?;
-                Weight::Codes { codes: constant(plan, step.inputs, 1)?, scales }
+                let bias: &[i32] = constant(plan, step.inputs, 2)?;
+                (multiplier.len() == desc.out && bias.len() == desc.out).then_some(())?;
+                Weight::Codes { codes: constant(plan, step.inputs, 1)?, bias, scales }
             }
             _ => return None,
         };
@@ -90,19 +91,28 @@ impl<'p> FrozenSite<'p> {
         }
     }
 
+    /// The folded bias of output channel `channel`, in steps of the accumulator; `None` for an f32 site.
+    pub fn bias(&self, channel: usize) -> Option<i32> {
+        match self.weight {
+            Weight::Codes { bias, .. } => bias.get(channel).copied(),
+            Weight::Real(_) => None,
+        }
+    }
+
     /// The real weight at `position` of the row of output channel `channel`; 0 outside.
     pub fn weight(&self, channel: usize, position: usize) -> f32 {
         let at = self.offset(channel, position);
         match self.weight {
             Weight::Real(values) => values.get(at).copied().unwrap_or(0.0),
-            Weight::Codes { codes, scales } => {
+            Weight::Codes { codes, scales, .. } => {
                 f32::from(codes.get(at).copied().unwrap_or(0)) * scales.weight(channel)
             }
         }
     }
 
-    /// Depthwise weights are stored with the channel innermost, all others with the row innermost.
-    fn offset(&self, channel: usize, position: usize) -> usize {
+    /// Where in the weight the element at `position` of the row of output channel `channel` stands: depthwise
+    /// weights are stored with the channel innermost, all others with the row innermost.
+    pub fn offset(&self, channel: usize, position: usize) -> usize {
         match self.desc.kind {
             SiteKind::Depthwise => position.wrapping_mul(self.desc.out).wrapping_add(channel),
             _ => channel.wrapping_mul(self.desc.row()).wrapping_add(position),

@@ -93,13 +93,16 @@ fn has_delta(method: &dyn Method) -> bool {
 
 #[test]
 fn whole_deltas_are_written_in_steps_of_the_base() {
+    let step = Net::new(11).pool.scale;
     for method in methods().iter().filter(|method| has_delta(&***method)) {
         trained(&**method, |trainer, plan| {
             let written = export(trainer, &options(FactorFormat::F32)).unwrap();
             let worst = written.sites.iter().fold(0.0f64, |worst, site| worst.max(site.error));
             assert!(worst > 0.0, "{}", method.name());
             let (features, _) = difference(trainer, plan, &written.bytes);
-            assert!(features.is_finite() && worst < 1.0, "{}: error {worst}", method.name());
+            // A whole delta is rounded, not cut: scales widen where the base's do not hold it.
+            let near = features <= 10.0 * step && worst < 0.5;
+            assert!(near, "{}: {} steps, error {worst}", method.name(), features / step);
         });
     }
 }

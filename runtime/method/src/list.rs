@@ -188,14 +188,16 @@ fn lora(settings: &Settings<'_>) -> Result<Box<dyn Method>, MethodError> {
     let depthwise = |text: &str| match text {
         "skip" => Some(DepthwiseTerm::Skip),
         "scale" => Some(DepthwiseTerm::Scale),
+        "factors" => Some(DepthwiseTerm::Factors),
         _ => None,
     };
-    Ok(Box::new(Lora {
+    let lora = Lora {
         rank: settings.rank()?,
         alpha: settings.positive("alpha")?,
         rank_stabilized: settings.number("rslora", |_| true)?,
         depthwise: settings.value("depthwise", depthwise)?,
-    }))
+    };
+    Ok(lora.boxed())
 }
 
 fn shira(settings: &Settings<'_>) -> Result<Box<dyn Method>, MethodError> {
@@ -389,7 +391,7 @@ pub static METHODS: &[MethodRow] = &[
             RANK,
             ALPHA,
             SettingRow { name: "rslora", default: "false", expected: "true or false" },
-            SettingRow { name: "depthwise", default: "skip", expected: "skip or scale" },
+            SettingRow { name: "depthwise", default: "skip", expected: "skip, scale or factors" },
         ],
         deploy: TWO_FACTOR,
         source: "LoRA: Low-Rank Adaptation of Large Language Models (2022)",

@@ -1,9 +1,15 @@
 //! LoRA (Hu et al., 2022), with the scale of rsLoRA (Kalajdzievski, 2023) on request.
 
+mod depthwise;
+
+use alloc::boxed::Box;
+
 use ingraft_kernel::terms::MAX_TERM_RANK;
 use ingraft_kernel::{SiteDesc, SiteKind};
 use ingraft_tensor::Rng;
 use ingraft_train::{FrozenSite, Method, Part, PartRate, Setting, SiteValues, TermLayout, Unfit};
+
+use self::depthwise::DepthwiseFactors;
 
 /// Trains a low-rank delta: `y = Wx + b + s·B·(A·x)`.
 ///
@@ -11,8 +17,8 @@ use ingraft_train::{FrozenSite, Method, Part, PartRate, Setting, SiteValues, Ter
 /// A convolution is the linear map on its unfolded patch, so A is
 /// `[rank, kh·kw·in]` and B `[out, rank]`, for any kernel and dilation. A
 /// grouped convolution has a pair of this rank in every group. A depthwise
-/// weight has one row per group and no low rank to speak of: see
-/// [`DepthwiseTerm`].
+/// weight has one row per group, so a pair per group would be no saving: see
+/// [`DepthwiseTerm`] for what there is instead.
 ///
 /// # Start
 /// A is uniform in ±1/√(kh·kw·in) (Kaiming with a = √5, as in HF PEFT), B is
@@ -41,9 +47,19 @@ pub enum DepthwiseTerm {
     Skip,
     /// A scale of each channel, trained from 1.
     Scale,
+    /// Factors of the whole weight, deployed as a delta; made by [`crate::build`].
+    Factors,
 }
 
 impl Lora {
+    /// This, with factors at depthwise sites where it asks for them.
+    pub(crate) fn boxed(self) -> Box<dyn Method> {
+        match self.depthwise {
+            DepthwiseTerm::Factors => Box::new(DepthwiseFactors::new(self)),
+            _ => Box::new(self),
+        }
+    }
+
     /// s.
     pub fn scale(&self) -> f32 {
         let rank = f64::from(self.rank.max(1));
@@ -101,6 +117,7 @@ impl DepthwiseTerm {
         match self {
             Self::Skip => "skip",
             Self::Scale => "scale",
+            Self::Factors => "factors",
         }
     }
 }

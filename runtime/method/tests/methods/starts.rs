@@ -14,11 +14,12 @@ pub(crate) const SITES: [u32; 3] = [POINT, DEPTH, MIX];
 
 /// Every method with its defaults, and those settings that change what is trained.
 pub(crate) fn methods() -> Vec<Box<dyn Method>> {
-    let variants: [(&str, &[(&str, &str)]); 7] = [
+    let variants: [(&str, &[(&str, &str)]); 8] = [
         ("delora", &[("lambda", "0.5")]),
         ("bone", &[("rank", "2")]),
         ("loha", &[("rank", "1")]),
         ("lora", &[("rank", "2"), ("alpha", "6"), ("depthwise", "scale")]),
+        ("lora", &[("rank", "2"), ("depthwise", "factors")]),
         ("shira", &[("density", "0.3")]),
         ("shira", &[("density", "0.3"), ("mask", "magnitude")]),
         ("shira", &[("density", "0.3"), ("mask", "row")]),

@@ -67,7 +67,8 @@ impl Oracle<'_> {
     fn for_each_parameter(&mut self, mut visit: impl FnMut(&mut f64)) {
         let [weight, bias, ..] = &mut self.head;
         weight.iter_mut().chain(bias).for_each(&mut visit);
-        for (site, layout) in self.trained {
+        // Where terms are computed, they are no parameters themselves.
+        for (site, layout) in self.trained.iter().filter(|(_, layout)| layout.latent == LatentLayout::NONE) {
             let Terms { down, up, sparse, scale, shift, .. } = &mut self.terms[*site as usize];
             let sparse = sparse.iter_mut().map(|s| &mut s.2);
             let scale = scale.iter_mut().filter(|_| layout.scale);
@@ -105,6 +106,7 @@ pub(crate) fn check(method: &dyn Method, readout: Readout, sites: &[u32], patche
     let got = trainer.accumulate(Clip::Inputs(&clip), Truth::Class(CLASS)).unwrap();
 
     let wide = |values: &[f32]| values.iter().map(|v| f64::from(*v)).collect::<Vec<_>>();
+    let first = head;
     let head = trainer
         .head()
         .map_or_else(Default::default, |h| [wide(h.weight), wide(h.bias), wide(h.mean), wide(h.inverse_std)]);
@@ -119,11 +121,12 @@ pub(crate) fn check(method: &dyn Method, readout: Readout, sites: &[u32], patche
 
     let largest = trainer.gradients().iter().fold(0.0f32, |m, g| m.max(g.abs()));
     assert!(largest > 1e-3, "gradients vanish");
-    let latent = trained.iter().any(|(_, layout)| layout.latent != LatentLayout::NONE);
-    let first = if latent { values.len() - latent_parameters(&trained) } else { values.len() };
+    let latent = latent(&trained, first, &oracle.terms);
+    assert_eq!(latent.len(), values.len());
     for index in 0..values.len() {
         // Terms that are computed from f32 parameters are only as smooth as f32 is.
-        let (difference, floor) = if index < first {
+        let (difference, floor) = if !latent[index] {
+            let index = latent[..index].iter().filter(|latent| !**latent).count();
             let mut at = |offset: f64| {
                 let mut position = 0;
                 oracle.for_each_parameter(|value| {
@@ -158,8 +161,22 @@ pub(crate) fn check(method: &dyn Method, readout: Readout, sites: &[u32], patche
     }
 }
 
-fn latent_parameters(trained: &[(u32, TermLayout)]) -> usize {
-    trained.iter().map(|(_, layout)| (layout.latent.decaying + layout.latent.steady) as usize).sum()
+/// For every parameter, whether terms are computed from it; those of the head come first, then site by site.
+fn latent(trained: &[(u32, TermLayout)], head: usize, terms: &[Terms]) -> Vec<bool> {
+    let mut latent = vec![false; head];
+    for (site, layout) in trained {
+        let Terms { down, up, sparse, scale, shift, .. } = &terms[*site as usize];
+        let optional = |wanted: bool, values: &[f64]| if wanted { values.len() } else { 0 };
+        if layout.latent == LatentLayout::NONE {
+            let count = down.len() + up.len() + sparse.len();
+            let count = count + optional(layout.scale, scale) + optional(layout.shift, shift);
+            latent.extend(core::iter::repeat_n(false, count));
+        } else {
+            let count = (layout.latent.decaying + layout.latent.steady) as usize;
+            latent.extend(core::iter::repeat_n(true, count));
+        }
+    }
+    latent
 }
 
 /// How far latent parameters are moved, exactly.

@@ -1,15 +1,12 @@
 //! LoRA (Hu et al., 2022), with the scale of rsLoRA (Kalajdzievski, 2023) on request.
 
+#[cfg(feature = "alloc")]
 mod depthwise;
-
-use alloc::boxed::Box;
 
 use ingraft_kernel::terms::MAX_TERM_RANK;
 use ingraft_kernel::{SiteDesc, SiteKind};
 use ingraft_tensor::Rng;
 use ingraft_train::{FrozenSite, Method, Part, PartRate, Setting, SiteValues, TermLayout, Unfit};
-
-use self::depthwise::DepthwiseFactors;
 
 /// Trains a low-rank delta: `y = Wx + b + s·B·(A·x)`.
 ///
@@ -53,10 +50,11 @@ pub enum DepthwiseTerm {
 
 impl Lora {
     /// This, with factors at depthwise sites where it asks for them.
-    pub(crate) fn boxed(self) -> Box<dyn Method> {
+    #[cfg(feature = "alloc")]
+    pub(crate) fn boxed(self) -> alloc::boxed::Box<dyn Method> {
         match self.depthwise {
-            DepthwiseTerm::Factors => Box::new(DepthwiseFactors::new(self)),
-            _ => Box::new(self),
+            DepthwiseTerm::Factors => alloc::boxed::Box::new(depthwise::DepthwiseFactors::new(self)),
+            _ => alloc::boxed::Box::new(self),
         }
     }
 

@@ -119,7 +119,7 @@ impl<'a> Reals<'a> {
             Self::F32(values) => {
                 let mut repeated = [0.0; BLOCK];
                 let values = lane(values, offset, step, len, &mut repeated)?;
-                buffer.get_mut(..len)?.copy_from_slice(values);
+                buffer.iter_mut().zip(values).for_each(|(b, v)| *b = *v);
             }
             Self::I8 { codes, scale, zero_point } => {
                 let mut repeated = [0i8; BLOCK];

@@ -2,7 +2,9 @@
 //!
 //! ```text
 //! cargo bench --bench tasks -- TASK... [--method NAME] [--blocks N] [--head-at N] [--set NAME=VALUE]
-//!                              [--views K] [--seeds N] [--split blocks] [--choose] [--quick] [--threads N]
+//!                              [--augment CHANGE=RANGE,...] [--views K] [--lr RATE] [--head-lr RATE]
+//!                              [--head-decay DECAY] [--head-first EPOCHS] [--epochs N] [--seeds N]
+//!                              [--split blocks] [--choose] [--quick] [--threads N]
 //! ```
 //!
 //! TASK is one of `uav_detect`, `esc10_cc0`, `uav_motor_prop`, `spoken_digits` (int8 YAMNet) and `keywords` (int8
@@ -11,7 +13,7 @@
 //!
 //! The unit is the clip, splits are the committed files, early stopping sees the training loss alone, and one recipe
 //! per task ([`task`]) serves all folds and seeds; `--choose` prints the grid it was chosen from, on inner folds of
-//! the first split's training clips.
+//! every split's training clips.
 
 mod arguments;
 mod base;

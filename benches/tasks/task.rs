@@ -80,7 +80,7 @@ const TASKS: &[Task] = &[
         augment: &["rotate=1", "gain=-12..6", "noise=20..40"],
         views: 8,
         group: near_repeat,
-        terms: Course { rate: 1e-3, epochs: 30, ..TERMS },
+        terms: Course { rate: 5e-4, ..TERMS },
     },
     Task {
         name: "esc10_cc0",
@@ -112,9 +112,9 @@ const TASKS: &[Task] = &[
         ],
         seeded_splits: true,
         meaning: Meaning::PitchIsFree,
-        augment: &["gain=-6..6", "noise=15..40"],
+        augment: &["gain=-6..6", "shift=0.1"],
         views: 8,
         group: alone,
-        terms: Course { rate: 3e-3, epochs: 40, ..TERMS },
+        terms: Course { rate: 3e-3, head_rate: 2e-3, epochs: 40, head_first: 0, ..TERMS },
     },
 ];

@@ -7,7 +7,8 @@ use ingraft::kernel::{Host, SiteKind, Sites};
 use ingraft::method::{ExportOptions, FactorFormat, METHODS, Ranges, build, export};
 use ingraft::plan::{Phase, PlanView};
 use ingraft::train::{
-    AdamW, Clip, LearningRate, Loss, Method, Readout, Schedule, ScheduleShape, Setup, TermLayout, Trainer, Truth,
+    AdamW, Clip, LearningRate, Loss, Method, Readout, Schedule, ScheduleShape, Setup, TermLayout, Trainer,
+    Truth,
 };
 
 use crate::support::{AlignedBytes, Lcg, as_bytes, infer};

@@ -1,9 +1,16 @@
 //! LoRA (Hu et al., 2022), with the scale of rsLoRA (Kalajdzievski, 2023) on request.
 
+#[cfg(feature = "alloc")]
+use alloc::boxed::Box;
 use ingraft_kernel::terms::MAX_TERM_RANK;
 use ingraft_kernel::{SiteDesc, SiteKind};
 use ingraft_tensor::Rng;
 use ingraft_train::{FrozenSite, Method, Part, PartRate, Setting, SiteValues, TermLayout, Unfit};
+
+#[cfg(feature = "alloc")]
+use crate::MethodError;
+#[cfg(feature = "alloc")]
+use crate::row::{ALPHA, Definition, Family, Make, MethodRow, RANK, SettingRow, Settings, TWO_FACTOR};
 
 /// Trains a low-rank delta: `y = Wx + b + s·B·(A·x)`.
 ///
@@ -103,4 +110,37 @@ impl DepthwiseTerm {
             Self::Scale => "scale",
         }
     }
+}
+
+/// `lora` as the list has it.
+#[cfg(feature = "alloc")]
+pub(crate) const ROW: MethodRow = MethodRow {
+    name: "lora",
+    family: Family::Reparameterized,
+    settings: &[
+        RANK,
+        ALPHA,
+        SettingRow { name: "rslora", default: "false", expected: "true or false" },
+        SettingRow { name: "depthwise", default: "skip", expected: "skip or scale" },
+    ],
+    deploy: TWO_FACTOR,
+    source: "LoRA: Low-Rank Adaptation of Large Language Models (2022)",
+    definition: Definition::Verified,
+    starts_as_base: true,
+    make: Make::Terms(make),
+};
+
+#[cfg(feature = "alloc")]
+fn make(settings: &Settings<'_>) -> Result<Box<dyn Method>, MethodError> {
+    let depthwise = |text: &str| match text {
+        "skip" => Some(DepthwiseTerm::Skip),
+        "scale" => Some(DepthwiseTerm::Scale),
+        _ => None,
+    };
+    Ok(Box::new(Lora {
+        rank: settings.rank()?,
+        alpha: settings.positive("alpha")?,
+        rank_stabilized: settings.number("rslora", |_| true)?,
+        depthwise: settings.value("depthwise", depthwise)?,
+    }))
 }

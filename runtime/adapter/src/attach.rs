@@ -251,11 +251,8 @@ impl<'a> Adapter<'a> {
         let rows = site.groups.checked_mul(rank)?;
         let (down, up) = (rows.checked_mul(site.row)?, site.out.checked_mul(rank)?);
         let sparse = |values| {
-            Some(Sparse {
-                indptr: self.blob(b0, site.out.checked_add(1)?)?,
-                indices: self.blob(b1, nnz)?,
-                values,
-            })
+            let (indptr, indices) = (self.blob(b0, site.out.checked_add(1)?)?, self.blob(b1, nnz)?);
+            Some(Sparse { indptr, indices, values })
         };
         match record.kind {
             kind::TWO_FACTOR_F32 => {
@@ -274,17 +271,18 @@ impl<'a> Adapter<'a> {
             kind::SPARSE_I16 => terms.sparse = sparse(SparseValues::I16(self.blob(b2, nnz)?)),
             kind::SPARSE_F32 => terms.sparse = sparse(SparseValues::F32(self.blob(b2, nnz)?)),
             kind::AFFINE => {
-                terms.affine =
-                    Some(Affine { scale: self.blob(b0, site.out)?, shift: self.blob(b1, site.out)? });
+                let (scale, shift) = (self.blob(b0, site.out)?, self.blob(b1, site.out)?);
+                terms.affine = Some(Affine { scale, shift });
             }
             kind::FUSED_I8 => {
-                let weight = self.blob(b0, site.out.checked_mul(site.row)?)?;
-                terms.patched = Some(Patched { weight, bias: self.blob(b1, site.out)? });
+                let (weight, bias) =
+                    (self.blob(b0, site.out.checked_mul(site.row)?)?, self.blob(b1, site.out)?);
+                terms.patched = Some(Patched { weight, bias });
             }
             _ => return None,
         }
-        (record.kind != kind::SPARSE_I16 && record.kind != kind::SPARSE_F32 || terms.sparse.is_some())
-            .then_some(())
+        let sparse = matches!(record.kind, kind::SPARSE_I16 | kind::SPARSE_F32);
+        (!sparse || terms.sparse.is_some()).then_some(())
     }
 }
 

@@ -214,15 +214,11 @@ impl AdapterBuilder {
             }
             TermSpec::SparseI16 { indptr, indices, values } => {
                 record.kind = kind::SPARSE_I16;
-                record.nnz = indices.len() as u32;
-                let (indptr, indices) = (self.blob(bytes::of(indptr)), self.blob(bytes::of(indices)));
-                record.blobs = [indptr, indices, self.blob(bytes::of(values)), 0];
+                self.sparse(&mut record, indptr, indices, bytes::of(values));
             }
             TermSpec::SparseF32 { indptr, indices, values } => {
                 record.kind = kind::SPARSE_F32;
-                record.nnz = indices.len() as u32;
-                let (indptr, indices) = (self.blob(bytes::of(indptr)), self.blob(bytes::of(indices)));
-                record.blobs = [indptr, indices, self.blob(bytes::of(values)), 0];
+                self.sparse(&mut record, indptr, indices, bytes::of(values));
             }
             TermSpec::FusedI8 { weight, bias } => {
                 record.kind = kind::FUSED_I8;
@@ -234,6 +230,12 @@ impl AdapterBuilder {
             }
         }
         record
+    }
+
+    fn sparse(&mut self, record: &mut TermRecord, indptr: &[u32], indices: &[u16], values: &[u8]) {
+        record.nnz = indices.len() as u32;
+        let (indptr, indices) = (self.blob(bytes::of(indptr)), self.blob(bytes::of(indices)));
+        record.blobs = [indptr, indices, self.blob(values), 0];
     }
 
     fn head_record(&mut self) -> HeadRecord {

@@ -1,7 +1,12 @@
 //! BitFit: biases only (Ben Zaken, Ravfogel & Goldberg, 2022).
 
+#[cfg(feature = "alloc")]
+use alloc::boxed::Box;
 use ingraft_kernel::{SiteDesc, SiteKind};
 use ingraft_train::{Method, Setting, TermLayout, Unfit};
+
+#[cfg(feature = "alloc")]
+use crate::row::{Definition, Family, Make, MethodRow};
 
 /// Trains a shift of every output channel: `y = Wx + b + β`, β from 0.
 ///
@@ -26,3 +31,16 @@ impl Method for Bias {
         })
     }
 }
+
+/// `bias` as the list has it.
+#[cfg(feature = "alloc")]
+pub(crate) const ROW: MethodRow = MethodRow {
+    name: "bias",
+    family: Family::Selective,
+    settings: &[],
+    deploy: "shift per output channel",
+    source: "BitFit: Simple Parameter-efficient Fine-tuning for Transformer-based Masked Language-models (2022)",
+    definition: Definition::Verified,
+    starts_as_base: true,
+    make: Make::Terms(|_| Ok(Box::new(Bias))),
+};

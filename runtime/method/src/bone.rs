@@ -4,7 +4,7 @@ use ingraft_train::{Setting, Unfit};
 
 use crate::MethodError;
 use crate::expression::{Expression, Form, Start, Tape};
-use crate::list::Settings;
+use crate::row::{Definition, FUSED, Family, Make, MethodRow, RANK, Settings, boxed};
 
 /// Trains an affine map of every block of r rows: `W'_ab = W_ab·(I + B_a) + B_a` for the r × r blocks of W.
 ///
@@ -49,3 +49,15 @@ impl Expression for Bone {
         Ok(Form::delta(pieces.block_matmul(out / rank, b).reshape(out, row) + b.matmul(repeat)))
     }
 }
+
+/// `bone` as the list has it.
+pub(crate) const ROW: MethodRow = MethodRow {
+    name: "bone",
+    family: Family::Reparameterized,
+    settings: &[RANK],
+    deploy: FUSED,
+    source: "Bone: Block Affine Transformation as Parameter Efficient Fine-tuning Methods for Large Language Models (2024), first version",
+    definition: Definition::Verified,
+    starts_as_base: true,
+    make: Make::Expression(|s| boxed(Bone::new(s))),
+};

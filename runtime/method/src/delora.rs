@@ -4,7 +4,7 @@ use ingraft_train::{Setting, Unfit};
 
 use crate::MethodError;
 use crate::expression::{Expression, Form, Start, Tape};
-use crate::list::Settings;
+use crate::row::{Definition, Family, Make, MethodRow, RANK, SettingRow, Settings, TWO_FACTOR, boxed};
 
 /// Trains directions and one strength: `W' = W + B·diag(λ/(r·‖a_i‖·‖b_i‖))·A·diag(w)`, a_i the rows of
 /// A, b_i the columns of B, w the lengths of W's columns.
@@ -48,3 +48,15 @@ impl Expression for Delora {
 
 /// Where HF PEFT clamps the lengths of directions.
 const LEAST_LENGTH: f64 = 1e-4;
+
+/// `delora` as the list has it.
+pub(crate) const ROW: MethodRow = MethodRow {
+    name: "delora",
+    family: Family::Reparameterized,
+    settings: &[RANK, SettingRow { name: "lambda", default: "15", expected: "a positive number" }],
+    deploy: TWO_FACTOR,
+    source: "Decoupling Angles and Strength in Low-rank Adaptation (2025)",
+    definition: Definition::Verified,
+    starts_as_base: true,
+    make: Make::Expression(|s| boxed(Delora::new(s))),
+};

@@ -4,7 +4,7 @@ use ingraft_train::{Setting, Unfit};
 
 use crate::MethodError;
 use crate::expression::{Expression, Form, Start, Tape};
-use crate::list::Settings;
+use crate::row::{ALPHA, Definition, FUSED, Family, Make, MethodRow, RANK, Settings, boxed};
 
 /// Trains the direction of every output row as LoRA does, and its length by itself:
 /// `W' = m ⊙ V/‖V‖`, `V = W + s·B·A`, lengths over rows.
@@ -44,3 +44,15 @@ impl Expression for Dora {
         Ok(Form::weight(v.times(m).times(v.row_norms().detach().reciprocal())))
     }
 }
+
+/// `dora` as the list has it.
+pub(crate) const ROW: MethodRow = MethodRow {
+    name: "dora",
+    family: Family::Reparameterized,
+    settings: &[RANK, ALPHA],
+    deploy: FUSED,
+    source: "DoRA: Weight-Decomposed Low-Rank Adaptation (2024)",
+    definition: Definition::Verified,
+    starts_as_base: true,
+    make: Make::Expression(|s| boxed(Dora::new(s))),
+};

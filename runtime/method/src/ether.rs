@@ -4,7 +4,7 @@ use ingraft_train::{Setting, Unfit};
 
 use crate::MethodError;
 use crate::expression::{Expression, Form, Node, Start, Tape};
-use crate::list::Settings;
+use crate::row::{Definition, FUSED, Family, Make, MethodRow, SettingRow, Settings, boxed};
 
 /// Trains one hyperplane per block of the input: `W' = W·diag(H₁…H_n)`, `H = I − 2·û·ûᵀ`.
 ///
@@ -86,3 +86,27 @@ impl EtherPlus {
 fn divisor(dimension: usize, limit: u32) -> usize {
     (1..=(dimension / 2).min(limit as usize)).rev().find(|n| dimension.is_multiple_of(*n)).unwrap_or(1)
 }
+
+/// `ether` as the list has it.
+pub(crate) const ROW: MethodRow = MethodRow {
+    name: "ether",
+    family: Family::Reparameterized,
+    settings: &[SettingRow { name: "blocks", default: "4", expected: "a positive whole number" }],
+    deploy: FUSED,
+    source: "ETHER: Efficient Finetuning of Large-Scale Models with Hyperplane Reflections (2024)",
+    definition: Definition::Verified,
+    starts_as_base: false,
+    make: Make::Expression(|s| boxed(Ether::new(s))),
+};
+
+/// `ether+` as the list has it.
+pub(crate) const PLUS: MethodRow = MethodRow {
+    name: "ether+",
+    family: Family::Reparameterized,
+    settings: &[SettingRow { name: "blocks", default: "4", expected: "a positive whole number" }],
+    deploy: FUSED,
+    source: "ETHER: Efficient Finetuning of Large-Scale Models with Hyperplane Reflections (2024)",
+    definition: Definition::Verified,
+    starts_as_base: true,
+    make: Make::Expression(|s| boxed(EtherPlus::new(s))),
+};

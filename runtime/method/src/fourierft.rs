@@ -4,8 +4,8 @@ use ingraft_train::{Setting, Unfit};
 
 use crate::MethodError;
 use crate::expression::{Expression, Form, Start, Tape};
-use crate::list::Settings;
 use crate::mask::draw;
+use crate::row::{Definition, FUSED, Family, Make, MethodRow, SettingRow, Settings, boxed};
 
 /// Trains a few coefficients of the delta's spectrum: `W' = W + s·Re(F⁻¹(S))`, S zero but at n places
 /// drawn once, the same for the whole run.
@@ -46,3 +46,18 @@ impl Expression for FourierFt {
         Ok(Form::delta(spectrum.scatter(places, out, row).inverse_fourier() * self.scale))
     }
 }
+
+/// `fourierft` as the list has it.
+pub(crate) const ROW: MethodRow = MethodRow {
+    name: "fourierft",
+    family: Family::Reparameterized,
+    settings: &[
+        SettingRow { name: "frequencies", default: "1000", expected: "a positive whole number" },
+        SettingRow { name: "scale", default: "150", expected: "a positive number" },
+    ],
+    deploy: FUSED,
+    source: "Parameter-Efficient Fine-Tuning with Discrete Fourier Transform (2024)",
+    definition: Definition::Verified,
+    starts_as_base: true,
+    make: Make::Expression(|s| boxed(FourierFt::new(s))),
+};

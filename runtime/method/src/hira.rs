@@ -4,7 +4,7 @@ use ingraft_train::{Setting, Unfit};
 
 use crate::MethodError;
 use crate::expression::{Expression, Form, Start, Tape};
-use crate::list::Settings;
+use crate::row::{Definition, FUSED, Family, Make, MethodRow, RANK, Settings, boxed};
 
 /// Trains a low-rank modulation of every weight: `W' = W + W ⊙ (B·A)`. No scale.
 ///
@@ -37,3 +37,15 @@ impl Expression for Hira {
         Ok(Form::delta(b.matmul(a).times(w)))
     }
 }
+
+/// `hira` as the list has it.
+pub(crate) const ROW: MethodRow = MethodRow {
+    name: "hira",
+    family: Family::Reparameterized,
+    settings: &[RANK],
+    deploy: FUSED,
+    source: "HiRA: Parameter-Efficient Hadamard High-Rank Adaptation for Large Language Models (2025)",
+    definition: Definition::Verified,
+    starts_as_base: true,
+    make: Make::Expression(|s| boxed(Hira::new(s))),
+};

@@ -4,7 +4,7 @@ use ingraft_train::{Setting, Unfit};
 
 use crate::MethodError;
 use crate::expression::{Expression, Form, Start, Tape};
-use crate::list::Settings;
+use crate::row::{Definition, FUSED, Family, Make, MethodRow, SettingRow, Settings, boxed};
 
 /// Trains r reflections of the input: `W' = W·H₁⋯H_r`, `H_k = I − 2·û_k·û_kᵀ`.
 ///
@@ -45,3 +45,15 @@ impl Expression for Hra {
         Ok(Form::weight(w.reflect(1, u)))
     }
 }
+
+/// `hra` as the list has it.
+pub(crate) const ROW: MethodRow = MethodRow {
+    name: "hra",
+    family: Family::Reparameterized,
+    settings: &[SettingRow { name: "rank", default: "8", expected: "an even number in 2..=256" }],
+    deploy: FUSED,
+    source: "Bridging The Gap between Low-rank and Orthogonal Adaptation via Householder Reflection Adaptation (2024)",
+    definition: Definition::Verified,
+    starts_as_base: true,
+    make: Make::Expression(|s| boxed(Hra::new(s))),
+};

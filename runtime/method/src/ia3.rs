@@ -1,7 +1,12 @@
 //! (IA)³: scaling activations (Liu et al., 2022).
 
+#[cfg(feature = "alloc")]
+use alloc::boxed::Box;
 use ingraft_kernel::{SiteDesc, SiteKind};
 use ingraft_train::{Method, Setting, TermLayout, Unfit};
+
+#[cfg(feature = "alloc")]
+use crate::row::{Definition, Family, Make, MethodRow};
 
 /// Trains a scale of every output channel: `y = l ⊙ (Wx + b)`, l from 1.
 ///
@@ -29,3 +34,16 @@ impl Method for Ia3 {
         })
     }
 }
+
+/// `ia3` as the list has it.
+#[cfg(feature = "alloc")]
+pub(crate) const ROW: MethodRow = MethodRow {
+    name: "ia3",
+    family: Family::Additive,
+    settings: &[],
+    deploy: "scale per output channel",
+    source: "Few-Shot Parameter-Efficient Fine-Tuning is Better and Cheaper than In-Context Learning (2022)",
+    definition: Definition::Verified,
+    starts_as_base: true,
+    make: Make::Terms(|_| Ok(Box::new(Ia3))),
+};

@@ -3,6 +3,7 @@
 use ingraft_train::{Setting, Unfit};
 
 use crate::expression::{Expression, Form, Start, Tape};
+use crate::row::{Definition, FUSED, Family, Make, MethodRow, boxed};
 
 /// Trains a row-wise Kronecker product of full rank: `W' = W + 2·K` with `K_i = V_i ⊗ U_i` cut to the
 /// longer side, rows i along the shorter.
@@ -35,3 +36,15 @@ impl Expression for KrAdapter {
 
 /// The published scale.
 const SCALE: f64 = 2.0;
+
+/// `kradapter` as the list has it.
+pub(crate) const ROW: MethodRow = MethodRow {
+    name: "kradapter",
+    family: Family::Reparameterized,
+    settings: &[],
+    deploy: FUSED,
+    source: "Towards Higher Effective Rank in Parameter-efficient Fine-tuning using Khatri-Rao Product (2025)",
+    definition: Definition::Verified,
+    starts_as_base: true,
+    make: Make::Expression(|_| boxed(Ok(KrAdapter))),
+};

@@ -54,6 +54,8 @@ mod pissa;
 mod quantize;
 #[cfg(feature = "alloc")]
 mod ranges;
+#[cfg(feature = "alloc")]
+mod row;
 mod rslora;
 #[cfg(feature = "alloc")]
 mod saturation;
@@ -75,11 +77,13 @@ pub use full::Full;
 pub use head::Head;
 pub use ia3::Ia3;
 #[cfg(feature = "alloc")]
-pub use list::{Definition, Family, METHODS, MethodRow, SettingRow, build};
+pub use list::{METHODS, build};
 pub use lora::{DepthwiseTerm, Lora};
 pub use mask::Mask;
 #[cfg(feature = "alloc")]
 pub use ranges::Ranges;
+#[cfg(feature = "alloc")]
+pub use row::{Definition, Family, MethodRow, SettingRow};
 pub use rslora::RsLora;
 #[cfg(feature = "alloc")]
 pub use saturation::Saturation;

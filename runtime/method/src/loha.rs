@@ -5,7 +5,7 @@ use ingraft_train::{Setting, Unfit};
 
 use crate::MethodError;
 use crate::expression::{Expression, Form, Start, Tape};
-use crate::list::Settings;
+use crate::row::{ALPHA, Definition, Family, Make, MethodRow, RANK, Settings, boxed};
 
 /// Trains the elementwise product of two low-rank matrices, of rank up to r²:
 /// `W' = W + s·(A₁·B₁) ⊙ (A₂·B₂)`, s = α/r.
@@ -50,3 +50,15 @@ impl Expression for Loha {
         Ok(Form::delta(a1.matmul(b1).times(a2.matmul(b2)) * scale))
     }
 }
+
+/// `loha` as the list has it.
+pub(crate) const ROW: MethodRow = MethodRow {
+    name: "loha",
+    family: Family::Reparameterized,
+    settings: &[RANK, ALPHA],
+    deploy: "two-factor of rank squared where that is smaller, else fused weight",
+    source: "FedPara: Low-Rank Hadamard Product for Communication-Efficient Federated Learning (2022)",
+    definition: Definition::Verified,
+    starts_as_base: true,
+    make: Make::Expression(|s| boxed(Loha::new(s))),
+};

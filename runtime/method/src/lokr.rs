@@ -4,7 +4,7 @@ use ingraft_train::{Setting, Unfit};
 
 use crate::MethodError;
 use crate::expression::{Expression, Form, Start, Tape};
-use crate::list::Settings;
+use crate::row::{ALPHA, Definition, FUSED, Family, Make, MethodRow, RANK, SettingRow, Settings, boxed};
 
 /// Trains a Kronecker product: `W' = W + s·w₁ ⊗ w₂`, s = α/r.
 ///
@@ -67,6 +67,22 @@ fn factors(n: usize) -> [usize; 2] {
     let smaller = (1..).take_while(|m| m * m <= n).filter(|m| n.is_multiple_of(*m)).last().unwrap_or(1);
     [smaller, n / smaller]
 }
+
+/// `lokr` as the list has it.
+pub(crate) const ROW: MethodRow = MethodRow {
+    name: "lokr",
+    family: Family::Reparameterized,
+    settings: &[
+        RANK,
+        ALPHA,
+        SettingRow { name: "decompose_both", default: "false", expected: "true or false" },
+    ],
+    deploy: FUSED,
+    source: "Navigating Text-To-Image Customization: From LyCORIS Fine-Tuning to Model Evaluation (2024)",
+    definition: Definition::Verified,
+    starts_as_base: true,
+    make: Make::Expression(|s| boxed(Lokr::new(s))),
+};
 
 #[cfg(test)]
 mod tests {

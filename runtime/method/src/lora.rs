@@ -3,10 +3,20 @@
 #[cfg(feature = "alloc")]
 mod depthwise;
 
+#[cfg(feature = "alloc")]
+use alloc::boxed::Box;
+
 use ingraft_kernel::terms::MAX_TERM_RANK;
 use ingraft_kernel::{SiteDesc, SiteKind};
 use ingraft_tensor::Rng;
 use ingraft_train::{FrozenSite, Method, Part, PartRate, Setting, SiteValues, TermLayout, Unfit};
+
+#[cfg(feature = "alloc")]
+use self::depthwise::DepthwiseFactors;
+#[cfg(feature = "alloc")]
+use crate::MethodError;
+#[cfg(feature = "alloc")]
+use crate::row::{ALPHA, Definition, Family, Make, MethodRow, RANK, SettingRow, Settings, TWO_FACTOR};
 
 /// Trains a low-rank delta: `y = Wx + b + s·B·(A·x)`.
 ///
@@ -49,15 +59,6 @@ pub enum DepthwiseTerm {
 }
 
 impl Lora {
-    /// This, with factors at depthwise sites where it asks for them.
-    #[cfg(feature = "alloc")]
-    pub(crate) fn boxed(self) -> alloc::boxed::Box<dyn Method> {
-        match self.depthwise {
-            DepthwiseTerm::Factors => alloc::boxed::Box::new(depthwise::DepthwiseFactors::new(self)),
-            _ => alloc::boxed::Box::new(self),
-        }
-    }
-
     /// s.
     pub fn scale(&self) -> f32 {
         let rank = f64::from(self.rank.max(1));
@@ -118,4 +119,42 @@ impl DepthwiseTerm {
             Self::Factors => "factors",
         }
     }
+}
+
+/// `lora` as the list has it.
+#[cfg(feature = "alloc")]
+pub(crate) const ROW: MethodRow = MethodRow {
+    name: "lora",
+    family: Family::Reparameterized,
+    settings: &[
+        RANK,
+        ALPHA,
+        SettingRow { name: "rslora", default: "false", expected: "true or false" },
+        SettingRow { name: "depthwise", default: "skip", expected: "skip, scale or factors" },
+    ],
+    deploy: TWO_FACTOR,
+    source: "LoRA: Low-Rank Adaptation of Large Language Models (2022)",
+    definition: Definition::Verified,
+    starts_as_base: true,
+    make: Make::Terms(make),
+};
+
+#[cfg(feature = "alloc")]
+fn make(settings: &Settings<'_>) -> Result<Box<dyn Method>, MethodError> {
+    let depthwise = |text: &str| match text {
+        "skip" => Some(DepthwiseTerm::Skip),
+        "scale" => Some(DepthwiseTerm::Scale),
+        "factors" => Some(DepthwiseTerm::Factors),
+        _ => None,
+    };
+    let lora = Lora {
+        rank: settings.rank()?,
+        alpha: settings.positive("alpha")?,
+        rank_stabilized: settings.number("rslora", |_| true)?,
+        depthwise: settings.value("depthwise", depthwise)?,
+    };
+    Ok(match lora.depthwise {
+        DepthwiseTerm::Factors => Box::new(DepthwiseFactors::new(lora)),
+        _ => Box::new(lora),
+    })
 }

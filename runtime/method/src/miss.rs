@@ -4,7 +4,7 @@ use ingraft_train::{Setting, Unfit};
 
 use crate::MethodError;
 use crate::expression::{Expression, Form, Start, Tape};
-use crate::list::Settings;
+use crate::row::{Definition, Family, Make, MethodRow, RANK, Settings, TWO_FACTOR, boxed};
 
 /// Trains one matrix that every shard of r inputs shares: `y = Wx + Dᵀ·Σ x_shard`, the last shard padded.
 ///
@@ -43,3 +43,15 @@ impl Expression for Miss {
         Ok(Form::two_factor(d.transpose(), shards))
     }
 }
+
+/// `miss` as the list has it.
+pub(crate) const ROW: MethodRow = MethodRow {
+    name: "miss",
+    family: Family::Reparameterized,
+    settings: &[RANK],
+    deploy: TWO_FACTOR,
+    source: "MiSS: Revisiting the Trade-off in LoRA with an Efficient Shard-Sharing Structure (2024)",
+    definition: Definition::Verified,
+    starts_as_base: true,
+    make: Make::Expression(|s| boxed(Miss::new(s))),
+};

@@ -4,7 +4,7 @@ use ingraft_train::{Setting, Unfit};
 
 use crate::MethodError;
 use crate::expression::{Expression, Form, Node, Start, Tape};
-use crate::list::Settings;
+use crate::row::{Definition, FUSED, Family, Make, MethodRow, SettingRow, Settings, boxed};
 
 /// Trains a rotation of the input: `y = W·(x·R)`, R block-diagonal, every block `(I − Q)(I + Q)⁻¹` of a skew Q.
 ///
@@ -88,3 +88,22 @@ fn upper(size: usize, places: &mut [f64]) {
     let above = |first: usize| (0..size).flat_map(move |i| (i + 1..size).map(move |j| first + i * size + j));
     places.iter_mut().zip(blocks.flat_map(above)).for_each(|(to, place)| *to = place as f64);
 }
+
+/// `oft` as the list has it.
+pub(crate) const ROW: MethodRow = MethodRow {
+    name: "oft",
+    family: Family::Reparameterized,
+    settings: &[
+        SettingRow { name: "block", default: "32", expected: "a whole number in 2..=256" },
+        SettingRow {
+            name: "neumann_terms",
+            default: "0",
+            expected: "0 for the exact rotation, or a whole number in 2..=16",
+        },
+    ],
+    deploy: FUSED,
+    source: "Controlling Text-to-Image Diffusion by Orthogonal Finetuning (2023)",
+    definition: Definition::Verified,
+    starts_as_base: true,
+    make: Make::Expression(|s| boxed(Oft::new(s))),
+};

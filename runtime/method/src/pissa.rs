@@ -4,7 +4,7 @@ use ingraft_train::{Setting, Unfit};
 
 use crate::MethodError;
 use crate::expression::{Expression, Form, Start, Tape};
-use crate::list::Settings;
+use crate::row::{ALPHA, Definition, Family, Make, MethodRow, SettingRow, Settings, boxed};
 
 /// Trains the principal part of the weight: `W' = W + s·(B·A − B₀·A₀)`, where s·B₀·A₀ is the
 /// best approximation of W of rank r and A, B start as A₀ = √(S/s)·Vᵀ, B₀ = U·√(S/s).
@@ -46,3 +46,15 @@ impl Expression for Pissa {
         Ok(Form::two_factor(b.beside(b0 * -1.0) * scale, a.above(a0)))
     }
 }
+
+/// `pissa` as the list has it.
+pub(crate) const ROW: MethodRow = MethodRow {
+    name: "pissa",
+    family: Family::Reparameterized,
+    settings: &[SettingRow { name: "rank", default: "8", expected: "a whole number in 1..=128" }, ALPHA],
+    deploy: "two-factor of twice the rank, int8 factors with int16 between them on int8 sites",
+    source: "PiSSA: Principal Singular Values and Singular Vectors Adaptation of Large Language Models (2024)",
+    definition: Definition::Verified,
+    starts_as_base: true,
+    make: Make::Expression(|s| boxed(Pissa::new(s))),
+};

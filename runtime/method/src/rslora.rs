@@ -5,6 +5,11 @@ use ingraft_tensor::Rng;
 use ingraft_train::{FrozenSite, Method, Part, PartRate, Setting, SiteValues, TermLayout, Unfit};
 
 use crate::{DepthwiseTerm, Lora};
+#[cfg(feature = "alloc")]
+use alloc::boxed::Box;
+
+#[cfg(feature = "alloc")]
+use crate::row::{ALPHA, Definition, Family, Make, MethodRow, RANK, TWO_FACTOR};
 
 /// [`Lora`] with the scale α/√r, at which activations and gradients neither grow nor
 /// shrink with the rank. Parameters: `r·(out + row)`.
@@ -52,3 +57,16 @@ impl Method for RsLora {
         self.lora().rate(part)
     }
 }
+
+/// `rslora` as the list has it.
+#[cfg(feature = "alloc")]
+pub(crate) const ROW: MethodRow = MethodRow {
+    name: "rslora",
+    family: Family::Reparameterized,
+    settings: &[RANK, ALPHA],
+    deploy: TWO_FACTOR,
+    source: "A Rank Stabilization Scaling Factor for Fine-Tuning with LoRA (2023)",
+    definition: Definition::Verified,
+    starts_as_base: true,
+    make: Make::Terms(|s| Ok(Box::new(RsLora { rank: s.rank()?, alpha: s.positive("alpha")? }))),
+};

@@ -6,6 +6,13 @@ use ingraft_train::{FrozenSite, Method, Setting, SiteValues, TermLayout, Unfit};
 
 use crate::Mask;
 use crate::mask::keep_representable;
+#[cfg(feature = "alloc")]
+use alloc::boxed::Box;
+
+#[cfg(feature = "alloc")]
+use crate::MethodError;
+#[cfg(feature = "alloc")]
+use crate::row::{Definition, Family, Make, MethodRow, SettingRow, Settings};
 
 /// Trains a small share of the weights themselves: `W' = W + S`, S zero outside
 /// a fixed mask and zero at the start.
@@ -55,4 +62,34 @@ impl Method for Shira {
     fn constrain(&self, site: &FrozenSite<'_>, terms: &mut SiteValues<'_>) {
         keep_representable(site, terms);
     }
+}
+
+/// `shira` as the list has it.
+#[cfg(feature = "alloc")]
+pub(crate) const ROW: MethodRow = MethodRow {
+    name: "shira",
+    family: Family::Selective,
+    settings: &[
+        SettingRow { name: "density", default: "0.02", expected: "a share above 0, at most 1" },
+        SettingRow { name: "mask", default: "random", expected: "random, magnitude or row" },
+    ],
+    deploy: "sparse overlay, int8 steps on int8 sites",
+    source: "Sparse High Rank Adapters (2024)",
+    definition: Definition::Verified,
+    starts_as_base: true,
+    make: Make::Terms(make),
+};
+
+#[cfg(feature = "alloc")]
+fn make(settings: &Settings<'_>) -> Result<Box<dyn Method>, MethodError> {
+    let mask = |text: &str| match text {
+        "random" => Some(Mask::Random),
+        "magnitude" => Some(Mask::Magnitude),
+        "row" => Some(Mask::Row),
+        _ => None,
+    };
+    Ok(Box::new(Shira {
+        density: settings.number("density", |density: &f64| *density > 0.0 && *density <= 1.0)?,
+        mask: settings.value("mask", mask)?,
+    }))
 }

@@ -1,7 +1,12 @@
 //! SSF: scaling and shifting features (Lian et al., 2022).
 
+#[cfg(feature = "alloc")]
+use alloc::boxed::Box;
 use ingraft_kernel::{SiteDesc, SiteKind};
 use ingraft_train::{Method, Setting, TermLayout, Unfit};
+
+#[cfg(feature = "alloc")]
+use crate::row::{Definition, Family, Make, MethodRow};
 
 /// Trains a scale and a shift of every output channel: `y = γ ⊙ (Wx + b) + β`, γ from 1,
 /// β from 0.
@@ -27,3 +32,16 @@ impl Method for Ssf {
         })
     }
 }
+
+/// `ssf` as the list has it.
+#[cfg(feature = "alloc")]
+pub(crate) const ROW: MethodRow = MethodRow {
+    name: "ssf",
+    family: Family::Additive,
+    settings: &[],
+    deploy: "scale and shift per output channel",
+    source: "Scaling & Shifting Your Features: A New Baseline for Efficient Model Tuning (2022)",
+    definition: Definition::Verified,
+    starts_as_base: true,
+    make: Make::Terms(|_| Ok(Box::new(Ssf))),
+};

@@ -5,7 +5,7 @@ use ingraft_train::{Setting, Unfit};
 
 use crate::MethodError;
 use crate::expression::{Expression, Form, Start, Tape};
-use crate::list::Settings;
+use crate::row::{Definition, FUSED, Family, Make, MethodRow, SettingRow, Settings, boxed};
 
 /// Trains a sparse matrix between the singular vectors of the weight: `W' = W + U·(σ(η)·M)·Vᵀ`, η one gate.
 ///
@@ -97,3 +97,18 @@ impl Expression for Svft {
         Ok(Form::delta(u.matmul(m).matmul(vt)))
     }
 }
+
+/// `svft` as the list has it.
+pub(crate) const ROW: MethodRow = MethodRow {
+    name: "svft",
+    family: Family::Reparameterized,
+    settings: &[
+        SettingRow { name: "pattern", default: "banded", expected: "plain, banded or random" },
+        SettingRow { name: "off_diagonals", default: "2", expected: "a positive whole number" },
+    ],
+    deploy: FUSED,
+    source: "SVFT: Parameter-Efficient Fine-Tuning with Singular Vectors (2024)",
+    definition: Definition::Verified,
+    starts_as_base: false,
+    make: Make::Expression(|s| boxed(Svft::new(s))),
+};

@@ -5,7 +5,7 @@ use ingraft_train::{Setting, Unfit};
 
 use crate::MethodError;
 use crate::expression::{Expression, Form, Start, Tape};
-use crate::list::Settings;
+use crate::row::{Definition, Family, Make, MethodRow, SettingRow, Settings, TWO_FACTOR, boxed};
 
 /// Trains two vectors between frozen random factors: `W' = W + diag(b)·B·diag(d)·A`.
 ///
@@ -62,3 +62,19 @@ impl Expression for Vera {
         Ok(Form::two_factor(b.times(lambda_b), a.times(lambda_d)))
     }
 }
+
+/// `vera` as the list has it.
+pub(crate) const ROW: MethodRow = MethodRow {
+    name: "vera",
+    family: Family::Reparameterized,
+    settings: &[
+        SettingRow { name: "rank", default: "256", expected: "a whole number in 1..=256" },
+        SettingRow { name: "d_initial", default: "0.1", expected: "a positive number" },
+        SettingRow { name: "projection_seed", default: "0", expected: "a whole number below 2^32" },
+    ],
+    deploy: TWO_FACTOR,
+    source: "VeRA: Vector-based Random Matrix Adaptation (2024)",
+    definition: Definition::Verified,
+    starts_as_base: true,
+    make: Make::Expression(|s| boxed(Vera::new(s))),
+};

@@ -4,8 +4,8 @@ use ingraft_train::{Setting, Unfit};
 
 use crate::MethodError;
 use crate::expression::{Expression, Form, Start, Tape};
-use crate::list::Settings;
 use crate::mask::draw;
+use crate::row::{Definition, FUSED, Family, Make, MethodRow, SettingRow, Settings, boxed};
 
 /// Trains a few Haar wavelet coefficients of the delta: `W' = W + s·IDWT(C)`, C zero but at n places drawn once.
 ///
@@ -51,3 +51,18 @@ impl Expression for WaveFt {
         Ok(Form::delta(delta * self.scale))
     }
 }
+
+/// `waveft` as the list has it.
+pub(crate) const ROW: MethodRow = MethodRow {
+    name: "waveft",
+    family: Family::Reparameterized,
+    settings: &[
+        SettingRow { name: "coefficients", default: "2592", expected: "a positive whole number" },
+        SettingRow { name: "scale", default: "25", expected: "a positive number" },
+    ],
+    deploy: FUSED,
+    source: "Exploring Sparsity for Parameter Efficient Fine Tuning Using Wavelets (2025)",
+    definition: Definition::Verified,
+    starts_as_base: true,
+    make: Make::Expression(|s| boxed(WaveFt::new(s))),
+};

@@ -101,18 +101,24 @@ impl Ends {
             latent: trained,
             constants: latent.constants,
             workspace: latent.workspace,
-            first: First {
-                parameters: narrow(self.parameters)?,
-                computed: narrow(self.computed)?,
-                constants: narrow(self.constants)?,
-                indptr: narrow(self.indptr)?,
-                indices: narrow(self.indices)?,
-            },
+            first: self.first()?,
         };
         for (to, len) in slot.lengths.iter_mut().zip(lengths) {
             *to = narrow(len)?;
         }
         Some((slot, next))
+    }
+
+    /// What a slot that begins here says of it.
+    fn first(self) -> Option<First> {
+        let narrow = |n: usize| u32::try_from(n).ok();
+        Some(First {
+            parameters: narrow(self.parameters)?,
+            computed: narrow(self.computed)?,
+            constants: narrow(self.constants)?,
+            indptr: narrow(self.indptr)?,
+            indices: narrow(self.indices)?,
+        })
     }
 }
 

@@ -153,9 +153,7 @@ impl<'a, 'm> Trainer<'a, 'm> {
         let mut latent = LatentMemory::carve(carver, &sizes.ends)?;
         let parameters = Self::carve_parameters(&plan, &setup, sizes, values, &mut latent, carver)?;
         let route = Route::new(&plan, &sizes.tap, parameters.slots, carver.bytes(sizes.backward)?);
-        let cached: &mut [u32] = carver.take(sizes.cached)?;
-        let behind = prefix::tensors(&plan, sizes.phase, sizes.cut, &sizes.tap);
-        cached.iter_mut().zip(behind).for_each(|(c, t)| *c = t);
+        let cached = carve_cached(&plan, sizes, carver)?;
         Some(Self {
             session,
             setup,
@@ -377,6 +375,14 @@ impl<'a, 'm> Trainer<'a, 'm> {
     fn idle(&self) -> Result<(), TrainError> {
         if matches!(self.stage, Stage::Idle) { Ok(()) } else { Err(TrainError::Busy) }
     }
+}
+
+/// The tensors that the frozen prefix leaves to the rest.
+fn carve_cached<'m>(plan: &PlanView<'_>, sizes: &Sizes, carver: &mut Carver<'m>) -> Option<&'m [u32]> {
+    let cached: &mut [u32] = carver.take(sizes.cached)?;
+    let behind = prefix::tensors(plan, sizes.phase, sizes.cut, &sizes.tap);
+    cached.iter_mut().zip(behind).for_each(|(c, t)| *c = t);
+    Some(cached)
 }
 
 /// Weight and bias of a head of `classes` at the front of the parameter vector.

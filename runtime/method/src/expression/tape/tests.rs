@@ -11,7 +11,8 @@ use ingraft_train::{FrozenSite, Latent, LatentGradients, Unfit};
 use super::super::word::Word;
 use super::super::{Expression, Form};
 use super::{Kind, Needs, Tape};
-use crate::list::{METHODS, Make, MethodRow, Settings};
+use crate::list::METHODS;
+use crate::row::{Make, MethodRow, Settings};
 
 /// Sites of one, odd, non-square and grouped: out, inputs per group, kernel, groups.
 const SITES: [(usize, usize, [usize; 2], usize); 9] = [

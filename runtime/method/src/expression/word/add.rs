@@ -1,3 +1,5 @@
+//! Elementwise sum.
+
 use super::{Backward, Matrix, Rule, Shape};
 use crate::expression::Node;
 use crate::expression::word::hadamard::Spread;

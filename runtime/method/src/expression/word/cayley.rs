@@ -1,3 +1,5 @@
+//! The Cayley transform.
+
 use super::{Backward, Matrix, Rule, Shape, axpy, dot};
 use crate::expression::Node;
 

@@ -1,3 +1,5 @@
+//! A corner of a matrix.
+
 use super::{Backward, Matrix, Rule, Shape, axpy};
 use crate::expression::Node;
 

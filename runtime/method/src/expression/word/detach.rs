@@ -1,3 +1,5 @@
+//! A value without a gradient.
+
 use super::{Backward, Matrix, Rule, Shape};
 use crate::expression::Node;
 

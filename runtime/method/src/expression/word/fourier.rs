@@ -1,3 +1,5 @@
+//! The inverse Fourier transform.
+
 use super::{Backward, Matrix, Rule, Shape};
 use crate::expression::Node;
 

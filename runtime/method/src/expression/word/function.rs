@@ -1,3 +1,5 @@
+//! Functions of single elements.
+
 use super::{Backward, Matrix, Rule, Shape};
 use crate::expression::Node;
 

@@ -1,3 +1,5 @@
+//! Elementwise product.
+
 use super::{Backward, Matrix, Rule, Shape};
 use crate::expression::Node;
 

@@ -1,3 +1,5 @@
+//! Row-wise Kronecker product.
+
 use super::{Backward, Matrix, Rule, Shape};
 use crate::expression::Node;
 

@@ -1,3 +1,5 @@
+//! Matrix product, in blocks or whole.
+
 use super::{Backward, Matrix, Rule, Shape, axpy, dot};
 use crate::expression::Node;
 

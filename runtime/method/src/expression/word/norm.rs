@@ -1,3 +1,5 @@
+//! Lengths of rows and columns.
+
 use super::{Backward, Matrix, Rule, Shape};
 use crate::expression::Node;
 

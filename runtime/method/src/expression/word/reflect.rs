@@ -1,3 +1,5 @@
+//! Householder reflections.
+
 use super::{Backward, Matrix, Rule, Shape, axpy, dot};
 use crate::expression::Node;
 
@@ -63,39 +65,47 @@ impl Rule for Reflect {
         let (n, count) = (u.shape.rows.max(1), u.data.len());
         let (units, rest) = memory.split_at_mut(count);
         let (lengths, rest) = rest.split_at_mut(self.blocks * u.shape.columns);
-        let (unit_gradient, rest) = rest.split_at_mut(count);
+        let (slopes, rest) = rest.split_at_mut(count);
         let (value, gradient) = rest.split_at_mut(x.data.len());
         gradient.copy_from_slice(dy.data);
-        let size = (n / self.blocks.max(1)).max(1);
         for (k, unit) in units.chunks_exact(n).enumerate().rev() {
             if which == 1 {
                 value.copy_from_slice(x.data);
                 units.chunks_exact(n).take(k).for_each(|unit| self.apply(unit, value));
-                let du = &mut unit_gradient[k * n..(k + 1) * n];
-                du.fill(0.0);
-                for (v, g) in value.chunks_exact(n).zip(gradient.chunks_exact(n)) {
-                    let parts = v.chunks_exact(size).zip(g.chunks_exact(size));
-                    for ((v, g), (unit, du)) in
-                        parts.zip(unit.chunks_exact(size).zip(du.chunks_exact_mut(size)))
-                    {
-                        axpy(-self.factor * dot(v, unit), g, du);
-                        axpy(-self.factor * dot(g, unit), v, du);
-                    }
-                }
+                self.slope(unit, value, gradient, &mut slopes[k * n..(k + 1) * n]);
             }
             self.apply(unit, gradient);
         }
-        if which == 0 {
-            return axpy(1.0, gradient, dx);
+        match which {
+            0 => axpy(1.0, gradient, dx),
+            _ => self.along_sphere(u.shape, [units, lengths, slopes], dx),
         }
-        for (i, du) in unit_gradient.chunks_exact(size).enumerate() {
-            let (unit, length) = (&units[i * size..(i + 1) * size], lengths[i]);
-            if length > 0.0 {
-                let along = dot(unit, du);
-                let (k, first) = (i / self.blocks, i % self.blocks * size);
-                for (j, (du, unit)) in du.iter().zip(unit).enumerate() {
-                    dx[(first + j) * u.shape.columns + k] += (du - along * unit) / length;
-                }
+    }
+}
+
+impl Reflect {
+    /// The gradient of one unit direction: that of `v − c·(v·û)·û` for all rows, given `gradient`.
+    fn slope(&self, unit: &[f64], value: &[f64], gradient: &[f64], slope: &mut [f64]) {
+        let (n, size) = (unit.len().max(1), (unit.len() / self.blocks.max(1)).max(1));
+        slope.fill(0.0);
+        for (v, g) in value.chunks_exact(n).zip(gradient.chunks_exact(n)) {
+            let units = unit.chunks_exact(size).zip(slope.chunks_exact_mut(size));
+            for ((v, g), (unit, slope)) in v.chunks_exact(size).zip(g.chunks_exact(size)).zip(units) {
+                axpy(-self.factor * dot(v, unit), g, slope);
+                axpy(-self.factor * dot(g, unit), v, slope);
+            }
+        }
+    }
+
+    /// Adds to `du` the gradient of U, given those of the directions of its parts.
+    fn along_sphere(&self, shape: Shape, [units, lengths, slopes]: [&[f64]; 3], du: &mut [f64]) {
+        let size = (shape.rows / self.blocks.max(1)).max(1);
+        let parts = units.chunks_exact(size).zip(slopes.chunks_exact(size)).zip(lengths);
+        for (i, ((unit, slope), length)) in parts.enumerate().filter(|(_, (_, length))| **length > 0.0) {
+            let along = dot(unit, slope);
+            let (k, first) = (i / self.blocks, i % self.blocks * size);
+            for (j, (slope, unit)) in slope.iter().zip(unit).enumerate() {
+                du[(first + j) * shape.columns + k] += (slope - along * unit) / length;
             }
         }
     }

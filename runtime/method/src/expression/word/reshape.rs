@@ -1,3 +1,5 @@
+//! Another shape.
+
 use super::{Backward, Matrix, Rule, Shape, axpy};
 use crate::expression::Node;
 

@@ -1,3 +1,5 @@
+//! Product with a fixed number.
+
 use super::{Backward, Matrix, Rule, Shape, axpy};
 use crate::expression::Node;
 

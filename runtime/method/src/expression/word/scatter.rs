@@ -1,3 +1,5 @@
+//! Values at chosen places.
+
 use super::{Backward, Matrix, Rule, Shape};
 use crate::expression::Node;
 

@@ -1,3 +1,5 @@
+//! Matrices above and beside each other.
+
 use super::{Backward, Matrix, Rule, Shape, axpy};
 use crate::expression::Node;
 

@@ -1,3 +1,5 @@
+//! The transpose, in blocks or whole.
+
 use super::{Backward, Matrix, Rule, Shape};
 use crate::expression::Node;
 

@@ -22,6 +22,7 @@ fn site_of(error: AdapterError) -> String {
         | AdapterError::Kind(s)
         | AdapterError::NotFinite(s)
         | AdapterError::Indices(s)
+        | AdapterError::Accumulator(s)
         | AdapterError::Rank(s) => s.as_str().to_owned(),
         other => panic!("{other} names no site"),
     }

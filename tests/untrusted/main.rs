@@ -131,7 +131,8 @@ fn adapter(plan: &PlanView<'_>) -> Vec<u8> {
         values: vec![1; out],
     };
     let affine = TermSpec::Affine { scale: vec![1.0; out], shift: vec![0.0; out] };
-    for term in [factors, sparse, affine] {
+    let fused = TermSpec::FusedI8 { weight: vec![1; out * row], bias: vec![1; out] };
+    for term in [factors, sparse, affine, fused] {
         builder.term(0, &site, term);
     }
     builder.finish(&AdapterFacts::default())

@@ -1,18 +1,22 @@
 //! Training with any method, loss, optimizer and readout.
 
 use ingraft_exec::Silent;
-use ingraft_kernel::Host;
-use ingraft_method::{Bias, DepthwiseTerm, Full, Head, Ia3, Lora, Mask, Shira};
+use ingraft_kernel::{Host, SiteDesc, SiteGrads};
+use ingraft_method::{Bias, DepthwiseTerm, Full, Head, Ia3, Lora, Mask, RsLora, Shira, Ssf};
 use ingraft_plan::PlanView;
-use ingraft_tensor::bytes;
+use ingraft_tensor::{Rng, bytes};
 use ingraft_train::{
-    Clip, EarlyStop, LearningRate, Loss, Method, OPTIMIZERS, Readout, Schedule, ScheduleShape, Setup,
-    TrainError, Trainer, Truth, optimizer,
+    Clip, EarlyStop, FrozenSite, Latent, LatentGradients, LatentLayout, LearningRate, Loss, Method,
+    OPTIMIZERS, Readout, Schedule, ScheduleShape, Setting, Setup, SiteValues, TermLayout, TrainError,
+    Trainer, Truth, Unfit, optimizer,
 };
 
 use super::{Untrusted, keep};
 
-const METHODS: [&dyn Method; 8] = [
+const METHODS: [&dyn Method; 11] = [
+    &Computed,
+    &RsLora { rank: 4, alpha: 4.0 },
+    &Ssf,
     &Bias,
     &Full,
     &Head,
@@ -105,5 +109,47 @@ fn truth<'u>(untrusted: &Untrusted<'u>) -> Truth<'u> {
     match untrusted.number & 1 {
         0 => Truth::Class(untrusted.number),
         _ => Truth::Values(bytes::cast(untrusted.bytes).unwrap_or(&[])),
+    }
+}
+
+/// A latent method that needs no heap: scales computed as one more than their parameters.
+struct Computed;
+
+impl Method for Computed {
+    fn name(&self) -> &'static str {
+        "computed"
+    }
+
+    fn settings(&self, _: &mut dyn FnMut(&'static str, Setting)) {}
+
+    fn layout(&self, site: &SiteDesc<'_>) -> Result<TermLayout, Unfit> {
+        let values = site.out as u32;
+        let latent = LatentLayout { decaying: values, steady: values, constants: values, workspace: values };
+        Ok(TermLayout { scale: true, latent, ..TermLayout::NONE })
+    }
+
+    fn start(&self, _: &FrozenSite<'_>, rng: &mut Rng, latent: &mut Latent<'_>) {
+        latent.constants.iter_mut().for_each(|constant| *constant = rng.unit());
+    }
+
+    fn compute(&self, _: &FrozenSite<'_>, latent: &mut Latent<'_>, terms: &mut SiteValues<'_>) {
+        let parts = latent.decaying.iter().zip(latent.constants.iter()).zip(latent.workspace.iter_mut());
+        for (scale, ((parameter, constant), work)) in terms.scale.iter_mut().zip(parts) {
+            *work = f64::from(*parameter) * constant;
+            *scale = 1.0 + *work as f32;
+        }
+    }
+
+    fn pull_back(
+        &self,
+        _: &FrozenSite<'_>,
+        latent: &mut Latent<'_>,
+        terms: &SiteGrads<'_>,
+        gradients: &mut LatentGradients<'_>,
+    ) {
+        let slopes = terms.scale.iter().flat_map(|scale| scale.iter()).zip(latent.constants.iter());
+        for (gradient, (slope, constant)) in gradients.decaying.iter_mut().zip(slopes) {
+            *gradient += (f64::from(*slope) * constant) as f32;
+        }
     }
 }

@@ -18,6 +18,8 @@ pub(in crate::command) struct MemoryReport {
     head: usize,
     /// Positions of sparse terms and constant halves of pairs.
     constants: usize,
+    /// Terms computed from parameters, their gradients, and what computing them takes.
+    latent: usize,
     /// Tables of sites, backward steps and cached tensors.
     tables: usize,
     /// The sum of these.
@@ -36,6 +38,7 @@ impl MemoryReport {
             optimizer: memory.optimizer,
             head: memory.head,
             constants: memory.constants,
+            latent: memory.latent,
             tables: memory.tables,
             total: memory.total(),
             cached_patch: memory.cached_patch,

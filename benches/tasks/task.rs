@@ -69,7 +69,7 @@ const TERMS: Course = Course { rate: 1e-3, head_rate: 1e-4, head_decay: 0.01, ep
 
 /// A head alone, on any task: it has but one minimum, that of the baseline.
 pub(crate) const HEAD: Course =
-    Course { rate: 0.0, head_rate: 1e-3, head_decay: 1.0, epochs: 30, head_first: 0 };
+    Course { rate: 0.0, head_rate: 3e-3, head_decay: 1.0, epochs: 100, head_first: 0 };
 
 const TASKS: &[Task] = &[
     Task {
@@ -100,7 +100,7 @@ const TASKS: &[Task] = &[
         augment: &["rotate=1", "gain=-6..6"],
         views: 8,
         group: alone,
-        terms: Course { rate: 1e-3, epochs: 30, ..TERMS },
+        terms: Course { rate: 3e-3, head_rate: 2e-3, epochs: 30, head_first: 0, ..TERMS },
     },
     Task {
         name: "spoken_digits",

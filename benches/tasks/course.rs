@@ -146,7 +146,8 @@ impl Course {
             pass.observe(&mut trainer)?;
             self.start(&mut trainer, lessons, learned, seed)?;
         }
-        self.epochs(&mut trainer, &pass, seed)?;
+        // The training loss of a head alone is not all it minimizes, the penalty is missing: it runs to the end.
+        self.epochs(&mut trainer, &pass, (!pass.alone).then(early_stop), seed)?;
         then(&mut trainer, memory.total())
     }
 
@@ -170,15 +171,20 @@ impl Course {
         let mut arena = AlignedBytes::zeroed(Trainer::memory(&plan, target(), &setup)?.total());
         let mut head = Trainer::bind(plan, target(), setup, arena.as_mut())?;
         pass.observe(&mut head)?;
-        course.epochs(&mut head, &pass, seed)?;
+        course.epochs(&mut head, &pass, Some(early_stop()), seed)?;
         let mut values = trainer.parameters().values().to_vec();
         values.iter_mut().zip(head.parameters().values()).for_each(|(to, from)| *to = *from);
         Ok(trainer.restore(&values)?)
     }
 
-    /// Runs the epochs and keeps the parameters with the lowest smoothed training loss.
-    fn epochs(&self, trainer: &mut Trainer<'_, '_>, pass: &Pass<'_>, seed: u64) -> Result<(), TrainError> {
-        let mut stop = EarlyStop::new(PATIENCE).smoothing(0.7);
+    /// Runs the epochs and keeps the parameters that `stop` holds best by the training loss, or the last.
+    fn epochs(
+        &self,
+        trainer: &mut Trainer<'_, '_>,
+        pass: &Pass<'_>,
+        mut stop: Option<EarlyStop>,
+        seed: u64,
+    ) -> Result<(), TrainError> {
         let mut best = trainer.parameters().values().to_vec();
         for epoch in 0..self.epochs {
             let order = pass.order(&mut Rng::stream(seed, u64::from(epoch)));
@@ -190,7 +196,8 @@ impl Course {
                 }
                 trainer.step()?;
             }
-            match stop.observe(sum / order.len().max(1) as f32) {
+            let loss = sum / order.len().max(1) as f32;
+            match stop.as_mut().map_or(Verdict::Best, |stop| stop.observe(loss)) {
                 Verdict::Best => best.copy_from_slice(trainer.parameters().values()),
                 Verdict::Wait => {}
                 Verdict::Stop => break,
@@ -198,6 +205,10 @@ impl Course {
         }
         trainer.restore(&best)
     }
+}
+
+fn early_stop() -> EarlyStop {
+    EarlyStop::new(PATIENCE).smoothing(0.7)
 }
 
 /// For each of `judged`, whether the present parameters of `trainer` get it right.

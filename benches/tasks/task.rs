@@ -69,7 +69,7 @@ const TERMS: Course = Course { rate: 1e-3, head_rate: 1e-4, head_decay: 0.01, ep
 
 /// A head alone, on any task: it has but one minimum, that of the baseline.
 pub(crate) const HEAD: Course =
-    Course { rate: 0.0, head_rate: 1e-3, head_decay: 1.0, epochs: 30, head_first: 0 };
+    Course { rate: 0.0, head_rate: 3e-3, head_decay: 1.0, epochs: 100, head_first: 0 };
 
 const TASKS: &[Task] = &[
     Task {

@@ -126,11 +126,19 @@ impl Written {
         }
         if let Some(affine) = terms.affine {
             finite(affine.scale).and_then(|()| finite(affine.shift))?;
-            written
-                .terms
-                .push(TermSpec::Affine { scale: affine.scale.to_vec(), shift: affine.shift.to_vec() });
+            written.take_affine(affine.scale.to_vec(), affine.shift.to_vec());
         }
         Ok(written)
+    }
+
+    /// A scale and shift of the output; what a fused weight of wider scales gives back goes into the same term.
+    fn take_affine(&mut self, mut scale: Vec<f32>, shift: Vec<f32>) {
+        let given_back = self.terms.iter().position(|term| matches!(term, TermSpec::Affine { .. }));
+        if let Some(TermSpec::Affine { scale: widened, .. }) = given_back.map(|at| self.terms.swap_remove(at))
+        {
+            scale.iter_mut().zip(widened).for_each(|(scale, widened)| *scale *= widened);
+        }
+        self.terms.push(TermSpec::Affine { scale, shift });
     }
 
     /// The delta as a fused weight where it is whole, else as a sparse term.

@@ -3,7 +3,7 @@
 use ingraft_kernel::{SiteDesc, SiteGrads};
 use ingraft_tensor::Rng;
 
-use crate::FrozenSite;
+use crate::{FrozenSite, LatentSites, Revision};
 
 /// A way to adapt a frozen base whose parameters are the terms of sites.
 ///
@@ -67,6 +67,12 @@ pub trait Method {
         gradients: &mut LatentGradients<'_>,
     ) {
         let _ = (site, latent, terms, gradients);
+    }
+
+    /// Revises what latent sites are computed from, after the optimizer moved it and before terms are computed
+    /// again: what a method does beside following gradients (pruning, freezing, proximal steps).
+    fn revise(&self, sites: &mut LatentSites<'_>, at: &Revision) {
+        let _ = (sites, at);
     }
 }
 

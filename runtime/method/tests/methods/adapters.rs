@@ -129,6 +129,8 @@ fn steps_of_the_quantizer_are_an_output_scale_before_the_bias() {
             for (channel, (scale, shift)) in affine.scale.iter().zip(affine.shift).enumerate() {
                 // scale·(Wx + b) + shift is (s₀ + Δs)·(W̄x) + b, whatever x is.
                 let bias = f64::from(frozen.real_bias(channel));
+                let unit = f64::from(layer.input.scale) * f64::from(layer.scales[channel]);
+                assert!((bias - f64::from(layer.bias[channel]) * unit).abs() < 1e-6, "{bias}");
                 let moved = f64::from(*scale) * bias + f64::from(*shift);
                 assert!((moved - bias).abs() <= 1e-6 * bias.abs().max(1.0), "{moved} {bias}");
                 let own = f64::from(frozen.weight(channel, 0)) * f64::from(*scale);

@@ -122,7 +122,11 @@ impl Written {
             && let SparseValues::F32(values) = sparse.values
         {
             finite(values)?;
-            written.take_delta(site, sparse, values);
+            written.take_sparse(site, sparse, values);
+        }
+        if let Some(delta) = terms.dense {
+            finite(delta)?;
+            written.take_dense(site, delta);
         }
         if let Some(affine) = terms.affine {
             finite(affine.scale).and_then(|()| finite(affine.shift))?;
@@ -133,17 +137,30 @@ impl Written {
         Ok(written)
     }
 
-    /// The delta as a fused weight where it is whole, else as a sparse term.
-    fn take_delta(&mut self, site: &FrozenSite<'_>, sparse: Sparse<'_>, values: &[f32]) {
+    /// A delta of every weight as the fused weight; at an f32 site as a sparse term without gaps.
+    fn take_dense(&mut self, site: &FrozenSite<'_>, delta: &[f32]) {
+        if let Some(scales) = site.scales() {
+            let (quantized, affine) = quantize::fused(site, &scales, delta);
+            self.take(quantized);
+            return self.terms.extend(affine);
+        }
+        let (out, row) = (site.desc.out, site.desc.row());
+        let places = (0..out).flat_map(|channel| (0..row).map(move |position| (channel, position)));
+        let values = places.clone().map(|(c, p)| delta.get(site.offset(c, p)).copied().unwrap_or(0.0));
+        self.terms.push(TermSpec::SparseF32 {
+            indptr: (0..=out).map(|channel| (channel * row) as u32).collect(),
+            // The layout has no longer rows.
+            indices: places.map(|(_, position)| position as u16).collect(),
+            values: values.collect(),
+        });
+    }
+
+    /// A sparse delta in steps of the base's weights; at an f32 site as it is.
+    fn take_sparse(&mut self, site: &FrozenSite<'_>, sparse: Sparse<'_>, values: &[f32]) {
         let Some(scales) = site.scales() else {
             let (indptr, indices) = (sparse.indptr.to_vec(), sparse.indices.to_vec());
             return self.terms.push(TermSpec::SparseF32 { indptr, indices, values: values.to_vec() });
         };
-        if values.len() == site.desc.out.saturating_mul(site.desc.row()) {
-            let (quantized, affine) = quantize::fused(site, &scales, values);
-            self.take(quantized);
-            return self.terms.extend(affine);
-        }
         match quantize::overlay(site, &scales, sparse, values) {
             Some(quantized) => self.take(quantized),
             None => self.error = f64::from(u8::from(values.iter().any(|v| *v != 0.0))),

@@ -79,7 +79,7 @@ impl<'g> Subject<'g> {
             workspace: vec![0.0; latent.workspace as usize],
             down: vec![0.0; rank * site.row()],
             up: vec![0.0; out * rank],
-            delta: vec![0.0; layout.nnz as usize],
+            delta: vec![0.0; if layout.dense { out * site.row() } else { 0 }],
             site,
         };
         for (i, value) in golden.weight.iter().enumerate() {
@@ -110,9 +110,10 @@ impl<'g> Subject<'g> {
         let mut terms = SiteValues {
             down: &mut self.down,
             up: &mut self.up,
-            sparse: &mut self.delta,
+            sparse: &mut [],
             indptr: &mut [],
             indices: &mut [],
+            dense: &mut self.delta,
             scale: &mut [],
             shift: &mut [],
         };
@@ -170,7 +171,7 @@ impl<'g> Subject<'g> {
         let (mut decaying, mut steady) = (vec![0.0; self.decaying.len()], vec![0.0; self.steady.len()]);
         let mut gradients = LatentGradients { decaying: &mut decaying, steady: &mut steady };
         let terms = if rank == 0 {
-            SiteGrads { sparse: Some(&mut whole), ..SiteGrads::default() }
+            SiteGrads { dense: Some(&mut whole), ..SiteGrads::default() }
         } else {
             SiteGrads { down: Some(&mut down), up: Some(&mut up), ..SiteGrads::default() }
         };

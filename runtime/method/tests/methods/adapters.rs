@@ -88,7 +88,7 @@ fn has_delta(method: &dyn Method) -> bool {
     let plan = Net::new(11).plan();
     let plan = PlanView::new(plan.bytes()).unwrap();
     let layout = |site: &u32| method.layout(&plan.site(*site as usize).unwrap()).unwrap();
-    SITES.iter().any(|site| layout(site).nnz != 0)
+    SITES.iter().any(|site| layout(site).nnz != 0 || layout(site).dense)
 }
 
 #[test]

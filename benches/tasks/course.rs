@@ -6,8 +6,8 @@ use ingraft::kernel::NO_SITE;
 use ingraft::method::{ExportOptions, FactorFormat, Ranges, export};
 use ingraft::plan::PlanView;
 use ingraft::train::{
-    Adam, AdamW, Clip, EarlyStop, LearningRate, Loss, Method, Optimizer, Readout, Schedule, ScheduleShape,
-    Setup, TrainError, Trainer, Truth, Verdict,
+    Adam, AdamW, EarlyStop, LearningRate, Loss, Method, Optimizer, Readout, Schedule, ScheduleShape, Setup,
+    TrainError, Trainer, Truth, Verdict,
 };
 use ingraft_dataset::Rng;
 

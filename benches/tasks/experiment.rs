@@ -119,10 +119,16 @@ fn heights(
     runs: &[Run],
     outcomes: &[Outcome],
 ) -> Result<Heights, Failure> {
-    let fit = |run: &Run| Baseline::fit(lessons, &run.split.train, classes);
-    let baselines = runs.iter().map(fit).collect::<Result<Vec<_>, _>>()?;
-    let heads = outcomes.iter().filter_map(|outcome| outcome.head.as_ref());
-    Heights::measure(baselines.iter().zip(heads))
+    // Seeds share splits, and the baseline has no seed.
+    let mut fitted: Vec<(&[usize], Baseline)> = Vec::new();
+    for Run { split, .. } in runs {
+        if fitted.iter().all(|(learned, _)| *learned != split.train) {
+            fitted.push((&split.train, Baseline::fit(lessons, &split.train, classes)?));
+        }
+    }
+    let of = |run: &Run| fitted.iter().find(|(learned, _)| *learned == run.split.train);
+    let pairs = runs.iter().zip(outcomes);
+    Heights::measure(pairs.filter_map(|(run, outcome)| Some((&of(run)?.1, outcome.head.as_ref()?))))
 }
 
 /// Trains, writes, attaches to a fresh session and judges on `clips`, the input bytes of every clip.

@@ -95,13 +95,7 @@ fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     gather(&extents, data.dtype().size(), data.bytes(), indices, out).ok_or(outside)
 }
 
-fn gather(
-    extents: &Extents,
-    size: usize,
-    data: &[u8],
-    indices: Integers<'_>,
-    out: &mut [u8],
-) -> Option<()> {
+fn gather(extents: &Extents, size: usize, data: &[u8], indices: Integers<'_>, out: &mut [u8]) -> Option<()> {
     let mut slices = out.chunks_exact_mut(extents.slice.wrapping_mul(size).max(1));
     for outer in 0..extents.outer {
         for index in indices.iter() {

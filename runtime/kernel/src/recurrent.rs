@@ -37,7 +37,11 @@ pub(crate) struct Layer {
 }
 
 impl Layer {
-    pub(crate) fn new(attrs: &RecurrentAttrs, gates: usize, [x, weight, recurrent]: [Shape; 3]) -> Option<Self> {
+    pub(crate) fn new(
+        attrs: &RecurrentAttrs,
+        gates: usize,
+        [x, weight, recurrent]: [Shape; 3],
+    ) -> Option<Self> {
         let (&[time, batch, inputs], &[directions, rows, columns], &[again, recurrent_rows, hidden]) = (
             <&[u32; 3]>::try_from(x.dims()).ok()?,
             <&[u32; 3]>::try_from(weight.dims()).ok()?,

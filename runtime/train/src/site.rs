@@ -31,9 +31,16 @@ pub struct SiteScales<'p> {
 #[derive(Clone, Copy, Debug)]
 enum Weight<'p> {
     Real(&'p [f32]),
-    Codes { codes: &'p [i8], bias: &'p [i32], scales: SiteScales<'p> },
+    Codes {
+        codes: &'p [i8],
+        bias: &'p [i32],
+        scales: SiteScales<'p>,
+    },
     /// int8 with a scale per channel, on an input whose scale is found at run time.
-    Dynamic { codes: &'p [i8], scales: &'p [f32] },
+    Dynamic {
+        codes: &'p [i8],
+        scales: &'p [f32],
+    },
 }
 
 impl<'p> FrozenSite<'p> {

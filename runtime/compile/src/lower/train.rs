@@ -335,11 +335,10 @@ impl<'p> Deriver<'p> {
         }
         let wanted: Vec<(u32, TensorRef)> =
             differentiable.into_iter().filter(|(_, tensor)| self.needs_grad(*tensor)).collect();
-        let (bits, tensors) =
-            wanted.iter().fold((0, Vec::new()), |(bits, mut tensors), (bit, tensor)| {
-                tensors.push(*tensor);
-                (bits | bit, tensors)
-            });
+        let (bits, tensors) = wanted.iter().fold((0, Vec::new()), |(bits, mut tensors), (bit, tensor)| {
+            tensors.push(*tensor);
+            (bits | bit, tensors)
+        });
         let op = if forward.op == OpCode::Lstm { OpCode::LstmBackward } else { OpCode::GruBackward };
         for (incoming, output) in (0u32..).zip(&forward.outputs) {
             if !self.read_later(index, *output) {
@@ -476,7 +475,9 @@ fn has_slope(step: &ProgStep, program: &Program) -> bool {
 fn clips(step: &ProgStep, output: DType) -> bool {
     match step.op {
         OpCode::QConv | OpCode::QDepthwise if output == DType::I8 => true,
-        OpCode::QConv | OpCode::QDepthwise => QConvAttrs::read(&step.attrs).is_some_and(|a| finite(a.lo, a.hi)),
+        OpCode::QConv | OpCode::QDepthwise => {
+            QConvAttrs::read(&step.attrs).is_some_and(|a| finite(a.lo, a.hi))
+        }
         OpCode::Conv | OpCode::Depthwise | OpCode::DynamicConv => {
             ConvAttrs::read(&step.attrs).is_some_and(|a| finite(a.lo, a.hi))
         }

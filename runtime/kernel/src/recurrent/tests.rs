@@ -104,8 +104,7 @@ impl Operands {
                 let (a, b) = self.row(4, d, g * hs + k, x, h);
                 a + b
             };
-            let peep =
-                |g: usize, k: usize| if peeping { self.peepholes[(3 * d + g) * hs + k] } else { 0.0 };
+            let peep = |g: usize, k: usize| if peeping { self.peepholes[(3 * d + g) * hs + k] } else { 0.0 };
             let old = h.clone();
             for k in 0..hs {
                 let i = sigma(gate(0, k, &old) + peep(0, k) * c[k]);

@@ -22,7 +22,9 @@ fn check(step: &Step<'_>) -> Result<(), KernelError> {
     (REFERENCE.check)(step)?;
     let constant = matches!(step.input(1)?.place, Place::Plan(_));
     // Masks are the reference's.
-    (constant && step.outputs().len() == 1 && patches(step).is_some()).then_some(()).ok_or(KernelError::Operands(step.op))
+    (constant && step.outputs().len() == 1 && patches(step).is_some())
+        .then_some(())
+        .ok_or(KernelError::Operands(step.op))
 }
 
 fn patches(step: &Step<'_>) -> Option<(ConvShape, Patches)> {

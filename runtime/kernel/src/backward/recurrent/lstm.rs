@@ -19,10 +19,9 @@ use crate::{Call, Kernel, KernelError, OpCode, Step, check};
 ///
 /// # Numerics
 /// f32, the last time step first. States are computed again as the forward step computed them.
-pub const KERNEL: Kernel =
-    Kernel::new("lstm_backward_f32_f32__scalar", OpCode::LstmBackward, F32, F32, run)
-        .checked(check)
-        .with_workspace(|step| layer_of(step, GATES).map_or(0, |layer| workspace(&layer)));
+pub const KERNEL: Kernel = Kernel::new("lstm_backward_f32_f32__scalar", OpCode::LstmBackward, F32, F32, run)
+    .checked(check)
+    .with_workspace(|step| layer_of(step, GATES).map_or(0, |layer| workspace(&layer)));
 
 /// States and cells before every step, then what one step works on.
 fn workspace(layer: &Layer) -> usize {

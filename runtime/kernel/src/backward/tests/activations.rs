@@ -5,7 +5,9 @@ use std::vec::Vec;
 use ingraft_tensor::{DType, Shape};
 
 use super::*;
-use crate::attrs::{BinaryBackwardAttrs, MatMulBackwardAttrs, NormAttrs, QSoftmaxAttrs, ReduceAttrs, SoftmaxAttrs};
+use crate::attrs::{
+    BinaryBackwardAttrs, MatMulBackwardAttrs, NormAttrs, QSoftmaxAttrs, ReduceAttrs, SoftmaxAttrs,
+};
 use crate::elementwise::BinaryFn;
 use crate::norm::{LAYER, RMS};
 use crate::reduce::ReduceFn;

@@ -54,7 +54,9 @@ fn picks_of_slices_and_elements() {
             assert_adjoint(
                 &mut random,
                 [&dims, &[outer, 9, rest]],
-                |x, y| crate::test_case::run(&crate::gather::KERNEL, &attrs, &[x, &indices], &mut [y]).unwrap(),
+                |x, y| {
+                    crate::test_case::run(&crate::gather::KERNEL, &attrs, &[x, &indices], &mut [y]).unwrap()
+                },
                 |dy, dx, add| run(&gather::KERNEL, &attrs, &[dy, &indices], &mut [dx], adding(add)).unwrap(),
             );
         }

@@ -35,16 +35,10 @@ impl Operands {
 }
 
 /// Checks every output's gradient with respect to everything, adding to what the outputs hold already.
-fn check(
-    lstm: bool,
-    (direction, flag): (u32, bool),
-    operands: &Operands,
-    random: &mut Random,
-) {
+fn check(lstm: bool, (direction, flag): (u32, bool), operands: &Operands, random: &mut Random) {
     let (gates, outputs) = if lstm { (4, 3) } else { (3, 2) };
     let kernel = if lstm { KERNEL_LSTM } else { KERNEL_GRU };
-    let forward =
-        |o: &Operands| if lstm { o.lstm(direction, flag) } else { o.gru(direction, flag) };
+    let forward = |o: &Operands| if lstm { o.lstm(direction, flag) } else { o.gru(direction, flag) };
     let counts = forward(operands).map(|out| out.len());
     let tensors = operands.tensors(gates);
     let count = match (lstm, flag) {
@@ -55,8 +49,7 @@ fn check(
     for incoming in 0..outputs {
         let dy = random.floats(counts[incoming], -1.0, 1.0);
         let dy_tensor = Tensor::new(&[dy.len() as u32], &dy);
-        let inputs: Vec<&Tensor> =
-            core::iter::once(&dy_tensor).chain(tensors.iter().take(count)).collect();
+        let inputs: Vec<&Tensor> = core::iter::once(&dy_tensor).chain(tensors.iter().take(count)).collect();
         for wanted in 1..1u32 << outputs {
             let attrs = RecurrentBackwardAttrs {
                 direction,

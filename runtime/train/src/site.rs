@@ -31,7 +31,16 @@ pub struct SiteScales<'p> {
 #[derive(Clone, Copy, Debug)]
 enum Weight<'p> {
     Real(&'p [f32]),
-    Codes { codes: &'p [i8], bias: &'p [i32], scales: SiteScales<'p> },
+    Codes {
+        codes: &'p [i8],
+        bias: &'p [i32],
+        scales: SiteScales<'p>,
+    },
+    /// int8 with a scale per channel, on an input whose scale is found at run time.
+    Dynamic {
+        codes: &'p [i8],
+        scales: &'p [f32],
+    },
 }
 
 impl<'p> FrozenSite<'p> {
@@ -58,11 +67,16 @@ impl<'p> FrozenSite<'p> {
                 (multiplier.len() == desc.out && bias.len() == desc.out).then_some(())?;
                 Weight::Codes { codes: constant(plan, step.inputs, 1)?, bias, scales }
             }
+            OpCode::DynamicConv => {
+                let scales: &[f32] = constant(plan, step.inputs, 3)?;
+                (scales.len() == desc.out).then_some(())?;
+                Weight::Dynamic { codes: constant(plan, step.inputs, 1)?, scales }
+            }
             _ => return None,
         };
         let elements = match weight {
             Weight::Real(values) => values.len(),
-            Weight::Codes { codes, .. } => codes.len(),
+            Weight::Codes { codes, .. } | Weight::Dynamic { codes, .. } => codes.len(),
         };
         (elements == desc.out.checked_mul(desc.row())?).then_some(Self { desc, weight })
     }
@@ -75,27 +89,27 @@ impl<'p> FrozenSite<'p> {
         whole.then_some(Self { desc, weight: Weight::Real(weight) })
     }
 
-    /// The scales of an int8 site; `None` for an f32 one.
+    /// The scales of an int8 site; `None` for one whose input is real, or quantized at run time.
     pub fn scales(&self) -> Option<SiteScales<'p>> {
         match self.weight {
             Weight::Codes { scales, .. } => Some(scales),
-            Weight::Real(_) => None,
+            Weight::Real(_) | Weight::Dynamic { .. } => None,
         }
     }
 
-    /// The weight code at `position` of the row of output channel `channel`; `None` for an f32 site.
+    /// The weight code at `position` of the row of output channel `channel`; `None` where [`Self::scales`] is.
     pub fn code(&self, channel: usize, position: usize) -> Option<i8> {
         match self.weight {
             Weight::Codes { codes, .. } => codes.get(self.offset(channel, position)).copied(),
-            Weight::Real(_) => None,
+            Weight::Real(_) | Weight::Dynamic { .. } => None,
         }
     }
 
-    /// The folded bias of output channel `channel`, in steps of the accumulator; `None` for an f32 site.
+    /// The folded bias of output channel `channel`, in steps of the accumulator; `None` where [`Self::scales`] is.
     pub fn bias(&self, channel: usize) -> Option<i32> {
         match self.weight {
             Weight::Codes { bias, .. } => bias.get(channel).copied(),
-            Weight::Real(_) => None,
+            Weight::Real(_) | Weight::Dynamic { .. } => None,
         }
     }
 
@@ -106,6 +120,9 @@ impl<'p> FrozenSite<'p> {
             Weight::Real(values) => values.get(at).copied().unwrap_or(0.0),
             Weight::Codes { codes, scales, .. } => {
                 f32::from(codes.get(at).copied().unwrap_or(0)) * scales.weight(channel)
+            }
+            Weight::Dynamic { codes, scales } => {
+                f32::from(codes.get(at).copied().unwrap_or(0)) * scales.get(channel).copied().unwrap_or(0.0)
             }
         }
     }

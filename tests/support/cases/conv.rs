@@ -176,7 +176,11 @@ pub(crate) fn cases(op: OpCode, random: &mut Random) -> Vec<Case> {
             let name = format!("{op} {filters:?} {kind:?}");
             cases.extend(match op {
                 OpCode::Conv | OpCode::Depthwise => real(op, name, geometry, terms, random),
-                OpCode::DynamicConv => vec![dynamic(name, geometry, terms, random)],
+                OpCode::DynamicConv => {
+                    let plain = dynamic(name.clone(), geometry, terms.clone(), random);
+                    let masked = dynamic(format!("{name} masked"), geometry, terms, random).mask();
+                    vec![plain, masked]
+                }
                 _ => quantized(op, name, geometry, terms, random),
             });
         }
@@ -289,7 +293,7 @@ impl Layer {
 }
 
 /// Codes whose scale and zero point are operands.
-fn dynamic(name: String, geometry: &Geometry, terms: Terms, random: &mut Random) -> Case {
+pub(super) fn dynamic(name: String, geometry: &Geometry, terms: Terms, random: &mut Random) -> Case {
     let Extents { out, row, .. } = geometry.extents();
     let lo = random.pick(&[f32::NEG_INFINITY, 0.0]);
     let attrs = ConvAttrs { window: geometry.window, groups: geometry.groups as u32, lo, hi: f32::INFINITY };

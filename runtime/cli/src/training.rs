@@ -119,6 +119,8 @@ pub(crate) struct Lessons<'l> {
     pub(crate) clips: &'l dyn Clips,
     /// What the adapter's provenance says.
     pub(crate) provenance: String,
+    /// Whether the method's own tensors are written beside the terms.
+    pub(crate) parameters: bool,
 }
 
 /// What came of a training run.
@@ -301,6 +303,7 @@ fn deploy(trainer: &mut Trainer<'_, '_>, views: &Views, lessons: &Lessons<'_>) -
         factors: FactorFormat::Int8(&ranges),
         labels: lessons.classes.to_vec(),
         provenance: lessons.provenance.clone(),
+        parameters: lessons.parameters,
     };
     Ok(export(trainer, &options)?)
 }

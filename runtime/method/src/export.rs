@@ -1,5 +1,7 @@
 //! From a trainer to an adapter file.
 
+mod parameters;
+
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
@@ -20,6 +22,8 @@ pub struct ExportOptions<'o> {
     pub labels: Vec<String>,
     /// Who made it, from what.
     pub provenance: String,
+    /// Whether the method's own tensors are written beside the terms: to train on, or to export them.
+    pub parameters: bool,
 }
 
 /// How low-rank factors of int8 sites are written. Those of f32 sites are always f32.
@@ -68,9 +72,13 @@ pub fn export(trainer: &Trainer<'_, '_>, options: &ExportOptions<'_>) -> Result<
         // Bound by the trainer, so it is there.
         let Some(frozen) = FrozenSite::new(plan, site as usize) else { continue };
         let terms = trainer.parameters().terms(site as usize);
-        let written = Written::new(&frozen, site, terms, options)?;
+        let written = deploy(&frozen, site, terms, options.factors)?;
         for term in written.terms {
             builder.term(site as usize, &frozen.desc, term);
+        }
+        if options.parameters {
+            let tensors = parameters::of_site(trainer, &frozen, site);
+            tensors.into_iter().for_each(|tensor| builder.parameter(site as usize, tensor));
         }
         sites.push(SiteReport { name: frozen.desc.name.to_string(), error: written.error });
     }
@@ -80,25 +88,45 @@ pub fn export(trainer: &Trainer<'_, '_>, options: &ExportOptions<'_>) -> Result<
     let method = trainer.setup().method;
     let mut hyper = Vec::new();
     method.settings(&mut |name, value| hyper.push((name.to_string(), format!("{value}"))));
-    let facts =
-        AdapterFacts { method: method.name().to_string(), hyper, provenance: options.provenance.clone() };
+    let facts = AdapterFacts {
+        method: method.name().to_string(),
+        method_version: method.version(),
+        hyper,
+        provenance: options.provenance.clone(),
+    };
     Ok(Export { bytes: builder.finish(&facts), sites })
 }
 
 /// The terms of one site, ready to be written.
-struct Written {
-    terms: Vec<TermSpec>,
-    error: f64,
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Deployed {
+    /// The terms.
+    pub terms: Vec<TermSpec>,
+    /// As [`SiteReport::error`].
+    pub error: f64,
 }
 
-impl Written {
+/// Terms in f32, as a trainer holds them, in the form in which `site` runs them.
+///
+/// # Errors
+/// [`ExportError::NotFinite`], [`ExportError::NotCalibrated`].
+pub fn deploy(
+    site: &FrozenSite<'_>,
+    index: u32,
+    terms: SiteTerms<'_>,
+    factors: FactorFormat<'_>,
+) -> Result<Deployed, ExportError> {
+    Deployed::new(site, index, terms, factors)
+}
+
+impl Deployed {
     fn new(
         site: &FrozenSite<'_>,
         index: u32,
         terms: SiteTerms<'_>,
-        options: &ExportOptions<'_>,
+        factors: FactorFormat<'_>,
     ) -> Result<Self, ExportError> {
-        let mut written = Self { terms: Vec::new(), error: 0.0 };
+        let mut written = Self::default();
         let name = SiteName::new(site.desc.name);
         let finite = |values: &[f32]| {
             if values.iter().all(|v| v.is_finite()) { Ok(()) } else { Err(ExportError::NotFinite(name)) }
@@ -107,7 +135,7 @@ impl Written {
             && let Factors::F32 { down, up } = term.factors
         {
             finite(down).and_then(|()| finite(up))?;
-            match (options.factors, site.scales()) {
+            match (factors, site.scales()) {
                 (FactorFormat::Int8(ranges), Some(scales)) => {
                     let peaks = ranges.peaks(index).ok_or(ExportError::NotCalibrated(name))?;
                     written.take(quantize::factors(site, &scales, term.rank, (down, up), peaks));

@@ -50,6 +50,7 @@ mod miss;
 mod oft;
 #[cfg(feature = "alloc")]
 mod pissa;
+mod place;
 #[cfg(feature = "alloc")]
 mod quantize;
 #[cfg(feature = "alloc")]
@@ -64,15 +65,17 @@ mod ssf;
 #[cfg(feature = "alloc")]
 mod svft;
 #[cfg(feature = "alloc")]
+mod values;
+#[cfg(feature = "alloc")]
 mod vera;
 #[cfg(feature = "alloc")]
 mod waveft;
 
 pub use bias::Bias;
 #[cfg(feature = "alloc")]
-pub use error::{ExportError, MethodError};
+pub use error::{ExportError, MethodError, ValuesError};
 #[cfg(feature = "alloc")]
-pub use export::{Export, ExportOptions, FactorFormat, SiteReport, export};
+pub use export::{Deployed, Export, ExportOptions, FactorFormat, SiteReport, deploy, export};
 pub use full::Full;
 pub use head::Head;
 pub use ia3::Ia3;
@@ -80,6 +83,7 @@ pub use ia3::Ia3;
 pub use list::{METHODS, build};
 pub use lora::{DepthwiseTerm, Lora};
 pub use mask::Mask;
+pub use place::{in_kernel, published};
 #[cfg(feature = "alloc")]
 pub use ranges::Ranges;
 #[cfg(feature = "alloc")]
@@ -89,3 +93,5 @@ pub use rslora::RsLora;
 pub use saturation::Saturation;
 pub use shira::Shira;
 pub use ssf::Ssf;
+#[cfg(feature = "alloc")]
+pub use values::{NamedTensor, OwnedTerms, TensorInfo, declared, evaluate};

@@ -18,6 +18,11 @@ pub trait Method {
     /// Its name, as in `--method NAME`.
     fn name(&self) -> &'static str;
 
+    /// Counts changes of what its parameters mean, from 1: an adapter records it.
+    fn version(&self) -> u32 {
+        1
+    }
+
     /// Calls `visit` with the name and value of every setting, for the adapter's record.
     fn settings(&self, visit: &mut dyn FnMut(&'static str, Setting));
 
@@ -243,6 +248,30 @@ pub struct Latent<'s> {
     pub constants: &'s mut [f64],
     /// Of no certain content between two calls.
     pub workspace: &'s mut [f64],
+}
+
+/// What a latent site's terms are computed from, to look at.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LatentValues<'s> {
+    /// As [`Latent::decaying`].
+    pub decaying: &'s [f32],
+    /// As [`Latent::steady`].
+    pub steady: &'s [f32],
+    /// As [`Latent::constants`].
+    pub constants: &'s [f64],
+}
+
+impl LatentValues<'_> {
+    /// Element `index` of `tensor`, row by row; 0 outside.
+    pub fn element(&self, tensor: &LatentTensor, index: usize) -> f64 {
+        let at = tensor.first.saturating_add(index);
+        let narrow = |values: &[f32]| values.get(at).map_or(0.0, |value| f64::from(*value));
+        match tensor.holder {
+            LatentHolder::Decaying => narrow(self.decaying),
+            LatentHolder::Steady => narrow(self.steady),
+            LatentHolder::Constants => self.constants.get(at).copied().unwrap_or(0.0),
+        }
+    }
 }
 
 /// A named matrix among what a latent site's terms are computed from.

@@ -10,9 +10,9 @@ use ingraft_train::{
     Unfit,
 };
 
-use super::place::in_kernel;
 use super::tape::Needs;
 use super::{Form, Tape};
+use crate::place::in_kernel;
 
 /// A method written as an expression.
 pub(crate) trait Expression: Debug {

@@ -6,11 +6,11 @@ use ingraft_kernel::SiteDesc;
 use ingraft_tensor::Rng;
 use ingraft_train::{FrozenSite, Latent, LatentGradients, LatentHolder, LatentTensor};
 
-use super::place::in_kernel;
 use super::start::normal;
 use super::svd::{self, Svd};
 use super::word::{Matrix, Shape, Word};
 use super::{Node, Start};
+use crate::place::in_kernel;
 
 /// Records an expression while it is evaluated, at one site.
 ///

@@ -34,7 +34,7 @@ fn trained(method: &dyn Method, then: impl FnOnce(&mut Trainer<'_, '_>, &PlanVie
 
 fn options<'o>(factors: FactorFormat<'o>) -> ExportOptions<'o> {
     let labels = ["left", "right", "half"].map(String::from).to_vec();
-    ExportOptions { factors, labels, provenance: "test".to_string() }
+    ExportOptions { factors, labels, provenance: "test".to_string(), parameters: false }
 }
 
 fn measured(trainer: &mut Trainer<'_, '_>) -> Ranges {

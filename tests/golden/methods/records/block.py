@@ -2,7 +2,8 @@
 
 Readings chosen:
 - `bone` is PEFT's "bat" (r divides both sides): W'_ab = W_ab (I + B_a) + B_a, a the block row.
-- `miss`: input j reads row j mod r of the block (zero padding is the same); `mini` repeats the block's columns along the outputs.
+- `miss`: input j reads row j mod r of the block (zero padding is the same); `mini` repeats the block's
+  columns along the outputs.
 - `diablo`: D_i is [d_in, d_out] with ceilings, cut to the site; padded entries have zero gradients.
 """
 

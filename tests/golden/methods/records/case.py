@@ -1,12 +1,21 @@
 """What a case is, how it is drawn, and how its gradients are taken.
 
 A method is a class: the shapes of its trained tensors, their count, its effective weight as a function of the
-base's weight, and what its record says must hold. The weight of a convolution is read as the matrix
-[out, inputs / groups * kernel], the published flattening of [out, inputs / groups, kh, kw].
+base's weight, and what its record says must hold. `record` names the part and heading of the project's notes on
+the papers; where a note is open, the module's docstring says which reading was taken. The weight of a
+convolution is read as the matrix [out, inputs / groups * kernel], the published flattening of
+[out, inputs / groups, kh, kw].
 
-Gradients are those of sum(G * W') + sum(g * b') with fixed random G and g. They are taken by the complex step, exact to
-rounding; `stop` drops the perturbation, so a node that a record detaches is held constant. Every case then takes
-them again by central differences, with the detached nodes replayed from the unperturbed run, and the two agree.
+Gradients are those of sum(G * W') + sum(g * b') with fixed random G and g. They are taken by the complex step,
+exact to rounding; `stop` drops the perturbation, so a node that a record detaches is held constant. Every case
+then takes them again by central differences, with the detached nodes replayed from the unperturbed run, and
+the two agree.
+
+Fields of a case in records.json: `method`, `family` (the module), `record`, `definition` (verified or inferred),
+`site` (kind, out, in, kernel, groups), `hyper`, `parameters` (trained scalars), `starts_as_base`; then arrays as
+{shape, data}, data row-major: `weight` and `bias` of the base, `tensors` (trained), `constants` (what the method
+drew, derived from the base, or was given), `effective_weight` and `effective_bias`, `upstream` and
+`upstream_bias` (G and g), `gradients` by tensor, `expected` (selections, codes, schedules).
 """
 
 import zlib
@@ -52,13 +61,14 @@ def conv(out, inputs, kernel, groups=1):
 class Draw:
     """Values with ten significant digits at most, so that they are the same numbers in f32."""
 
-    def __init__(self, name):
+    def __init__(self, name, coarse=False):
+        self.steps = 4 if coarse else 512
         self.generator = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode())))
 
     def values(self, shape, scale=1.0):
-        """Multiples of 1/512 within [-scale, scale]; none is zero."""
+        """Multiples of 1/512 within [-scale, scale], none zero; of 1/4, so that many are equal, in a coarse case."""
         sign = self.generator.choice([-1.0, 1.0], size=shape)
-        return sign * self.generator.integers(1, int(512 * scale) + 1, size=shape) / 512
+        return sign * self.generator.integers(1, int(self.steps * scale) + 1, size=shape) / self.steps
 
     def near(self, value, shape):
         return value + self.values(shape, 0.25)
@@ -119,11 +129,15 @@ def svd(matrix):
     return u * signs, values, vt.T * signs
 
 
-def best(scores, count):
-    """Flat indices of the `count` largest, ascending; ties go to the lowest index."""
+def ranked(scores, count):
+    """Flat indices of the `count` largest, largest first; ties go to the lowest index."""
     scores = np.real(np.asarray(scores)).ravel()
-    order = np.lexsort((np.arange(scores.size), -scores))
-    return np.sort(order[:count])
+    return np.lexsort((np.arange(scores.size), -scores))[:count]
+
+
+def best(scores, count):
+    """The same indices in ascending order."""
+    return np.sort(ranked(scores, count))
 
 
 def scatter(shape, indices, values):
@@ -153,6 +167,8 @@ class Method:
     """One method. Subclasses with a `name` are registered."""
 
     name = family = record = None
+    """The method a class is of, where that is not its name: a case of `qwha` with another start."""
+    of = None
     definition = "verified"
     """What the base is at the start: `True` where a fresh adapter computes the base."""
     identity = True
@@ -177,6 +193,9 @@ class Method:
     def count(self, h, s):
         """Trained scalars, by the record's formula."""
         raise NotImplementedError
+
+    def parameters(self, h, s):
+        return self.count(h, s)
 
     def start(self, t, w, b, c, h, s):
         """The tensors as the record initializes them; random ones may keep any values."""
@@ -235,31 +254,36 @@ def gradients(method, g, gb, w, b, t, c, h, s):
     return found
 
 
-def build(method, s, h, index):
-    """One case as plain data."""
-    draw = Draw(f"{method.name} {index}")
+def build(method, index, s, h, ties=None):
+    """One case as plain data. With `ties` its values are coarse, so that choices meet equal scores."""
+    draw = Draw(f"{method.name} {index}", ties is not None)
     w, c = method.base(draw, h, s)
     b = draw.values((s.out,)) if method.biased else None
     t = method.tensors(draw, w, c, h, s)
-    assert {k: v.shape for k, v in t.items()} == {k: tuple(v) for k, v in method.shapes(h, s).items()}, method.name
+    assert {k: v.shape for k, v in t.items()} == {k: tuple(v) for k, v in method.shapes(h, s).items()}, (
+        method.name
+    )
     assert sum(v.size for v in t.values()) == method.count(h, s), (method.name, h)
     if method.unlike_base(h):
         assert not close(method.apply(w, b, t, c, h, s)[0], w, 1e-3), method.name
     else:
         weight, bias = method.apply(w, b, method.start(t, w, b, c, h, s), c, h, s)
-        assert close(weight, w) and (b is None or close(bias, b)), (method.name, "is not the base at its start")
+        assert close(weight, w) and (b is None or close(bias, b)), (
+            method.name,
+            "is not the base at its start",
+        )
     g, gb = draw.values((s.out, s.row)), draw.values((s.out,))
     weight, bias = method.apply(w, b, t, c, h, s)
     assert np.isrealobj(weight) and np.isfinite(weight).all()
     method.holds(w, b, t, c, h, s, draw)
     case = {
-        "method": method.name,
+        "method": method.of or method.name,
         "family": method.family,
         "record": method.record,
         "definition": method.definition,
         "site": {"kind": s.kind, "out": s.out, "in": s.inputs, "kernel": list(s.kernel), "groups": s.groups},
         "hyper": h,
-        "parameters": method.count(h, s),
+        "parameters": method.parameters(h, s),
         "starts_as_base": not method.unlike_base(h),
         "weight": plain(w.reshape(s.shape)),
         "tensors": {k: plain(v) for k, v in t.items()},
@@ -267,7 +291,8 @@ def build(method, s, h, index):
         "effective_weight": plain(weight.reshape(s.shape)),
         "upstream": plain(g.reshape(s.shape)),
         "gradients": {
-            k: plain(v) for k, v in gradients(method, g, gb if b is not None else None, w, b, t, c, h, s).items()
+            k: plain(v)
+            for k, v in gradients(method, g, gb if b is not None else None, w, b, t, c, h, s).items()
         },
         "expected": {k: plain(v) for k, v in method.expected(w, t, c, h, s).items()},
     }

@@ -1,9 +1,10 @@
 """Magnitude apart from direction.
 
 Readings chosen:
-- `dora`, `edora`: the row norm of the moved weight is detached (held constant by gradients); the bias is not scaled.
-- `delora`: HF's form, norms clamped at 1e-4 from below and gradients through the norms (the record names no detached node).
-  Alternative: the original's frozen copies.
+- `dora`, `edora`: the row norm of the moved weight is detached (held constant by gradients); the bias is not
+  scaled.
+- `delora`: HF's form, norms clamped at 1e-4 from below and gradients through the norms (the record names no
+  detached node). Alternative: the original's frozen copies.
 - `bora`: columns first, then rows; both modes of the norms (`detached` and `exact`), as the record asks.
 - `map`: eps = 1e-6 is added to the norm; a starts at the base's norm, b at 0; the norm carries gradients.
 - norms of convolutions run over the flattened row, and `bora`'s columns are the row's positions.

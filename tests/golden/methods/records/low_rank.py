@@ -5,12 +5,12 @@ Names are HF PEFT's where PEFT has the method. A convolution's `lora_A` is read 
 Readings chosen:
 - `pissa` trains on the untouched base (issue 4): W' = W + s (B A - B0 A0), with s B0 A0 the best rank-r
   approximation of W. Alternative: PEFT's residual base W - s B0 A0 under the same factors; equal in value.
-- `sora`: the record (part 3, QAA) writes y = W x + B (g (.) A x) without a scale; s = alpha / rank here, and the cases take
-  alpha = rank, where the two agree.
-- `lora` with a slice: the first `active` rows of A and columns of B under the scale alpha / r_max (part 1, Shears;
-  part 2, LoRA x NAS: the code does not rescale). Alternative: alpha / active.
-- grouped convolutions: the delta is B A over the flattened row [inputs / groups * kernel], one row space for all
-  groups. Alternative: PEFT's dense A over all inputs, which its own merge refuses.
+- `sora`: the record (part 3, QAA) writes y = W x + B (g (.) A x) without a scale; s = alpha / rank here, and
+  the cases take alpha = rank, where the two agree.
+- `lora` with a slice: the first `active` rows of A and columns of B under the scale alpha / r_max (part 1,
+  Shears; part 2, LoRA x NAS: the code does not rescale). Alternative: alpha / active.
+- grouped convolutions: the delta is B A over the flattened row [inputs / groups * kernel], one row space for
+  all groups. Alternative: PEFT's dense A over all inputs, which its own merge refuses.
 """
 
 import numpy as np
@@ -26,6 +26,7 @@ class Lora(Method):
         (linear(1, 1), {"rank": 1, "alpha": 1}),
         (conv(4, 3, (3, 2)), {"rank": 3, "alpha": 4}),
         (conv(4, 6, (1, 3), 2), {"rank": 2, "alpha": 3}),
+        (conv(5, 5, (3, 3), 5), {"rank": 1, "alpha": 2}),
         (linear(3, 6), {"rank": 4, "alpha": 6, "active": 3}),
     )
 

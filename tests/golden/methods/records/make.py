@@ -9,13 +9,13 @@ import json
 import pathlib
 import sys
 
-import numpy as np
-
+from against_peft import compare
 from case import METHODS, build
 
 FAMILIES = (
     "low_rank",
     "shared",
+    "pooled",
     "direction",
     "scale",
     "quantized",
@@ -26,6 +26,11 @@ FAMILIES = (
     "transform",
     "orthogonal",
     "block",
+    "sparse",
+    "scored",
+    "selection",
+    "kernelized",
+    "procedure",
 )
 
 
@@ -37,12 +42,12 @@ def main():
     cases = []
     for method in METHODS:
         if not names or method.name in names:
-            cases += [build(method, s, dict(h), i) for i, (s, h) in enumerate(method.cases)]
+            cases += [build(method, i, *case) for i, case in enumerate(method.cases)]
     if not names:
+        print(f"{compare()} of HF PEFT's cases agree")
         text = ",\n".join(json.dumps(case, separators=(",", ":")) for case in cases)
         (here / "records.json").write_text(f"[\n{text}\n]\n")
-    with np.printoptions(precision=3):
-        print(f"{len(cases)} cases of {len({case['method'] for case in cases})} methods")
+    print(f"{len(cases)} cases of {len({case['method'] for case in cases})} methods")
 
 
 if __name__ == "__main__":

@@ -1,16 +1,17 @@
 """Reflections, rotations and their products.
 
 Readings chosen:
-- `ether`: TRUE block-diagonal semantics. One-sided ETHER acts on the inputs (`in`) or the outputs (`out`); ETHER+ on either
-  or both (`both`, the default of its strongest variant). No epsilon in u.u. The bias is untouched.
-- `oft`: exact is (I - Q)(I + Q)^-1, the Neumann series is I + 2Q + 2Q^2 + ...: transposes of each other. Forward W (x R), so
-  W' = W R^T per block; a shared block is repeated. `neumann_terms` 0 is exact.
-- `boft`: PEFT's permutations; factor i works on chunks of half a block, evens before odds inside groups of 2^(i+1) chunks; the
-  first factor is applied first. The gain scales outputs; the bias is untouched.
-- `hra`: W' = W H_1 ... H_r, columns normalized; with Gram-Schmidt I - 2 U U^T. Pairs of equal columns, the start at even
-  ranks, are the identity; other starts are not.
-- `road`: c2 carries the rotated half, the bias turns too. `road` 4 lays its two sets out group by group, [groups, 2, group]
-  (PEFT; the record only says two sets per channel). Alternative: [2, out].
+- `ether`: TRUE block-diagonal semantics. One-sided ETHER acts on the inputs (`in`) or the outputs (`out`);
+  ETHER+ on either or both (`both`, the default of its strongest variant). No epsilon in u.u. The bias is
+  untouched.
+- `oft`: exact is (I - Q)(I + Q)^-1, the Neumann series is I + 2Q + 2Q^2 + ...: transposes of each other.
+  Forward W (x R), so W' = W R^T per block; a shared block is repeated. `neumann_terms` 0 is exact.
+- `boft`: PEFT's permutations; factor i works on chunks of half a block, evens before odds inside groups of
+  2^(i+1) chunks; the first factor is applied first. The gain scales outputs; the bias is untouched.
+- `hra`: W' = W H_1 ... H_r, columns normalized; with Gram-Schmidt I - 2 U U^T. Pairs of equal columns, the
+  start at even ranks, are the identity; other starts are not.
+- `road`: c2 carries the rotated half, the bias turns too. `road` 4 lays its two sets out group by group,
+  [groups, 2, group] (PEFT; the record only says two sets per channel). Alternative: [2, out].
 """
 
 import numpy as np

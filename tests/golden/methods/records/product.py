@@ -1,13 +1,16 @@
 """Hadamard, Kronecker and Khatri-Rao products of factors.
 
 Readings chosen:
-- `abba`: s = sqrt(alpha1 alpha2), no division by rank (the reference's; the paper's scale is not verified); ranks may differ.
-- `hira`: no scale. `hut`: form H1 W (.) (1 + s B A) and form H2 W (.) (1 + B1 A1) + B2 A2 of the record, both inferred;
-  H1's s is alpha / rank, H2 has no scale.
+- `abba`: s = sqrt(alpha1 alpha2), no division by rank (the reference's; the paper's scale is not verified);
+  ranks may differ.
+- `hira`: no scale. `hut`: form H1 W (.) (1 + s B A) and form H2 W (.) (1 + B1 A1) + B2 A2 of the record, both
+  inferred; H1's s is alpha / rank, H2 has no scale.
 - `moka`: p = softmax(g), static; s = alpha (the record leaves s open).
-- `soka`: W_res = W - Delta_0 stays frozen, so W' = W + sum U_k (x) V_k - Delta_0, the square root of each singular value on
-  either side. Rank by energy: smallest r whose squares reach the share; by elbow: largest drop; the smaller of both.
-- `lokr` on convolutions: `lokr_w2` is [o2, i2, kh, kw] and w1 is broadcast; a split w2 is flattened over its window.
+- `soka`: W_res = W - Delta_0 stays frozen, so W' = W + sum U_k (x) V_k - Delta_0, the square root of each
+  singular value on either side. Rank by energy: smallest r whose squares reach the share; by elbow: largest
+  drop; the smaller of both.
+- `lokr` on convolutions: `lokr_w2` is [o2, i2, kh, kw] and w1 is broadcast; a split w2 is flattened over its
+  window.
 - `kradapter`: s = 2, as its README.
 """
 
@@ -92,6 +95,12 @@ class Hut(Method):
             return w * (1 + h["alpha"] / h["rank"] * t["hut_B"] @ t["hut_A"])
         return w * (1 + t["hut_B1"] @ t["hut_A1"]) + t["hut_B2"] @ t["hut_A2"]
 
+    def holds(self, w, b, t, c, h, s, draw):
+        if h["form"] == "H1":
+            same = {**h, "alpha": h["rank"]}
+            factors = {"hira_A": t["hut_A"], "hira_B": t["hut_B"]}
+            assert close(self.weight(w, t, c, same, s), Hira().weight(w, factors, c, h, s))
+
 
 class Loha(Method):
     name = "loha"
@@ -104,7 +113,12 @@ class Loha(Method):
 
     def shapes(self, h, s):
         r = h["rank"]
-        return {"hada_w1_a": (s.out, r), "hada_w1_b": (r, s.row), "hada_w2_a": (s.out, r), "hada_w2_b": (r, s.row)}
+        return {
+            "hada_w1_a": (s.out, r),
+            "hada_w1_b": (r, s.row),
+            "hada_w2_a": (s.out, r),
+            "hada_w2_b": (r, s.row),
+        }
 
     def count(self, h, s):
         return 2 * h["rank"] * (s.out + s.row)
@@ -118,7 +132,7 @@ class Loha(Method):
 
 
 class Lokr(Method):
-    """`factor_out` and `factor_in` are the shapes of w1 and, by division, of w2; which are split shows in the tensors."""
+    """`w1` is the shape of the first factor, the second's is by division; which are split shows in the tensors."""
 
     name = "lokr"
     record = "anchors 1.2, LoKr"
@@ -134,7 +148,9 @@ class Lokr(Method):
         o2, i2 = s.out // o1, s.inputs // i1
         first = {"lokr_w1_a": (o1, r), "lokr_w1_b": (r, i1)} if h["split_w1"] else {"lokr_w1": (o1, i1)}
         window = (i2 * s.window,) if h["split_w2"] else (i2, *s.kernel)
-        second = {"lokr_w2_a": (o2, r), "lokr_w2_b": (r, *window)} if h["split_w2"] else {"lokr_w2": (o2, *window)}
+        second = (
+            {"lokr_w2_a": (o2, r), "lokr_w2_b": (r, *window)} if h["split_w2"] else {"lokr_w2": (o2, *window)}
+        )
         return first | second
 
     def count(self, h, s):
@@ -193,7 +209,8 @@ class Moka(Method):
         if len(h["splits"]) == 1:
             lokr = {"alpha": h["alpha"], "rank": 1, "w1": h["splits"][0]}
             assert close(
-                self.weight(w, t, c, h, s), Lokr().weight(w, {"lokr_w1": t["A.0"], "lokr_w2": t["B.0"]}, c, lokr, s)
+                self.weight(w, t, c, h, s),
+                Lokr().weight(w, {"lokr_w1": t["A.0"], "lokr_w2": t["B.0"]}, c, lokr, s),
             )
 
 
@@ -285,10 +302,12 @@ class KrAdapter(Method):
         return w + h["scale"] * (product if s.out <= s.row else product.T)
 
     def holds(self, w, b, t, c, h, s, draw):
-        # The side path of the smaller output side.
+        # The side path, on either side.
         small, large, k1, k2 = self.sizes(s)
+        x = draw.values((s.row,))
         if s.out <= s.row:
-            x = np.zeros(k1 * k2)
-            x[: s.row] = draw.values((s.row,))
-            side = np.einsum("ip,pq,iq->i", t["V"], x.reshape(k2, k1), t["U"])
-            assert close((self.weight(w, t, c, h, s) - w) @ x[: s.row], h["scale"] * side)
+            padded = np.pad(x, (0, k1 * k2 - s.row)).reshape(k2, k1)
+            side = np.einsum("ip,pq,iq->i", t["V"], padded, t["U"])
+        else:
+            side = (t["V"].T @ (x[:, None] * t["U"])).ravel()[: s.out]
+        assert close((self.weight(w, t, c, h, s) - w) @ x, h["scale"] * side)

@@ -1,14 +1,15 @@
 """Adaptation of, or through, low-bit weights.
 
 Readings chosen:
-- `peqa`: groups are runs of consecutive inputs of one output row (g = row is per output channel); the base weight of the case
-  is the dequantized one. Zero points are integers of the unsigned code range; `symmetric` takes z = 0 and signed codes.
-- `l4q`: signed codes Qn = -2^(bits-1), Qp = 2^(bits-1) - 1; gradients of q and beta are multiplied by
-  kappa = 1 / sqrt(group * Qp) (the record's example). The base of the case is the float W; W_q is the effective weight,
-  so a fresh adapter is the quantized base and not W. Every case has clipped entries.
+- `peqa`: groups are runs of consecutive inputs of one output row (g = row is per output channel); the base
+  weight of the case is the dequantized one. Zero points are integers of the unsigned code range; `symmetric`
+  takes z = 0 and signed codes.
+- `l4q`: signed codes Qn = -2^(bits-1), Qp = 2^(bits-1) - 1; gradients of q and beta are multiplied by kappa =
+  1 / sqrt(group * Qp) (the record's example). The base of the case is the float W; W_q is the effective
+  weight, so a fresh adapter is the quantized base and not W. Every case has clipped entries.
 - `sketchtune`: groups of columns are consecutive and equal; gradients scatter-add.
-- `sqft` (QA form): straight-through inside the clamp, nothing where the code is clipped (DESIGN section 7). Alternative:
-  straight-through everywhere; the cases carry `clipped` so that either can be told.
+- `sqft` (QA form): straight-through inside the clamp, nothing where the code is clipped (DESIGN section 7).
+  Alternative: straight-through everywhere; the cases carry `clipped` so that either can be told.
 - rounding is half to even.
 """
 
@@ -127,7 +128,9 @@ class L4q(Lora):
         for name, value in wanted.items():
             step = draw.values(value.shape)
             moved = {**t, name: t[name] + 1e-30j * step}
-            assert close(np.imag((g * self.weight(w, moved, c, h, s)).sum()) / 1e-30, (value * step).sum()), name
+            assert close(np.imag((g * self.weight(w, moved, c, h, s)).sum()) / 1e-30, (value * step).sum()), (
+                name
+            )
 
 
 def _grouped(matrix, h):

@@ -1,9 +1,9 @@
 """Vectors over outputs, inputs, norms and biases.
 
 Readings chosen:
-- `ia3`: attention kind scales the whole output with its bias; feed-forward kind scales the inputs and leaves the bias.
-  On a convolution the vector has one entry per channel, and a channel's whole window takes it; in a grouped convolution the
-  inputs of group g are its own channels.
+- `ia3`: attention kind scales the whole output with its bias; feed-forward kind scales the inputs and leaves
+  the bias. On a convolution the vector has one entry per channel, and a channel's whole window takes it; in a
+  grouped convolution the inputs of group g are its own channels.
 - `bitfit` and `ln` hold replacements (HF saves trained biases and norms as such), not deltas.
 - `ssf`: gamma (.) y + beta after the layer with its bias.
 - the norm of `ln` is one vector pair: its `weight` is [channels, 1].

@@ -4,11 +4,12 @@ Singular vectors carry the sign rule of `case.svd` (the entry of largest magnitu
 inputs of the case; a core means nothing without them.
 
 Readings chosen:
-- `svft`: the pattern's places are row-major; the gate multiplies by sigmoid(gate). `top_k` places: largest signed entries of
-  U V for a square W (V's columns the right vectors), else of the square factor itself (U, or V transposed). Random places
-  may repeat and then add. Rank is the full min(out, in).
-- `vectorfit`: the AVF trace (inferred): strength = mean |v - v0|, EMA s = beta s + (1 - beta) strength started at zero, freeze
-  the K largest (ties to the earlier vector) until the next check; frozen vectors do not move.
+- `svft`: the pattern's places are row-major; the gate multiplies by sigmoid(gate). `top_k` places: largest
+  signed entries of U V for a square W (V's columns the right vectors), else of the square factor itself (U,
+  or V transposed). Random places may repeat and then add. Rank is the full min(out, in).
+- `vectorfit`: the AVF trace (inferred): strength = mean |v - v0|, EMA s = beta s + (1 - beta) strength
+  started at zero, freeze the K largest (ties to the earlier vector) until the next check; frozen vectors do
+  not move.
 - `spectral-adapter`: slice `offset * rank`; the rotational form has the multipliers c of the code.
 - `psoft`: PEFT's loop for the Neumann series, copied by its count of terms; R = diag(b) R0 diag(a).
 """
@@ -76,7 +77,11 @@ class VectorFit(Method):
     record = "part 2, VectorFit"
     definition = "inferred"
     biased = True
-    cases = ((linear(4, 6), {}), (linear(5, 3), {}), (conv(3, 2, (3, 1)), {"avf": {"beta": 0.5, "freeze": 2}}))
+    cases = (
+        (linear(4, 6), {}),
+        (linear(5, 3), {}),
+        (conv(3, 2, (3, 1)), {"avf": {"beta": 0.5, "freeze": 2}}),
+    )
 
     def base(self, draw, h, s):
         w = draw.values((s.out, s.row))
@@ -228,7 +233,7 @@ class Psoft(Method):
 
 
 def neumann(q, terms):
-    """PEFT's series: 1, 1 + 2Q, then 1 + 2Q + 2Q^2 + ... with weight 1 on the last power; 3 and 4 terms are the same."""
+    """PEFT's series: 1, 1 + 2Q, then 1 + 2Q + 2Q^2 + ... with weight 1 on the last power; 3 terms and 4 agree."""
     total = np.eye(len(q)) + (2 * q if terms > 1 else 0)
     if terms > 2:
         power = q @ q

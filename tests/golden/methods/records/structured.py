@@ -1,16 +1,19 @@
 """Circulant, Toeplitz, Kronecker and circuit-shaped matrices, random bases, projections.
 
 Readings chosen:
-- `surm`: s = 1 but for the Kronecker kind (alpha / k). `toeplitz` is the general kind the record mentions, a product of two
-  Toeplitz matrices with 2n - 1 entries each, T[p, q] = t[p - q + n - 1]; `symmetric-toeplitz` is the code's, n entries
-  each, T[p, q] = t[|p - q|]. Square sites only.
-- `quantum-peft`: qubit 1 is the most significant factor of the tensor product; angles in the order of application, ascending
-  qubits inside a sublayer; CZ on all pairs of a sublayer, then its rotations. Sizes that are no power of two are
-  embedded in the next one and rows are cut. Alternative: first qubit least significant (stride 2^i). s = alpha = 1.
-- `randlora`: `paper` pairs basis j of B with basis j of A (the record's sum). `peft` flattens A as (rank, basis) and B as
-  (basis, rank) and multiplies the flat axes, so that columns of B meet other rows of A: PEFT 0.21.2 computes
-  this, and checkpoints of it mean this. Both are equal where rank or the number of bases is 1.
-- `deft`: PEFT's forms; `qr` takes LAPACK's signs (they show in Q R); `para` drops the injection. s multiplies R.
+- `surm`: s = 1 but for the Kronecker kind (alpha / k). `toeplitz` is the general kind the record mentions, a
+  product of two Toeplitz matrices with 2n - 1 entries each, T[p, q] = t[p - q + n - 1]; `symmetric-toeplitz`
+  is the code's, n entries each, T[p, q] = t[|p - q|]. Square sites only.
+- `quantum-peft`: qubit 1 is the most significant factor of the tensor product; angles in the order of
+  application, ascending qubits inside a sublayer; CZ on all pairs of a sublayer, then its rotations. Sizes
+  that are no power of two are embedded in the next one and rows are cut. Alternative: first qubit least
+  significant (stride 2^i). s = alpha = 1.
+- `randlora`: `paper` pairs basis j of B with basis j of A (the record's sum). `peft` flattens A as (rank,
+  basis) and B as (basis, rank) and multiplies the flat axes, so that columns of B meet other rows of A: PEFT
+  0.21.2 computes this, and checkpoints of it mean this. Both are equal where rank or the number of bases is
+  1.
+- `deft`: PEFT's forms; `qr` takes LAPACK's signs (they show in Q R); `para` drops the injection. s multiplies
+  R.
 - `c3a`: block [m, n] is circulant with the kernel as its first row, over the number of inputs.
 """
 
@@ -64,7 +67,9 @@ class Surm(Method):
             return circulant(t["a"] * t["b"])
         if h["kind"] == "toeplitz":
             return toeplitz(t["b"]) @ toeplitz(t["a"])
-        return toeplitz(np.concatenate([t["b"][:0:-1], t["b"]])) @ toeplitz(np.concatenate([t["a"][:0:-1], t["a"]]))
+        return toeplitz(np.concatenate([t["b"][:0:-1], t["b"]])) @ toeplitz(
+            np.concatenate([t["a"][:0:-1], t["a"]])
+        )
 
     def weight(self, w, t, c, h, s):
         return w + self.matrix(t, h, s)
@@ -107,7 +112,9 @@ class QuantumPeft(Method):
         }
 
     def count(self, h, s):
-        return sum((2 * h["layers"] + 1) * self.qubits(n) - 2 * h["layers"] for n in (s.out, s.row)) + h["rank"]
+        return (
+            sum((2 * h["layers"] + 1) * self.qubits(n) - 2 * h["layers"] for n in (s.out, s.row)) + h["rank"]
+        )
 
     def start(self, t, w, b, c, h, s):
         return {**t, "lambda": 0 * t["lambda"]}

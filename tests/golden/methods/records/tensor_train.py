@@ -1,10 +1,12 @@
 """Tensor-train and tensor-ring factors.
 
 Readings chosen:
-- `loretta` (rep): modes factor the row-major flattening of [in, rank] and [rank, out]; s = alpha / rank. Cores of A are
-  `lora_A.k`, of B `lora_B.k`. Norm training, part of the method, is not part of a site's weight.
-- `tlora`: input side, W' = W T + Delta (the record infers the side). Delta's tensor ring runs over the output modes, then the
-  input modes, and its last core is zero at the start; T starts at the identity with one core divided by the ring rank.
+- `loretta` (rep): modes factor the row-major flattening of [in, rank] and [rank, out]; s = alpha / rank.
+  Cores of A are `lora_A.k`, of B `lora_B.k`. Norm training, part of the method, is not part of a site's
+  weight.
+- `tlora`: input side, W' = W T + Delta (the record infers the side). Delta's tensor ring runs over the output
+  modes, then the input modes, and its last core is zero at the start; T starts at the identity with one core
+  divided by the ring rank.
 """
 
 import numpy as np

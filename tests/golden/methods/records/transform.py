@@ -3,17 +3,19 @@
 Places of coefficients are inputs of a case, [2, n] as rows and columns.
 
 Readings chosen:
-- `fourierft`: Delta[p, q] = scale / (out * in) * sum_k c_k cos(2 pi (u_k p / out + v_k q / in)), the real part of the inverse
-  2-D transform, here summed term by term.
-- `waveft`: filters by rec_hi[n] = (-1)^n rec_lo[L - 1 - n]; `horizontal` is the top-right quadrant and takes the row
-  high-pass. Places outside the padded matrix cannot occur: padding only shifts them.
-- `wara` (form C, weight delta): one factor pair per subband over half sizes, odd sizes rounded up and the result cropped
-  from the top left; LH is the quadrant that takes the row high-pass (`waveft`'s horizontal), HL the column high-pass.
-  s = alpha / rank, B = 0 at the start. Haar.
-- `qwha`: F H over the input axis. Input sizes that are no power of two are padded to the next one, i in the formula being the
-  padded size and the delta its first columns (the record names a table of K 2^k sizes or padding).
-- `qwha-init`: the budget's remainder goes one by one to the channels with fewest, ties to the lower index, after even shares;
-  top-k ties to the lower index; columns of N are R H / i (H symmetric).
+- `fourierft`: Delta[p, q] = scale / (out * in) * sum_k c_k cos(2 pi (u_k p / out + v_k q / in)), the real
+  part of the inverse 2-D transform, here summed term by term.
+- `waveft`: filters by rec_hi[n] = (-1)^n rec_lo[L - 1 - n]; `horizontal` is the top-right quadrant and takes
+  the row high-pass. Places outside the padded matrix cannot occur: padding only shifts them.
+- `wara` (form C, weight delta): one factor pair per subband over half sizes, odd sizes rounded up and the
+  result cropped from the top left; LH is the quadrant that takes the row high-pass (`waveft`'s horizontal),
+  HL the column high-pass. s = alpha / rank, B = 0 at the start. Haar.
+- `qwha`: F H over the input axis. Input sizes that are no power of two are padded to the next one, i in the
+  formula being the padded size and the delta its first columns (the record names a table of K 2^k sizes or
+  padding).
+- `qwha` from the quantization error: the budget's remainder goes one by one to the channels with fewest, ties
+  to the lower index, after even shares; top-k ties to the lower index; columns of N are R H / i (H
+  symmetric).
 """
 
 import numpy as np
@@ -57,7 +59,9 @@ def _filters():
     root3 = np.sqrt(3)
     db2 = np.array([1 + root3, 3 + root3, 3 - root3, 1 - root3]) / (4 * np.sqrt(2))
     root7 = np.sqrt(7)
-    coif1 = np.array([1 - root7, 5 + root7, 14 + 2 * root7, 14 - 2 * root7, 1 - root7, -3 + root7]) / (16 * np.sqrt(2))
+    coif1 = np.array([1 - root7, 5 + root7, 14 + 2 * root7, 14 - 2 * root7, 1 - root7, -3 + root7]) / (
+        16 * np.sqrt(2)
+    )
     return {"db1": np.array([1, 1]) / np.sqrt(2), "db2": db2, "sym2": db2, "coif1": coif1}
 
 
@@ -241,16 +245,18 @@ class QwhaInit(Qwha):
     """Spectrum and places from the quantization error of the base and calibration inputs."""
 
     name = "qwha-init"
-    cases = (
-        (linear(3, 8), {"rank": 1, "lambda": 0.25, "alpha": 1}),
-        (linear(5, 4), {"rank": 1, "lambda": 0.25, "alpha": 1}),
+    of = "qwha"
+    cases = tuple(
+        (s, {"start": "error", "rank": 1, "lambda": 0.25, "alpha": 1}) for s in (linear(3, 8), linear(5, 4))
     )
 
     def base(self, draw, h, s):
         exact = draw.values((s.out, s.row))
         w, inputs = np.round(exact * 3) / 3, draw.values((12, s.row))
         w = np.round(w * 4096) / 4096
-        spectrum, kept, _ = quantization_aware(exact - w, inputs, h["rank"] * (s.out + s.row), h["lambda"], h["alpha"])
+        spectrum, kept, _ = quantization_aware(
+            exact - w, inputs, h["rank"] * (s.out + s.row), h["lambda"], h["alpha"]
+        )
         places = np.array(np.nonzero(spectrum))
         return w, {
             "float_weight": exact,

@@ -302,11 +302,11 @@ def build(method, index, s, h, ties=None):
 
 
 def plain(array):
-    """Numbers that JSON holds, at thirteen significant digits."""
+    """Numbers that JSON holds, at thirteen significant digits; below 1e-15 they are rounding, and zero."""
     array = np.asarray(array)
     if array.dtype.kind in "iub":
         data = [int(v) for v in array.ravel()]
     else:
-        data = [float(f"{float(v):.13g}") for v in array.ravel()]
+        data = [float(f"{float(v):.13g}") if abs(v) > 1e-15 else 0.0 for v in array.ravel()]
         data = [int(v) if v == int(v) and abs(v) < 1e9 else v for v in data]
     return {"shape": list(array.shape), "data": data}

@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""records.json against HF PEFT, for the methods that PEFT has: the effective weights and biases of its own layers.
+"""records.json against HF PEFT, for the methods that PEFT has: effective weights and biases of its own layers, and their
+gradients by PyTorch.
 
 Needs peft 0.21.2 and torch, which make.py does not. Prints the cases that agree, fails at the first that does not.
 
@@ -122,6 +123,7 @@ def place(layer, name, value):
     elif isinstance(held, torch.nn.Module):
         held = held.weight
     held.data = value.reshape(held.shape).to(held.dtype)
+    return held
 
 
 def effective(case):
@@ -139,16 +141,17 @@ def effective(case):
     model = peft.get_peft_model(
         net.float(), getattr(peft, kind)(target_modules=["layer"], **settings)
     ).double()
-    layer = model.base_model.model.layer
+    layer, held = model.base_model.model.layer, {}
     for name, entry in case["tensors"].items():
         if name == "poly_router.module_logits":
-            layer.poly_router["default"].module_logits.data = tensor(entry)
+            held[name] = layer.poly_router["default"].module_logits
         elif name == "tinylora_v":
-            next(iter(layer.tinylora_v["default"].values())).data = tensor(entry)
+            held[name] = next(iter(layer.tinylora_v["default"].values()))
         elif name in ("vblora_vector_bank", "unilora_theta_d"):
-            getattr(layer, name)["default"].data = tensor(entry)
+            held[name] = getattr(layer, name)["default"]
         else:
-            place(layer, name, tensor(entry))
+            held[name] = place(layer, name, tensor(entry))
+        held[name].data = tensor(entry).reshape(held[name].shape).to(held[name].dtype)
     for name, entry in case["constants"].items():
         if name in ("indices", "A", "B"):
             continue
@@ -161,24 +164,29 @@ def effective(case):
         layer._psoft_B_cache["default"] = tensor(case["constants"]["B"])
     if case["method"] == "supertuning":
         # torch.topk leaves the order of equal magnitudes open: the same magnitudes, then our places.
-        held, ours = layer.supertuning_indices["default"], tensor(case["expected"]["supertuning_indices"])
+        theirs, ours = layer.supertuning_indices["default"], tensor(case["expected"]["supertuning_indices"])
         sizes = tensor(case["weight"]).abs().ravel()
-        assert (sizes[held.long()] == sizes[ours]).all()
+        assert (sizes[theirs.long()] == sizes[ours]).all()
         layer.supertuning_indices["default"] = ours.int()
     model.eval()
     extra = {"task_ids": torch.tensor([h["task"]])} if case["method"] in ("mhr", "poly") else {}
-    with torch.no_grad():
-        if site["kind"] == "conv":
-            size = [site["in"], *site["kernel"]]
-            probes = torch.eye(int(np.prod(size)), dtype=torch.double).reshape(-1, *size)
-            zero, found = model(0 * probes[:1]), model(probes)
-            return (found - zero).reshape(len(probes), -1).T.reshape(-1, *size), zero.ravel()
-        probes = torch.eye(site["in"], dtype=torch.double)
-        if extra:
-            probes = probes[None]
-        zero, found = model(0 * probes, **extra), model(probes, **extra)
-        zero, found = zero.reshape(-1, site["out"]), found.reshape(-1, site["out"])
-        return (found - zero).T, zero[0]
+    if site["kind"] == "conv":
+        size = [site["in"], *site["kernel"]]
+        probes = torch.eye(int(np.prod(size)), dtype=torch.double).reshape(-1, *size)
+        zero, found = model(0 * probes[:1]), model(probes)
+        return (found - zero).reshape(len(probes), -1).T.reshape(-1, *size), zero.ravel(), held
+    probes = torch.eye(site["in"], dtype=torch.double)
+    if extra:
+        probes = probes[None]
+    zero, found = model(0 * probes, **extra), model(probes, **extra)
+    zero, found = zero.reshape(-1, site["out"]), found.reshape(-1, site["out"])
+    return (found - zero).T, zero[0], held
+
+
+def near(got, entry, case, what):
+    wanted = tensor(entry).ravel()
+    apart = (got.detach().ravel() - wanted).abs().max() / wanted.abs().max().clamp(min=1e-3)
+    assert apart < 2e-6, (case["method"], case["hyper"], case["site"], what, float(apart))
 
 
 def main():
@@ -195,12 +203,15 @@ def main():
             continue
         if method == "boft" and h["factors"] > 1:
             continue  # PEFT falls back to one factor where its CUDA extension is absent.
-        weight, bias = effective(case)
-        wanted = tensor(case["effective_weight"]).reshape(weight.shape)
-        apart = (weight - wanted).abs().max() / wanted.abs().max()
-        assert apart < 2e-6, (method, h, case["site"], float(apart))
+        weight, bias, held = effective(case)
+        near(weight, case["effective_weight"], case, "weight")
+        loss = (weight.ravel() * tensor(case["upstream"]).ravel()).sum()
         if "effective_bias" in case:
-            assert (bias - tensor(case["effective_bias"])).abs().max() < 2e-6, (method, h)
+            near(bias, case["effective_bias"], case, "bias")
+            loss = loss + (bias * tensor(case["upstream_bias"])).sum()
+        loss.backward()
+        for name, entry in case["gradients"].items():
+            near(held[name].grad, entry, case, name)
         agreed[method] = agreed.get(method, 0) + 1
     print(f"{sum(agreed.values())} cases agree: {agreed}")
 

@@ -90,20 +90,20 @@ class Diablo(Method):
 
     def shapes(self, h, s):
         d_in, d_out, n = self.sizes(h, s)
-        return {"diablo_D": (n, d_in, d_out)}
+        return {"block_A": (n, d_in, d_out)}
 
     def count(self, h, s):
         return int(np.prod(self.sizes(h, s)))
 
     def start(self, t, w, b, c, h, s):
-        return {"diablo_D": 0 * t["diablo_D"]}
+        return {"block_A": 0 * t["block_A"]}
 
     def weight(self, w, t, c, h, s):
-        return w + block_diagonal(list(t["diablo_D"])).T[: s.out, : s.row]
+        return w + block_diagonal(list(t["block_A"])).T[: s.out, : s.row]
 
     def holds(self, w, b, t, c, h, s, draw):
         d_in, _, n = self.sizes(h, s)
         x = draw.values((s.row,))
         parts = np.pad(x, (0, n * d_in - s.row)).reshape(n, d_in)
-        side = np.einsum("ni,nio->no", parts, t["diablo_D"]).ravel()[: s.out]
+        side = np.einsum("ni,nio->no", parts, t["block_A"]).ravel()[: s.out]
         assert close(self.weight(w, t, c, h, s) @ x, w @ x + side)

@@ -58,27 +58,28 @@ class Edora(Method):
         return w, {"lora_A": (v[:, :r] * values[:r]).T, "lora_B": u[:, :r]}
 
     def shapes(self, h, s):
-        return {"R": (h["rank"], h["rank"]), "lora_magnitude_vector": (s.out,)}
+        return {"default_lora_latent_mapping": (h["rank"], h["rank"]), "lora_magnitude_vector": (s.out,)}
 
     def count(self, h, s):
         return h["rank"] ** 2 + s.out
 
     def tensors(self, draw, w, c, h, s):
         t = super().tensors(draw, w, c, h, s)
-        return {**t, "R": t["R"] / 4}
+        return {**t, "default_lora_latent_mapping": t["default_lora_latent_mapping"] / 4}
 
     def start(self, t, w, b, c, h, s):
         # The record draws R with deviation 1e-5; at R = 0 the base is exact.
-        return {"R": 0 * t["R"], "lora_magnitude_vector": norm(w, axis=1)}
+        core = 0 * t["default_lora_latent_mapping"]
+        return {"default_lora_latent_mapping": core, "lora_magnitude_vector": norm(w, axis=1)}
 
     def weight(self, w, t, c, h, s):
-        moved = w + h["alpha"] / h["rank"] * c["lora_B"] @ t["R"] @ c["lora_A"]
+        moved = w + h["alpha"] / h["rank"] * c["lora_B"] @ t["default_lora_latent_mapping"] @ c["lora_A"]
         return (t["lora_magnitude_vector"] / stop(norm(moved, axis=1)))[:, None] * moved
 
     def holds(self, w, b, t, c, h, s, draw):
         # The forward of the record: base, its rescaling, and the adapter's term.
         x, scale = draw.values((s.row,)), h["alpha"] / h["rank"]
-        low = c["lora_B"] @ t["R"] @ c["lora_A"]
+        low = c["lora_B"] @ t["default_lora_latent_mapping"] @ c["lora_A"]
         ratio = t["lora_magnitude_vector"] / norm(w + scale * low, axis=1)
         y = w @ x + (ratio - 1) * (w @ x) + ratio * scale * (low @ x)
         assert close(self.weight(w, t, c, h, s) @ x, y)

@@ -4,14 +4,16 @@ Readings chosen:
 - `snell`: D[j, p] = sum_h c_h |P_h[j] - Q_h[p]|, c = 0.1 (+1, -1); entries at or below the quantile are
   dropped; `reference` keeps D |D| with |D| and the mask held by gradients, `hard` keeps D under a held mask.
   The quantile interpolates linearly (torch's and NumPy's default) over all entries of the matrix. The
-  distance has no guard in its value. tau = 0 is the dense kernel LoRA, D as it is. Alternative: D |D| there
-  too.
+  distance has no guard in its value. tau = 0 is the dense kernel LoRA, D as it is (so in the
+  released code).
 - `snella`: adds alpha * softmax over the outputs of (D / gamma) + beta. Its global allocation (`expected` of
   the cases that have `layers`): budget n(t) = n_T + (n_0 - n_T)(1 - progress)^3 rounded down, with n_0 = (1 -
   init) and n_T = (1 - target) of all entries; counts are score shares rounded down and capped at the layer's
   size, what is left is shared again among layers with room, and a rest smaller than their number goes one by
   one to the highest scores.
-- names of the factors are the record's: `P` [heads, in, rank / heads], `Q` [heads, out, rank / heads].
+  The released allocator shares the rest in real numbers and truncates at the end, so that its total falls
+  short of the budget by less than the number of layers (`expected.kept_truncated`).
+- the record's P and Q are `In_Qs` [heads, in, rank / heads] and `Out_Qs` [heads, out, rank / heads].
 """
 
 import numpy as np
@@ -30,13 +32,13 @@ class Snell(Method):
     )
 
     def shapes(self, h, s):
-        return {"P": (2, s.row, h["rank"] // 2), "Q": (2, s.out, h["rank"] // 2)}
+        return {"In_Qs": (2, s.row, h["rank"] // 2), "Out_Qs": (2, s.out, h["rank"] // 2)}
 
     def count(self, h, s):
         return h["rank"] * (s.out + s.row)
 
     def dense(self, t, h):
-        distance = norm(t["P"][:, :, None, :] - t["Q"][:, None, :, :], axis=3)
+        distance = norm(t["In_Qs"][:, :, None, :] - t["Out_Qs"][:, None, :, :], axis=3)
         return 0.1 * (distance[0] - distance[1])
 
     def squares(self, h):
@@ -60,8 +62,8 @@ class Snell(Method):
         kept = self.mask(self.dense(t, h), h)
         assert abs(kept.sum() - (1 - h["tau"]) * w.size) <= 1
         # The stop-gradient rule: dS = |D| * mask * dD.
-        g, step = draw.values(w.shape), draw.values(t["P"].shape)
-        moved = {**t, "P": t["P"] + 1e-30j * step}
+        g, step = draw.values(w.shape), draw.values(t["In_Qs"].shape)
+        moved = {**t, "In_Qs": t["In_Qs"] + 1e-30j * step}
         tangent = np.imag(self.dense(moved, h)) / 1e-30
         factor = np.abs(self.dense(t, h)) if self.squares(h) else 1
         got = np.imag((g * self.weight(w, moved, c, h, s)).sum()) / 1e-30
@@ -81,6 +83,17 @@ def allocate(scores, sizes, budget):
             share[order[:left]] = 1
         counts, left = counts + share, left - int(share.sum())
     return counts
+
+
+def truncated(scores, sizes, budget):
+    """The released allocator: real shares of what is left among layers with room, truncated at the end."""
+    scores = np.asarray(scores, dtype=float) / np.sum(scores)
+    counts = np.minimum(np.floor(budget * scores), sizes).astype(float)
+    while (left := min(budget, np.sum(sizes)) - counts.sum()) > 1e-9:
+        room = sizes - counts > 1e-12
+        share = np.where(room, left * scores / scores[room].sum(), 0)
+        counts = counts + np.minimum(share, sizes - counts)
+    return np.floor(counts + 1e-9).astype(int)
 
 
 class Snella(Snell):
@@ -145,6 +158,7 @@ class Snella(Snell):
             budgets = [int(last + (first - last) * (1 - p) ** 3) for p in h["progress"]]
             counts = np.array([allocate(score, c["layer_sizes"], n) for n in budgets])
             found |= {"layer_scores": score / score.sum(), "budgets": budgets, "kept": counts}
+            found["kept_truncated"] = np.array([truncated(score, c["layer_sizes"], n) for n in budgets])
         return found
 
     def holds(self, w, b, t, c, h, s, draw):
@@ -154,4 +168,6 @@ class Snella(Snell):
             assert (found["kept"].sum(axis=1) == found["budgets"]).all() and (
                 found["kept"] <= c["layer_sizes"]
             ).all()
+            short = found["budgets"] - found["kept_truncated"].sum(axis=1)
+            assert (short >= 0).all() and (short < h["layers"]).all()
             assert allocate([1, 1, 2], np.array([10, 10, 3]), 12).tolist() == [5, 4, 3]

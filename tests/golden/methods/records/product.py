@@ -29,22 +29,34 @@ class Abba(Method):
 
     def shapes(self, h, s):
         r1, r2 = h["rank1"], h["rank2"]
-        return {"A1": (r1, s.row), "B1": (s.out, r1), "A2": (r2, s.row), "B2": (s.out, r2)}
+        return {
+            "lora_A1": (r1, s.row),
+            "lora_B1": (s.out, r1),
+            "lora_A2": (r2, s.row),
+            "lora_B2": (s.out, r2),
+        }
 
     def count(self, h, s):
         return (h["rank1"] + h["rank2"]) * (s.out + s.row)
 
     def start(self, t, w, b, c, h, s):
         u, values, v = (x[..., : h["rank1"]] for x in svd(w))
-        return {**t, "B1": u * np.sqrt(values), "A1": (v * np.sqrt(values)).T, "B2": 0 * t["B2"]}
+        return {
+            **t,
+            "lora_B1": u * np.sqrt(values),
+            "lora_A1": (v * np.sqrt(values)).T,
+            "lora_B2": 0 * t["lora_B2"],
+        }
 
     def weight(self, w, t, c, h, s):
-        return w + np.sqrt(h["alpha1"] * h["alpha2"]) * (t["B1"] @ t["A1"]) * (t["B2"] @ t["A2"])
+        return w + np.sqrt(h["alpha1"] * h["alpha2"]) * (t["lora_B1"] @ t["lora_A1"]) * (
+            t["lora_B2"] @ t["lora_A2"]
+        )
 
     def holds(self, w, b, t, c, h, s, draw):
         # The exact factored form: one LoRA of rank r1 r2.
-        up = np.einsum("pa,pb->pab", t["B1"], t["B2"]).reshape(s.out, -1)
-        down = np.einsum("aq,bq->abq", t["A1"], t["A2"]).reshape(-1, s.row)
+        up = np.einsum("pa,pb->pab", t["lora_B1"], t["lora_B2"]).reshape(s.out, -1)
+        down = np.einsum("aq,bq->abq", t["lora_A1"], t["lora_A2"]).reshape(-1, s.row)
         assert close(w + np.sqrt(h["alpha1"] * h["alpha2"]) * up @ down, self.weight(w, t, c, h, s))
 
 

@@ -164,28 +164,28 @@ class Paca(Sparse):
     cases = ((linear(4, 6), {"rank": 2, "alpha": 3}), (conv(3, 2, (2, 2)), {"rank": 3, "alpha": 3}))
 
     def base(self, draw, h, s):
-        return draw.values((s.out, s.row)), {"columns": draw.places(h["rank"], s.row)}
+        return draw.values((s.out, s.row)), {"paca_indices": draw.places(h["rank"], s.row)}
 
     def shapes(self, h, s):
-        return {"paca_P": (s.out, h["rank"])}
+        return {"paca_w": (s.out, h["rank"])}
 
     def count(self, h, s):
         return s.out * h["rank"]
 
     def start(self, t, w, b, c, h, s):
-        return {"paca_P": w[:, c["columns"]] * h["rank"] / h["alpha"]}
+        return {"paca_w": w[:, c["paca_indices"]] * h["rank"] / h["alpha"]}
 
     def weight(self, w, t, c, h, s):
-        kept = ~np.isin(np.arange(s.row), c["columns"])
+        kept = ~np.isin(np.arange(s.row), c["paca_indices"])
         spread = np.zeros((h["rank"], s.row))
-        spread[np.arange(h["rank"]), c["columns"]] = h["alpha"] / h["rank"]
-        return w * kept + t["paca_P"] @ spread
+        spread[np.arange(h["rank"]), c["paca_indices"]] = h["alpha"] / h["rank"]
+        return w * kept + t["paca_w"] @ spread
 
     def expected(self, w, t, c, h, s):
-        return {"delta_columns": self.weight(w, t, c, h, s)[:, c["columns"]] - w[:, c["columns"]]}
+        return {"delta_columns": self.weight(w, t, c, h, s)[:, c["paca_indices"]] - w[:, c["paca_indices"]]}
 
     def holds(self, w, b, t, c, h, s, draw):
-        still = ~np.isin(np.arange(s.row), c["columns"])
+        still = ~np.isin(np.arange(s.row), c["paca_indices"])
         assert (self.weight(w, t, c, h, s)[:, still] == w[:, still]).all()
 
 
@@ -237,13 +237,17 @@ class Rosa(Sparse):
         return int(h["density"] * s.out * s.row)
 
     def shapes(self, h, s):
-        return {"rosa_A": (h["rank"], s.row), "rosa_B": (s.out, h["rank"]), "rosa_S": (self.entries(h, s),)}
+        return {
+            "rosa_A": (h["rank"], s.row),
+            "rosa_B": (s.out, h["rank"]),
+            "rosa_spa.values": (self.entries(h, s),),
+        }
 
     def count(self, h, s):
         return h["rank"] * (s.out + s.row) + self.entries(h, s)
 
     def start(self, t, w, b, c, h, s):
-        return {**t, "rosa_B": 0 * t["rosa_B"], "rosa_S": 0 * t["rosa_S"]}
+        return {**t, "rosa_B": 0 * t["rosa_B"], "rosa_spa.values": 0 * t["rosa_spa.values"]}
 
     def chosen(self, w, c, h, s):
         power = 2 if h["score"] == "grad2" else 1
@@ -251,12 +255,12 @@ class Rosa(Sparse):
 
     def weight(self, w, t, c, h, s):
         low = h["alpha"] / h["rank"] * t["rosa_B"] @ t["rosa_A"]
-        return w + low + scatter(w.shape, self.chosen(w, c, h, s), t["rosa_S"])
+        return w + low + scatter(w.shape, self.chosen(w, c, h, s), t["rosa_spa.values"])
 
     def holds(self, w, b, t, c, h, s, draw):
         assert close(
             self.weight(w, {**t, "rosa_B": 0 * t["rosa_B"]}, c, h, s),
-            w + scatter(w.shape, self.chosen(w, c, h, s), t["rosa_S"]),
+            w + scatter(w.shape, self.chosen(w, c, h, s), t["rosa_spa.values"]),
         )
 
 

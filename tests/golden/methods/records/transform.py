@@ -193,21 +193,21 @@ class Qwha(Method):
     def base(self, draw, h, s):
         size = len(hadamard(s.row))
         flat = np.sort(draw.places(h["coefficients"], s.out * size))
-        return draw.values((s.out, s.row)), {"indices": np.array(np.divmod(flat, size))}
+        return draw.values((s.out, s.row)), {"qhft_indices": np.array(np.divmod(flat, size))}
 
     def shapes(self, h, s):
-        return {"qwha_spectrum": (h["coefficients"],)}
+        return {"qhft_spectrum": (h["coefficients"],)}
 
     def count(self, h, s):
         return h["coefficients"]
 
     def start(self, t, w, b, c, h, s):
-        return {"qwha_spectrum": 0 * t["qwha_spectrum"]}
+        return {"qhft_spectrum": 0 * t["qhft_spectrum"]}
 
     def weight(self, w, t, c, h, s):
         turn = hadamard(s.row)
-        rows, columns = c["indices"]
-        spectrum = scatter((s.out, len(turn)), rows * len(turn) + columns, t["qwha_spectrum"])
+        rows, columns = c["qhft_indices"]
+        spectrum = scatter((s.out, len(turn)), rows * len(turn) + columns, t["qhft_spectrum"])
         return w + h["lambda"] / (np.sqrt(s.out) * len(turn)) * (spectrum @ turn)[:, : s.row]
 
     def holds(self, w, b, t, c, h, s, draw):
@@ -261,13 +261,13 @@ class QwhaInit(Qwha):
         return w, {
             "float_weight": exact,
             "inputs": inputs,
-            "indices": places,
+            "qhft_indices": places,
             "kept_per_channel": kept,
             "initial": spectrum,
         }
 
     def shapes(self, h, s):
-        return {"qwha_spectrum": (h["rank"] * (s.out + s.row),)}
+        return {"qhft_spectrum": (h["rank"] * (s.out + s.row),)}
 
     def count(self, h, s):
         return h["rank"] * (s.out + s.row)
@@ -276,7 +276,7 @@ class QwhaInit(Qwha):
         return True
 
     def tensors(self, draw, w, c, h, s):
-        return {"qwha_spectrum": c["initial"][tuple(c["indices"])]}
+        return {"qhft_spectrum": c["initial"][tuple(c["qhft_indices"])]}
 
     def holds(self, w, b, t, c, h, s, draw):
         error, budget = c["float_weight"] - w, h["rank"] * (s.out + s.row)

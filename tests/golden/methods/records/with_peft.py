@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""records.json against HF PEFT, for the methods that PEFT has: effective weights and biases of its own layers, and their
-gradients by PyTorch.
+"""records.json against HF PEFT, for the methods that PEFT has.
 
-Needs peft 0.21.2 and torch, which make.py does not. Prints the cases that agree, fails at the first that does not.
+Effective weights and biases of PEFT's own layers, and their gradients by PyTorch. Needs peft 0.21.2 and torch, which
+make.py does not. Prints the cases that agree, fails at the first that does not.
 
     python with_peft.py
 """

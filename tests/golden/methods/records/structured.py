@@ -190,7 +190,6 @@ class C3a(Method):
 class RandLora(Method):
     name = "randlora"
     record = "anchors 1.2, RandLoRA"
-    identity = False
     cases = (
         (linear(5, 4), {"rank": 3, "alpha": 2, "layout": "paper"}),
         (linear(5, 4), {"rank": 3, "alpha": 2, "layout": "peft"}),
@@ -212,6 +211,9 @@ class RandLora(Method):
 
     def count(self, h, s):
         return self.bases(h, s) * (h["rank"] + min(s.out, s.row))
+
+    def start(self, t, w, b, c, h, s):
+        return {**t, "randlora_lambda": 0 * t["randlora_lambda"]}
 
     def weight(self, w, t, c, h, s):
         down = t["randlora_lambda"][:, :, None] * c["randlora_A"] * t["randlora_gamma"][None]
@@ -249,7 +251,6 @@ def orthonormal(columns):
 class Deft(Method):
     name = "deft"
     record = "anchors 1.2, DEFT"
-    identity = False
     cases = (
         (linear(5, 4), {"rank": 2, "alpha": 2, "decomposition": "relu", "para": False}),
         (linear(5, 3), {"rank": 2, "alpha": 3, "decomposition": "qr", "para": False}),
@@ -263,9 +264,22 @@ class Deft(Method):
     def count(self, h, s):
         return h["rank"] * (s.out + (0 if h["para"] else s.row))
 
+    def unlike_base(self, h):
+        # Pure removal cannot be the identity.
+        return h["para"]
+
+    def start(self, t, w, b, c, h, s):
+        right = self.bases(t, h)[1]
+        return {**t, "deft_R": h["rank"] / h["alpha"] * right.T @ w}
+
+    def bases(self, t, h):
+        if h["decomposition"] == "relu":
+            return t["deft_P"], t["deft_P"] * (np.real(t["deft_P"]) > 0)
+        basis = orthonormal(t["deft_P"])
+        return basis, basis
+
     def weight(self, w, t, c, h, s):
-        basis = t["deft_P"] if h["decomposition"] == "relu" else orthonormal(t["deft_P"])
-        right = basis * (np.real(basis) > 0) if h["decomposition"] == "relu" else basis
+        basis, right = self.bases(t, h)
         injected = 0 if h["para"] else h["alpha"] / h["rank"] * t["deft_R"]
         return w + basis @ (injected - right.T @ w)
 

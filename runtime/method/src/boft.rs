@@ -45,7 +45,7 @@ fn butterfly(row: usize, block: usize, k: usize) -> Vec<usize> {
 /// Rows of `x` in the k-th order, or back from it.
 fn permuted<'t>(x: Node<'t>, block: usize, k: usize, back: bool) -> Node<'t> {
     let row = x.rows();
-    let order = x.tape().constant("order", row, 1, |places, _| {
+    let order = x.tape().fixed(row, 1, |places, _| {
         for (to, from) in butterfly(row, block, k).into_iter().enumerate() {
             let (at, value) = if back { (from, to) } else { (to, from) };
             places[at] = value as f64;
@@ -78,7 +78,7 @@ impl Expression for Boft {
         let rotations = ((q - q.block_transpose(blocks)) * 0.5).cayley();
         let mut turned = w.transpose();
         for k in 0..factors {
-            let rows = tape.constant("factor", row, 1, |rows, _| {
+            let rows = tape.fixed(row, 1, |rows, _| {
                 rows.iter_mut().enumerate().for_each(|(i, to)| *to = (k * row + i) as f64);
             });
             let rotation = rotations.rows_at(rows);

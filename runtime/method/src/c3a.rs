@@ -36,7 +36,7 @@ impl Expression for C3a {
         let fits = |b: &usize| out.is_multiple_of(*b) && row.is_multiple_of(*b);
         let b = (1..=(self.block as usize).min(out).min(row)).rev().find(fits).unwrap_or(1);
         let kernel = tape.parameter("c3a_kernel", out / b * (row / b), b, Start::ZERO);
-        let places = tape.constant("places", out, row, |places, _| {
+        let places = tape.fixed(out, row, |places, _| {
             for (i, place) in places.iter_mut().enumerate() {
                 let (l, k) = (i / row, i % row);
                 *place = ((l / b * (row / b) + k / b) * b + (k % b + b - l % b) % b) as f64;

@@ -54,7 +54,7 @@ impl Expression for ContextPeft {
         let a = tape.parameter("lora_A", domains * rank, row, Start::kaiming(row));
         let b = tape.parameter("lora_B", domains * out, rank, Start::ZERO);
         let own = |len: usize| {
-            tape.constant("domain", len, 1, |rows, _| {
+            tape.fixed(len, 1, |rows, _| {
                 rows.iter_mut().enumerate().for_each(|(i, row)| *row = (domain * len + i) as f64);
             })
         };

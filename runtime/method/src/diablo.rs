@@ -36,7 +36,7 @@ impl Expression for DiaBlo {
         let (high, wide) = (out.div_ceil(blocks), row.div_ceil(blocks));
         let blocks = out.div_ceil(high).max(row.div_ceil(wide));
         let d = tape.parameter("diablo_D", blocks * wide, high, Start::ZERO);
-        let places = tape.constant("places", blocks * wide, high, |places, _| {
+        let places = tape.fixed(blocks * wide, high, |places, _| {
             for (i, place) in places.iter_mut().enumerate() {
                 let (input, output) = (i / high, i / high / wide * high + i % high);
                 *place = (output * blocks * wide + input) as f64;

@@ -25,7 +25,6 @@
 mod form;
 mod method;
 mod node;
-mod place;
 mod revised;
 mod start;
 mod svd;

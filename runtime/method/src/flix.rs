@@ -54,7 +54,7 @@ impl Expression for Flix {
         let scale = self.alpha / f64::from(self.rank);
         let is_active = |feature: usize| self.active == 0 || self.active >> feature & 1 == 1;
         let active = (0..features).filter(|feature| is_active(*feature)).count();
-        let rows = tape.constant("active", active * rank, 1, |rows, _| {
+        let rows = tape.fixed(active * rank, 1, |rows, _| {
             let ranks = (0..features * rank).filter(|k| is_active(k / rank));
             rows.iter_mut().zip(ranks).for_each(|(row, k)| *row = k as f64);
         });

@@ -54,14 +54,14 @@ impl Expression for GraLora {
         let a = tape.parameter("gralora_A", row, r, Start::kaiming(wide));
         let b = tape.parameter("gralora_B", k * r, high, Start::ZERO);
         // Rank row (j, n, c) reads input slice n by column j·part + c of A and writes output slice j by row n·part + c of B.
-        let down = tape.constant("down", row, r, |places, _| {
+        let down = tape.fixed(row, r, |places, _| {
             for (i, place) in places.iter_mut().enumerate() {
                 let (input, column) = (i / r, i % r);
                 let rank_row = (column / part * k + input / wide) * part + column % part;
                 *place = (rank_row * row + input) as f64;
             }
         });
-        let up = tape.constant("up", k * r, high, |places, _| {
+        let up = tape.fixed(k * r, high, |places, _| {
             for (i, place) in places.iter_mut().enumerate() {
                 let (j, within, y) = (i / high / r, i / high % r, i % high);
                 *place = ((j * high + y) * k * r + (j * k + within / part) * part + within % part) as f64;

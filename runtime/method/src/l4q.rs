@@ -40,8 +40,8 @@ impl L4q {
 }
 
 /// The least and the largest of every row, as `first` or `second` wants them.
-fn extremes<'t>(name: &'static str, x: Node<'t>, of: impl Fn(f64, f64) -> f64) -> Node<'t> {
-    x.tape().derived(name, x, x.rows(), 1, |x, values| {
+fn extremes<'t>(x: Node<'t>, of: impl Fn(f64, f64) -> f64) -> Node<'t> {
+    x.tape().derived("", x, x.rows(), 1, |x, values| {
         for (row, value) in x.rows().zip(values) {
             let least = row.iter().fold(f64::INFINITY, |least, v| least.min(*v));
             *value = of(least, row.iter().fold(f64::NEG_INFINITY, |most, v| most.max(*v)));
@@ -69,8 +69,8 @@ impl Expression for L4q {
         let [low, high] = self.codes();
         let parts = w.reshape(groups, size);
         let step = move |least: f64, most: f64| (most - least) / (high - low);
-        let step0 = extremes("step", parts, step);
-        let offset0 = extremes("offset", parts, move |least, most| least - low * step(least, most));
+        let step0 = extremes(parts, step);
+        let offset0 = extremes(parts, move |least, most| least - low * step(least, most));
         let a = tape.parameter("lora_A", rank, row, Start::kaiming(row));
         let b = tape.parameter("lora_B", out, rank, Start::ZERO);
         let q = tape.steady_parameter("l4q_q", groups, 1, Start::Value(step0));

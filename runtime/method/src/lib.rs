@@ -92,6 +92,7 @@ mod oft;
 mod peqa;
 #[cfg(feature = "alloc")]
 mod pissa;
+mod place;
 #[cfg(feature = "alloc")]
 mod poly;
 #[cfg(feature = "alloc")]
@@ -134,6 +135,8 @@ mod tinylora;
 #[cfg(feature = "alloc")]
 mod tlora;
 #[cfg(feature = "alloc")]
+mod values;
+#[cfg(feature = "alloc")]
 mod vectorfit;
 #[cfg(feature = "alloc")]
 mod vera;
@@ -144,9 +147,9 @@ mod waveft;
 
 pub use bias::Bias;
 #[cfg(feature = "alloc")]
-pub use error::{ExportError, MethodError};
+pub use error::{ExportError, MethodError, ValuesError};
 #[cfg(feature = "alloc")]
-pub use export::{Export, ExportOptions, FactorFormat, SiteReport, export};
+pub use export::{Deployed, Export, ExportOptions, FactorFormat, SiteReport, deploy, export};
 pub use full::Full;
 pub use head::Head;
 pub use ia3::Ia3;
@@ -154,6 +157,7 @@ pub use ia3::Ia3;
 pub use list::{METHODS, build};
 pub use lora::{DepthwiseTerm, Lora};
 pub use mask::Mask;
+pub use place::{in_kernel, published};
 #[cfg(feature = "alloc")]
 pub use ranges::Ranges;
 #[cfg(feature = "alloc")]
@@ -163,3 +167,5 @@ pub use rslora::RsLora;
 pub use saturation::Saturation;
 pub use shira::Shira;
 pub use ssf::Ssf;
+#[cfg(feature = "alloc")]
+pub use values::{NamedTensor, OwnedTerms, TensorInfo, declared, evaluate};

@@ -91,7 +91,7 @@ impl Expression for Map {
         let size = length(w);
         let a = tape.steady_parameter("map_a", 1, 1, Start::Value(size));
         let b = tape.parameter("map_b", 1, 1, Start::ZERO);
-        let least = tape.constant("least", 1, 1, |value, _| value.fill(1e-6));
+        let least = tape.fixed(1, 1, |value, _| value.fill(1e-6));
         let direction = delta.times((length(delta) + least).reciprocal());
         let moved = w.times((a - size).times(size.reciprocal())) + direction.times(b);
         let form = Form::delta(moved);

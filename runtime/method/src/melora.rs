@@ -34,7 +34,7 @@ impl Melora {
 pub(crate) fn block_diagonal(x: Node<'_>, blocks: usize) -> Node<'_> {
     let (rows, columns) = (x.rows(), x.columns());
     let high = (rows / blocks.max(1)).max(1);
-    let places = x.tape().constant("places", rows, columns, |places, _| {
+    let places = x.tape().fixed(rows, columns, |places, _| {
         for (i, place) in places.iter_mut().enumerate() {
             let (row, column) = (i / columns, i % columns);
             *place = (row * blocks * columns + row / high * columns + column) as f64;

@@ -45,7 +45,7 @@ impl Expression for Moka {
             let ([a1, b1], [a2, b2]) = (pair(out, k), pair(row, k));
             let a = tape.parameter(a, a1, a2, Start::kaiming(a2));
             let b = tape.parameter(b, b1, b2, Start::ZERO);
-            let own = tape.constant("component", 1, 1, |rows, _| rows.fill(k as f64));
+            let own = tape.fixed(1, 1, |rows, _| rows.fill(k as f64));
             let term = a.times(shares.rows_at(own)).kronecker(b);
             sum = Some(sum.map_or(term, |sum| sum + term));
         }

@@ -45,7 +45,7 @@ pub(crate) fn series<'t>(q: Node<'t>, blocks: usize, terms: u32) -> Node<'t> {
 
 /// Identities of `size`, one below the other.
 pub(crate) fn identity<'t>(tape: &'t Tape<'t>, rows: usize, size: usize) -> Node<'t> {
-    tape.constant("identity", rows, size, |values, _| {
+    tape.fixed(rows, size, |values, _| {
         let ones = values.iter_mut().enumerate().filter(|(i, _)| i / size % size == i % size);
         ones.for_each(|(_, value)| *value = 1.0);
     })
@@ -71,7 +71,7 @@ impl Expression for Oft {
         let size = (2..=limit).rev().find(|size| row.is_multiple_of(*size));
         let size = size.ok_or(Unfit::Divisor { setting: "block", value: limit, dimension: row })?;
         let (blocks, per_block) = (row / size, size * (size - 1) / 2);
-        let triangle = tape.constant("triangle", blocks, per_block, |places, _| upper(size, places));
+        let triangle = tape.fixed(blocks, per_block, |places, _| upper(size, places));
         let vector = tape.parameter("oft_R", blocks, per_block, Start::ZERO);
         let half = vector.scatter(triangle, row, size);
         let q = half - half.block_transpose(blocks);

@@ -44,7 +44,7 @@ impl Expression for Peqa {
         let (out, row) = (tape.site().out, tape.site().row());
         if self.group == 0 {
             let moved = tape.parameter("peqa_delta", out, 1, Start::ZERO);
-            let one = tape.constant("one", 1, 1, |one, _| one.fill(1.0));
+            let one = tape.fixed(1, 1, |one, _| one.fill(1.0));
             return Ok(Form::affine(moved + one, tape.bias().times(moved) * -1.0));
         }
         let groups = divides("group", self.group as usize, row)?;

@@ -66,9 +66,9 @@ impl Expression for Poly {
             splits * skills,
             Start::Uniform(1e-3),
         );
-        let task = tape.constant("task", 1, 1, |rows, _| rows.fill(f64::from(self.task)));
-        let ones = tape.constant("ones", skills, 1, |ones, _| ones.fill(1.0));
-        let least = tape.constant("least", 1, 1, |value, _| value.fill(1e-12));
+        let task = tape.fixed(1, 1, |rows, _| rows.fill(f64::from(self.task)));
+        let ones = tape.fixed(skills, 1, |ones, _| ones.fill(1.0));
+        let least = tape.fixed(1, 1, |value, _| value.fill(1e-12));
         let weights = logits.rows_at(task).sigmoid().reshape(splits, skills);
         let shares = weights.times((weights.matmul(ones) + least).reciprocal());
         // Row h is the mixture of the skills of split h.

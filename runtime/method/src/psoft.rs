@@ -41,7 +41,7 @@ impl Expression for Psoft {
         let [u, values, vt] = tape.svd(tape.weight(), self.rank as usize);
         let rank = vt.rows();
         let angles = rank * (rank - 1) / 2;
-        let triangle = tape.constant("triangle", 1, angles, |places, _| upper(rank, places));
+        let triangle = tape.fixed(1, angles, |places, _| upper(rank, places));
         let vector = tape.parameter("psoft_R", 1, angles, Start::ZERO);
         let a = tape.steady_parameter("vector_a", 1, rank, Start::Constant(1.0));
         let b = tape.steady_parameter("vector_b", rank, 1, Start::Constant(1.0));

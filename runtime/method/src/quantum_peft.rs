@@ -40,11 +40,11 @@ impl QuantumPeft {
             Start::Uniform(core::f64::consts::PI),
         );
         let mut at = 0;
-        let mut turned = tape.constant("basis", rows, columns, |values, _| {
+        let mut turned = tape.fixed(rows, columns, |values, _| {
             (0..columns.min(rows)).for_each(|k| values[k * columns + k] = 1.0);
         });
         let mut turn = |x: Node<'t>, first: usize, count: usize| {
-            let places = tape.constant("angles", 1, count, |places, _| {
+            let places = tape.fixed(1, count, |places, _| {
                 places.iter_mut().enumerate().for_each(|(k, place)| *place = (at + k) as f64);
             });
             at += count;
@@ -65,7 +65,7 @@ impl QuantumPeft {
 /// The sign of every row after a controlled flip of the pairs (first, first + 1), (first + 2, first + 3), …
 fn signs<'t>(tape: &'t Tape<'t>, rows: usize, first: usize, count: usize) -> Node<'t> {
     let qubits = rows.trailing_zeros() as usize;
-    tape.constant("signs", rows, 1, |values, _| {
+    tape.fixed(rows, 1, |values, _| {
         for (row, value) in values.iter_mut().enumerate() {
             let bit = |qubit: usize| row >> (qubits - 1 - qubit) & 1;
             let flips: usize = (first..first + count).step_by(2).map(|k| bit(k) & bit(k + 1)).sum();

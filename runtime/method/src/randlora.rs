@@ -63,13 +63,13 @@ impl Expression for RandLora {
         let level = Start::Constant(1.0 / bases.max(least).max(1) as f64);
         let gamma = tape.steady_parameter("randlora_gamma", bases, least, level);
         // Row (k, j): A once for every base, γ once for every rank, λ for both.
-        let repeat = |name, of: fn(usize, usize) -> usize| {
-            tape.constant(name, width, 1, |rows, _| {
+        let repeat = |of: fn(usize, usize) -> usize| {
+            tape.fixed(width, 1, |rows, _| {
                 rows.iter_mut().enumerate().for_each(|(i, row)| *row = of(i, bases) as f64);
             })
         };
-        let second = a.rows_at(repeat("of_rank", |i, bases| i / bases)).times(lambda.reshape(width, 1));
-        let second = second.times(gamma.rows_at(repeat("of_base", |i, bases| i % bases)));
+        let second = a.rows_at(repeat(|i, bases| i / bases)).times(lambda.reshape(width, 1));
+        let second = second.times(gamma.rows_at(repeat(|i, bases| i % bases)));
         let delta = b.matmul(second) * (self.alpha / f64::from(self.rank));
         Ok(Form::delta(if row <= out { delta } else { delta.transpose() }))
     }

@@ -31,7 +31,7 @@ impl Road {
     /// The values for the cosine (`second` false) or the sine of every output, a column.
     fn column<'t>(&self, values: Node<'t>, out: usize, group: usize, second: bool) -> Node<'t> {
         let variant = self.variant;
-        let places = values.tape().constant("places", out, 1, |places, _| {
+        let places = values.tape().fixed(out, 1, |places, _| {
             for (i, place) in places.iter_mut().enumerate() {
                 let (of, k) = (i / group, i % group);
                 *place = match variant {
@@ -49,12 +49,12 @@ impl Road {
 fn rotated<'t>(z: Node<'t>, group: usize) -> Node<'t> {
     let (tape, half) = (z.tape(), group / 2);
     let first = move |i: usize| i % group < half;
-    let partner = tape.constant("partners", z.rows(), 1, |rows, _| {
+    let partner = tape.fixed(z.rows(), 1, |rows, _| {
         rows.iter_mut()
             .enumerate()
             .for_each(|(i, row)| *row = if first(i) { i + half } else { i - half } as f64);
     });
-    let signs = tape.constant("signs", z.rows(), 1, |signs, _| {
+    let signs = tape.fixed(z.rows(), 1, |signs, _| {
         signs.iter_mut().enumerate().for_each(|(i, sign)| *sign = if first(i) { -1.0 } else { 1.0 });
     });
     z.rows_at(partner).times(signs)

@@ -75,7 +75,7 @@ impl Expression for SketchTune {
         let size = if self.group == 0 { row } else { self.group as usize };
         let groups = out * divides("group", size, row)?;
         let parts = w.reshape(groups, size);
-        let books = tape.derived("sketch", parts, groups, count, |x, values| {
+        let books = tape.derived("", parts, groups, count, |x, values| {
             x.rows()
                 .zip(values.chunks_exact_mut(count))
                 .for_each(|(row, to)| to.copy_from_slice(&sketch(row, count)));

@@ -60,7 +60,7 @@ pub(crate) fn slice<'t>(tape: &'t Tape<'t>, slice: usize, rank: usize) -> Result
         return Ok([u, values, vt]);
     }
     let rank = vt.rows() - first;
-    let rows = tape.constant("slice", rank, 1, |rows, _| {
+    let rows = tape.fixed(rank, 1, |rows, _| {
         rows.iter_mut().enumerate().for_each(|(k, row)| *row = (first + k) as f64);
     });
     let columns = |x: Node<'t>| x.transpose().rows_at(rows).transpose();

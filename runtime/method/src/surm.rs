@@ -62,7 +62,7 @@ impl Kind {
 
     /// The matrix of size `n` that `values` describe.
     fn square(self, values: Node<'_>, n: usize) -> Node<'_> {
-        let places = values.tape().constant("places", n, n, |places, _| {
+        let places = values.tape().fixed(n, n, |places, _| {
             places.iter_mut().enumerate().for_each(|(i, to)| *to = self.place(n, i / n, i % n) as f64);
         });
         values.gather(places)

@@ -50,7 +50,7 @@ impl Expression for Tlora {
         let ([o1, o2], [n1, n2]) = (factors(w.rows()), factors(w.columns()));
         let ring = self.ring as usize;
         let core = |name, n: usize, scale: f64| {
-            let start = tape.constant("start", ring, n * n * ring, |values, _| {
+            let start = tape.fixed(ring, n * n * ring, |values, _| {
                 for (i, value) in values.iter_mut().enumerate() {
                     let [left, from, to, right] =
                         [i / (n * n * ring), i / (n * ring) % n, i / ring % n, i % ring];

@@ -89,7 +89,7 @@ impl<'g> Subject<'g> {
             workspace: vec![0.0; latent.workspace as usize],
             down: vec![0.0; rank * site.row()],
             up: vec![0.0; out * rank],
-            delta: vec![0.0; layout.nnz as usize],
+            delta: vec![0.0; if layout.dense { out * site.row() } else { 0 }],
             scale: vec![1.0; if layout.scale { out } else { 0 }],
             shift: vec![0.0; if layout.shift { out } else { 0 }],
             site,
@@ -122,9 +122,10 @@ impl<'g> Subject<'g> {
         let mut terms = SiteValues {
             down: &mut self.down,
             up: &mut self.up,
-            sparse: &mut self.delta,
+            sparse: &mut [],
             indptr: &mut [],
             indices: &mut [],
+            dense: &mut self.delta,
             scale: &mut self.scale,
             shift: &mut self.shift,
         };
@@ -199,11 +200,11 @@ impl<'g> Subject<'g> {
             self.golden.direction.chunks(row).take(self.shift.len()).map(|along| along[0] as f32).collect();
         let present = |values| -> Option<&mut [f32]> { Some(values) };
         let mut terms = if rank == 0 {
-            SiteGrads { sparse: present(&mut whole), ..SiteGrads::default() }
+            SiteGrads { dense: present(&mut whole), ..SiteGrads::default() }
         } else {
             SiteGrads { down: Some(&mut down), up: Some(&mut up), ..SiteGrads::default() }
         };
-        terms.sparse = terms.sparse.filter(|_| !self.delta.is_empty());
+        terms.dense = terms.dense.filter(|_| !self.delta.is_empty());
         terms.shift = (!first.is_empty()).then_some(&mut first);
         self.run(|method, site, latent, _| method.pull_back(site, latent, &terms, &mut gradients));
         let held = self.tensors.iter().filter_map(|tensor| {

@@ -35,8 +35,8 @@ pub use head::TrainedHead;
 pub use loss::{Loss, Truth};
 pub use memory::TrainMemory;
 pub use method::{
-    Latent, LatentGradients, LatentHolder, LatentLayout, LatentTensor, Method, Part, PartRate, Setting,
-    SiteValues, TermLayout, Unfit,
+    Latent, LatentGradients, LatentHolder, LatentLayout, LatentTensor, LatentValues, Method, Part, PartRate,
+    Setting, SiteValues, TermLayout, Unfit,
 };
 pub use optim::{Adam, AdamW, Group, MAX_SLOTS, Momentum, OPTIMIZERS, Optimizer, Rate, Sgd, optimizer};
 pub use parameters::Parameters;

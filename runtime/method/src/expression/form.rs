@@ -6,6 +6,7 @@ use ingraft_train::{TermLayout, Unfit};
 
 use super::Node;
 use super::word::Shape;
+use crate::mask::dense;
 
 /// What becomes of a site: the value of an expression, and the terms it lowers to exactly.
 ///
@@ -91,19 +92,12 @@ impl<'t> Form<'t> {
         if !fits {
             return Err(Unfit::Expression { out, row });
         }
-        if self.delta.is_some() && row > ROW_LIMIT {
-            return Err(Unfit::RowTooLong { row, limit: ROW_LIMIT });
-        }
-        let nnz = self.delta.map_or(0, |_| out.saturating_mul(row));
+        let delta = self.delta.map_or(Ok(TermLayout::NONE), |_| dense(site))?;
         Ok(TermLayout {
             rank: self.down.map_or(0, |down| down.rows() as u32),
-            nnz: u32::try_from(nnz).map_err(|_| Unfit::Expression { out, row })?,
             scale: self.scale.is_some(),
             shift: self.shift.is_some(),
-            ..TermLayout::NONE
+            ..delta
         })
     }
 }
-
-/// Positions in a row are stored in 16 bits.
-const ROW_LIMIT: usize = 1 << 16;

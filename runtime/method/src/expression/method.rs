@@ -10,10 +10,9 @@ use ingraft_train::{
     SiteValues, TermLayout, Unfit,
 };
 
-use super::place::in_kernel;
 use super::tape::Needs;
 use super::{Form, Revised, Tape};
-use crate::mask::fill;
+use crate::place::in_kernel;
 
 /// A method written as an expression.
 pub(crate) trait Expression: Debug {
@@ -98,12 +97,6 @@ impl Method for Expressed {
         }
     }
 
-    fn initialize(&self, site: &FrozenSite<'_>, _: &mut Rng, terms: &mut SiteValues<'_>) {
-        if !terms.indptr.is_empty() {
-            fill(site, terms, |_, _| true);
-        }
-    }
-
     fn start(&self, site: &FrozenSite<'_>, rng: &mut Rng, latent: &mut Latent<'_>) {
         let Ok((_, needs)) = self.measure(&site.desc) else { return };
         if let Some(tape) = Tape::evaluating(*site, Self::lend(latent), needs, Some(rng)) {
@@ -117,14 +110,14 @@ impl Method for Expressed {
         let Some(tape) = Tape::evaluating(*site, Self::lend(latent), needs, None) else { return };
         let Ok(form) = self.0.express(&tape) else { return };
         let (out, row) = (site.desc.out, site.desc.row());
-        let SiteValues { down, up, sparse, scale, shift, .. } = terms;
-        let parts = [&mut **down, &mut **up, &mut **sparse, &mut **scale, &mut **shift];
+        let SiteValues { down, up, dense, scale, shift, .. } = terms;
+        let parts = [&mut **down, &mut **up, &mut **dense, &mut **scale, &mut **shift];
         let outputs = form.at(&site.desc).outputs(out, row);
         for (which, (part, output)) in parts.into_iter().zip(outputs).enumerate() {
             let Some((node, shape)) = output else { continue };
             // The factor that reads the input is written once for every group.
             for copy in part.chunks_exact_mut(shape.len().max(1)) {
-                tape.read(node, |i, value| copy[kernel_index(&site.desc, which, i)] = value as f32);
+                tape.read(node, |i, value| copy[kernel_index(site, which, i)] = value as f32);
             }
         }
     }
@@ -141,12 +134,12 @@ impl Method for Expressed {
         let Ok(form) = self.0.express(&tape) else { return };
         let form = form.at(&site.desc);
         tape.clear();
-        let parts = [&terms.down, &terms.up, &terms.sparse, &terms.scale, &terms.shift];
+        let parts = [&terms.down, &terms.up, &terms.dense, &terms.scale, &terms.shift];
         let outputs = form.outputs(site.desc.out, site.desc.row());
         for (which, (part, output)) in parts.into_iter().zip(outputs).enumerate() {
             let (Some(part), Some((node, shape))) = (part, output) else { continue };
             for copy in part.chunks_exact(shape.len().max(1)) {
-                tape.seed(node, |i| f64::from(copy[kernel_index(&site.desc, which, i)]));
+                tape.seed(node, |i| f64::from(copy[kernel_index(site, which, i)]));
             }
         }
         tape.backward(gradients);
@@ -157,9 +150,13 @@ impl Method for Expressed {
     }
 }
 
-/// Where element `i` of output `which` stands in its term: rows of the first (down)
-/// and the third (delta) are in a kernel's order there.
-fn kernel_index(site: &SiteDesc<'_>, which: usize, i: usize) -> usize {
-    let row = site.row().max(1);
-    if matches!(which, 0 | 2) { i / row * row + in_kernel(site, i % row) } else { i }
+/// Where element `i` of output `which` stands in its term: rows of the first (down) are in a
+/// kernel's order there, the third (delta) is in the layout of the base's weight.
+fn kernel_index(site: &FrozenSite<'_>, which: usize, i: usize) -> usize {
+    let row = site.desc.row().max(1);
+    match which {
+        0 => i / row * row + in_kernel(&site.desc, i % row),
+        2 => site.offset(i / row, in_kernel(&site.desc, i % row)),
+        _ => i,
+    }
 }

@@ -6,11 +6,11 @@ use ingraft_kernel::SiteDesc;
 use ingraft_tensor::Rng;
 use ingraft_train::{FrozenSite, Latent, LatentGradients, LatentHolder, LatentTensor};
 
-use super::place::in_kernel;
 use super::start::normal;
 use super::svd::{self, Svd};
 use super::word::{Matrix, Shape, Word};
 use super::{Node, Start};
+use crate::place::in_kernel;
 
 /// Records an expression while it is evaluated, at one site.
 ///
@@ -131,6 +131,7 @@ impl<'m> Tape<'m> {
         let state = self.state.borrow();
         for entry in state.entries.list.iter().take(state.entries.len) {
             let (name, holder, first) = match entry.kind {
+                Kind::Constant { name: "" } => continue,
                 Kind::Constant { name } => (name, LatentHolder::Constants, entry.first),
                 Kind::Parameter { name, decays: true, first } => (name, LatentHolder::Decaying, first),
                 Kind::Parameter { name, decays: false, first } => (name, LatentHolder::Steady, first),
@@ -174,7 +175,7 @@ impl<'t> Tape<'t> {
     pub(crate) fn bias(&'t self) -> Node<'t> {
         let out = self.site.out;
         let site = self.state.borrow().memory.as_ref().map(|memory| memory.site);
-        self.constant("base_bias", out, 1, |values, _| {
+        self.fixed(out, 1, |values, _| {
             let Some(site) = site else { return };
             values.iter_mut().enumerate().for_each(|(channel, to)| *to = f64::from(site.real_bias(channel)));
         })
@@ -189,8 +190,7 @@ impl<'t> Tape<'t> {
             values.iter_mut().enumerate().for_each(|(channel, to)| {
                 let row = 0..site.desc.row();
                 let largest = row.fold(0.0f32, |most, at| most.max(site.weight(channel, at).abs()));
-                let own = site.scales().map_or(largest / 127.0, |scales| scales.weight(channel));
-                *to = f64::from(own);
+                *to = f64::from(site.weight_step(channel).unwrap_or(largest / 127.0));
             });
         })
     }
@@ -287,6 +287,16 @@ impl<'t> Tape<'t> {
             fill(&mut latent.constants[first..first + len], rng);
         }
         self.node(index)
+    }
+
+    /// A matrix set once, by `fill`, that follows from the shapes and the weight alone: it has no name in files.
+    pub(crate) fn fixed(
+        &'t self,
+        rows: usize,
+        columns: usize,
+        fill: impl FnOnce(&mut [f64], &mut Rng),
+    ) -> Node<'t> {
+        self.constant("", rows, columns, fill)
     }
 
     /// The first `rank` singular triplets of `matrix`: U, σ as a row, Vᵀ; constants.

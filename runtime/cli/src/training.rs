@@ -10,7 +10,7 @@ use clap::ValueEnum;
 use indicatif::ProgressBar;
 use ingraft_dataset::{Rng, split};
 use ingraft_kernel::{Host, Sites};
-use ingraft_method::{Export, ExportOptions, FactorFormat, Ranges, export};
+use ingraft_method::{DeltaFormat, Export, ExportOptions, FactorFormat, Ranges, SiteReport, export};
 use ingraft_plan::{Phase, PlanView};
 use ingraft_train::{
     AdamW, EarlyStop, LearningRate, Loss, Method, Optimizer, Readout, Schedule, ScheduleShape, Setup,
@@ -121,6 +121,8 @@ pub(crate) struct Lessons<'l> {
     pub(crate) provenance: String,
     /// Whether the method's own tensors are written beside the terms.
     pub(crate) parameters: bool,
+    /// How deltas of whole weights are written.
+    pub(crate) deltas: DeltaFormat,
 }
 
 /// What came of a training run.
@@ -135,8 +137,8 @@ pub(crate) struct Trained {
     pub(crate) memory: TrainMemory,
     /// Number of trained values, head included.
     pub(crate) parameters: usize,
-    /// Relative error of each trained site as written.
-    pub(crate) site_errors: Vec<(String, f64)>,
+    /// What became of each trained site.
+    pub(crate) sites: Vec<SiteReport>,
     pub(crate) seconds: f64,
 }
 
@@ -220,7 +222,7 @@ impl<'c> Course<'c> {
             steps: trainer.steps(),
             memory,
             parameters: trainer.parameters().values().len(),
-            site_errors: export.sites.into_iter().map(|site| (site.name, site.error)).collect(),
+            sites: export.sites,
             seconds: started.elapsed().as_secs_f64(),
         })
     }
@@ -304,6 +306,7 @@ fn deploy(trainer: &mut Trainer<'_, '_>, views: &Views, lessons: &Lessons<'_>) -
         labels: lessons.classes.to_vec(),
         provenance: lessons.provenance.clone(),
         parameters: lessons.parameters,
+        deltas: lessons.deltas,
     };
     Ok(export(trainer, &options)?)
 }

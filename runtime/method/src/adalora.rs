@@ -118,11 +118,11 @@ impl Expression for AdaLora {
         let a = tape.parameter("lora_A", rank, row, Start::Normal(0.02));
         let b = tape.parameter("lora_B", out, rank, Start::Normal(0.02));
         let e = tape.parameter("lora_E", rank, 1, Start::ZERO);
-        for (name, len) in [("means_A", rank * row), ("means_B", out * rank), ("means_E", rank)] {
-            tape.constant(name, 2, len, |_, _| ());
+        for (name, len) in [("~means_A", rank * row), ("~means_B", out * rank), ("~means_E", rank)] {
+            tape.state(name, 2, len);
         }
-        tape.constant("scores", rank, 1, |_, _| ());
-        tape.constant("kept", rank, 1, |kept, _| kept.fill(1.0));
+        tape.state("~scores", rank, 1);
+        tape.constant("~kept", rank, 1, |kept, _| kept.fill(1.0));
         let scale = self.alpha / (f64::from(self.rank) + 1e-5);
         Ok(Form::two_factor(b * scale, a.times(e)))
     }
@@ -132,7 +132,7 @@ impl Expression for AdaLora {
         let rate = at.learning_rate * self.orthogonality as f32;
         sites.each(&mut |site| {
             count += 1;
-            for (name, means) in [("lora_A", "means_A"), ("lora_B", "means_B"), ("lora_E", "means_E")] {
+            for (name, means) in [("lora_A", "~means_A"), ("lora_B", "~means_B"), ("lora_E", "~means_E")] {
                 let (values, gradients, means) = site.beside(name, means);
                 if at.step < self.settled() {
                     observe(values, gradients, at.gradient, means);
@@ -149,7 +149,7 @@ impl Expression for AdaLora {
             self.prune(sites, budget);
         }
         sites.each(&mut |site| {
-            let (e, _, kept) = site.beside("lora_E", "kept");
+            let (e, _, kept) = site.beside("lora_E", "~kept");
             let fixed = at.step >= self.settled();
             e.iter_mut().zip(kept).filter(|(_, kept)| fixed && **kept == 0.0).for_each(|(e, _)| *e = 0.0);
         });
@@ -161,7 +161,7 @@ impl AdaLora {
     fn prune(&self, sites: &mut Revised<'_, '_>, budget: usize) {
         let rank = self.rank as usize;
         sites.each(&mut |site| {
-            let [a, b, _] = site.kept(["means_A", "means_B", "means_E"]);
+            let [a, b, _] = site.kept(["~means_A", "~means_B", "~means_E"]);
             let (row, out) = (a.len() / 2 / rank.max(1), b.len() / 2 / rank.max(1));
             let mut shares = [0.0f64; MAX_RANK];
             for (k, share) in shares.iter_mut().enumerate().take(rank) {
@@ -169,23 +169,23 @@ impl AdaLora {
                 let of_b: f64 = (0..out).map(|o| importance(b, o * rank + k)).sum();
                 *share = of_a / row.max(1) as f64 + of_b / out.max(1) as f64;
             }
-            let [scores, e, _] = site.kept(["scores", "means_E", "kept"]);
+            let [scores, e, _] = site.kept(["~scores", "~means_E", "~kept"]);
             for (k, (score, share)) in scores.iter_mut().zip(shares).enumerate() {
                 *score = importance(e, k) + share;
             }
         });
         let least = sites.largest(budget, &mut |site, tell| {
-            site.kept(["scores", "means_E", "kept"])[0].iter().for_each(|score| tell(*score as f32));
+            site.kept(["~scores", "~means_E", "~kept"])[0].iter().for_each(|score| tell(*score as f32));
         });
         let mut left = budget;
         sites.each(&mut |site| {
-            let [scores, _, kept] = site.kept(["scores", "means_E", "kept"]);
+            let [scores, _, kept] = site.kept(["~scores", "~means_E", "~kept"]);
             for (score, kept) in scores.iter().zip(kept) {
                 let keep = *score as f32 >= least && left != 0;
                 left -= usize::from(keep);
                 *kept = f64::from(u8::from(keep));
             }
-            let (e, _, kept) = site.beside("lora_E", "kept");
+            let (e, _, kept) = site.beside("lora_E", "~kept");
             e.iter_mut().zip(kept).for_each(|(e, kept)| *e *= *kept as f32);
         });
     }

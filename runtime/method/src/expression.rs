@@ -37,3 +37,8 @@ pub(crate) use node::Node;
 pub(crate) use revised::Revised;
 pub(crate) use start::Start;
 pub(crate) use tape::Tape;
+
+/// The singular value decomposition of `rows` by `columns` values.
+pub(crate) fn svd(rows: usize, columns: usize, values: &[f64]) -> svd::Svd {
+    svd::svd(word::Matrix { shape: word::Shape::new(rows, columns), data: values })
+}

@@ -42,19 +42,19 @@ impl Expression for HdPissa {
         let a = tape.parameter("hdpissa_A", vt.rows(), w.columns(), Start::ZERO);
         let b = tape.parameter("hdpissa_B", w.rows(), vt.rows(), Start::ZERO);
         let second = tape.constant("second_order", w.rows(), w.columns(), |_, _| ());
-        tape.constant("moved_A", vt.rows(), w.columns(), |_, _| ());
-        tape.constant("moved_B", w.rows(), vt.rows(), |_, _| ());
+        tape.state("~moved_A", vt.rows(), w.columns());
+        tape.state("~moved_B", w.rows(), vt.rows());
         let first = b.matmul(vt.times(roots.transpose())) + u.times(roots).matmul(a);
         Ok(Form::delta(first + second))
     }
 
     fn revise(&self, sites: &mut Revised<'_, '_>, _: &Revision) {
         sites.each(&mut |site| {
-            for (name, moved) in [("hdpissa_A", "moved_A"), ("hdpissa_B", "moved_B")] {
+            for (name, moved) in [("hdpissa_A", "~moved_A"), ("hdpissa_B", "~moved_B")] {
                 let (values, _, moved) = site.beside(name, moved);
                 moved.iter_mut().zip(values).for_each(|(moved, value)| *moved = f64::from(*value) - *moved);
             }
-            let [a, b, second] = site.kept(["moved_A", "moved_B", "second_order"]);
+            let [a, b, second] = site.kept(["~moved_A", "~moved_B", "second_order"]);
             let rank = libm::sqrt((a.len() * b.len()) as f64 / second.len().max(1) as f64) as usize;
             let row = a.len() / rank.max(1);
             for (b, to) in b.chunks_exact(rank.max(1)).zip(second.chunks_exact_mut(row.max(1))) {
@@ -62,7 +62,7 @@ impl Expression for HdPissa {
                     to.iter_mut().zip(a).for_each(|(to, a)| *to += b * a);
                 }
             }
-            for (name, moved) in [("hdpissa_A", "moved_A"), ("hdpissa_B", "moved_B")] {
+            for (name, moved) in [("hdpissa_A", "~moved_A"), ("hdpissa_B", "~moved_B")] {
                 let (values, _, moved) = site.beside(name, moved);
                 moved.iter_mut().zip(values).for_each(|(moved, value)| *moved = f64::from(*value));
             }

@@ -78,6 +78,8 @@ mod lora;
 #[cfg(feature = "alloc")]
 mod loretta;
 #[cfg(feature = "alloc")]
+mod low_rank;
+#[cfg(feature = "alloc")]
 mod map;
 mod mask;
 #[cfg(feature = "alloc")]
@@ -149,7 +151,10 @@ pub use bias::Bias;
 #[cfg(feature = "alloc")]
 pub use error::{ExportError, MethodError, ValuesError};
 #[cfg(feature = "alloc")]
-pub use export::{Deployed, Export, ExportOptions, FactorFormat, SiteReport, deploy, export};
+pub use export::{
+    DeltaFormat, Deployed, Export, ExportOptions, FactorFormat, SiteReport, TermFormat, deploy, deploy_as,
+    export,
+};
 pub use full::Full;
 pub use head::Head;
 pub use ia3::Ia3;

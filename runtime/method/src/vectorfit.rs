@@ -34,7 +34,7 @@ impl VectorFit {
 
 /// The trained vectors, their values when last free, and their strength and whether they are frozen.
 const VECTORS: [[&str; 3]; 2] =
-    [["vectorfit_sigma", "held_sigma", "state_sigma"], ["vectorfit_bias", "held_bias", "state_bias"]];
+    [["vectorfit_sigma", "~held_sigma", "~state_sigma"], ["vectorfit_bias", "~held_bias", "~state_bias"]];
 
 impl Expression for VectorFit {
     fn name(&self) -> &'static str {
@@ -54,8 +54,8 @@ impl Expression for VectorFit {
         let sigma = tape.parameter("vectorfit_sigma", 1, vt.rows(), Start::ZERO);
         let bias = tape.parameter("vectorfit_bias", w.rows(), 1, Start::ZERO);
         for ([_, held, state], len) in VECTORS.into_iter().zip([vt.rows(), w.rows()]) {
-            tape.constant(held, 1, len, |_, _| ());
-            tape.constant(state, 1, 2, |_, _| ());
+            tape.state(held, 1, len);
+            tape.state(state, 1, 2);
         }
         Ok(Form::two_factor(u.times(sigma), vt).shifted(bias))
     }

@@ -99,13 +99,7 @@ impl Tensors<'_> {
     fn find(&self, name: &str) -> Option<(LatentHolder, Range<usize>)> {
         let tape = Tape::counting(self.desc);
         self.expression.express(&tape).ok()?;
-        let mut found = None;
-        tape.tensors(&mut |tensor| {
-            if found.is_none() && tensor.name == name {
-                found = Some((tensor.holder, tensor.first..tensor.first + tensor.rows * tensor.columns));
-            }
-        });
-        found
+        tape.find(name)
     }
 }
 

@@ -1,6 +1,7 @@
 //! The tape: values in the order they were said, in memory of the caller.
 
 use core::cell::RefCell;
+use core::ops::Range;
 
 use ingraft_kernel::SiteDesc;
 use ingraft_tensor::Rng;
@@ -131,7 +132,7 @@ impl<'m> Tape<'m> {
         let state = self.state.borrow();
         for entry in state.entries.list.iter().take(state.entries.len) {
             let (name, holder, first) = match entry.kind {
-                Kind::Constant { name: "" } => continue,
+                Kind::Constant { name } if name.is_empty() || name.starts_with(STATE) => continue,
                 Kind::Constant { name } => (name, LatentHolder::Constants, entry.first),
                 Kind::Parameter { name, decays: true, first } => (name, LatentHolder::Decaying, first),
                 Kind::Parameter { name, decays: false, first } => (name, LatentHolder::Steady, first),
@@ -139,6 +140,22 @@ impl<'m> Tape<'m> {
             };
             visit(LatentTensor { name, rows: entry.shape.rows, columns: entry.shape.columns, holder, first });
         }
+    }
+
+    /// Where the first tensor called `name` is held, state included.
+    pub(super) fn find(&self, wanted: &str) -> Option<(LatentHolder, Range<usize>)> {
+        let state = self.state.borrow();
+        let entries = state.entries.list.iter().take(state.entries.len);
+        let mut held = entries.filter_map(|entry| {
+            let (name, holder, first) = match entry.kind {
+                Kind::Constant { name } => (name, LatentHolder::Constants, entry.first),
+                Kind::Parameter { name, decays: true, first } => (name, LatentHolder::Decaying, first),
+                Kind::Parameter { name, decays: false, first } => (name, LatentHolder::Steady, first),
+                Kind::Weight | Kind::Word { .. } => return None,
+            };
+            (name == wanted).then(|| (holder, first..first + entry.shape.len()))
+        });
+        held.next()
     }
 
     pub(super) fn shape(&self, index: usize) -> Shape {
@@ -297,6 +314,11 @@ impl<'t> Tape<'t> {
         fill: impl FnOnce(&mut [f64], &mut Rng),
     ) -> Node<'t> {
         self.constant("", rows, columns, fill)
+    }
+
+    /// A matrix that a revision keeps between steps, from zero. Its name begins with [`STATE`]; files do not have it.
+    pub(crate) fn state(&'t self, name: &'static str, rows: usize, columns: usize) -> Node<'t> {
+        self.constant(name, rows, columns, |_, _| ())
     }
 
     /// The first `rank` singular triplets of `matrix`: U, σ as a row, Vᵀ; constants.
@@ -478,6 +500,8 @@ fn operand<'v>(entries: &Entries, index: usize, constants: &'v [f64], before: &'
         .map_or(Matrix::NONE, |entry| Matrix { shape: entry.shape, data: entry.value(constants, before) })
 }
 
+/// How names of state begin.
+const STATE: char = '~';
 /// The longest expression, in values.
 const MAX_ENTRIES: usize = 128;
 

@@ -1,0 +1,223 @@
+//! How the records' cases are cases of our methods: one line a method, more where names or layouts differ.
+
+use serde_json::Value;
+
+use crate::case::Case;
+
+/// How the cases of one method of the records are read.
+pub(crate) struct Entry {
+    /// Name in our list.
+    pub(crate) method: &'static str,
+    /// Name in the records.
+    pub(crate) record: &'static str,
+    /// The settings of a case; a reason where it is of a form that the method does not offer.
+    pub(crate) settings: fn(&Case) -> Given,
+    /// Where an element of a tensor is held here.
+    pub(crate) places: fn(&Case, &str, usize) -> Vec<Place>,
+    /// Values of the constant of this name here, where the case has them.
+    pub(crate) constant: fn(&Case, &str) -> Option<Vec<f64>>,
+    /// Trained values here; more than the record counts only where factors repeat for every group.
+    pub(crate) parameters: fn(&Case) -> usize,
+    /// Whether the adapter's start is that of the record; says why where it is not.
+    pub(crate) start: Start,
+}
+
+/// Settings, as `--set` has them.
+pub(crate) type Given = Result<Vec<(String, String)>, &'static str>;
+
+/// How our start compares with the record's.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Start {
+    /// Both are the base, or neither is.
+    Same,
+    /// They differ, for this reason.
+    Otherwise(&'static str),
+}
+
+/// A place of ours: element `index` of a latent tensor, or of the terms `down`, `up`, `scale`, `shift` (rows in published
+/// order), or the entry of the sparse term at place `index` of the weight (`delta`).
+pub(crate) struct Place {
+    pub(crate) tensor: String,
+    pub(crate) index: usize,
+    /// Ours is the record's times this,
+    pub(crate) factor: f64,
+    /// plus this.
+    pub(crate) offset: f64,
+}
+
+/// The whole table.
+pub(crate) const TABLE: &[Entry] = &[
+    same("bone"),
+    same("delora"),
+    same("dora"),
+    Entry { settings: ether, ..same("ether") },
+    Entry { settings: ether, ..same("ether+") },
+    Entry { constant: fourier, start: ZERO, ..same("fourierft") },
+    same("hira"),
+    Entry { settings: hra, start: Start::Otherwise("the record's case has no pairs"), ..same("hra") },
+    Entry { settings: ia3, places: scale_and_shift, ..same("ia3") },
+    Entry { settings: |_| Ok(Vec::new()), ..same("kradapter") },
+    same("loha"),
+    Entry { settings: lokr, ..same("lokr") },
+    Entry { settings: lora, places: lora_places, parameters: per_group, ..same("lora") },
+    Entry { places: lora_places, ..same("rslora") },
+    Entry { settings: miss, ..same("miss") },
+    Entry { settings: oft, ..same("oft") },
+    same("pissa"),
+    Entry { places: scale_and_shift, ..same("ssf") },
+    Entry { record: "bitfit", places: bias, ..same("bias") },
+    Entry { settings: svft, constant: svft_constant, ..same("svft") },
+    same("vera"),
+    Entry { settings: waveft, constant: wavelet, ..same("waveft") },
+];
+
+const ZERO: Start = Start::Otherwise("the published start is random");
+
+/// A method whose hyper-parameters and tensors have the same names in the records as here.
+pub(crate) const fn same(method: &'static str) -> Entry {
+    Entry {
+        method,
+        record: method,
+        settings: by_name,
+        places: in_place,
+        constant: given,
+        parameters: |case| case.parameters,
+        start: Start::Same,
+    }
+}
+
+/// Every hyper-parameter as the setting of its name.
+fn by_name(case: &Case) -> Given {
+    let settings = case.hyper.iter().map(|(name, value)| match value {
+        Value::Array(_) | Value::Object(_) => Err("a list is no setting"),
+        _ => Ok((name.clone(), case.text(name))),
+    });
+    settings.collect()
+}
+
+/// By name, but for those named.
+fn but(case: &Case, dropped: &[&str]) -> Given {
+    let kept = case.hyper.keys().filter(|name| !dropped.contains(&name.as_str()));
+    Ok(kept.map(|name| (name.clone(), case.text(name))).collect())
+}
+
+/// At the same place of the tensor of the same name.
+fn in_place(_: &Case, tensor: &str, index: usize) -> Vec<Place> {
+    at(tensor, index)
+}
+
+fn at(tensor: &str, index: usize) -> Vec<Place> {
+    vec![Place { tensor: tensor.to_string(), index, factor: 1.0, offset: 0.0 }]
+}
+
+/// The constant of the same name.
+fn given(case: &Case, name: &str) -> Option<Vec<f64>> {
+    case.constants.get(name).map(|array| array.data.clone())
+}
+
+/// The places of a spectrum as large as the weight.
+fn fourier(case: &Case, name: &str) -> Option<Vec<f64>> {
+    (name == "indices").then(|| case.flat(&case.constants["indices"], case.row()))
+}
+
+/// The places of a spectrum whose sides are even.
+fn wavelet(case: &Case, name: &str) -> Option<Vec<f64>> {
+    (name == "indices").then(|| case.flat(&case.constants["indices"], case.row().next_multiple_of(2)))
+}
+
+fn ether(case: &Case) -> Given {
+    match (&*case.method, &*case.text("side")) {
+        ("ether", "in") | ("ether+", "both") => but(case, &["side"]),
+        _ => Err("ether reflects inputs, ether+ both sides"),
+    }
+}
+
+fn hra(case: &Case) -> Given {
+    if case.flag("gram_schmidt") {
+        return Err("directions are not made orthogonal");
+    }
+    if case.number("rank") % 2.0 == 1.0 { Err("directions come in pairs") } else { but(case, &["gram_schmidt"]) }
+}
+
+fn miss(case: &Case) -> Given {
+    if case.hyper.contains_key("mini_rank") { Err("outputs share no rows") } else { by_name(case) }
+}
+
+fn oft(case: &Case) -> Given {
+    if case.flag("share") { Err("every block has its own rotation") } else { but(case, &["share"]) }
+}
+
+fn waveft(case: &Case) -> Given {
+    if case.text("wavelet") != "db1" || !case.flag("use_idwt") {
+        return Err("the wavelet is Haar's");
+    }
+    but(case, &["wavelet", "use_idwt"])
+}
+
+fn svft(case: &Case) -> Given {
+    if case.text("pattern") == "top_k" {
+        return Err("patterns are plain, banded and random");
+    }
+    let settings = by_name(case)?.into_iter();
+    // With the diagonal alone there is nothing beside it to count.
+    Ok(settings.filter(|(name, value)| (&**name, &**value) != ("off_diagonals", "0")).collect())
+}
+
+fn svft_constant(case: &Case, name: &str) -> Option<Vec<f64>> {
+    match name {
+        "indices" => Some(case.flat(&case.constants["indices"], case.site.out.min(case.row()))),
+        "Vh" => Some(case.constants["V"].transposed()),
+        _ => given(case, name),
+    }
+}
+
+fn ia3(case: &Case) -> Given {
+    if case.flag("feedforward") { Err("scales are at the output, as its documentation says") } else { Ok(Vec::new()) }
+}
+
+/// A trained bias replaces the base's; here it is added to it.
+fn bias(case: &Case, _: &str, index: usize) -> Vec<Place> {
+    let base = case.bias.as_ref().map_or(0.0, |bias| bias.data[index]);
+    vec![Place { tensor: "shift".to_string(), index, factor: 1.0, offset: -base }]
+}
+
+fn scale_and_shift(_: &Case, tensor: &str, index: usize) -> Vec<Place> {
+    at(if matches!(tensor, "ia3_l" | "ssf_scale") { "scale" } else { "shift" }, index)
+}
+
+fn lokr(case: &Case) -> Given {
+    let mut settings = but(case, &["w1", "split_w1", "split_w2"])?;
+    settings.push(("decompose_both".to_string(), case.flag("split_w1").to_string()));
+    Ok(settings)
+}
+
+fn lora(case: &Case) -> Given {
+    if case.hyper.contains_key("active") {
+        return Err("a slice is cut from a trained adapter");
+    }
+    let mut settings = by_name(case)?;
+    settings.push(("depthwise".to_string(), "factors".to_string()));
+    Ok(settings)
+}
+
+/// A once for every group; B times its scale.
+fn lora_places(case: &Case, tensor: &str, index: usize) -> Vec<Place> {
+    let rank = case.number("rank");
+    let scale = case.number("alpha") / if case.method == "rslora" { rank.sqrt() } else { rank };
+    if case.site.groups == case.site.out && case.site.out > 1 {
+        return at(tensor, index);
+    }
+    match tensor {
+        "lora_A" => {
+            let len = case.tensors["lora_A"].data.len();
+            (0..case.site.groups).flat_map(|group| at("down", group * len + index)).collect()
+        }
+        _ => vec![Place { tensor: "up".to_string(), index, factor: scale, offset: 0.0 }],
+    }
+}
+
+fn per_group(case: &Case) -> usize {
+    let dense = case.site.groups == 1 || case.site.groups == case.site.out;
+    let repeats = if dense { 0 } else { case.site.groups - 1 };
+    case.parameters + repeats * case.tensors["lora_A"].data.len()
+}

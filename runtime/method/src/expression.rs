@@ -34,5 +34,6 @@ mod word;
 pub(crate) use form::Form;
 pub(crate) use method::{Expressed, Expression};
 pub(crate) use node::Node;
+pub(crate) use place::in_kernel;
 pub(crate) use start::Start;
 pub(crate) use tape::Tape;

@@ -43,11 +43,17 @@ mod loha;
 #[cfg(feature = "alloc")]
 mod lokr;
 mod lora;
+#[cfg(feature = "alloc")]
+mod losia;
 mod mask;
 #[cfg(feature = "alloc")]
 mod miss;
 #[cfg(feature = "alloc")]
+mod neuroada;
+#[cfg(feature = "alloc")]
 mod oft;
+#[cfg(feature = "alloc")]
+mod paca;
 #[cfg(feature = "alloc")]
 mod pissa;
 #[cfg(feature = "alloc")]
@@ -55,12 +61,32 @@ mod quantize;
 #[cfg(feature = "alloc")]
 mod ranges;
 #[cfg(feature = "alloc")]
+mod rosa;
+#[cfg(feature = "alloc")]
 mod row;
 mod rslora;
 #[cfg(feature = "alloc")]
+mod s2ft;
+#[cfg(feature = "alloc")]
+mod saliency;
+#[cfg(feature = "alloc")]
 mod saturation;
+#[cfg(feature = "alloc")]
+mod score;
+#[cfg(feature = "alloc")]
+mod select;
 mod shira;
+#[cfg(feature = "alloc")]
+mod smt;
+#[cfg(feature = "alloc")]
+mod sparse;
+#[cfg(feature = "alloc")]
+mod speft;
+#[cfg(feature = "alloc")]
+mod spt;
 mod ssf;
+#[cfg(feature = "alloc")]
+mod supertuning;
 #[cfg(feature = "alloc")]
 mod svft;
 #[cfg(feature = "alloc")]
@@ -77,7 +103,7 @@ pub use full::Full;
 pub use head::Head;
 pub use ia3::Ia3;
 #[cfg(feature = "alloc")]
-pub use list::{METHODS, build};
+pub use list::{METHODS, build, build_on, score_for};
 pub use lora::{DepthwiseTerm, Lora};
 pub use mask::Mask;
 #[cfg(feature = "alloc")]
@@ -86,6 +112,10 @@ pub use ranges::Ranges;
 pub use row::{Definition, Family, MethodRow, SettingRow};
 pub use rslora::RsLora;
 #[cfg(feature = "alloc")]
+pub use saliency::Saliency;
+#[cfg(feature = "alloc")]
 pub use saturation::Saturation;
+#[cfg(feature = "alloc")]
+pub use score::Score;
 pub use shira::Shira;
 pub use ssf::Ssf;

@@ -4,7 +4,7 @@ use ingraft_kernel::SiteDesc;
 
 /// Where the element stands in a kernel's row (height, width, input) that is element
 /// `position` of a published row (input, height, width).
-pub(super) fn in_kernel(site: &SiteDesc<'_>, position: usize) -> usize {
+pub(crate) fn in_kernel(site: &SiteDesc<'_>, position: usize) -> usize {
     let [height, width] = site.kernel;
     let window = (height * width).max(1);
     position % window * site.inputs + position / window

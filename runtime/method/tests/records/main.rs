@@ -57,7 +57,8 @@ impl Tally {
         };
         let failures = Subject::new(entry, case, &settings).map_or_else(|e| vec![e], |s| s.compare());
         self.failures.extend(failures.iter().map(|failure| format!("{}: {failure}", case.title())));
-        let listed = METHODS.iter().any(|row| row.name == entry.method && row.starts_as_base == case.starts_as_base);
+        let listed =
+            METHODS.iter().any(|row| row.name == entry.method && row.starts_as_base == case.starts_as_base);
         if !listed && entry.start == Start::Same {
             self.failures.push(format!("{}: starts as the base: {}", case.title(), case.starts_as_base));
         }

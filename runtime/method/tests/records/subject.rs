@@ -1,10 +1,10 @@
 //! A method of ours at the site of a case.
 
 use ingraft_kernel::{SiteDesc, SiteGrads, SiteKind};
-use ingraft_method::build;
+use ingraft_method::{Saliency, Score, build, build_on, score_for};
 use ingraft_tensor::{DType, Rng};
 use ingraft_train::{
-    FrozenSite, Latent, LatentGradients, LatentHolder, LatentTensor, Method, SiteValues, TermLayout,
+    FrozenSite, Latent, LatentGradients, LatentHolder, LatentTensor, Method, SiteValues, TermLayout, Unfit,
 };
 
 use crate::case::{Array, Case};
@@ -46,8 +46,20 @@ impl<'c> Subject<'c> {
         settings: &[(String, String)],
     ) -> Result<Self, String> {
         let settings: Vec<(&str, &str)> = settings.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-        let method = build(entry.method, &settings).map_err(|e| e.to_string())?;
         let site = site(case);
+        let mut weight = vec![0.0; case.weight.data.len()];
+        for (place, value) in case.weight.data.iter().enumerate() {
+            weight[stored(&site, place)] = *value as f32;
+        }
+        let made = match score_for(entry.method, &settings).map_err(|e| e.to_string())? {
+            None => build(entry.method, &settings),
+            Some(score) => {
+                let unmeasured = build(entry.method, &settings).map(|method| method.layout(&site));
+                assert!(matches!(unmeasured, Ok(Err(Unfit::Unmeasured))), "{} guesses", entry.method);
+                build_on(entry.method, &settings, &measured(case, site, &weight, score))
+            }
+        };
+        let method = made.map_err(|e| e.to_string())?;
         let layout = method.layout(&site).map_err(|e| e.to_string())?;
         let mut tensors = Vec::new();
         method.tensors(&site, &mut |tensor| tensors.push(tensor));
@@ -66,7 +78,7 @@ impl<'c> Subject<'c> {
             entry,
             case,
             method,
-            weight: vec![0.0; case.weight.data.len()],
+            weight,
             layout,
             tensors,
             constants: vec![0.0; latent.constants as usize],
@@ -76,10 +88,6 @@ impl<'c> Subject<'c> {
             values,
             site,
         };
-        for (place, value) in case.weight.data.iter().enumerate() {
-            let at = subject.stored(place);
-            subject.weight[at] = *value as f32;
-        }
         subject.start();
         subject.fill()?;
         if subject.is_latent() {
@@ -92,20 +100,8 @@ impl<'c> Subject<'c> {
         self.layout.latent.decaying != 0 || self.layout.latent.steady != 0
     }
 
-    /// Where place `place` of the weight in published order lies in the kernel's row.
     fn position(&self, place: usize) -> usize {
-        let window = self.site.kernel.iter().product::<usize>();
-        let position = place % self.site.row();
-        position % window * self.site.inputs + position / window
-    }
-
-    /// Where it lies in the stored weight: depthwise weights have the channel innermost.
-    fn stored(&self, place: usize) -> usize {
-        let (channel, position) = (place / self.site.row(), self.position(place));
-        match self.site.kind {
-            SiteKind::Depthwise => position * self.site.out + channel,
-            _ => channel * self.site.row() + position,
-        }
+        position(&self.site, place)
     }
 
     fn run(&mut self, act: impl FnOnce(&dyn Method, &FrozenSite<'_>, &mut Latent<'_>, &mut SiteValues<'_>)) {
@@ -135,6 +131,20 @@ impl<'c> Subject<'c> {
         if self.is_latent() {
             self.run(|method, site, latent, _| method.start(site, &mut rng, latent));
         }
+        if let Some(places) = (self.entry.chosen)(self.case) {
+            self.choose(&places);
+        }
+    }
+
+    /// Takes over places that the other implementation drew, as many as were drawn here.
+    fn choose(&mut self, places: &[usize]) {
+        let row = self.site.row();
+        let mut chosen: Vec<_> = places.iter().map(|place| (place / row, self.position(*place))).collect();
+        chosen.sort_unstable();
+        for (channel, end) in self.indptr.iter_mut().enumerate() {
+            *end = chosen.iter().filter(|(of, _)| *of < channel).count() as u32;
+        }
+        self.indices.iter_mut().zip(&chosen).for_each(|(to, (_, position))| *to = *position as u16);
     }
 
     /// Takes the case's values over. Every trained value here must get one, and no other.
@@ -145,7 +155,12 @@ impl<'c> Subject<'c> {
             {
                 let range = tensor.first..tensor.first + tensor.rows * tensor.columns;
                 if given.len() != range.len() {
-                    return Err(format!("constant {} has {} values, not {}", tensor.name, range.len(), given.len()));
+                    return Err(format!(
+                        "constant {} has {} values, not {}",
+                        tensor.name,
+                        range.len(),
+                        given.len()
+                    ));
                 }
                 self.constants[range].copy_from_slice(&given);
             }
@@ -169,7 +184,10 @@ impl<'c> Subject<'c> {
         let trained = self.trained(&filled);
         let missing = trained.iter().filter(|v| v.is_nan()).count();
         if missing != 0 {
-            return Err(format!("{missing} of {} trained values are in no tensor of the case", trained.len()));
+            return Err(format!(
+                "{missing} of {} trained values are in no tensor of the case",
+                trained.len()
+            ));
         }
         self.values = filled;
         Ok(())
@@ -185,7 +203,11 @@ impl<'c> Subject<'c> {
     }
 
     /// The vector and the place in it that `place` names.
-    fn locate<'v>(&self, values: &'v mut Vectors, place: &Place) -> Result<(&'v mut Vec<f32>, usize), String> {
+    fn locate<'v>(
+        &self,
+        values: &'v mut Vectors,
+        place: &Place,
+    ) -> Result<(&'v mut Vec<f32>, usize), String> {
         let vector = match &*place.tensor {
             "down" => return Ok((&mut values.down, self.published(place.index))),
             "up" => return Ok((&mut values.up, place.index)),
@@ -347,6 +369,48 @@ impl<'c> Subject<'c> {
     }
 }
 
+/// Where place `place` of the weight in published order lies in the kernel's row.
+fn position(site: &SiteDesc<'_>, place: usize) -> usize {
+    let window = site.kernel.iter().product::<usize>();
+    let position = place % site.row();
+    position % window * site.inputs + position / window
+}
+
+/// Where it lies in the stored weight: depthwise weights have the channel innermost.
+fn stored(site: &SiteDesc<'_>, place: usize) -> usize {
+    let (channel, position) = (place / site.row(), position(site, place));
+    match site.kind {
+        SiteKind::Depthwise => position * site.out + channel,
+        _ => channel * site.row() + position,
+    }
+}
+
+/// What the gradients that a case gives say of its site, and of another where it has two.
+fn measured(case: &Case, site: SiteDesc<'static>, weight: &[f32], score: Score) -> Saliency {
+    let given = |names: [&str; 2]| names.iter().find_map(|name| case.constants.get(*name));
+    let own = given(["gradients", "gradient_sum"]).expect("a case of a score of gradients has them");
+    let other = given(["other_gradients", "other_gradient_sum"]);
+    let sides = other.map_or([1, 1], |array| *array.shape.last_chunk().expect("matrices"));
+    let blank = vec![0.0; sides[0] * sides[1]];
+    let beside = SiteDesc { name: "other", kind: SiteKind::Linear, out: sides[0], inputs: sides[1], ..site };
+    let beside = SiteDesc { kernel: [1, 1], groups: 1, ..beside };
+    let frozen = |site, weight| FrozenSite::of_weight(site, weight).expect("the weight of the site");
+    let mut sites = vec![frozen(site, weight)];
+    sites.extend(other.map(|_| frozen(beside, &blank)));
+    let mut saliency = Saliency::of_sites(&sites, score);
+    for (site, array) in [(site, Some(own)), (beside, other)] {
+        let Some(array) = array else { continue };
+        for batch in array.data.chunks(site.out * site.row()) {
+            let mut turned = vec![0.0f32; batch.len()];
+            for (place, value) in batch.iter().enumerate() {
+                turned[place / site.row() * site.row() + position(&site, place)] = *value as f32;
+            }
+            assert!(saliency.observe_site(site.name, &turned), "the site was given");
+        }
+    }
+    saliency
+}
+
 /// The site of a case.
 fn site(case: &Case) -> SiteDesc<'static> {
     let (out, groups) = (case.site.out, case.site.groups);
@@ -368,7 +432,8 @@ fn distance(got: &[f64], want: &[f64]) -> f64 {
     }
     let largest = want.iter().fold(0.0f64, |largest, v| largest.max(v.abs()));
     let furthest = got.iter().zip(want).map(|(g, w)| (g - w).abs());
-    furthest.fold(0.0f64, |a, b| if b.is_nan() { b } else { a.max(b) }) / if largest == 0.0 { 1.0 } else { largest }
+    furthest.fold(0.0f64, |a, b| if b.is_nan() { b } else { a.max(b) })
+        / if largest == 0.0 { 1.0 } else { largest }
 }
 
 /// Trained values are f32.

@@ -4,6 +4,8 @@ use serde_json::Value;
 
 use crate::case::Case;
 
+mod sparse;
+
 /// How the cases of one method of the records are read.
 pub(crate) struct Entry {
     /// Name in our list.
@@ -16,6 +18,8 @@ pub(crate) struct Entry {
     pub(crate) places: fn(&Case, &str, usize) -> Vec<Place>,
     /// Values of the constant of this name here, where the case has them.
     pub(crate) constant: fn(&Case, &str) -> Option<Vec<f64>>,
+    /// The places of the weight that the other implementation drew.
+    pub(crate) chosen: fn(&Case) -> Option<Vec<usize>>,
     /// Trained values here; more than the record counts only where factors repeat for every group.
     pub(crate) parameters: fn(&Case) -> usize,
     /// Whether the adapter's start is that of the record; says why where it is not.
@@ -64,6 +68,21 @@ pub(crate) const TABLE: &[Entry] = &[
     Entry { settings: miss, ..same("miss") },
     Entry { settings: oft, ..same("oft") },
     same("pissa"),
+    Entry { settings: sparse::shira, places: sparse::shira_places, chosen: sparse::drawn, ..same("shira") },
+    Entry { places: sparse::with_factors, ..same("supertuning") },
+    Entry { places: sparse::paca, chosen: sparse::paca_columns, ..same("paca") },
+    Entry { places: sparse::entries, ..same("neuroada") },
+    Entry { places: sparse::with_factors, ..same("rosa") },
+    Entry { settings: sparse::speft, places: sparse::entries, chosen: sparse::drawn, ..same("speft") },
+    Entry { settings: sparse::spt, places: sparse::with_factors, ..same("spt") },
+    Entry { settings: sparse::smt, places: sparse::smt_places, ..same("smt") },
+    Entry { places: sparse::losia, ..same("losia") },
+    Entry {
+        settings: sparse::s2ft,
+        places: sparse::s2ft_places,
+        chosen: sparse::s2ft_chosen,
+        ..same("s2ft")
+    },
     Entry { places: scale_and_shift, ..same("ssf") },
     Entry { record: "bitfit", places: bias, ..same("bias") },
     Entry { settings: svft, constant: svft_constant, ..same("svft") },
@@ -81,6 +100,7 @@ pub(crate) const fn same(method: &'static str) -> Entry {
         settings: by_name,
         places: in_place,
         constant: given,
+        chosen: |_| None,
         parameters: |case| case.parameters,
         start: Start::Same,
     }
@@ -96,7 +116,7 @@ fn by_name(case: &Case) -> Given {
 }
 
 /// By name, but for those named.
-fn but(case: &Case, dropped: &[&str]) -> Given {
+pub(crate) fn but(case: &Case, dropped: &[&str]) -> Given {
     let kept = case.hyper.keys().filter(|name| !dropped.contains(&name.as_str()));
     Ok(kept.map(|name| (name.clone(), case.text(name))).collect())
 }
@@ -106,7 +126,7 @@ fn in_place(_: &Case, tensor: &str, index: usize) -> Vec<Place> {
     at(tensor, index)
 }
 
-fn at(tensor: &str, index: usize) -> Vec<Place> {
+pub(crate) fn at(tensor: &str, index: usize) -> Vec<Place> {
     vec![Place { tensor: tensor.to_string(), index, factor: 1.0, offset: 0.0 }]
 }
 
@@ -136,7 +156,11 @@ fn hra(case: &Case) -> Given {
     if case.flag("gram_schmidt") {
         return Err("directions are not made orthogonal");
     }
-    if case.number("rank") % 2.0 == 1.0 { Err("directions come in pairs") } else { but(case, &["gram_schmidt"]) }
+    if case.number("rank") % 2.0 == 1.0 {
+        Err("directions come in pairs")
+    } else {
+        but(case, &["gram_schmidt"])
+    }
 }
 
 fn miss(case: &Case) -> Given {
@@ -172,7 +196,11 @@ fn svft_constant(case: &Case, name: &str) -> Option<Vec<f64>> {
 }
 
 fn ia3(case: &Case) -> Given {
-    if case.flag("feedforward") { Err("scales are at the output, as its documentation says") } else { Ok(Vec::new()) }
+    if case.flag("feedforward") {
+        Err("scales are at the output, as its documentation says")
+    } else {
+        Ok(Vec::new())
+    }
 }
 
 /// A trained bias replaces the base's; here it is added to it.

@@ -116,6 +116,12 @@ pub(crate) fn of(op: OpCode) -> Option<Vec<Case>> {
         OpCode::BinaryBackward
         | OpCode::ReduceBackward
         | OpCode::MatMulBackward
+        | OpCode::WhereBackward
+        | OpCode::GatherBackward
+        | OpCode::GatherElementsBackward
+        | OpCode::ResizeBackward
+        | OpCode::LstmBackward
+        | OpCode::GruBackward
         | OpCode::SoftmaxBackward
         | OpCode::NormBackward => backward::cases(op, &mut random),
         OpCode::Copy | OpCode::CopyBackward | OpCode::Fill | OpCode::Gather | OpCode::GatherElements => {

@@ -1,5 +1,7 @@
 //! From a trainer to an adapter file.
 
+mod parameters;
+
 use alloc::format;
 use alloc::string::{String, ToString};
 use alloc::vec;
@@ -20,6 +22,8 @@ pub struct ExportOptions<'o> {
     pub labels: Vec<String>,
     /// Who made it, from what.
     pub provenance: String,
+    /// Whether the method's own tensors are written beside the terms: to train on, or to export them.
+    pub parameters: bool,
 }
 
 /// How low-rank factors of int8 sites are written. Those of f32 sites are always f32.
@@ -68,9 +72,13 @@ pub fn export(trainer: &Trainer<'_, '_>, options: &ExportOptions<'_>) -> Result<
         // Bound by the trainer, so it is there.
         let Some(frozen) = FrozenSite::new(plan, site as usize) else { continue };
         let terms = trainer.parameters().terms(site as usize);
-        let written = Written::new(&frozen, site, terms, options)?;
+        let written = deploy(&frozen, site, terms, options.factors)?;
         for term in written.terms {
             builder.term(site as usize, &frozen.desc, term);
+        }
+        if options.parameters {
+            let tensors = parameters::of_site(trainer, &frozen, site);
+            tensors.into_iter().for_each(|tensor| builder.parameter(site as usize, tensor));
         }
         sites.push(SiteReport { name: frozen.desc.name.to_string(), error: written.error });
     }
@@ -80,25 +88,45 @@ pub fn export(trainer: &Trainer<'_, '_>, options: &ExportOptions<'_>) -> Result<
     let method = trainer.setup().method;
     let mut hyper = Vec::new();
     method.settings(&mut |name, value| hyper.push((name.to_string(), format!("{value}"))));
-    let facts =
-        AdapterFacts { method: method.name().to_string(), hyper, provenance: options.provenance.clone() };
+    let facts = AdapterFacts {
+        method: method.name().to_string(),
+        method_version: method.version(),
+        hyper,
+        provenance: options.provenance.clone(),
+    };
     Ok(Export { bytes: builder.finish(&facts), sites })
 }
 
 /// The terms of one site, ready to be written.
-struct Written {
-    terms: Vec<TermSpec>,
-    error: f64,
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Deployed {
+    /// The terms.
+    pub terms: Vec<TermSpec>,
+    /// As [`SiteReport::error`].
+    pub error: f64,
 }
 
-impl Written {
+/// Terms in f32, as a trainer holds them, in the form in which `site` runs them.
+///
+/// # Errors
+/// [`ExportError::NotFinite`], [`ExportError::NotCalibrated`].
+pub fn deploy(
+    site: &FrozenSite<'_>,
+    index: u32,
+    terms: SiteTerms<'_>,
+    factors: FactorFormat<'_>,
+) -> Result<Deployed, ExportError> {
+    Deployed::new(site, index, terms, factors)
+}
+
+impl Deployed {
     fn new(
         site: &FrozenSite<'_>,
         index: u32,
         terms: SiteTerms<'_>,
-        options: &ExportOptions<'_>,
+        factors: FactorFormat<'_>,
     ) -> Result<Self, ExportError> {
-        let mut written = Self { terms: Vec::new(), error: 0.0 };
+        let mut written = Self::default();
         let name = SiteName::new(site.desc.name);
         let finite = |values: &[f32]| {
             if values.iter().all(|v| v.is_finite()) { Ok(()) } else { Err(ExportError::NotFinite(name)) }
@@ -107,7 +135,7 @@ impl Written {
             && let Factors::F32 { down, up } = term.factors
         {
             finite(down).and_then(|()| finite(up))?;
-            match (options.factors, site.scales()) {
+            match (factors, site.scales()) {
                 (FactorFormat::Int8(ranges), Some(scales)) => {
                     let peaks = ranges.peaks(index).ok_or(ExportError::NotCalibrated(name))?;
                     written.take(quantize::factors(site, &scales, term.rank, (down, up), peaks));
@@ -122,28 +150,53 @@ impl Written {
             && let SparseValues::F32(values) = sparse.values
         {
             finite(values)?;
-            written.take_delta(site, sparse, values);
+            written.take_sparse(site, sparse, values);
+        }
+        if let Some(delta) = terms.dense {
+            finite(delta)?;
+            written.take_dense(site, delta);
         }
         if let Some(affine) = terms.affine {
             finite(affine.scale).and_then(|()| finite(affine.shift))?;
-            written
-                .terms
-                .push(TermSpec::Affine { scale: affine.scale.to_vec(), shift: affine.shift.to_vec() });
+            written.take_affine(affine.scale.to_vec(), affine.shift.to_vec());
         }
         Ok(written)
     }
 
-    /// The delta as a fused weight where it is whole, else as a sparse term.
-    fn take_delta(&mut self, site: &FrozenSite<'_>, sparse: Sparse<'_>, values: &[f32]) {
+    /// A scale and shift of the output; what a fused weight of wider scales gives back goes into the same term.
+    fn take_affine(&mut self, mut scale: Vec<f32>, shift: Vec<f32>) {
+        let given_back = self.terms.iter().position(|term| matches!(term, TermSpec::Affine { .. }));
+        if let Some(TermSpec::Affine { scale: widened, .. }) = given_back.map(|at| self.terms.swap_remove(at))
+        {
+            scale.iter_mut().zip(widened).for_each(|(scale, widened)| *scale *= widened);
+        }
+        self.terms.push(TermSpec::Affine { scale, shift });
+    }
+
+    /// A delta of every weight as the fused weight; at an f32 site as a sparse term without gaps.
+    fn take_dense(&mut self, site: &FrozenSite<'_>, delta: &[f32]) {
+        if let Some(scales) = site.scales() {
+            let (quantized, affine) = quantize::fused(site, &scales, delta);
+            self.take(quantized);
+            return self.terms.extend(affine);
+        }
+        let (out, row) = (site.desc.out, site.desc.row());
+        let places = (0..out).flat_map(|channel| (0..row).map(move |position| (channel, position)));
+        let values = places.clone().map(|(c, p)| delta.get(site.offset(c, p)).copied().unwrap_or(0.0));
+        self.terms.push(TermSpec::SparseF32 {
+            indptr: (0..=out).map(|channel| (channel * row) as u32).collect(),
+            // The layout has no longer rows.
+            indices: places.map(|(_, position)| position as u16).collect(),
+            values: values.collect(),
+        });
+    }
+
+    /// A sparse delta in steps of the base's weights; at an f32 site as it is.
+    fn take_sparse(&mut self, site: &FrozenSite<'_>, sparse: Sparse<'_>, values: &[f32]) {
         let Some(scales) = site.scales() else {
             let (indptr, indices) = (sparse.indptr.to_vec(), sparse.indices.to_vec());
             return self.terms.push(TermSpec::SparseF32 { indptr, indices, values: values.to_vec() });
         };
-        if values.len() == site.desc.out.saturating_mul(site.desc.row()) {
-            let (quantized, affine) = quantize::fused(site, &scales, values);
-            self.take(quantized);
-            return self.terms.extend(affine);
-        }
         match quantize::overlay(site, &scales, sparse, values) {
             Some(quantized) => self.take(quantized),
             None => self.error = f64::from(u8::from(values.iter().any(|v| *v != 0.0))),

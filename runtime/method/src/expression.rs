@@ -25,7 +25,7 @@
 mod form;
 mod method;
 mod node;
-mod place;
+mod revised;
 mod start;
 mod svd;
 mod tape;
@@ -34,6 +34,6 @@ mod word;
 pub(crate) use form::Form;
 pub(crate) use method::{Expressed, Expression};
 pub(crate) use node::Node;
-pub(crate) use place::in_kernel;
+pub(crate) use revised::Revised;
 pub(crate) use start::Start;
 pub(crate) use tape::Tape;

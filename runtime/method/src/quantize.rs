@@ -98,21 +98,23 @@ pub(crate) fn overlay(
 pub(crate) fn fused(
     site: &FrozenSite<'_>,
     scales: &SiteScales<'_>,
-    deltas: &[f32],
+    delta: &[f32],
 ) -> (Quantized, Option<TermSpec>) {
     let (out, row) = (site.desc.out, site.desc.row());
-    let (mut weight, mut bias) = (alloc::vec![0i8; deltas.len()], alloc::vec![0i32; out]);
+    let (mut weight, mut bias) = (alloc::vec![0i8; delta.len()], alloc::vec![0i32; out]);
     let mut factors = alloc::vec![1.0f32; out];
     let (mut error, mut total) = (0.0, 0.0);
-    for (channel, deltas) in deltas.chunks_exact(row.max(1)).enumerate() {
+    for channel in 0..out {
         let step = scales.weight(channel);
+        let delta = |position: usize| delta.get(site.offset(channel, position)).copied().unwrap_or(0.0);
         let code = |position: usize| f32::from(site.code(channel, position).unwrap_or(0));
-        let steps = |position: usize| code(position) + deltas.get(position).map_or(0.0, |delta| delta / step);
+        let steps = |position: usize| code(position) + delta(position) / step;
         let fit = Channel::fit(row, steps, base_bias(site, scales, channel), scales.input_zero_point);
-        for (position, (fitted, delta)) in fit.codes.iter().zip(deltas).enumerate() {
+        for (position, fitted) in fit.codes.iter().enumerate() {
             let moved = f64::from(*fitted) * f64::from(fit.factor) - f64::from(code(position));
-            error += square(moved * f64::from(step) - f64::from(*delta));
-            total += square(f64::from(*delta));
+            let delta = f64::from(delta(position));
+            error += square(moved * f64::from(step) - delta);
+            total += square(delta);
             if let Some(to) = weight.get_mut(site.offset(channel, position)) {
                 *to = *fitted;
             }

@@ -148,6 +148,35 @@ impl Settings<'_> {
         self.number("rank", |rank| (1..=256).contains(rank))
     }
 
+    /// The setting `name`, a positive whole number.
+    ///
+    /// # Errors
+    /// [`MethodError::Value`].
+    pub(crate) fn count(&self, name: &str) -> Result<u32, MethodError> {
+        self.number(name, |n| (1..=1 << 20).contains(n))
+    }
+
+    /// The setting `name`, yes or no.
+    ///
+    /// # Errors
+    /// [`MethodError::Value`].
+    pub(crate) fn flag(&self, name: &str) -> Result<bool, MethodError> {
+        self.number(name, |_: &bool| true)
+    }
+
+    /// The one of `all` whose name, by `name_of`, setting `name` has.
+    ///
+    /// # Errors
+    /// [`MethodError::Value`].
+    pub(crate) fn choice<T: Copy>(
+        &self,
+        name: &str,
+        all: &[T],
+        name_of: impl Fn(T) -> &'static str,
+    ) -> Result<T, MethodError> {
+        self.value(name, |text| all.iter().copied().find(|one| name_of(*one) == text))
+    }
+
     /// The setting `name`, a positive real number.
     ///
     /// # Errors
@@ -186,6 +215,21 @@ pub(crate) fn boxed<E: Expression + 'static>(
     method: Result<E, MethodError>,
 ) -> Result<Box<dyn Expression>, MethodError> {
     Ok(Box::new(method?))
+}
+
+/// A setting that is a positive whole number.
+pub(crate) const fn count(name: &'static str, default: &'static str) -> SettingRow {
+    SettingRow { name, default, expected: "a whole number in 1..=1048576" }
+}
+
+/// A setting that is a positive real number.
+pub(crate) const fn positive(name: &'static str, default: &'static str) -> SettingRow {
+    SettingRow { name, default, expected: "a positive number" }
+}
+
+/// A setting that is yes or no.
+pub(crate) const fn flag(name: &'static str, default: &'static str) -> SettingRow {
+    SettingRow { name, default, expected: "true or false" }
 }
 
 /// The setting `rank` of most methods.

@@ -1,7 +1,6 @@
 //! What a pass over training data says of the weights, before places among them are chosen.
 
 use alloc::string::{String, ToString};
-use alloc::vec;
 use alloc::vec::Vec;
 
 use ingraft_kernel::{SiteDesc, Sites};
@@ -9,8 +8,8 @@ use ingraft_plan::PlanView;
 use ingraft_train::{FrozenSite, Method, TermLayout, Trainer};
 
 use crate::Score;
-use crate::expression::in_kernel;
 use crate::full::Full;
+use crate::place::in_kernel;
 use crate::score::Statistics;
 
 /// The statistics of the weight gradients of some sites, for one [`Score`].
@@ -33,7 +32,7 @@ pub(crate) struct Seen {
     pub(crate) row: usize,
     weight: Vec<f64>,
     statistics: Statistics,
-    /// Where the element of a row stands in the kernel's.
+    /// Where each element stands in the base's own layout.
     order: Vec<usize>,
 }
 
@@ -81,7 +80,7 @@ impl Saliency {
         true
     }
 
-    /// Takes in the gradient of one batch of the weight of site `name`, `[out, row]` in the kernel's order; `false` when
+    /// Takes in the gradient of one batch of the weight of site `name`, in the layout of the base's; `false` when
     /// there is no such site.
     pub fn observe_site(&mut self, name: &str, gradient: &[f32]) -> bool {
         let score = self.score;
@@ -100,7 +99,7 @@ impl Seen {
     fn new(site: &FrozenSite<'_>, score: Score) -> Self {
         let (out, row) = (site.desc.out, site.desc.row());
         let weight = published(site);
-        let order = (0..row).map(|position| in_kernel(&site.desc, position)).collect();
+        let order = places(&site.desc).map(|(channel, position)| site.offset(channel, position)).collect();
         Self {
             name: site.desc.name.to_string(),
             out,
@@ -112,10 +111,8 @@ impl Seen {
     }
 
     fn observe(&mut self, score: Score, gradient: &[f32], share: f64) {
-        let mut turned = vec![0.0; gradient.len()];
-        for (to, from) in turned.chunks_mut(self.row.max(1)).zip(gradient.chunks(self.row.max(1))) {
-            to.iter_mut().zip(&self.order).for_each(|(to, at)| *to = f64::from(from[*at]) * share);
-        }
+        let at = |place: &usize| gradient.get(*place).map_or(0.0, |g| f64::from(*g) * share);
+        let turned: Vec<f64> = self.order.iter().map(at).collect();
         self.statistics.observe(score, &self.weight, &turned);
     }
 
@@ -128,7 +125,10 @@ impl Seen {
 
 /// The real weights of a site, `[out, row]`, rows in published order.
 pub(crate) fn published(site: &FrozenSite<'_>) -> Vec<f64> {
-    let desc: &SiteDesc<'_> = &site.desc;
-    let places = (0..desc.out).flat_map(|channel| (0..desc.row()).map(move |position| (channel, position)));
-    places.map(|(channel, position)| f64::from(site.weight(channel, in_kernel(desc, position)))).collect()
+    places(&site.desc).map(|(channel, position)| f64::from(site.weight(channel, position))).collect()
+}
+
+/// Output channel and position in the kernel's row of every element, in published order.
+fn places<'d>(desc: &'d SiteDesc<'_>) -> impl Iterator<Item = (usize, usize)> + 'd {
+    (0..desc.out).flat_map(move |channel| (0..desc.row()).map(move |i| (channel, in_kernel(desc, i))))
 }

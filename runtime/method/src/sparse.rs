@@ -9,8 +9,8 @@ use ingraft_kernel::{SiteDesc, SiteKind};
 use ingraft_tensor::Rng;
 use ingraft_train::{FrozenSite, Method, Part, PartRate, Setting, SiteValues, TermLayout, Unfit};
 
-use crate::expression::in_kernel;
 use crate::mask::{ROW_LIMIT, fill, keep_representable};
+use crate::place::in_kernel;
 use crate::row::Settings;
 use crate::saliency::{Seen, published};
 use crate::score::Statistics;

@@ -47,6 +47,9 @@ pub(crate) struct Args {
     /// Where to write the adapter.
     #[arg(short, long, value_name = "A.adapter")]
     output: PathBuf,
+    /// Leave the method's own tensors out of the file: what is needed to run the adapter, not to export it or train on.
+    #[arg(long)]
+    terms_only: bool,
     #[command(flatten)]
     method: MethodArgs,
     #[command(flatten)]
@@ -140,6 +143,7 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
         classes: dataset.classes(),
         clips: &source,
         provenance: args.provenance(),
+        parameters: !args.terms_only,
     };
     let trained = course.train(plan, &target, &lessons, console)?;
     write_whole(&args.output, &trained.bytes)?;

@@ -1,6 +1,6 @@
 //! The terms of a site as a backward step differentiates them.
 
-use crate::terms::{Affine, Factors, MAX_TERM_RANK, Sparse, SparseValues};
+use crate::terms::{Affine, Factors, MAX_TERM_RANK, SiteTerms, Sparse, SparseValues};
 use crate::window::{ConvShape, row};
 use crate::{Call, KernelError};
 
@@ -9,6 +9,8 @@ use crate::{Call, KernelError};
 pub(super) struct Trained<'a> {
     pub(super) low_rank: Option<LowRank<'a>>,
     pub(super) sparse: Option<SparseRows<'a>>,
+    /// In the layout of the base's weight.
+    pub(super) dense: Option<&'a [f32]>,
     pub(super) affine: Option<Affine<'a>>,
 }
 
@@ -32,7 +34,8 @@ impl<'a> Trained<'a> {
             Some(Sparse { values: SparseValues::I16(_), .. }) => return Err(error),
             None => None,
         };
-        let terms = Self { low_rank, sparse, affine: call.terms.affine };
+        let SiteTerms { dense, affine, .. } = call.terms;
+        let terms = Self { low_rank, sparse, dense, affine };
         (terms.fit(shape) && terms.receive(call, shape)).then_some(terms).ok_or(error)
     }
 
@@ -46,8 +49,9 @@ impl<'a> Trained<'a> {
         let sparse = self
             .sparse
             .is_none_or(|s| s.indptr.len() == out.wrapping_add(1) && s.indices.len() == s.values.len());
+        let dense = self.dense.is_none_or(|delta| delta.len() == out.wrapping_mul(shape.row()));
         let affine = self.affine.is_none_or(|a| a.scale.len() == out && a.shift.len() == out);
-        low_rank && sparse && affine
+        low_rank && sparse && dense && affine
     }
 
     /// Whether every accumulator has the length of the parameter it belongs to.

@@ -4,7 +4,7 @@ use ingraft_adapter::{Adapter, Base, TermSource};
 use ingraft_exec::{MemoryNeeds, Session};
 use ingraft_kernel::{Factors, Host, NO_SITE, Sites, SparseValues};
 use ingraft_method::{
-    ExportError, ExportOptions, FactorFormat, Lora, Mask, Ranges, Saturation, Shira, export,
+    ExportError, ExportOptions, FactorFormat, Lora, Mask, Ranges, Saturation, Shira, build, export,
 };
 use ingraft_plan::{Phase, PlanView};
 use ingraft_train::{Clip, FrozenSite, Method, Trainer, Truth};
@@ -34,7 +34,7 @@ fn trained(method: &dyn Method, then: impl FnOnce(&mut Trainer<'_, '_>, &PlanVie
 
 fn options<'o>(factors: FactorFormat<'o>) -> ExportOptions<'o> {
     let labels = ["left", "right", "half"].map(String::from).to_vec();
-    ExportOptions { factors, labels, provenance: "test".to_string() }
+    ExportOptions { factors, labels, provenance: "test".to_string(), parameters: false }
 }
 
 fn measured(trainer: &mut Trainer<'_, '_>) -> Ranges {
@@ -88,7 +88,7 @@ fn has_delta(method: &dyn Method) -> bool {
     let plan = Net::new(11).plan();
     let plan = PlanView::new(plan.bytes()).unwrap();
     let layout = |site: &u32| method.layout(&plan.site(*site as usize).unwrap()).unwrap();
-    SITES.iter().any(|site| layout(site).nnz != 0)
+    SITES.iter().any(|site| layout(site).nnz != 0 || layout(site).dense)
 }
 
 #[test]
@@ -105,6 +105,43 @@ fn whole_deltas_are_written_in_steps_of_the_base() {
             assert!(near, "{}: {} steps, error {worst}", method.name(), features / step);
         });
     }
+}
+
+#[test]
+fn what_is_trained_on_the_steps_of_the_base_is_written_without_error() {
+    let method = build("sqft", &[("quantized", "true"), ("rank", "2")]).unwrap();
+    trained(&*method, |trainer, plan| {
+        let written = export(trainer, &options(FactorFormat::F32)).unwrap();
+        assert!(written.sites.iter().all(|site| site.error < 1e-6), "{:?}", written.sites);
+        assert!(difference(trainer, plan, &written.bytes).0 <= Net::new(11).pool.scale);
+    });
+}
+
+#[test]
+fn steps_of_the_quantizer_are_an_output_scale_before_the_bias() {
+    let method = build("peqa", &[]).unwrap();
+    let net = Net::new(11);
+    trained(&*method, |trainer, plan| {
+        for site in SITES {
+            let frozen = FrozenSite::new(plan, site as usize).unwrap();
+            let affine = trainer.parameters().terms(site as usize).affine.unwrap();
+            let layer = &net.layers[site as usize];
+            for (channel, (scale, shift)) in affine.scale.iter().zip(affine.shift).enumerate() {
+                // scale·(Wx + b) + shift is (s₀ + Δs)·(W̄x) + b, whatever x is.
+                let bias = f64::from(frozen.real_bias(channel));
+                let unit = f64::from(layer.input.scale) * f64::from(layer.scales[channel]);
+                assert!((bias - f64::from(layer.bias[channel]) * unit).abs() < 1e-6, "{bias}");
+                let moved = f64::from(*scale) * bias + f64::from(*shift);
+                assert!((moved - bias).abs() <= 1e-6 * bias.abs().max(1.0), "{moved} {bias}");
+                let own = f64::from(frozen.weight(channel, 0)) * f64::from(*scale);
+                let step = f64::from(layer.scales[channel]) * f64::from(*scale);
+                let code = f64::from(frozen.code(channel, 0).unwrap());
+                assert!((own - step * code).abs() < 1e-6);
+            }
+        }
+        let written = export(trainer, &options(FactorFormat::F32)).unwrap();
+        assert!(written.sites.iter().all(|site| site.error == 0.0));
+    });
 }
 
 #[test]

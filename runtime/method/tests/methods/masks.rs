@@ -2,7 +2,7 @@
 
 use ingraft_adapter::TermSource;
 use ingraft_kernel::{Host, Sites};
-use ingraft_method::{Full, Mask, Shira};
+use ingraft_method::{Mask, Shira};
 use ingraft_plan::PlanView;
 use ingraft_train::{Method, Setup, Trainer};
 
@@ -42,7 +42,7 @@ fn counts_are_exact_and_choices_seeded() {
         assert_eq!(positions(&method, 2) == [depth, mix], mask == Mask::Magnitude);
     }
     assert_eq!(positions(&Shira { density: 1e-9, mask: Mask::Random }, 1).map(|p| p.len()), [1, 1]);
-    assert_eq!(positions(&Full, 1).map(|p| p.len()), [36, 108]);
+    assert_eq!(positions(&Shira { density: 1.0, mask: Mask::Random }, 1).map(|p| p.len()), [36, 108]);
 }
 
 #[test]

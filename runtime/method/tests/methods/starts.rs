@@ -14,7 +14,10 @@ pub(crate) const SITES: [u32; 3] = [POINT, DEPTH, MIX];
 
 /// Every method with its defaults, and those settings that change what is trained.
 pub(crate) fn methods() -> Vec<Box<dyn Method>> {
-    let variants: [(&str, &[(&str, &str)]); 8] = [
+    let variants: [(&str, &[(&str, &str)]); 11] = [
+        ("adalora", &[("rank", "2"), ("target_rank", "1"), ("alpha", "16")]),
+        ("deft", &[("decomposition", "relu")]),
+        ("peqa", &[("group", "2")]),
         ("delora", &[("lambda", "0.5")]),
         ("bone", &[("rank", "2")]),
         ("loha", &[("rank", "1")]),
@@ -24,16 +27,19 @@ pub(crate) fn methods() -> Vec<Box<dyn Method>> {
         ("shira", &[("density", "0.3"), ("mask", "magnitude")]),
         ("shira", &[("density", "0.3"), ("mask", "row")]),
     ];
-    // The network is too narrow for the default rank of bone, which must divide, and the default strength of delora.
-    let fits = |name: &str| !["bone", "delora"].contains(&name);
+    // The network is too narrow for the default rank of bone, which must divide, and the default strength of delora;
+    // and what adalora learns from so small a start in so few steps is below the steps of the weights.
+    let fits = |name: &str| !["adalora", "bone", "delora"].contains(&name);
     let defaults = METHODS.iter().filter(|row| fits(row.name)).map(|row| build(row.name, &[]));
     defaults.chain(variants.map(|(name, settings)| build(name, settings))).map(Result::unwrap).collect()
 }
 
 #[test]
 fn gradients_of_every_method_match_finite_differences() {
-    // DoRA's gradient is, as published, not that of what it computes; its own is checked beside its expression.
-    for method in methods().iter().filter(|method| method.name() != "dora") {
+    // Where a value counts as a constant the gradient is, as published, not that of what is computed; it is
+    // checked beside the expression, as is that of an orthonormal base of columns too short for these differences.
+    let elsewhere = ["bora", "deft", "dora", "edora", "l4q"];
+    for method in methods().iter().filter(|method| !elsewhere.contains(&method.name())) {
         check(&**method, HEAD, &SITES, 2);
     }
 }

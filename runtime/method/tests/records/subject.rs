@@ -17,6 +17,7 @@ pub(crate) struct Subject<'c> {
     method: Box<dyn Method>,
     site: SiteDesc<'static>,
     weight: Vec<f32>,
+    bias: Vec<f32>,
     layout: TermLayout,
     tensors: Vec<LatentTensor>,
     constants: Vec<f64>,
@@ -34,6 +35,7 @@ struct Vectors {
     down: Vec<f32>,
     up: Vec<f32>,
     sparse: Vec<f32>,
+    dense: Vec<f32>,
     scale: Vec<f32>,
     shift: Vec<f32>,
 }
@@ -45,7 +47,8 @@ impl<'c> Subject<'c> {
         case: &'c Case,
         settings: &[(String, String)],
     ) -> Result<Self, String> {
-        let settings: Vec<(&str, &str)> = settings.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let settings: Vec<(&str, &str)> =
+            settings.iter().map(|(k, v)| (entry.renamed(k), v.as_str())).collect();
         let site = site(case);
         let mut weight = vec![0.0; case.weight.data.len()];
         for (place, value) in case.weight.data.iter().enumerate() {
@@ -71,6 +74,7 @@ impl<'c> Subject<'c> {
             down: vec![0.0; site.groups * rank * site.row()],
             up: vec![0.0; site.out * rank],
             sparse: vec![0.0; layout.nnz as usize],
+            dense: vec![0.0; if layout.dense { site.out * site.row() } else { 0 }],
             scale: vec![1.0; per_channel(layout.scale)],
             shift: vec![0.0; per_channel(layout.shift)],
         };
@@ -79,6 +83,7 @@ impl<'c> Subject<'c> {
             case,
             method,
             weight,
+            bias: case.bias.iter().flat_map(|bias| &bias.data).map(|v| *v as f32).collect(),
             layout,
             tensors,
             constants: vec![0.0; latent.constants as usize],
@@ -105,7 +110,7 @@ impl<'c> Subject<'c> {
     }
 
     fn run(&mut self, act: impl FnOnce(&dyn Method, &FrozenSite<'_>, &mut Latent<'_>, &mut SiteValues<'_>)) {
-        let site = FrozenSite::of_weight(self.site, &self.weight).expect("the weight of the site");
+        let site = FrozenSite::of_layer(self.site, &self.weight, &self.bias).expect("the site's own size");
         let mut latent = Latent {
             decaying: &mut self.values.decaying,
             steady: &mut self.values.steady,
@@ -116,6 +121,7 @@ impl<'c> Subject<'c> {
             down: &mut self.values.down,
             up: &mut self.values.up,
             sparse: &mut self.values.sparse,
+            dense: &mut self.values.dense,
             indptr: &mut self.indptr,
             indices: &mut self.indices,
             scale: &mut self.values.scale,
@@ -170,8 +176,8 @@ impl<'c> Subject<'c> {
         if self.is_latent() {
             [&mut filled.decaying, &mut filled.steady].into_iter().for_each(blank);
         } else {
-            let Vectors { down, up, sparse, scale, shift, .. } = &mut filled;
-            [down, up, sparse, scale, shift].into_iter().for_each(blank);
+            let Vectors { down, up, sparse, dense, scale, shift, .. } = &mut filled;
+            [down, up, sparse, dense, scale, shift].into_iter().for_each(blank);
         }
         for (name, array) in &self.case.tensors {
             for (i, value) in array.data.iter().enumerate() {
@@ -183,7 +189,10 @@ impl<'c> Subject<'c> {
         }
         let trained = self.trained(&filled);
         let missing = trained.iter().filter(|v| v.is_nan()).count();
-        if missing != 0 {
+        if self.entry.padded {
+            let Vectors { decaying, steady, .. } = &mut filled;
+            decaying.iter_mut().chain(steady).filter(|v| v.is_nan()).for_each(|v| *v = 0.0);
+        } else if missing != 0 {
             return Err(format!(
                 "{missing} of {} trained values are in no tensor of the case",
                 trained.len()
@@ -195,11 +204,11 @@ impl<'c> Subject<'c> {
 
     /// The trained values among `values`.
     fn trained(&self, values: &Vectors) -> Vec<f32> {
-        let Vectors { decaying, steady, down, up, sparse, scale, shift } = values;
+        let Vectors { decaying, steady, down, up, sparse, dense, scale, shift } = values;
         if self.is_latent() {
             return [decaying, steady].into_iter().flatten().copied().collect();
         }
-        [down, up, sparse, scale, shift].into_iter().flatten().copied().collect()
+        [down, up, sparse, dense, scale, shift].into_iter().flatten().copied().collect()
     }
 
     /// The vector and the place in it that `place` names.
@@ -208,7 +217,7 @@ impl<'c> Subject<'c> {
         values: &'v mut Vectors,
         place: &Place,
     ) -> Result<(&'v mut Vec<f32>, usize), String> {
-        let vector = match &*place.tensor {
+        let vector = match self.entry.renamed(&place.tensor) {
             "down" => return Ok((&mut values.down, self.published(place.index))),
             "up" => return Ok((&mut values.up, place.index)),
             "scale" => return Ok((&mut values.scale, place.index)),
@@ -250,7 +259,7 @@ impl<'c> Subject<'c> {
         let case = self.case;
         let mut failures = Vec::new();
         let trained = self.trained(&self.values).len();
-        if trained != (self.entry.parameters)(case) {
+        if trained != (self.entry.parameters)(case) && !self.entry.padded {
             failures.push(format!("{trained} parameters, not {}", case.parameters));
         }
         let (weight, bias) = self.effective();
@@ -291,7 +300,8 @@ impl<'c> Subject<'c> {
             f64::from(self.values.up[channel * rank + k]) * f64::from(down)
         };
         let sparse = self.entry_at(place).map_or(0.0, |at| f64::from(self.values.sparse[at]));
-        (0..rank).map(product).sum::<f64>() + sparse
+        let dense = self.values.dense.get(stored(&self.site, place)).map_or(0.0, |delta| f64::from(*delta));
+        (0..rank).map(product).sum::<f64>() + sparse + dense
     }
 
     fn scale(&self, channel: usize) -> f64 {
@@ -318,6 +328,7 @@ impl<'c> Subject<'c> {
             down: zeros(&self.values.down),
             up: zeros(&self.values.up),
             sparse: zeros(&self.values.sparse),
+            dense: zeros(&self.values.dense),
             scale: zeros(&self.values.scale),
             shift: zeros(&self.values.shift),
         };
@@ -332,6 +343,9 @@ impl<'c> Subject<'c> {
             }
             if let Some(at) = self.entry_at(place) {
                 into.sparse[at] = below;
+            }
+            if let Some(dense) = into.dense.get_mut(stored(&self.site, place)) {
+                *dense = below;
             }
             if let Some(scale) = into.scale.get_mut(channel) {
                 *scale += (upstream * (case.weight.data[place] + self.delta(place))) as f32;
@@ -351,7 +365,7 @@ impl<'c> Subject<'c> {
     }
 
     fn pull_back(&mut self, into: &mut Vectors) {
-        let Vectors { decaying, steady, down, up, sparse, scale, shift } = into;
+        let Vectors { decaying, steady, down, up, sparse, dense, scale, shift } = into;
         let some = |values| -> Option<&mut [f32]> {
             let values: &mut Vec<f32> = values;
             (!values.is_empty()).then_some(&mut values[..])
@@ -362,7 +376,7 @@ impl<'c> Subject<'c> {
             sparse: some(sparse),
             scale: some(scale),
             shift: some(shift),
-            dense: None,
+            dense: some(dense),
         };
         let mut gradients = LatentGradients { decaying, steady };
         self.run(|method, site, latent, _| method.pull_back(site, latent, &terms, &mut gradients));
@@ -403,7 +417,7 @@ fn measured(case: &Case, site: SiteDesc<'static>, weight: &[f32], score: Score) 
         for batch in array.data.chunks(site.out * site.row()) {
             let mut turned = vec![0.0f32; batch.len()];
             for (place, value) in batch.iter().enumerate() {
-                turned[place / site.row() * site.row() + position(&site, place)] = *value as f32;
+                turned[stored(&site, place)] = *value as f32;
             }
             assert!(saliency.observe_site(site.name, &turned), "the site was given");
         }

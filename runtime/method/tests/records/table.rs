@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::case::Case;
 
+mod expressions;
 mod sparse;
 
 /// How the cases of one method of the records are read.
@@ -12,6 +13,10 @@ pub(crate) struct Entry {
     pub(crate) method: &'static str,
     /// Name in the records.
     pub(crate) record: &'static str,
+    /// Names in the records, of settings and tensors, and what they are called here.
+    pub(crate) names: &'static [(&'static str, &'static str)],
+    /// Whether tensors are padded here, with zeros, to one size for all their parts.
+    pub(crate) padded: bool,
     /// The settings of a case; a reason where it is of a form that the method does not offer.
     pub(crate) settings: fn(&Case) -> Given,
     /// Where an element of a tensor is held here.
@@ -24,6 +29,13 @@ pub(crate) struct Entry {
     pub(crate) parameters: fn(&Case) -> usize,
     /// Whether the adapter's start is that of the record; says why where it is not.
     pub(crate) start: Start,
+}
+
+impl Entry {
+    /// What `name` of the records is called here.
+    pub(crate) fn renamed<'n>(&self, name: &'n str) -> &'n str {
+        self.names.iter().find(|(theirs, _)| *theirs == name).map_or(name, |(_, ours)| ours)
+    }
 }
 
 /// Settings, as `--set` has them.
@@ -51,6 +63,178 @@ pub(crate) struct Place {
 
 /// The whole table.
 pub(crate) const TABLE: &[Entry] = &[
+    Entry {
+        names: &[
+            ("lora_A1", "abba_A1"),
+            ("lora_B1", "abba_B1"),
+            ("lora_A2", "abba_A2"),
+            ("lora_B2", "abba_B2"),
+        ],
+        ..same("abba")
+    },
+    Entry { settings: expressions::adalora, ..same("adalora") },
+    same("beft"),
+    same("bitfit"),
+    same("boft"),
+    Entry {
+        names: &[("magnitude_column", "bora_m_c"), ("magnitude_row", "bora_m_r")],
+        settings: expressions::bora,
+        ..same("bora")
+    },
+    same("c3a"),
+    Entry {
+        padded: true,
+        settings: expressions::context,
+        places: expressions::in_parts,
+        ..same("context-peft")
+    },
+    Entry {
+        settings: expressions::deft,
+        places: expressions::deft_places,
+        start: Start::Otherwise("with `para` the adapter takes a subspace out"),
+        ..same("deft")
+    },
+    Entry { names: &[("block_A", "diablo_D")], ..same("diablo") },
+    Entry { names: &[("default_lora_latent_mapping", "edora_R")], ..same("edora") },
+    Entry { padded: true, settings: expressions::flix, places: expressions::in_parts, ..same("flix") },
+    Entry { names: &[("k", "grid")], ..same("gralora") },
+    Entry { settings: expressions::hd_pissa, ..same("hd-pissa") },
+    Entry { names: &[("hut_A", "hut_A1"), ("hut_B", "hut_B1")], settings: expressions::hut, ..same("hut") },
+    Entry {
+        names: &[("quant_step", "l4q_q"), ("quant_offset", "l4q_beta")],
+        settings: expressions::l4q,
+        ..same("l4q")
+    },
+    Entry {
+        names: &[
+            ("tt_rank", "tensor_rank"),
+            ("lora_A.0", "loretta_A0"),
+            ("lora_A.1", "loretta_A1"),
+            ("lora_A.2", "loretta_A2"),
+            ("lora_A.3", "loretta_A3"),
+            ("lora_B.0", "loretta_B0"),
+            ("lora_B.1", "loretta_B1"),
+            ("lora_B.2", "loretta_B2"),
+            ("lora_B.3", "loretta_B3"),
+        ],
+        settings: expressions::loretta,
+        ..same("loretta")
+    },
+    Entry { settings: |case| but(case, &["epsilon"]), ..same("map") },
+    Entry { padded: true, settings: expressions::melora, places: expressions::in_parts, ..same("melora") },
+    Entry {
+        names: &[("poly_router.module_logits", "module_logits")],
+        settings: expressions::poly,
+        ..same("mhr")
+    },
+    Entry {
+        names: &[("poly_router.module_logits", "module_logits")],
+        settings: expressions::poly,
+        ..same("poly")
+    },
+    Entry {
+        names: &[
+            ("gate", "moka_gate"),
+            ("alpha", "scale"),
+            ("A.0", "moka_A0"),
+            ("B.0", "moka_B0"),
+            ("A.1", "moka_A1"),
+            ("B.1", "moka_B1"),
+        ],
+        settings: expressions::moka,
+        ..same("moka")
+    },
+    Entry { settings: expressions::peqa, places: expressions::peqa_places, ..same("peqa") },
+    Entry {
+        names: &[
+            ("psoft_R.weight", "psoft_R"),
+            ("psoft_R.vector_a", "vector_a"),
+            ("psoft_R.vector_b", "vector_b"),
+        ],
+        settings: expressions::psoft,
+        ..same("psoft")
+    },
+    Entry {
+        names: &[("angles_out", "quantum_out"), ("angles_in", "quantum_in"), ("lambda", "quantum_lambda")],
+        ..same("quantum-peft")
+    },
+    Entry {
+        names: &[("qhft_spectrum", "qwha_values"), ("lambda", "scale")],
+        settings: expressions::qwha,
+        constant: expressions::walsh,
+        ..same("qwha")
+    },
+    Entry { settings: expressions::randlora, ..same("randlora") },
+    same("road"),
+    Entry {
+        names: &[("codebook", "sketch_codebook")],
+        settings: expressions::sketchtune,
+        constant: expressions::codes,
+        start: Start::Otherwise("a codebook that has not every value is not the base"),
+        ..same("sketchtune")
+    },
+    Entry { names: &[("U", "soka_U"), ("V", "soka_V")], settings: expressions::soka, ..same("soka") },
+    same("sora"),
+    Entry {
+        names: &[
+            ("form", "kind"),
+            ("offset", "slice"),
+            ("Bu", "spectral_B"),
+            ("Av", "spectral_A"),
+            ("X_u", "spectral_Xu"),
+            ("X_v", "spectral_Xv"),
+            ("c", "spectral_c"),
+        ],
+        // Of the singular triplets only those of the slice are given.
+        constant: |_, _| None,
+        ..same("spectral-adapter")
+    },
+    Entry { settings: expressions::sqft, ..same("sqft") },
+    Entry {
+        names: &[
+            ("k", "block"),
+            ("alpha", "scale"),
+            ("a", "surm_a"),
+            ("b", "surm_b"),
+            ("A", "surm_a"),
+            ("B", "surm_b"),
+        ],
+        settings: expressions::surm,
+        ..same("surm")
+    },
+    Entry { names: &[("u", "coefficients")], start: ZERO, ..same("tinylora") },
+    Entry {
+        names: &[
+            ("rank", "ring"),
+            ("residual_rank", "residual_ring"),
+            ("transform.0", "tlora_T0"),
+            ("transform.1", "tlora_T1"),
+            ("residual.0", "tlora_D0"),
+            ("residual.1", "tlora_D1"),
+            ("residual.2", "tlora_D2"),
+            ("residual.3", "tlora_D3"),
+        ],
+        settings: expressions::tlora,
+        ..same("tlora")
+    },
+    Entry {
+        names: &[("delta_sigma", "vectorfit_sigma"), ("delta_bias", "vectorfit_bias")],
+        settings: expressions::vectorfit,
+        ..same("vectorfit")
+    },
+    Entry {
+        names: &[
+            ("wara_A.LL", "wara_A_ll"),
+            ("wara_B.LL", "wara_B_ll"),
+            ("wara_A.LH", "wara_A_lh"),
+            ("wara_B.LH", "wara_B_lh"),
+            ("wara_A.HL", "wara_A_hl"),
+            ("wara_B.HL", "wara_B_hl"),
+            ("wara_A.HH", "wara_A_hh"),
+            ("wara_B.HH", "wara_B_hh"),
+        ],
+        ..same("wara")
+    },
     same("bone"),
     same("delora"),
     same("dora"),
@@ -97,6 +281,8 @@ pub(crate) const fn same(method: &'static str) -> Entry {
     Entry {
         method,
         record: method,
+        names: &[],
+        padded: false,
         settings: by_name,
         places: in_place,
         constant: given,

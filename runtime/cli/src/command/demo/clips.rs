@@ -80,6 +80,7 @@ impl Task {
             classes: &self.classes,
             clips: &self.train,
             provenance: format!("ingraft {} demo: {}", env!("CARGO_PKG_VERSION"), self.name),
+            parameters: true,
         }
     }
 }

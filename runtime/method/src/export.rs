@@ -78,7 +78,7 @@ pub fn export(trainer: &Trainer<'_, '_>, options: &ExportOptions<'_>) -> Result<
         }
         if options.parameters {
             let tensors = parameters::of_site(trainer, &frozen, site);
-            tensors.into_iter().for_each(|tensor| builder.parameter(site as usize, tensor));
+            tensors.into_iter().for_each(|tensor| builder.parameter(site as usize, frozen.desc.name, tensor));
         }
         sites.push(SiteReport { name: frozen.desc.name.to_string(), error: written.error });
     }

@@ -30,7 +30,7 @@ pub struct SiteScales<'p> {
 
 #[derive(Clone, Copy, Debug)]
 enum Weight<'p> {
-    Real(&'p [f32]),
+    Real { values: &'p [f32], bias: &'p [f32] },
     Codes { codes: &'p [i8], bias: &'p [i32], scales: SiteScales<'p> },
 }
 
@@ -44,7 +44,10 @@ impl<'p> FrozenSite<'p> {
             .find_map(|phase| plan.site_tensors(phase, index).map(|place| (phase, place)))?;
         let step = plan.step(phase, place.step as usize)?;
         let weight = match step.op {
-            OpCode::Conv | OpCode::Depthwise => Weight::Real(constant(plan, step.inputs, 1)?),
+            OpCode::Conv | OpCode::Depthwise => {
+                let bias = constant(plan, step.inputs, 2).unwrap_or(&[]);
+                Weight::Real { values: constant(plan, step.inputs, 1)?, bias }
+            }
             OpCode::QConv | OpCode::QDepthwise => {
                 let attrs = QConvAttrs::read(step.attrs)?;
                 let multiplier = constant(plan, step.inputs, 3)?;
@@ -61,7 +64,7 @@ impl<'p> FrozenSite<'p> {
             _ => return None,
         };
         let elements = match weight {
-            Weight::Real(values) => values.len(),
+            Weight::Real { values, .. } => values.len(),
             Weight::Codes { codes, .. } => codes.len(),
         };
         (elements == desc.out.checked_mul(desc.row())?).then_some(Self { desc, weight })
@@ -72,14 +75,14 @@ impl<'p> FrozenSite<'p> {
     /// For computing with a method outside a plan.
     pub fn of_weight(desc: SiteDesc<'p>, weight: &'p [f32]) -> Option<Self> {
         let whole = weight.len() == desc.out.checked_mul(desc.row())?;
-        whole.then_some(Self { desc, weight: Weight::Real(weight) })
+        whole.then_some(Self { desc, weight: Weight::Real { values: weight, bias: &[] } })
     }
 
     /// The scales of an int8 site; `None` for an f32 one.
     pub fn scales(&self) -> Option<SiteScales<'p>> {
         match self.weight {
             Weight::Codes { scales, .. } => Some(scales),
-            Weight::Real(_) => None,
+            Weight::Real { .. } => None,
         }
     }
 
@@ -87,7 +90,7 @@ impl<'p> FrozenSite<'p> {
     pub fn code(&self, channel: usize, position: usize) -> Option<i8> {
         match self.weight {
             Weight::Codes { codes, .. } => codes.get(self.offset(channel, position)).copied(),
-            Weight::Real(_) => None,
+            Weight::Real { .. } => None,
         }
     }
 
@@ -95,7 +98,21 @@ impl<'p> FrozenSite<'p> {
     pub fn bias(&self, channel: usize) -> Option<i32> {
         match self.weight {
             Weight::Codes { bias, .. } => bias.get(channel).copied(),
-            Weight::Real(_) => None,
+            Weight::Real { .. } => None,
+        }
+    }
+
+    /// The real bias of output channel `channel`, the input zero point taken out; 0 without one.
+    pub fn real_bias(&self, channel: usize) -> f32 {
+        match self.weight {
+            Weight::Real { bias, .. } => bias.get(channel).copied().unwrap_or(0.0),
+            Weight::Codes { bias, scales, .. } => {
+                let codes = (0..self.desc.row()).filter_map(|position| self.code(channel, position));
+                let folded = codes.fold(0i32, |sum, code| sum.wrapping_add(i32::from(code)));
+                let steps = i64::from(bias.get(channel).copied().unwrap_or(0))
+                    .wrapping_add(i64::from(scales.input_zero_point).wrapping_mul(i64::from(folded)));
+                steps as f32 * scales.input * scales.weight(channel)
+            }
         }
     }
 
@@ -103,7 +120,7 @@ impl<'p> FrozenSite<'p> {
     pub fn weight(&self, channel: usize, position: usize) -> f32 {
         let at = self.offset(channel, position);
         match self.weight {
-            Weight::Real(values) => values.get(at).copied().unwrap_or(0.0),
+            Weight::Real { values, .. } => values.get(at).copied().unwrap_or(0.0),
             Weight::Codes { codes, scales, .. } => {
                 f32::from(codes.get(at).copied().unwrap_or(0)) * scales.weight(channel)
             }

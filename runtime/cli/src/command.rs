@@ -6,6 +6,8 @@ mod compile;
 #[cfg(feature = "compile")]
 mod demo;
 mod eval;
+mod export;
+mod import;
 mod inspect;
 mod methods;
 mod run;
@@ -30,6 +32,10 @@ pub(crate) enum Command {
     Eval(eval::Args),
     /// Measure how long one inference takes.
     Bench(bench::Args),
+    /// Make an adapter from a checkpoint of another library.
+    Import(import::Args),
+    /// Write an adapter as safetensors and JSON.
+    Export(export::Args),
     /// List the adaptation methods.
     Methods(methods::Args),
     /// The whole story on the built-in model, in under a minute.
@@ -48,6 +54,8 @@ impl Command {
             Self::Train(args) => train::run(args, console),
             Self::Eval(args) => eval::run(args, console),
             Self::Bench(args) => bench::run(args, console),
+            Self::Import(args) => import::run(args, console),
+            Self::Export(args) => export::run(args, console),
             Self::Methods(args) => methods::run(args, console),
             #[cfg(feature = "compile")]
             Self::Demo(args) => demo::run(args, console),

@@ -3,7 +3,7 @@
 //! | what | how |
 //! |---|---|
 //! | any adapter as safetensors and JSON, and checkpoints of any method made by hand | [`export_native`], [`import_native`] |
-//! | directories of HF PEFT 0.21 | [`import_peft`] |
+//! | directories of HF PEFT 0.21 | [`import_peft`], [`export_peft`] |
 //!
 //! Whatever is read binds by the names of tensors and fails closed: a tensor that belongs to no site, a setting that would
 //! change the mathematics and is not honoured, a value that is not finite are refused by name, and nothing is
@@ -30,7 +30,7 @@ pub use base::Base;
 pub use bind::Matching;
 pub use error::{Fault, ImportError};
 pub use native::{Exported, JSON, TENSORS, export_native, import_native};
-pub use peft::import_peft;
+pub use peft::{export_peft, import_peft};
 pub use tensors::{Tensor, Tensors, read as read_tensors, refuse_pickle};
 
 /// An adapter made from a checkpoint.

@@ -4,6 +4,7 @@
 //! What the file does not determine is refused with the reason. Layout and mathematics are those of PEFT 0.21.2.
 
 mod config;
+mod export;
 mod kinds;
 mod low_rank;
 mod module;
@@ -25,6 +26,7 @@ use crate::change::Change;
 use crate::tensors::{self, Tensor, Tensors, is_weight};
 use crate::{Fault, ImportError, Imported, ImportedSite};
 pub(crate) use config::Config;
+pub use export::export_peft;
 use kinds::{KINDS, Kind, REFUSED};
 use module::Module;
 

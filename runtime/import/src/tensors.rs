@@ -59,8 +59,9 @@ pub fn read(bytes: &[u8]) -> Result<Tensors, ImportError> {
 /// # Errors
 /// [`Fault::Pickle`].
 pub fn refuse_pickle(bytes: &[u8]) -> Result<(), ImportError> {
-    // A protocol mark of 2 to 5, as `torch.save` wrote before 1.6, or a zip archive that holds a `data.pkl`.
-    let mark = matches!(bytes, [0x80, 2..=5, ..]);
+    // A protocol mark of 2 to 5, as `torch.save` wrote before 1.6, or a zip archive that holds a `data.pkl`. A
+    // safetensors file may begin with the same two bytes, which are its header's length, but then has a brace.
+    let mark = matches!(bytes, [0x80, 2..=5, ..]) && bytes.get(8) != Some(&b'{');
     let zip = bytes.starts_with(b"PK\x03\x04") && bytes.windows(8).any(|window| window == b"data.pkl");
     if mark || zip { Err(ImportError::new(Fault::Pickle)) } else { Ok(()) }
 }

@@ -3,6 +3,7 @@
 //! | what | how |
 //! |---|---|
 //! | any adapter as safetensors and JSON, and checkpoints of any method made by hand | [`export_native`], [`import_native`] |
+//! | one adapter from several, and smaller ones | [`compose`], [`compress`] |
 //! | directories of HF PEFT 0.21 | [`import_peft`], [`export_peft`] |
 //!
 //! Whatever is read binds by the names of tensors and fails closed: a tensor that belongs to no site, a setting that would
@@ -11,6 +12,7 @@
 //! (W_plan = diag(o)·W·diag(i)); norms and products with the weight are taken on W itself.
 #![forbid(unsafe_code)]
 
+mod algebra;
 mod aligned;
 mod base;
 mod bind;
@@ -25,6 +27,7 @@ mod torch;
 
 use ingraft_adapter::Adapter;
 
+pub use algebra::{Compression, Operation, Weighted, compose, compress};
 pub use aligned::Aligned;
 pub use base::Base;
 pub use bind::Matching;

@@ -35,6 +35,8 @@ pub enum FactorFormat<'o> {
     /// int8 with int16 between them: the same bits on every target. Needs the
     /// ranges measured on the training clips.
     Int8(&'o Ranges),
+    /// The same with ranges that hold for any input of the base: coarser, since no input reaches them.
+    Bounded,
 }
 
 /// A written adapter.
@@ -139,6 +141,10 @@ impl Deployed {
                 (FactorFormat::Int8(ranges), Some(scales)) => {
                     let peaks = ranges.peaks(index).ok_or(ExportError::NotCalibrated(name))?;
                     written.take(quantize::factors(site, &scales, term.rank, (down, up), peaks));
+                }
+                (FactorFormat::Bounded, Some(scales)) => {
+                    let peaks = quantize::largest_sums(site, &scales, down);
+                    written.take(quantize::factors(site, &scales, term.rank, (down, up), &peaks));
                 }
                 _ => {
                     let (down, up) = (down.to_vec(), up.to_vec());

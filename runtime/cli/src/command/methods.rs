@@ -1,5 +1,7 @@
 //! `ingraft methods`: every adaptation method, its settings, source and deployed form.
 
+mod tensors;
+
 use ingraft_method::METHODS;
 use serde::Serialize;
 
@@ -22,10 +24,23 @@ struct MethodReport {
     family: &'static str,
     /// Its settings, as in `--set NAME=VALUE`.
     parameters: Vec<ParameterReport>,
+    /// The tensors it keeps at a linear layer of `out` by `in`, at the defaults.
+    tensors: Vec<TensorReport>,
     /// What an adapter made by it consists of.
     deploy: &'static str,
     /// The paper.
     source: &'static str,
+}
+
+/// One tensor of a method.
+#[derive(Debug, Serialize)]
+struct TensorReport {
+    /// Name, behind the site's name and a dot in a file.
+    name: &'static str,
+    /// Extents, in `out`, `in` and settings; `…` where they follow from divisors.
+    shape: Vec<String>,
+    /// Whether it is trained; else it is drawn or computed once.
+    trained: bool,
 }
 
 /// One setting of a method.
@@ -50,7 +65,8 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
             };
             let parameters = row.settings.iter().map(parameter).collect();
             let (name, family) = (row.name, row.family.name());
-            MethodReport { name, family, parameters, deploy: row.deploy, source: row.source }
+            let tensors = tensors::of(row);
+            MethodReport { name, family, parameters, tensors, deploy: row.deploy, source: row.source }
         })
         .collect();
     if args.json {

@@ -183,7 +183,9 @@ pub fn export_peft(bytes: &[u8], plan: &PlanView<'_>) -> Result<Exported, Import
             None if imported => format!("base_model.model.{module}.{}", tensor.name),
             None => {
                 let found = layout.and_then(|l| l.tensors.iter().find(|(ours, ..)| *ours == tensor.name));
-                if tensor.name == "shift" && adapter.method() == "ia3" {
+                // Nothing but where training began, or a shift that IA³ does not have.
+                let rest = [("hra", "start"), ("ia3", "shift")];
+                if rest.contains(&(adapter.method(), tensor.name)) {
                     continue;
                 }
                 let (_, theirs, form) = found.ok_or_else(|| {

@@ -12,6 +12,7 @@ mod write;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use ingraft_tensor::DType;
 use prost::Message;
 
 pub(crate) use self::node::NodeReader;
@@ -57,6 +58,17 @@ pub struct ImportOptions {
 pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Graph, ImportError> {
     let model = ModelProto::decode(bytes).map_err(|e| ImportError::Decode { reason: e.to_string() })?;
     import_model(&model, options)
+}
+
+/// The initializers of a model that hold f32 values, by name, as the file has them: before anything is folded.
+///
+/// # Errors
+/// [`ImportError::Decode`], [`ImportError::NoGraph`]; a tensor that cannot be read is left out.
+pub fn initializers(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, ImportError> {
+    let model = ModelProto::decode(bytes).map_err(|e| ImportError::Decode { reason: e.to_string() })?;
+    let graph = model.graph.as_ref().ok_or(ImportError::NoGraph)?;
+    let read = |proto: &proto::TensorProto| Some((proto.name.clone(), tensor::read(proto).ok()?));
+    Ok(graph.initializer.iter().filter_map(read).filter(|(_, held)| held.dtype() == DType::F32).collect())
 }
 
 /// Reads a model that is already decoded, or was built in memory.

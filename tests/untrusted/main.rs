@@ -153,7 +153,7 @@ fn damaged_parameters_are_refused_and_cost_the_terms_nothing() {
     ];
     for (what, parameters) in cases {
         let mut builder = AdapterBuilder::new(&plan);
-        parameters.into_iter().for_each(|(site, parameter)| builder.parameter(site, parameter));
+        parameters.into_iter().for_each(|(site, parameter)| builder.parameter(site, "site", parameter));
         let file = AlignedBytes::copy_of(&builder.finish(&AdapterFacts::default()));
         let adapter = Adapter::attach(file.as_slice(), &plan).expect("terms do not depend on parameters");
         assert!(matches!(adapter.parameters(), Err(AdapterError::Parameters(_))), "{what}");
@@ -186,9 +186,9 @@ fn adapter(plan: &PlanView<'_>) -> Vec<u8> {
     for term in [factors, sparse, affine, fused] {
         builder.term(0, &site, term);
     }
-    builder.parameter(1, parameter("a", &[1], &[1e-300]));
-    builder.parameter(0, parameter("b", &[2], &[0.5, 1.5]));
-    builder.parameter(0, parameter("a", &[2, 3], &[1.0; 6]));
+    builder.parameter(1, "site 1", parameter("a", &[1], &[1e-300]));
+    builder.parameter(0, "site 0", parameter("b", &[2], &[0.5, 1.5]));
+    builder.parameter(0, "site 0", parameter("a", &[2, 3], &[1.0; 6]));
     builder.site_settings(1, "site", &[("rank".into(), "3".into())]);
     builder.finish(&AdapterFacts::default())
 }

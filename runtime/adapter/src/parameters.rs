@@ -43,6 +43,8 @@ pub enum ParameterValues<'a> {
 pub struct ParameterTensor<'a> {
     /// Index of the site.
     pub site: usize,
+    /// Name of the site.
+    pub site_name: &'a str,
     /// Its name within the site.
     pub name: &'a str,
     /// Its extents.
@@ -116,6 +118,13 @@ impl<'a> ParameterSection<'a> {
         record.and_then(|record| self.text(record.hyper)).unwrap_or("")
     }
 
+    /// Index, name and settings of every site that has its own.
+    pub fn site_settings(&self) -> impl Iterator<Item = (usize, &'a str, &'a str)> + '_ {
+        self.settings.iter().filter_map(|record| {
+            Some((record.site as usize, self.text(record.name)?, self.text(record.hyper)?))
+        })
+    }
+
     fn read(&self, record: &'a ParameterRecord) -> Option<ParameterTensor<'a>> {
         let dims = record.dims.get(..record.rank as usize)?;
         let count = dims.iter().try_fold(1usize, |count, dim| count.checked_mul(*dim as usize))?;
@@ -124,7 +133,8 @@ impl<'a> ParameterSection<'a> {
             ParameterType::F64 => ParameterValues::F64(self.blob(record.blob, count)?),
         };
         let name = self.text(record.name).filter(|name| !name.is_empty())?;
-        Some(ParameterTensor { site: record.site as usize, name, dims, values })
+        let site_name = self.text(record.site_name)?;
+        Some(ParameterTensor { site: record.site as usize, site_name, name, dims, values })
     }
 
     fn blob<T: bytes::Plain>(&self, offset: u32, count: usize) -> Option<&'a [T]> {

@@ -90,6 +90,7 @@ records! {
         /// Code of [`crate::ParameterType`].
         dtype: u32,
         name: Text,
+        site_name: Text,
         rank: u32,
         dims: [u32; MAX_DIMS],
         blob: u32,

@@ -121,7 +121,7 @@ pub struct AdapterBuilder {
     base: [u8; 32],
     index: Vec<u32>,
     pending: Vec<(u32, SiteShape, TermSpec)>,
-    parameters: Vec<(u32, ParameterSpec)>,
+    parameters: Vec<(u32, String, ParameterSpec)>,
     settings: Vec<(u32, String, String)>,
     head: Option<HeadSpec>,
     strings: String,
@@ -158,9 +158,9 @@ impl AdapterBuilder {
         self.pending.push((index as u32, shape, term));
     }
 
-    /// Adds one of the method's own tensors at site `index`.
-    pub fn parameter(&mut self, index: usize, parameter: ParameterSpec) {
-        self.parameters.push((index as u32, parameter));
+    /// Adds one of the method's own tensors at site `index`, called `site`.
+    pub fn parameter(&mut self, index: usize, site: &str, parameter: ParameterSpec) {
+        self.parameters.push((index as u32, site.to_string(), parameter));
     }
 
     /// States the hyper-parameters of site `index` that are not those of the whole adapter.
@@ -293,13 +293,17 @@ impl AdapterBuilder {
 
     fn parameter_records(&mut self) -> Vec<ParameterRecord> {
         let mut pending = core::mem::take(&mut self.parameters);
-        pending.sort_by(|(a, x), (b, y)| (a, &x.name).cmp(&(b, &y.name)));
-        let record = |(site, parameter): &(u32, ParameterSpec)| {
+        pending.sort_by(|(a, _, x), (b, _, y)| (a, &x.name).cmp(&(b, &y.name)));
+        let mut last: Option<(u32, Text)> = None;
+        let record = |(site, site_name, parameter): &(u32, String, ParameterSpec)| {
+            let known = last.filter(|(known, _)| known == site).map(|(_, text)| text);
+            let site_name = known.unwrap_or_else(|| self.text(site_name));
+            last = Some((*site, site_name));
             let mut record = ParameterRecord::new_zeroed();
             let narrow: Vec<f32> = parameter.values.iter().map(|value| *value as f32).collect();
             let exact =
                 narrow.iter().zip(&parameter.values).all(|(f, d)| f64::from(*f).to_bits() == d.to_bits());
-            (record.site, record.name) = (*site, self.text(&parameter.name));
+            (record.site, record.site_name, record.name) = (*site, site_name, self.text(&parameter.name));
             (record.dtype, record.blob) = match exact {
                 true => (ParameterType::F32 as u32, self.blob(bytes::of(&narrow))),
                 false => (ParameterType::F64 as u32, self.blob(bytes::of(&parameter.values))),

@@ -225,7 +225,7 @@ mod tests {
     fn method() -> AdaLora {
         let given =
             [("rank", "12"), ("target_rank", "4"), ("warm_up", "10"), ("final", "20"), ("steps", "110")];
-        AdaLora::new(&Settings { row: &ROW, given: &given }).unwrap()
+        AdaLora::new(&Settings { row: &ROW, given: &given, saliency: None }).unwrap()
     }
 
     #[test]

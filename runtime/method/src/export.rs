@@ -38,6 +38,8 @@ pub enum FactorFormat<'o> {
     /// int8 with int16 between them: the same bits on every target. Needs the
     /// ranges measured on the training clips.
     Int8(&'o Ranges),
+    /// The same with ranges that hold for any input of the base: coarser, since no input reaches them.
+    Bounded,
 }
 
 /// How deltas of the whole weight of int8 sites are written.
@@ -114,7 +116,7 @@ pub fn export(trainer: &Trainer<'_, '_>, options: &ExportOptions<'_>) -> Result<
         }
         if options.parameters {
             let tensors = parameters::of_site(trainer, &frozen, site);
-            tensors.into_iter().for_each(|tensor| builder.parameter(site as usize, tensor));
+            tensors.into_iter().for_each(|tensor| builder.parameter(site as usize, frozen.desc.name, tensor));
         }
         sites.push(SiteReport {
             name: frozen.desc.name.to_string(),
@@ -197,6 +199,10 @@ impl Deployed {
                 (FactorFormat::Int8(ranges), Some(scales)) => {
                     let peaks = ranges.peaks(index).ok_or(ExportError::NotCalibrated(name))?;
                     written.take(quantize::factors(site, &scales, term.rank, (down, up), peaks, None));
+                }
+                (FactorFormat::Bounded, Some(scales)) => {
+                    let peaks = quantize::largest_sums(site, &scales, down);
+                    written.take(quantize::factors(site, &scales, term.rank, (down, up), &peaks));
                 }
                 _ => {
                     let (down, up) = (down.to_vec(), up.to_vec());

@@ -78,6 +78,8 @@ mod lora;
 #[cfg(feature = "alloc")]
 mod loretta;
 #[cfg(feature = "alloc")]
+mod losia;
+#[cfg(feature = "alloc")]
 mod low_rank;
 #[cfg(feature = "alloc")]
 mod map;
@@ -89,7 +91,11 @@ mod miss;
 #[cfg(feature = "alloc")]
 mod moka;
 #[cfg(feature = "alloc")]
+mod neuroada;
+#[cfg(feature = "alloc")]
 mod oft;
+#[cfg(feature = "alloc")]
+mod paca;
 #[cfg(feature = "alloc")]
 mod peqa;
 #[cfg(feature = "alloc")]
@@ -112,22 +118,42 @@ mod ranges;
 #[cfg(feature = "alloc")]
 mod road;
 #[cfg(feature = "alloc")]
+mod rosa;
+#[cfg(feature = "alloc")]
 mod row;
 mod rslora;
 #[cfg(feature = "alloc")]
+mod s2ft;
+#[cfg(feature = "alloc")]
+mod saliency;
+#[cfg(feature = "alloc")]
 mod saturation;
+#[cfg(feature = "alloc")]
+mod score;
+#[cfg(feature = "alloc")]
+mod select;
 mod shira;
 #[cfg(feature = "alloc")]
 mod sketchtune;
+#[cfg(feature = "alloc")]
+mod smt;
 #[cfg(feature = "alloc")]
 mod soka;
 #[cfg(feature = "alloc")]
 mod sora;
 #[cfg(feature = "alloc")]
+mod sparse;
+#[cfg(feature = "alloc")]
 mod spectral_adapter;
+#[cfg(feature = "alloc")]
+mod speft;
+#[cfg(feature = "alloc")]
+mod spt;
 #[cfg(feature = "alloc")]
 mod sqft;
 mod ssf;
+#[cfg(feature = "alloc")]
+mod supertuning;
 #[cfg(feature = "alloc")]
 mod surm;
 #[cfg(feature = "alloc")]
@@ -159,7 +185,7 @@ pub use full::Full;
 pub use head::Head;
 pub use ia3::Ia3;
 #[cfg(feature = "alloc")]
-pub use list::{METHODS, build};
+pub use list::{METHODS, build, build_on, score_for};
 pub use lora::{DepthwiseTerm, Lora};
 pub use mask::Mask;
 pub use place::{in_kernel, published};
@@ -169,7 +195,11 @@ pub use ranges::Ranges;
 pub use row::{Definition, Family, MethodRow, SettingRow};
 pub use rslora::RsLora;
 #[cfg(feature = "alloc")]
+pub use saliency::Saliency;
+#[cfg(feature = "alloc")]
 pub use saturation::Saturation;
+#[cfg(feature = "alloc")]
+pub use score::Score;
 pub use shira::Shira;
 pub use ssf::Ssf;
 #[cfg(feature = "alloc")]

@@ -52,8 +52,10 @@ impl Map {
             }
             let row = METHODS.iter().find(|row| row.name == name && row.name != ROW.name)?;
             match row.make {
-                Make::Expression(make) => Some((row.name, make(&Settings { row, given: &[] }).ok()?)),
-                Make::Terms(_) => None,
+                Make::Expression(make) => {
+                    Some((row.name, make(&Settings { row, given: &[], saliency: None }).ok()?))
+                }
+                Make::Terms(_) | Make::Measured { .. } => None,
             }
         };
         let name = settings.value("delta", |name| wrapped(name).map(|(name, _)| name))?;

@@ -58,6 +58,15 @@ pub(crate) fn factors(
     Quantized { term, error }
 }
 
+/// The largest |A·x| of each row over all inputs that codes can say.
+pub(crate) fn largest_sums(site: &FrozenSite<'_>, scales: &SiteScales<'_>, down: &[f32]) -> Vec<f32> {
+    let zero = scales.input_zero_point;
+    let reach = |end: i32| (end - zero).unsigned_abs() as f32;
+    let largest = scales.input * reach(-128).max(reach(127));
+    let rows = down.chunks(site.desc.row().max(1));
+    rows.map(|row| row.iter().map(|a| a.abs()).sum::<f32>() * largest).collect()
+}
+
 /// Sparse deltas in steps of the base's weights, zero entries dropped; `None` when all round to zero.
 ///
 /// `Δ = clamp(round(w + δ/s_w), −127, 127) − w`. A weight of −128 keeps that as its

@@ -179,18 +179,34 @@ pub fn evaluate(
 }
 
 /// Terms of a latent site.
+///
+/// A constant that was drawn may be left out only where the terms do not depend on it: where it but says how
+/// parameters began.
 fn latent(
     method: &dyn Method,
     site: &FrozenSite<'_>,
     layout: &TermLayout,
     tensors: &[NamedTensor<'_>],
 ) -> Result<OwnedTerms, ValuesError> {
+    let (owned, drawn) = computed(method, site, layout, tensors, 0)?;
+    let Some(missing) = drawn else { return Ok(owned) };
+    let (other, _) = computed(method, site, layout, tensors, OTHER_SEED)?;
+    if owned == other { Ok(owned) } else { Err(ValuesError::Missing(missing)) }
+}
+
+/// The same with what is not there drawn from `seed`, and the name of something that was.
+fn computed(
+    method: &dyn Method,
+    site: &FrozenSite<'_>,
+    layout: &TermLayout,
+    tensors: &[NamedTensor<'_>],
+    seed: u64,
+) -> Result<(OwnedTerms, Option<&'static str>), ValuesError> {
     let mut owned = OwnedTerms::for_layout(&site.desc, layout);
-    method.initialize(site, &mut Rng::new(0), &mut owned.values());
+    method.initialize(site, &mut Rng::new(seed), &mut owned.values());
     let mut held = Held::new(layout);
-    method.start(site, &mut Rng::new(0), &mut held.lend());
-    let drawn = drawn_constants(method, site, &held.constants);
-    let mut failure = None;
+    method.start(site, &mut Rng::new(seed), &mut held.lend());
+    let (mut failure, mut drawn) = (None, None);
     method.tensors(&site.desc, &mut |tensor| {
         let len = tensor.rows * tensor.columns;
         let range = tensor.first..tensor.first + len;
@@ -202,7 +218,7 @@ fn latent(
             (Some(given), LatentHolder::Decaying) => narrow(&mut held.decaying[range], given.values),
             (Some(given), LatentHolder::Steady) => narrow(&mut held.steady[range], given.values),
             (Some(given), LatentHolder::Constants) => held.constants[range].copy_from_slice(given.values),
-            (None, LatentHolder::Constants) if !drawn.contains(&tensor.name) => {}
+            (None, LatentHolder::Constants) => drop(drawn.get_or_insert(tensor.name)),
             (None, _) => drop(failure.get_or_insert(ValuesError::Missing(tensor.name))),
         }
     });
@@ -210,7 +226,7 @@ fn latent(
         return Err(failure);
     }
     method.compute(site, &mut held.lend(), &mut owned.values());
-    Ok(owned)
+    Ok((owned, drawn))
 }
 
 /// Terms that are trained as they are.

@@ -349,6 +349,8 @@ pub enum Unfit {
         /// The least possible.
         least: usize,
     },
+    /// The method chooses what it trains by gradients of training data, which were not measured.
+    Unmeasured,
     /// The method's expression has no meaning for a weight of this shape, or is too long to be recorded.
     Expression {
         /// Output channels.
@@ -377,6 +379,9 @@ impl core::fmt::Display for Unfit {
             Self::TooSmall { dimension, least } => {
                 write!(f, "a dimension of {dimension} is below {least}; leave this site out")
             }
+            Self::Unmeasured => f.write_str(
+                "the method chooses weights by gradients of the training data; measure them first (`ingraft train` does)",
+            ),
             Self::Expression { out, row } => {
                 write!(f, "the method is not defined on a weight of {out} by {row}; leave this site out")
             }

@@ -74,6 +74,10 @@ pub(crate) fn dense() -> Vec<Geometry> {
         Geometry::new(&[1, 2, 2, 3], 7, 1, square(5, 1, 2)),
         Geometry::new(&[1, 1, 30, 3], 6, 1, window([1, 7], [1, 3], [1, 2], [0, 5, 0, 2])),
         Geometry::new(&[1, 5, 5, 6], 9, 3, square(3, 1, 1)),
+        // Of one size on both sides: gradients can be written over each other.
+        Geometry::new(&[2, 4, 3, 20], 20, 1, UNIT),
+        Geometry::new(&[2, 6, 5, 8], 8, 1, square(3, 1, 1)),
+        Geometry::new(&[1, 7, 4, 6], 6, 2, window([2, 3], [1; 2], [3, 1], [2, 1, 1, 1])),
         Geometry::new(&[1, 4, 4, 16], 8, 4, UNIT),
         Geometry::new(&[1, 4, 5, 5], 10, 5, square(3, 2, 1)),
     ]

@@ -1,5 +1,7 @@
 //! `ingraft methods`: every adaptation method, its settings, source and deployed form.
 
+mod tensors;
+
 use ingraft_method::METHODS;
 use serde::Serialize;
 
@@ -22,6 +24,8 @@ struct MethodReport {
     family: &'static str,
     /// Its settings, as in `--set NAME=VALUE`.
     parameters: Vec<ParameterReport>,
+    /// The tensors it keeps at a linear layer of `out` by `in`, at the defaults.
+    tensors: Vec<TensorReport>,
     /// What an adapter made by it consists of.
     deploy: &'static str,
     /// The paper.
@@ -30,6 +34,17 @@ struct MethodReport {
     definition: &'static str,
     /// Whether an adapter acts as the base before it is trained.
     starts_as_base: bool,
+}
+
+/// One tensor of a method.
+#[derive(Debug, Serialize)]
+struct TensorReport {
+    /// Name, behind the site's name and a dot in a file.
+    name: &'static str,
+    /// Extents, in `out`, `in` and settings; `…` where they follow from divisors.
+    shape: Vec<String>,
+    /// Whether it is trained; else it is drawn or computed once.
+    trained: bool,
 }
 
 /// One setting of a method.
@@ -57,6 +72,7 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
                 name: row.name,
                 family: row.family.name(),
                 parameters,
+                tensors: tensors::of(row),
                 deploy: row.deploy,
                 source: row.source,
                 definition: row.definition.name(),

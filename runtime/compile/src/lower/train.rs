@@ -1,7 +1,12 @@
 //! Deriving the training schedule: forward steps with masks, then backward steps.
 
+mod budget;
+mod in_place;
+
 use std::collections::BTreeMap;
 
+pub use budget::{arena_bytes, fit};
+pub use in_place::in_place;
 use ingraft_kernel::attrs::{
     Attrs, BinaryAttrs, BinaryBackwardAttrs, ConvAttrs, MatMulBackwardAttrs, PoolAttrs, QConvAttrs,
     RecurrentAttrs, RecurrentBackwardAttrs, ReduceAttrs, WhereBackwardAttrs,

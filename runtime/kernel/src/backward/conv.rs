@@ -320,9 +320,9 @@ impl<T: Code> Site<'_, T> {
     }
 }
 
-/// Adds the gradient of a patch to the input elements it was gathered from.
+/// Adds the gradient of a patch to the input elements it was gathered from; `None` past the end of either.
 #[inline(always)]
-fn scatter(shape: &ConvShape, patch: &[f32], pixel: Pixel, group: usize, dx: &mut [f32]) -> Option<()> {
+pub fn scatter(shape: &ConvShape, patch: &[f32], pixel: Pixel, group: usize, dx: &mut [f32]) -> Option<()> {
     let mut taps = rows(patch, shape.in_group);
     for ky in 0..shape.kernel[0] {
         for kx in 0..shape.kernel[1] {

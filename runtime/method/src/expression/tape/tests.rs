@@ -125,7 +125,7 @@ impl Subject {
     fn new(name: &str, given: &[(&str, &str)], site: SiteDesc<'static>) -> Result<Self, Unfit> {
         let row = METHODS.iter().find(|row| row.name == name).unwrap();
         let Make::Expression(make) = row.make else { panic!("{name} is no expression") };
-        let expression = make(&Settings { row, given }).unwrap();
+        let expression = make(&Settings { row, given, saliency: None }).unwrap();
         let tape = Tape::counting(site);
         let form = expression.express(&tape)?.at(&site);
         let needs = tape.needs().unwrap_or_else(|| panic!("{name} {given:?} {site:?}: shapes disagree"));

@@ -1,7 +1,7 @@
 //! HF PEFT's own outputs.
 
 use ingraft_adapter::Adapter;
-use ingraft_import::{Aligned, Matching, import_lycoris, import_peft, read_tensors};
+use ingraft_import::{Aligned, Matching, import_lycoris, import_onnx_adapter, import_peft, read_tensors};
 
 use crate::fixture::{Compiled, cases, checkpoint, distance, folder, outputs, run};
 
@@ -65,4 +65,33 @@ fn every_checkpoint_computes_what_lycoris_computes() {
         assert!(apart < 1e-5, "{case}: {apart:.1e} apart");
     }
     assert_eq!(wanted.len(), 11);
+}
+
+#[test]
+fn an_onnx_adapter_is_the_lora_it_was_made_from() {
+    let (outputs, bytes) = (outputs(), std::fs::read(folder().join("lora.onnx_adapter")).expect("committed"));
+    let compiled = Compiled::new("linear", false);
+    let base = compiled.base(false);
+    let imported = import_onnx_adapter(&base, &bytes, &Matching::default(), "test").expect("a LoRA");
+    let file = Aligned::copy_of(&imported.bytes);
+    let adapter = Adapter::attach(file.as_slice(), &base.plan).expect("import checked it");
+    let apart = distance(&run(base.plan, &outputs["linear/input"], &adapter), &outputs["lora/output"].values);
+    // One module came in half precision.
+    assert!(apart < 1e-3, "{apart:.1e} apart");
+    // The last bytes are padding: the format keeps no length.
+    for len in 0..bytes.len() - 8 {
+        assert!(
+            import_onnx_adapter(&base, &bytes[..len], &Matching::default(), "test").is_err(),
+            "{len} bytes"
+        );
+    }
+    // Whatever a damaged file says, it is read within its bounds, to the end or to a reason.
+    let mut accepted = 0;
+    for round in 0..20_000usize {
+        let mut bytes = bytes.clone();
+        let at = round.wrapping_mul(2_654_435_761) % bytes.len();
+        bytes[at] = [0, 1, 4, 0x7f, 0x80, 0xff][round % 6];
+        accepted += usize::from(import_onnx_adapter(&base, &bytes, &Matching::default(), "test").is_ok());
+    }
+    println!("{accepted} of 20000 damaged files were still well formed");
 }

@@ -30,7 +30,7 @@ pub const OPSET_MAX: i64 = 28;
 /// What the file leaves open.
 #[derive(Clone, Debug, Default)]
 pub struct ImportOptions {
-    /// Extents of named dimensions (`--dim N=1`).
+    /// Extents of named dimensions (`--dim N=1`); a name that no input has is refused.
     pub dims: BTreeMap<String, usize>,
     /// Shapes of graph inputs (`--shapes IN.npz`); they go before `dims`.
     pub shapes: BTreeMap<String, Vec<usize>>,
@@ -116,7 +116,9 @@ impl<'a> Importer<'a> {
     fn read_inputs(&mut self, graph: &'a GraphProto, options: &ImportOptions) -> Result<(), ImportError> {
         // Old files list their constants among the inputs, too.
         let constants: HashSet<&str> = self.scope.keys().copied().collect();
-        for info in graph.input.iter().filter(|info| !constants.contains(info.name.as_str())) {
+        let inputs = graph.input.iter().filter(|info| !constants.contains(info.name.as_str()));
+        input::check_dims(inputs.clone(), options)?;
+        for info in inputs {
             let (dtype, shape) = input::resolve(info, options)?;
             let refused = |_| ImportError::Input { input: info.name.clone(), fault: InputFault::TooLarge };
             let id = self.builder.input(&info.name, dtype, shape).map_err(refused)?;

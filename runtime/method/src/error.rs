@@ -30,6 +30,15 @@ pub enum MethodError {
         /// What it can be.
         expected: &'static str,
     },
+    /// Training data was measured for another score than the method chooses by.
+    Measured {
+        /// The method.
+        method: String,
+        /// The score it chooses by.
+        wanted: &'static str,
+        /// The score that was measured.
+        measured: &'static str,
+    },
 }
 
 impl core::fmt::Display for MethodError {
@@ -41,6 +50,12 @@ impl core::fmt::Display for MethodError {
             }
             Self::Value { method, setting, value, expected } => {
                 write!(f, "method {method}: {setting}={value} is not {expected}")
+            }
+            Self::Measured { method, wanted, measured } => {
+                write!(
+                    f,
+                    "method {method} chooses weights by {wanted}, but {measured} was measured; measure that"
+                )
             }
         }
     }

@@ -50,6 +50,8 @@ pub struct OwnedTerms {
     pub indices: Vec<u16>,
     /// `[nnz]`.
     pub sparse: Vec<f32>,
+    /// As long as the base's weight and in its layout ([`FrozenSite::offset`]).
+    pub dense: Vec<f32>,
     /// `[out]`.
     pub scale: Vec<f32>,
     /// `[out]`.
@@ -68,6 +70,9 @@ impl OwnedTerms {
             let values = SparseValues::F32(&self.sparse);
             terms.sparse = Some(Sparse { indptr: &self.indptr, indices: &self.indices, values });
         }
+        if !self.dense.is_empty() {
+            terms.dense = Some(&self.dense);
+        }
         if !self.scale.is_empty() {
             terms.affine = Some(Affine { scale: &self.scale, shift: &self.shift });
         }
@@ -85,6 +90,7 @@ impl OwnedTerms {
             indptr: vec![0; if nnz == 0 { 0 } else { site.out + 1 }],
             indices: vec![0; nnz],
             sparse: vec![0.0; nnz],
+            dense: vec![0.0; if layout.dense { site.out * site.row() } else { 0 }],
             scale: vec![1.0; channels(affine)],
             shift: vec![0.0; channels(affine)],
         }
@@ -97,6 +103,7 @@ impl OwnedTerms {
             sparse: &mut self.sparse,
             indptr: &mut self.indptr,
             indices: &mut self.indices,
+            dense: &mut self.dense,
             scale: &mut self.scale,
             shift: &mut self.shift,
         }
@@ -125,9 +132,10 @@ pub fn declared(method: &dyn Method, site: &SiteDesc<'_>) -> Result<Vec<TensorIn
         tensor("lora_A", &[site.groups * rank, row], true);
         tensor("lora_B", &[out, rank], true);
     }
-    if nnz != 0 && nnz == out * row {
+    if layout.dense {
         tensor("delta", &[out, row], true);
-    } else if nnz != 0 {
+    }
+    if nnz != 0 {
         tensor("indices", &[nnz], false);
         tensor("values", &[nnz], true);
     }
@@ -245,16 +253,16 @@ fn terms(
         }
         owned.up = find("lora_B", &[out, rank])?.iter().map(|value| (value * scale) as f32).collect();
     }
+    if layout.dense {
+        owned.dense = vec![0.0; out * row];
+        for (i, value) in find("delta", &[out, row])?.iter().enumerate() {
+            owned.dense[site.offset(i / row, in_kernel(desc, i % row))] = *value as f32;
+        }
+    }
     if layout.nnz != 0 {
-        let has = |name: &str| tensors.iter().any(|tensor| tensor.name == name);
-        let entries: Vec<(usize, f64)> = if has("delta") {
-            find("delta", &[out, row])?.iter().copied().enumerate().collect()
-        } else {
-            let count = tensors.iter().find(|tensor| tensor.name == "values").map_or(0, |t| t.values.len());
-            let places = find("indices", &[count])?;
-            let values = find("values", &[count])?;
-            places.iter().map(|place| *place as usize).zip(values.iter().copied()).collect()
-        };
+        let count = tensors.iter().find(|tensor| tensor.name == "values").map_or(0, |t| t.values.len());
+        let (places, values) = (find("indices", &[count])?, find("values", &[count])?);
+        let entries = places.iter().map(|place| *place as usize).zip(values.iter().copied()).collect();
         sparse(desc, entries, &mut owned)?;
     }
     if layout.scale || layout.shift {

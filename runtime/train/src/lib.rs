@@ -21,6 +21,7 @@ mod optim;
 mod parameters;
 mod prefix;
 mod readout;
+mod revise;
 mod route;
 mod schedule;
 mod setup;
@@ -40,6 +41,7 @@ pub use method::{
 pub use optim::{Adam, AdamW, Group, MAX_SLOTS, Momentum, OPTIMIZERS, Optimizer, Rate, Sgd, optimizer};
 pub use parameters::Parameters;
 pub use readout::Readout;
+pub use revise::{LatentSites, Revision};
 pub use schedule::{Schedule, ScheduleShape};
 pub use setup::{LearningRate, Setup};
 pub use site::{FrozenSite, SiteScales};

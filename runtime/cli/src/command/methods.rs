@@ -30,6 +30,10 @@ struct MethodReport {
     deploy: &'static str,
     /// The paper.
     source: &'static str,
+    /// `verified` or `inferred`: how sure it is that this is what the paper defines.
+    definition: &'static str,
+    /// Whether an adapter acts as the base before it is trained.
+    starts_as_base: bool,
 }
 
 /// One tensor of a method.
@@ -64,20 +68,30 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
                 expected: s.expected,
             };
             let parameters = row.settings.iter().map(parameter).collect();
-            let (name, family) = (row.name, row.family.name());
-            let tensors = tensors::of(row);
-            MethodReport { name, family, parameters, tensors, deploy: row.deploy, source: row.source }
+            MethodReport {
+                name: row.name,
+                family: row.family.name(),
+                parameters,
+                tensors: tensors::of(row),
+                deploy: row.deploy,
+                source: row.source,
+                definition: row.definition.name(),
+                starts_as_base: row.starts_as_base,
+            }
         })
         .collect();
     if args.json {
         return console.json(&reports);
     }
-    let mut table = Table::new(["method", "family", "settings", "deployed as", "source"]);
+    let mut table =
+        Table::new(["method", "family", "definition", "starts as", "settings", "deployed as", "source"]);
     for report in &reports {
         let settings = report.parameters.iter().map(|p| format!("{}={}", p.name, p.default));
         table.row([
             report.name.to_owned(),
             report.family.to_owned(),
+            report.definition.to_owned(),
+            if report.starts_as_base { "base" } else { "other" }.to_owned(),
             settings.collect::<Vec<_>>().join(" "),
             report.deploy.to_owned(),
             report.source.to_owned(),

@@ -7,7 +7,7 @@ use ingraft_adapter::{ParameterSpec, TermSource};
 use ingraft_kernel::{Factors, SiteTerms, SparseValues};
 use ingraft_train::{FrozenSite, LatentHolder, LatentTensor, Method, Part, Trainer};
 
-use crate::place::published;
+use crate::place::{in_kernel, published};
 use crate::values::drawn_constants;
 
 /// What the terms of site `index` were computed from, or those terms themselves under the names of
@@ -81,13 +81,17 @@ fn term_tensors(method: &dyn Method, site: &FrozenSite<'_>, terms: SiteTerms<'_>
         }
         entries.sort_by_key(|(place, _)| *place);
         let values = entries.iter().map(|(_, value)| *value).collect();
-        if entries.len() == out * row {
-            tensors.push(tensor("delta", &[out, row], values));
-        } else {
-            let places = entries.iter().map(|(place, _)| *place as f64).collect();
-            tensors.push(tensor("indices", &[entries.len()], places));
-            tensors.push(tensor("values", &[entries.len()], values));
+        let places = entries.iter().map(|(place, _)| *place as f64).collect();
+        tensors.push(tensor("indices", &[entries.len()], places));
+        tensors.push(tensor("values", &[entries.len()], values));
+    }
+    if let Some(delta) = terms.dense {
+        let mut values = alloc::vec![0.0; out * row];
+        for (at, to) in values.iter_mut().enumerate() {
+            let position = in_kernel(&site.desc, at % row);
+            *to = delta.get(site.offset(at / row, position)).copied().map_or(0.0, f64::from);
         }
+        tensors.push(tensor("delta", &[out, row], values));
     }
     if let Some(affine) = terms.affine {
         let wide = |values: &[f32]| values.iter().map(|value| f64::from(*value)).collect();

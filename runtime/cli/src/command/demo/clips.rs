@@ -81,6 +81,7 @@ impl Task {
             clips: &self.train,
             provenance: format!("ingraft {} demo: {}", env!("CARGO_PKG_VERSION"), self.name),
             parameters: true,
+            deltas: ingraft_method::DeltaFormat::Auto,
         }
     }
 }

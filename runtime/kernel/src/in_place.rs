@@ -53,7 +53,13 @@ impl Pace {
         let reach = (window.kernel[0] as usize).checked_sub(1)?.checked_mul(window.dilation[0] as usize)?;
         let same = n == samples && oh == height && ow.checked_mul(o)? == row && window.stride[0] == 1;
         let top = window.pad[0] as usize;
-        (same && top <= reach).then_some(Self::Rows { samples, height, row, reach: reach.checked_add(1)?, top })
+        (same && top <= reach).then_some(Self::Rows {
+            samples,
+            height,
+            row,
+            reach: reach.checked_add(1)?,
+            top,
+        })
     }
 
     fn workspace(&self) -> usize {

@@ -188,25 +188,28 @@ fn latent(
     layout: &TermLayout,
     tensors: &[NamedTensor<'_>],
 ) -> Result<OwnedTerms, ValuesError> {
-    let (owned, drawn) = computed(method, site, layout, tensors, 0)?;
-    let Some(missing) = drawn else { return Ok(owned) };
-    let (other, _) = computed(method, site, layout, tensors, OTHER_SEED)?;
-    if owned == other { Ok(owned) } else { Err(ValuesError::Missing(missing)) }
+    let (owned, missing, constants) = computed(method, site, layout, tensors, 0)?;
+    if missing.is_empty() || owned == computed(method, site, layout, tensors, OTHER_SEED)?.0 {
+        return Ok(owned);
+    }
+    let drawn = drawn_constants(method, site, &constants);
+    let name = missing.into_iter().find(|name| drawn.contains(name));
+    name.map_or(Ok(owned), |name| Err(ValuesError::Missing(name)))
 }
 
-/// The same with what is not there drawn from `seed`, and the name of something that was.
+/// The same with what is not there drawn from `seed`, the names of that, and all constants.
 fn computed(
     method: &dyn Method,
     site: &FrozenSite<'_>,
     layout: &TermLayout,
     tensors: &[NamedTensor<'_>],
     seed: u64,
-) -> Result<(OwnedTerms, Option<&'static str>), ValuesError> {
+) -> Result<(OwnedTerms, Vec<&'static str>, Vec<f64>), ValuesError> {
     let mut owned = OwnedTerms::for_layout(&site.desc, layout);
     method.initialize(site, &mut Rng::new(seed), &mut owned.values());
     let mut held = Held::new(layout);
     method.start(site, &mut Rng::new(seed), &mut held.lend());
-    let (mut failure, mut drawn) = (None, None);
+    let (mut failure, mut absent) = (None, Vec::new());
     method.tensors(&site.desc, &mut |tensor| {
         let len = tensor.rows * tensor.columns;
         let range = tensor.first..tensor.first + len;
@@ -218,7 +221,7 @@ fn computed(
             (Some(given), LatentHolder::Decaying) => narrow(&mut held.decaying[range], given.values),
             (Some(given), LatentHolder::Steady) => narrow(&mut held.steady[range], given.values),
             (Some(given), LatentHolder::Constants) => held.constants[range].copy_from_slice(given.values),
-            (None, LatentHolder::Constants) => drop(drawn.get_or_insert(tensor.name)),
+            (None, LatentHolder::Constants) => absent.push(tensor.name),
             (None, _) => drop(failure.get_or_insert(ValuesError::Missing(tensor.name))),
         }
     });
@@ -226,7 +229,7 @@ fn computed(
         return Err(failure);
     }
     method.compute(site, &mut held.lend(), &mut owned.values());
-    Ok((owned, drawn))
+    Ok((owned, absent, held.constants))
 }
 
 /// Terms that are trained as they are.

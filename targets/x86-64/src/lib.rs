@@ -18,6 +18,7 @@
 //! | `gemm` | patches by packed weights in register tiles; `Arithmetic` says what a step is, `Weights` where weights come from, `Finish` what becomes of the sums |
 //! | `qconv`, `conv` | the rows: an `Arithmetic` and a `Finish` each; `qconv::terms` is the `Finish` with adapter terms |
 //! | `qdepthwise`, `depthwise` | vectors along channels, and for int8 along neighboring pixels |
+//! | `backward` | gradients: products without packing, on either instruction set |
 //! | `blocks` | 64 elements at a time, for everything element-wise |
 //!
 //! A row that cannot take a step says so in its `check`; one that meets a term it has no code for calls the next row.
@@ -56,6 +57,7 @@
 #![cfg(target_arch = "x86_64")]
 
 mod avx2;
+mod backward;
 mod blocks;
 mod columns;
 mod conv;
@@ -117,6 +119,8 @@ const AVX512: &[Kernel] = &[
     matmul::AVX512,
     softmax::AVX512,
     unary::AVX512,
+    backward::CONV_AVX512,
+    backward::CONV_Q_AVX512,
 ];
 
 /// Rows that execute AVX2 and FMA instructions. They must not leave this crate
@@ -129,8 +133,8 @@ const AVX2: &[Kernel] = &[
     avx2::qconv::KERNEL_I32,
     avx2::qdepthwise::KERNEL,
     copy::KERNEL,
-    avx2::backward::CONV,
-    avx2::backward::CONV_Q,
-    avx2::backward::DEPTHWISE,
-    avx2::backward::DEPTHWISE_Q,
+    backward::CONV_AVX2,
+    backward::CONV_Q_AVX2,
+    backward::DEPTHWISE,
+    backward::DEPTHWISE_Q,
 ];

@@ -110,6 +110,7 @@ pub(crate) enum Kind {
     RealLowRank,
     IntegerSparse,
     RealSparse,
+    Dense,
     Affine,
     Patched,
     AllInteger,
@@ -123,6 +124,7 @@ const KINDS: &[Kind] = &[
     Kind::RealLowRank,
     Kind::IntegerSparse,
     Kind::RealSparse,
+    Kind::Dense,
     Kind::Affine,
     Kind::Patched,
     Kind::AllInteger,
@@ -151,6 +153,10 @@ impl Kind {
         }
         if has(&[Kind::RealSparse, Kind::AllReal, Kind::Mixed]) {
             terms.sparse = Some(Delta::real(extents, 0.5 / (extents.row as f32).sqrt(), random));
+        }
+        if has(&[Kind::Dense, Kind::AllReal]) {
+            let width = 0.5 / (extents.row as f32).sqrt();
+            terms.dense = Some(random.floats(extents.out * extents.row, -width, width));
         }
         if has(&[Kind::Affine, Kind::AllInteger, Kind::AllReal]) {
             terms.affine =

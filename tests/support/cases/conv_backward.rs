@@ -8,7 +8,8 @@ use super::conv::{Geometry, Kind, Layer, dense, depthwise, dynamic};
 use super::terms::{Extents, LowRank, Values};
 use super::{Case, Parameter, Random, Tensor, Terms, Tolerance};
 
-const KINDS: &[Kind] = &[Kind::Base, Kind::RealLowRank, Kind::RealSparse, Kind::Affine, Kind::AllReal];
+const KINDS: &[Kind] =
+    &[Kind::Base, Kind::RealLowRank, Kind::RealSparse, Kind::Dense, Kind::Affine, Kind::AllReal];
 
 pub(crate) fn cases(op: OpCode, random: &mut Random) -> Vec<Case> {
     let geometries = if op == OpCode::DepthwiseBackward { depthwise() } else { dense() };
@@ -105,7 +106,7 @@ fn with_grads(mut case: Case, geometry: &Geometry, terms: Terms, random: &mut Ra
     if terms.affine.is_some() {
         lengths.extend([(Parameter::Scale, out), (Parameter::Shift, out)]);
     }
-    if random.int(0, 2) == 0 {
+    if terms.dense.is_some() || random.int(0, 2) == 0 {
         lengths.push((Parameter::Dense, out * row));
     }
     case.grads = lengths.into_iter().map(|(p, len)| (p, random.floats(len, -1.0, 1.0))).collect();

@@ -14,13 +14,17 @@ use crate::{Call, KernelError, Step, check};
 /// `input` `[N, H, W, C]`, or empty where no term is trained; `weight` as the forward step stores it; the incoming
 /// gradient has the shape of the forward output.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Layer<'a, T> {
-    pub(super) shape: ConvShape,
-    pub(super) incoming: Incoming<'a>,
-    pub(super) input: &'a [T],
-    pub(super) weight: &'a [T],
+pub struct Layer<'a, T> {
+    /// Extents.
+    pub shape: ConvShape,
+    /// Gradient of the forward output, and its mask.
+    pub incoming: Incoming<'a>,
+    /// The forward input.
+    pub input: &'a [T],
+    /// The weight.
+    pub weight: &'a [T],
     /// What stands for real zero in the input, and in its padding.
-    pub(super) zero: T,
+    pub zero: T,
     /// Real value of one input step.
     in_scale: f32,
     channels: Channels<'a>,
@@ -53,7 +57,7 @@ impl<'a> Layer<'a, i8> {
     ///
     /// # Errors
     /// [`KernelError::Operands`] when they do not agree.
-    pub(super) fn quantized(call: &Call<'a, '_>) -> Result<Self, KernelError> {
+    pub fn quantized(call: &Call<'a, '_>) -> Result<Self, KernelError> {
         let error = call.operands();
         let attrs: &QConvAttrs = call.attrs()?;
         let incoming = Incoming::new(call)?;
@@ -116,7 +120,7 @@ impl<'a> Layer<'a, f32> {
     ///
     /// # Errors
     /// [`KernelError::Operands`] when they do not agree; [`KernelError::Terms`] for a patched copy.
-    pub(super) fn real(call: &Call<'a, '_>) -> Result<Self, KernelError> {
+    pub fn real(call: &Call<'a, '_>) -> Result<Self, KernelError> {
         let error = call.operands();
         if call.terms.patched.is_some() {
             return Err(KernelError::Terms(call.op));
@@ -139,7 +143,7 @@ impl<'a> Layer<'a, f32> {
 impl<T: Code> Layer<'_, T> {
     /// Real value of one step of the weights of `channel`: sw = multiplier·sy/sx.
     #[inline(always)]
-    pub(super) fn weight_scale(&self, channel: usize) -> f32 {
+    pub fn weight_scale(&self, channel: usize) -> f32 {
         match self.channels {
             Channels::Integer { multiplier, out_scale, .. } => {
                 multiplier.get(channel).copied().unwrap_or(0.0) * out_scale / self.in_scale
@@ -151,7 +155,7 @@ impl<T: Code> Layer<'_, T> {
 
     /// The real pre-activation value of `channel` without terms, where `sum` is `Σ w·x` over stored elements.
     #[inline(always)]
-    pub(super) fn value(&self, channel: usize, sum: f32) -> Option<f32> {
+    pub fn value(&self, channel: usize, sum: f32) -> Option<f32> {
         Some(match self.channels {
             Channels::Integer { bias, multiplier, out_scale } => {
                 (*bias.get(channel)? as f32 + sum) * multiplier.get(channel)? * out_scale
@@ -166,13 +170,13 @@ impl<T: Code> Layer<'_, T> {
 
     /// The real value of stored input elements.
     #[inline(always)]
-    pub(super) fn dequantize(&self, stored: &[T], real: &mut [f32]) {
+    pub fn dequantize(&self, stored: &[T], real: &mut [f32]) {
         real.iter_mut().zip(stored).for_each(|(real, stored)| *real = self.dequantized(*stored));
     }
 
     /// The real value of a stored input element.
     #[inline(always)]
-    pub(super) fn dequantized(&self, stored: T) -> f32 {
+    pub fn dequantized(&self, stored: T) -> f32 {
         (stored.into() - self.zero.into()) * self.in_scale
     }
 }
@@ -190,7 +194,7 @@ fn input_shape(call: &Call<'_, '_>, x: usize) -> Result<Shape, KernelError> {
 ///
 /// # Errors
 /// [`KernelError::Operands`].
-pub(super) fn check_quantized(step: &Step<'_>) -> Result<ConvShape, KernelError> {
+pub fn check_quantized(step: &Step<'_>) -> Result<ConvShape, KernelError> {
     let attrs: &QConvAttrs = step.attrs()?;
     let first = check_incoming(step)?;
     check::int8(step, attrs.in_zero_point)?;
@@ -229,7 +233,7 @@ pub(super) fn check_dynamic(step: &Step<'_>) -> Result<ConvShape, KernelError> {
 ///
 /// # Errors
 /// [`KernelError::Operands`].
-pub(super) fn check_real(step: &Step<'_>) -> Result<ConvShape, KernelError> {
+pub fn check_real(step: &Step<'_>) -> Result<ConvShape, KernelError> {
     let attrs: &ConvAttrs = step.attrs()?;
     let first = check_incoming(step)?;
     let shape = check_layer(step, first, &attrs.window, attrs.groups)?;

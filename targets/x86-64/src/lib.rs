@@ -121,6 +121,8 @@ const AVX512: &[Kernel] = &[
     unary::AVX512,
     backward::CONV_AVX512,
     backward::CONV_Q_AVX512,
+    backward::DEPTHWISE_AVX512,
+    backward::DEPTHWISE_Q_AVX512,
 ];
 
 /// Rows that execute AVX2 and FMA instructions. They must not leave this crate
@@ -135,6 +137,6 @@ const AVX2: &[Kernel] = &[
     copy::KERNEL,
     backward::CONV_AVX2,
     backward::CONV_Q_AVX2,
-    backward::DEPTHWISE,
-    backward::DEPTHWISE_Q,
+    backward::DEPTHWISE_AVX2,
+    backward::DEPTHWISE_Q_AVX2,
 ];

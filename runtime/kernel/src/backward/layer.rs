@@ -131,6 +131,11 @@ impl<T: Code> Layer<'_, T> {
         real.iter_mut().zip(stored).for_each(|(real, stored)| *real = self.dequantized(*stored));
     }
 
+    /// Real value of one input step; 1 for a layer of reals.
+    pub fn input_scale(&self) -> f32 {
+        self.in_scale
+    }
+
     /// The real value of a stored input element.
     #[inline(always)]
     pub fn dequantized(&self, stored: T) -> f32 {

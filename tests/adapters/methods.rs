@@ -1,14 +1,16 @@
 //! Every method on the built-in model: trains on it, is written, and acts as it was trained.
 
-use ingraft::adapter::Adapter;
+use ingraft::adapter::{Adapter, TermSource};
 use ingraft::compile::lower::train::TrainFrom;
 use ingraft::compile::{CompileOptions, compile};
 use ingraft::kernel::{Host, SiteKind, Sites};
-use ingraft::method::{ExportOptions, FactorFormat, METHODS, Ranges, build, export};
+use ingraft::method::{
+    ExportOptions, FactorFormat, METHODS, NamedTensor, Ranges, build, deploy, evaluate, export,
+};
 use ingraft::plan::{Phase, PlanView};
 use ingraft::train::{
-    AdamW, Clip, LearningRate, Loss, Method, Readout, Schedule, ScheduleShape, Setup, TermLayout, Trainer,
-    Truth,
+    AdamW, Clip, FrozenSite, LearningRate, Loss, Method, Readout, Schedule, ScheduleShape, Setup, TermLayout,
+    Trainer, Truth,
 };
 
 use crate::support::{AlignedBytes, Lcg, as_bytes, infer};
@@ -84,11 +86,16 @@ fn every_method_learns_in_an_epoch_and_acts_as_it_was_trained() {
         for (clip, _) in &clips {
             trainer.forward(Clip::Inputs(as_bytes(clip)), &mut ranges).expect("one whole patch");
         }
-        let options = ExportOptions { factors: FactorFormat::Int8(&ranges), ..ExportOptions::default() };
+        let options = ExportOptions {
+            factors: FactorFormat::Int8(&ranges),
+            parameters: true,
+            ..ExportOptions::default()
+        };
         let written = export(&trainer, &options).expect("ranges were measured");
         let bytes = AlignedBytes::copy_of(&written.bytes);
         let adapter = Adapter::attach(bytes.as_slice(), &plan).expect("it was written for this base");
         assert_eq!(adapter.method(), row.name);
+        parameters_give_the_terms(&adapter, &plan, &*method, &trainer);
         let (mut furthest, mut largest) = (0.0f32, 0.0f32);
         for (clip, _) in &clips {
             let outputs = infer(plan, &target, &[as_bytes(clip)], &adapter);
@@ -110,6 +117,33 @@ fn every_method_learns_in_an_epoch_and_acts_as_it_was_trained() {
             furthest / largest
         );
         assert!(furthest < 0.1 * largest, "{}: logits {furthest} apart of {largest}", row.name);
+    }
+}
+
+/// The tensors in the file are what the trainer computed its terms from, and all it takes.
+fn parameters_give_the_terms(
+    adapter: &Adapter<'_>,
+    plan: &PlanView<'_>,
+    method: &dyn Method,
+    trainer: &Trainer<'_, '_>,
+) {
+    let section = adapter.parameters().expect("a section we wrote is valid");
+    for site in trainer.parameters().sites() {
+        let held: Vec<(&str, Vec<usize>, Vec<f64>)> = section
+            .site(site as usize)
+            .map(|tensor| {
+                let values = (0..tensor.values.len()).filter_map(|i| tensor.values.get(i)).collect();
+                (tensor.name, tensor.dims.iter().map(|dim| *dim as usize).collect(), values)
+            })
+            .collect();
+        let tensors: Vec<NamedTensor<'_>> =
+            held.iter().map(|(name, dims, values)| NamedTensor { name, dims, values }).collect();
+        let frozen = FrozenSite::new(plan, site as usize).expect("a site with a weight");
+        let terms = evaluate(method, &frozen, &tensors).expect("every tensor is there");
+        let again = deploy(&frozen, site, terms.terms(), FactorFormat::F32).expect("finite");
+        let wanted = trainer.parameters().terms(site as usize);
+        let wanted = deploy(&frozen, site, wanted, FactorFormat::F32).expect("finite");
+        assert_eq!(again, wanted, "{} at {}", method.name(), frozen.desc.name);
     }
 }
 

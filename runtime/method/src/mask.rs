@@ -191,4 +191,4 @@ fn magnitude(site: &FrozenSite<'_>, channel: usize, position: usize) -> u32 {
 }
 
 /// Positions in a row are stored in 16 bits.
-const ROW_LIMIT: usize = 1 << 16;
+pub(crate) const ROW_LIMIT: usize = 1 << 16;

@@ -3,7 +3,7 @@
 use ingraft_kernel::{SiteDesc, SiteGrads};
 use ingraft_tensor::Rng;
 
-use crate::FrozenSite;
+use crate::{FrozenSite, LatentSites, Revision};
 
 /// A way to adapt a frozen base whose parameters are the terms of sites.
 ///
@@ -17,6 +17,11 @@ use crate::FrozenSite;
 pub trait Method {
     /// Its name, as in `--method NAME`.
     fn name(&self) -> &'static str;
+
+    /// Counts changes of what its parameters mean, from 1: an adapter records it.
+    fn version(&self) -> u32 {
+        1
+    }
 
     /// Calls `visit` with the name and value of every setting, for the adapter's record.
     fn settings(&self, visit: &mut dyn FnMut(&'static str, Setting));
@@ -68,6 +73,12 @@ pub trait Method {
         gradients: &mut LatentGradients<'_>,
     ) {
         let _ = (site, latent, terms, gradients);
+    }
+
+    /// Revises what latent sites are computed from, after the optimizer moved it and before terms are computed
+    /// again: what a method does beside following gradients (pruning, freezing, proximal steps).
+    fn revise(&self, sites: &mut LatentSites<'_>, at: &Revision) {
+        let _ = (sites, at);
     }
 }
 
@@ -245,6 +256,30 @@ pub struct Latent<'s> {
     pub workspace: &'s mut [f64],
 }
 
+/// What a latent site's terms are computed from, to look at.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LatentValues<'s> {
+    /// As [`Latent::decaying`].
+    pub decaying: &'s [f32],
+    /// As [`Latent::steady`].
+    pub steady: &'s [f32],
+    /// As [`Latent::constants`].
+    pub constants: &'s [f64],
+}
+
+impl LatentValues<'_> {
+    /// Element `index` of `tensor`, row by row; 0 outside.
+    pub fn element(&self, tensor: &LatentTensor, index: usize) -> f64 {
+        let at = tensor.first.saturating_add(index);
+        let narrow = |values: &[f32]| values.get(at).map_or(0.0, |value| f64::from(*value));
+        match tensor.holder {
+            LatentHolder::Decaying => narrow(self.decaying),
+            LatentHolder::Steady => narrow(self.steady),
+            LatentHolder::Constants => self.constants.get(at).copied().unwrap_or(0.0),
+        }
+    }
+}
+
 /// A named matrix among what a latent site's terms are computed from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LatentTensor {
@@ -314,6 +349,8 @@ pub enum Unfit {
         /// The least possible.
         least: usize,
     },
+    /// The method chooses what it trains by gradients of training data, which were not measured.
+    Unmeasured,
     /// The method's expression has no meaning for a weight of this shape, or is too long to be recorded.
     Expression {
         /// Output channels.
@@ -342,6 +379,9 @@ impl core::fmt::Display for Unfit {
             Self::TooSmall { dimension, least } => {
                 write!(f, "a dimension of {dimension} is below {least}; leave this site out")
             }
+            Self::Unmeasured => f.write_str(
+                "the method chooses weights by gradients of the training data; measure them first (`ingraft train` does)",
+            ),
             Self::Expression { out, row } => {
                 write!(f, "the method is not defined on a weight of {out} by {row}; leave this site out")
             }

@@ -4,7 +4,7 @@ use ingraft_adapter::{HeadView, TermSource};
 use ingraft_kernel::{Affine, Factors, SiteDesc, SiteGrads, SiteTerms, Sparse, SparseValues, TwoFactor};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::method::{Latent, LatentGradients, Part, SiteValues, TermLayout};
+use crate::method::{Latent, LatentGradients, LatentValues, Part, SiteValues, TermLayout};
 
 /// Live parameters in caller memory.
 ///
@@ -169,6 +169,17 @@ impl Slot {
         let [decaying, steady] = cut(values, self.first.parameters as usize, self.latent);
         let constants = window_mut(constants, self.first.constants, self.constants as usize);
         Latent { decaying, steady, constants, workspace: window_mut(workspace, 0, self.workspace as usize) }
+    }
+
+    /// This site's latent parameters and constants, to look at.
+    pub(crate) fn latent_values<'v>(&self, values: &'v [f32], constants: &'v [f64]) -> LatentValues<'v> {
+        let [decaying, steady] = self.latent.map(|len| len as usize);
+        let first = self.first.parameters;
+        LatentValues {
+            decaying: window(values, first, decaying),
+            steady: window(values, first.wrapping_add(decaying as u32), steady),
+            constants: window(constants, self.first.constants, self.constants as usize),
+        }
     }
 
     /// The gradients of this site's latent parameters in `gradients`.

@@ -121,6 +121,7 @@ const AVX512: &[Kernel] = &[
     unary::AVX512,
     backward::CONV_AVX512,
     backward::CONV_Q_AVX512,
+    backward::CONV_DYNAMIC_AVX512,
     backward::DEPTHWISE_AVX512,
     backward::DEPTHWISE_Q_AVX512,
 ];
@@ -137,6 +138,7 @@ const AVX2: &[Kernel] = &[
     copy::KERNEL,
     backward::CONV_AVX2,
     backward::CONV_Q_AVX2,
+    backward::CONV_DYNAMIC_AVX2,
     backward::DEPTHWISE_AVX2,
     backward::DEPTHWISE_Q_AVX2,
 ];

@@ -18,7 +18,7 @@
 
 use ingraft_tensor::bytes::cast_mut;
 
-use super::layer::{Layer, check_quantized, check_real};
+use super::layer::{Layer, check_dynamic, check_quantized, check_real};
 use super::rows::{Code, add, add_outer, add_rows, dot, rows};
 use super::trained::Trained;
 use super::{F32, gradient};
@@ -60,6 +60,21 @@ pub const KERNEL_Q: Kernel =
         .checked(|step| check_quantized(step).map(|_| ()))
         .with_workspace(|step| check_quantized(step).map_or(0, |shape| Work::<i8>::bytes(&shape)));
 
+/// Through an int8 layer on codes whose parameters were found at run time.
+///
+/// # Shapes
+/// Inputs `dy`, optionally its mask, then the seven operands of [`crate::qconv::KERNEL_DYNAMIC`]; outputs as [`KERNEL`].
+///
+/// # Numerics
+/// As [`KERNEL`]. Scale and zero point count as constants.
+///
+/// # Errors
+/// As [`KERNEL`].
+pub const KERNEL_DYNAMIC: Kernel =
+    Kernel::new("conv_backward_f32_qd8_qc8w_f32__scalar", OpCode::ConvBackward, F32, None, run_dynamic)
+        .checked(|step| check_dynamic(step).map(|_| ()))
+        .with_workspace(|step| check_dynamic(step).map_or(0, |shape| Work::<i8>::bytes(&shape)));
+
 /// [`KERNEL`], for a target to compile with its own instructions.
 ///
 /// # Errors
@@ -76,6 +91,10 @@ pub fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
 #[inline(always)]
 pub fn run_quantized(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     backward(call, Layer::quantized(call)?)
+}
+
+fn run_dynamic(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
+    backward(call, Layer::dynamic(call)?)
 }
 
 #[inline(always)]

@@ -39,6 +39,14 @@ enum Channels<'a> {
         multiplier: &'a [f32],
         out_scale: f32,
     },
+    /// The weight's scales and sums over its rows; bias in reals.
+    Dynamic {
+        bias: &'a [f32],
+        multiplier: &'a [f32],
+        sums: &'a [i32],
+        zero: f32,
+        in_scale: f32,
+    },
     Real {
         bias: &'a [f32],
     },
@@ -77,6 +85,36 @@ impl<'a> Layer<'a, i8> {
     }
 }
 
+impl<'a> Layer<'a, i8> {
+    /// The operands of `call` for codes quantized at run time: `[dy, mask?, x, weight, sums, multiplier, bias, scale,
+    /// zero point]`.
+    ///
+    /// # Errors
+    /// [`KernelError::Operands`] when they do not agree; [`KernelError::Terms`] for a patched copy.
+    pub fn dynamic(call: &Call<'a, '_>) -> Result<Self, KernelError> {
+        let error = call.operands();
+        if call.terms.patched.is_some() {
+            return Err(KernelError::Terms(call.op));
+        }
+        let attrs: &ConvAttrs = call.attrs()?;
+        let incoming = Incoming::new(call)?;
+        let [x, w, s, m, b, scale, zero] = core::array::from_fn(|i| incoming.operands().wrapping_add(i));
+        let (input, output) = (call.input(x)?.shape(), call.input(0)?.shape());
+        let shape = ConvShape::new(&attrs.window, attrs.groups as usize, input, output).ok_or(error)?;
+        let (&[in_scale], &[zero]) = (call.slice::<f32>(scale)?, call.slice::<i8>(zero)?) else {
+            return Err(error);
+        };
+        let (weight, sums): (&[i8], &[i32]) = (call.slice(w)?, call.slice(s)?);
+        let (multiplier, bias): (&[f32], &[f32]) = (call.slice(m)?, call.slice(b)?);
+        let out = shape.output[3];
+        let fits = weight.len() == shape.row().wrapping_mul(out)
+            && [sums.len(), multiplier.len(), bias.len()] == [out; 3];
+        let channels = Channels::Dynamic { bias, multiplier, sums, zero: f32::from(zero), in_scale };
+        let layer = Self { shape, incoming, input: call.slice(x)?, weight, zero, in_scale, channels };
+        fits.then_some(layer).ok_or(error)
+    }
+}
+
 impl<'a> Layer<'a, f32> {
     /// The f32 operands of `call`: `[dy, mask?, x, weight, bias]`.
     ///
@@ -110,6 +148,7 @@ impl<T: Code> Layer<'_, T> {
             Channels::Integer { multiplier, out_scale, .. } => {
                 multiplier.get(channel).copied().unwrap_or(0.0) * out_scale / self.in_scale
             }
+            Channels::Dynamic { multiplier, .. } => multiplier.get(channel).copied().unwrap_or(0.0),
             Channels::Real { .. } => 1.0,
         }
     }
@@ -120,6 +159,10 @@ impl<T: Code> Layer<'_, T> {
         Some(match self.channels {
             Channels::Integer { bias, multiplier, out_scale } => {
                 (*bias.get(channel)? as f32 + sum) * multiplier.get(channel)? * out_scale
+            }
+            Channels::Dynamic { bias, multiplier, sums, zero, in_scale } => {
+                let centered = sum - zero * *sums.get(channel)? as f32;
+                centered * (in_scale * multiplier.get(channel)?) + bias.get(channel)?
             }
             Channels::Real { bias } => bias.get(channel)? + sum,
         })
@@ -156,6 +199,29 @@ pub fn check_quantized(step: &Step<'_>) -> Result<ConvShape, KernelError> {
     let shape = check_layer(step, first, &attrs.window, attrs.groups)?;
     let types = [DType::I8, DType::I8, DType::I32, DType::F32];
     check_constants(step, first, &types, &shape)?;
+    Ok(shape)
+}
+
+/// Checks the backward step of a layer on codes quantized at run time; its extents.
+///
+/// # Errors
+/// [`KernelError::Operands`].
+pub fn check_dynamic(step: &Step<'_>) -> Result<ConvShape, KernelError> {
+    let attrs: &ConvAttrs = step.attrs()?;
+    let first = check_incoming(step)?;
+    let shape = check_layer(step, first, &attrs.window, attrs.groups)?;
+    let out = shape.output[3];
+    let wanted = [
+        (DType::I8, step.input(first)?.shape.elements()),
+        (DType::I8, shape.row().wrapping_mul(out)),
+        (DType::I32, out),
+        (DType::F32, out),
+        (DType::F32, out),
+        (DType::F32, 1),
+        (DType::I8, 1),
+    ];
+    let found = step.inputs().iter().skip(first).map(|operand| (operand.dtype, operand.shape.elements()));
+    check::require(step, found.eq(wanted))?;
     Ok(shape)
 }
 

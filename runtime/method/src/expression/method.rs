@@ -6,13 +6,13 @@ use core::fmt::Debug;
 use ingraft_kernel::{SiteDesc, SiteGrads, SiteKind};
 use ingraft_tensor::Rng;
 use ingraft_train::{
-    FrozenSite, Latent, LatentGradients, LatentLayout, LatentTensor, Method, Setting, SiteValues, TermLayout,
-    Unfit,
+    FrozenSite, Latent, LatentGradients, LatentLayout, LatentSites, LatentTensor, Method, Revision, Setting,
+    SiteValues, TermLayout, Unfit,
 };
 
-use super::place::in_kernel;
 use super::tape::Needs;
-use super::{Form, Tape};
+use super::{Form, Revised, Tape};
+use crate::place::in_kernel;
 
 /// A method written as an expression.
 pub(crate) trait Expression: Debug {
@@ -33,6 +33,11 @@ pub(crate) trait Expression: Debug {
     /// # Errors
     /// [`Unfit`] when the method is not defined there.
     fn express<'t>(&self, tape: &'t Tape<'t>) -> Result<Form<'t>, Unfit>;
+
+    /// What it does to its tensors between the optimizer's step and the next, beside following gradients.
+    fn revise(&self, sites: &mut Revised<'_, '_>, at: &Revision) {
+        let _ = (sites, at);
+    }
 }
 
 /// An expression as a [`Method`].
@@ -105,7 +110,8 @@ impl Method for Expressed {
         let Some(tape) = Tape::evaluating(*site, Self::lend(latent), needs, None) else { return };
         let Ok(form) = self.0.express(&tape) else { return };
         let (out, row) = (site.desc.out, site.desc.row());
-        let parts = [&mut *terms.down, &mut *terms.up, &mut *terms.dense];
+        let SiteValues { down, up, dense, scale, shift, .. } = terms;
+        let parts = [&mut **down, &mut **up, &mut **dense, &mut **scale, &mut **shift];
         let outputs = form.at(&site.desc).outputs(out, row);
         for (which, (part, output)) in parts.into_iter().zip(outputs).enumerate() {
             let Some((node, shape)) = output else { continue };
@@ -128,7 +134,7 @@ impl Method for Expressed {
         let Ok(form) = self.0.express(&tape) else { return };
         let form = form.at(&site.desc);
         tape.clear();
-        let parts = [&terms.down, &terms.up, &terms.dense];
+        let parts = [&terms.down, &terms.up, &terms.dense, &terms.scale, &terms.shift];
         let outputs = form.outputs(site.desc.out, site.desc.row());
         for (which, (part, output)) in parts.into_iter().zip(outputs).enumerate() {
             let (Some(part), Some((node, shape))) = (part, output) else { continue };
@@ -137,6 +143,10 @@ impl Method for Expressed {
             }
         }
         tape.backward(gradients);
+    }
+
+    fn revise(&self, sites: &mut LatentSites<'_>, at: &Revision) {
+        self.0.revise(&mut Revised::new(&*self.0, sites), at);
     }
 }
 

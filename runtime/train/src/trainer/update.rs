@@ -8,7 +8,7 @@ use super::{LatentMemory, Stage, Trainer};
 use crate::method::{Method, Part};
 use crate::optim::{Group, Rate};
 use crate::parameters::{Parameters, Slot};
-use crate::{FrozenSite, LearningRate, Setup, TrainError};
+use crate::{FrozenSite, LatentSites, LearningRate, Revision, Setup, TrainError};
 
 /// One contiguous group: where it lies and how it moves.
 #[derive(Clone, Debug, PartialEq)]
@@ -64,9 +64,23 @@ impl<'a, 'm> Trainer<'a, 'm> {
             self.setup.optimizer.update(&rate, group);
         }
         self.constrain();
+        self.revise(self.setup.adapter.rate * factor, mean * clip);
         self.compute();
         self.discard();
         Ok(norm)
+    }
+
+    fn revise(&mut self, learning_rate: f32, gradient: f32) {
+        let Parameters { values, slots, .. } = &mut self.parameters;
+        let mut sites = LatentSites {
+            plan: self.session.plan(),
+            slots,
+            values,
+            gradients: self.gradients,
+            constants: self.latent.constants,
+            workspace: self.latent.workspace,
+        };
+        self.setup.method.revise(&mut sites, &Revision { step: self.steps, learning_rate, gradient });
     }
 
     /// Forgets the accumulated gradients, and the clip in progress if there is one.

@@ -7,7 +7,7 @@ use ingraft_train::{AdamW, LearningRate, Method, Readout, optimizer};
 
 use crate::CliError;
 use crate::args::{assignment, method_names, optimizer_names};
-use crate::training::{self, Course, HeadChoice, SiteChoice};
+use crate::training::{self, Course, Decay, HeadChoice, SiteChoice};
 
 /// What is trained.
 #[derive(Debug, clap::Args)]
@@ -42,6 +42,12 @@ pub(super) struct CourseArgs {
     /// Learning rate of the head, at its peak.
     #[arg(long, value_name = "RATE", default_value_t = training::HEAD.rate)]
     head_lr: f32,
+    /// How both rates go on from their peak: they stay there, or fall to 0 over all epochs.
+    #[arg(long, value_enum, value_name = "NAME", default_value_t = Decay::Cosine)]
+    schedule: Decay,
+    /// Steps of the optimizer over which both rates rise to their peak; by default a twentieth of all.
+    #[arg(long, value_name = "STEPS")]
+    warmup: Option<u32>,
     /// Weight decay of the method's parameters.
     #[arg(long, value_name = "DECAY", default_value_t = training::ADAPTER.weight_decay)]
     weight_decay: f32,
@@ -135,6 +141,8 @@ impl CourseArgs {
             head: LearningRate { rate: self.head_lr, weight_decay: self.head_decay },
             smoothing: self.smoothing,
             clip_norm: self.clip_norm,
+            decay: self.schedule,
+            warm_up: self.warmup,
             epochs: self.epochs,
             batch: self.batch as usize,
             views,

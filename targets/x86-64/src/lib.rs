@@ -136,6 +136,9 @@ const AVX512: &[Kernel] = &[
     binary::AVX512,
     reduce::AVX512,
     pool::AVX512_F32,
+    backward::CONV_DYNAMIC_AVX512,
+    backward::DEPTHWISE_AVX512,
+    backward::DEPTHWISE_Q_AVX512,
 ];
 
 /// Rows that execute AVX2 and FMA instructions. They must not leave this crate
@@ -150,6 +153,7 @@ const AVX2: &[Kernel] = &[
     copy::KERNEL,
     backward::CONV_AVX2,
     backward::CONV_Q_AVX2,
-    backward::DEPTHWISE,
-    backward::DEPTHWISE_Q,
+    backward::CONV_DYNAMIC_AVX2,
+    backward::DEPTHWISE_AVX2,
+    backward::DEPTHWISE_Q_AVX2,
 ];

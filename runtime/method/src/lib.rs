@@ -136,6 +136,8 @@ mod sketchtune;
 #[cfg(feature = "alloc")]
 mod smt;
 #[cfg(feature = "alloc")]
+mod snell;
+#[cfg(feature = "alloc")]
 mod soka;
 #[cfg(feature = "alloc")]
 mod sora;

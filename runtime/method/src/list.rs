@@ -12,7 +12,7 @@ use crate::{
     abba, adalora, beft, bias, bitfit, boft, bone, bora, c3a, context_peft, deft, delora, diablo, dora,
     edora, ether, flix, fourierft, full, gralora, hd_pissa, head, hira, hra, hut, ia3, kradapter, l4q, loha,
     lokr, lora, loretta, losia, map, melora, miss, moka, neuroada, oft, paca, peqa, pissa, poly, psoft,
-    quantum_peft, qwha, randlora, road, rosa, rslora, s2ft, shira, sketchtune, smt, soka, sora,
+    quantum_peft, qwha, randlora, road, rosa, rslora, s2ft, shira, sketchtune, smt, snell, soka, sora,
     spectral_adapter, speft, spt, sqft, ssf, supertuning, surm, svft, tinylora, tlora, vectorfit, vera, wara,
     waveft,
 };
@@ -75,6 +75,8 @@ pub static METHODS: &[MethodRow] = &[
     shira::ROW,
     sketchtune::ROW,
     smt::ROW,
+    snell::ROW,
+    snell::ALLOCATED,
     soka::ROW,
     sora::ROW,
     spectral_adapter::ROW,

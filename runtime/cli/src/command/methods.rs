@@ -67,7 +67,8 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
     if args.json {
         return console.json(&reports);
     }
-    let mut table = Table::new(["method", "family", "definition", "starts as", "settings", "deployed as", "source"]);
+    let mut table =
+        Table::new(["method", "family", "definition", "starts as", "settings", "deployed as", "source"]);
     for report in &reports {
         let settings = report.parameters.iter().map(|p| format!("{}={}", p.name, p.default));
         table.row([

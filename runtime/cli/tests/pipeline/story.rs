@@ -203,7 +203,10 @@ fn methods_say_how_to_set_them() {
         assert!(names.contains(&name), "{names:?}");
     }
     for method in methods.as_array().expect("a list") {
-        assert!(["verified", "inferred"].contains(&method["definition"].as_str().expect("a text")), "{method:#}");
+        assert!(
+            ["verified", "inferred"].contains(&method["definition"].as_str().expect("a text")),
+            "{method:#}"
+        );
         assert!(method["starts_as_base"].is_boolean(), "{method:#}");
         for key in ["family", "deploy", "source"] {
             assert!(method[key].as_str().is_some_and(|text| !text.is_empty()), "{key} of {method:#}");

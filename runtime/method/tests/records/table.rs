@@ -173,6 +173,8 @@ pub(crate) const TABLE: &[Entry] = &[
         start: Start::Otherwise("a codebook that has not every value is not the base"),
         ..same("sketchtune")
     },
+    same("snell"),
+    Entry { settings: sparse::snella, ..same("snella") },
     Entry { names: &[("U", "soka_U"), ("V", "soka_V")], settings: expressions::soka, ..same("soka") },
     same("sora"),
     Entry {

@@ -134,3 +134,8 @@ pub(super) fn s2ft_chosen(case: &Case) -> Option<Vec<usize>> {
     let values = case.tensors["s2ft_S"].data.len();
     Some((0..values).map(|index| s2ft_places(case, "s2ft_S", index)[0].index).collect())
 }
+
+/// Without its allocation, which is tested beside the method.
+pub(super) fn snella(case: &Case) -> Given {
+    but(case, &["layers", "init", "target", "progress"])
+}

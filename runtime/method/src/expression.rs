@@ -36,4 +36,5 @@ pub(crate) use method::{Expressed, Expression};
 pub(crate) use node::Node;
 pub(crate) use revised::Revised;
 pub(crate) use start::Start;
+pub(crate) use svd::eigenvectors;
 pub(crate) use tape::Tape;

@@ -65,6 +65,8 @@ mod hra;
 mod hut;
 mod ia3;
 #[cfg(feature = "alloc")]
+mod id3;
+#[cfg(feature = "alloc")]
 mod kradapter;
 #[cfg(feature = "alloc")]
 mod l4q;
@@ -143,6 +145,8 @@ mod soka;
 mod sora;
 #[cfg(feature = "alloc")]
 mod sparse;
+#[cfg(feature = "alloc")]
+mod sparsegrad;
 #[cfg(feature = "alloc")]
 mod spectral_adapter;
 #[cfg(feature = "alloc")]

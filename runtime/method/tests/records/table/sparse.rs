@@ -139,3 +139,8 @@ pub(super) fn s2ft_chosen(case: &Case) -> Option<Vec<usize>> {
 pub(super) fn snella(case: &Case) -> Given {
     but(case, &["layers", "init", "target", "progress"])
 }
+
+/// The places in the rotated matrix; both bases are found here from the same gradients.
+pub(super) fn rotated(case: &Case, name: &str) -> Option<Vec<f64>> {
+    (name == "indices").then(|| case.flat(&case.expected["indices"], case.row()))
+}

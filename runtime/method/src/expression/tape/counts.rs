@@ -46,8 +46,13 @@ pub(super) fn published(method: &str, text: &dyn Fn(&str) -> String, site: &Site
         }
         "dora" => r * both + out,
         "edora" => r.min(side).pow(2) + out,
+        "ether" if text("side") == "out" => out,
         "ether" => row,
-        "ether+" => 2 * both,
+        "ether+" => match &*text("side") {
+            "in" => 2 * row,
+            "out" => 2 * out,
+            _ => 2 * both,
+        },
         "flix" => set("features") * r * both,
         "gralora" => (r + set("hybrid_rank")) * both,
         "hd-pissa" => (set("slices") * r).min(side) * both,
@@ -66,7 +71,7 @@ pub(super) fn published(method: &str, text: &dyn Fn(&str) -> String, site: &Site
         "map" if text("delta") == "lora" => r * both + 2,
         "map" if text("delta") == "loha" => 2 * 8 * both + 2,
         "mhr" => set("skills") * r * both + set("tasks") * set("splits") * set("skills"),
-        "miss" => r.min(row) * out,
+        "miss" => r.min(row) * if set("mini_rank") == 0 { out } else { set("mini_rank") },
         "peqa" => parts(set("group")),
         "pissa" => r.min(side) * both,
         "poly" => set("skills") * r * both + set("tasks") * set("skills"),

@@ -59,7 +59,8 @@ fn every_row_agrees_with_the_reference() {
         }
     }
     println!("{count} cases of {} rows", taken.len());
-    failures.extend(Cuda::rows().filter(|row| !taken.contains(row)).map(|row| format!("{row}: takes no case")));
+    failures
+        .extend(Cuda::rows().filter(|row| !taken.contains(row)).map(|row| format!("{row}: takes no case")));
     assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
 }
 

@@ -60,7 +60,8 @@ fn quantized_models_give_the_bytes_of_the_reference() {
     let mut models = vec![("built-in", BASE_INT8.to_vec())];
     if let Some(root) = data() {
         for stem in QUANTIZED {
-            models.push((stem, fs::read(root.join(format!("models/onnx/{stem}.onnx"))).expect("it is there")));
+            models
+                .push((stem, fs::read(root.join(format!("models/onnx/{stem}.onnx"))).expect("it is there")));
         }
     }
     for (name, model) in &models {
@@ -117,7 +118,8 @@ fn ten_thousand_switches_lead_back_to_the_base() {
         .map(|seed| cuda.keep(build::adapter(&plan, &build::random_terms(&plan, seed)).as_slice()))
         .collect::<Result<_, _>>()
         .expect("the GPU has room");
-    let attached: Vec<_> = files.iter().map(|r| Adapter::attach(r.bytes(), &plan).expect("it fits")).collect();
+    let attached: Vec<_> =
+        files.iter().map(|r| Adapter::attach(r.bytes(), &plan).expect("it fits")).collect();
     let sources: Vec<_> = attached.iter().map(Some).chain([None]).collect();
     let wanted: Vec<_> =
         sources.iter().map(|source| infer(plan, &Host::SCALAR, &[as_bytes(&x)], source)).collect();
@@ -146,7 +148,8 @@ fn every_sample_of_a_batch_may_have_its_own_adapter() {
         .map(|seed| cuda.keep(build::adapter(&plan, &build::random_terms(&plan, seed)).as_slice()))
         .collect::<Result<_, _>>()
         .expect("the GPU has room");
-    let attached: Vec<_> = files.iter().map(|r| Adapter::attach(r.bytes(), &plan).expect("it fits")).collect();
+    let attached: Vec<_> =
+        files.iter().map(|r| Adapter::attach(r.bytes(), &plan).expect("it fits")).collect();
     let needs = MemoryNeeds::new(&plan, Phase::Infer, &cuda).expect("the GPU runs every step");
     let mut memory = cuda.allocate(needs.total()).expect("the GPU has room");
     let mut session = Session::bind(plan, Phase::Infer, &cuda, &mut memory).expect("memory suffices");

@@ -28,8 +28,8 @@ mod terms;
 
 use ingraft::kernel::attrs::Attrs;
 use ingraft::kernel::{
-    Call, Kernel, KernelError, OpCode, Operand, Parallel, Place, SiteGrads, Span, Step, Target, Workers,
-    in_place,
+    Call, Host, Kernel, KernelError, OpCode, Operand, Parallel, Place, SiteGrads, Span, Step, Target,
+    Workers, in_place,
 };
 use ingraft::tensor::{DType, View, ViewMut, bytes};
 

@@ -31,18 +31,24 @@ pub enum CudaError {
 impl core::fmt::Display for CudaError {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {
-            Self::NoDriver => {
-                f.write_str("no CUDA driver on this machine (libcuda.so.1); use --target native, or install the driver")
-            }
+            Self::NoDriver => f.write_str(
+                "no CUDA driver on this machine (libcuda.so.1); use --target native, or install the driver",
+            ),
             Self::NoDevice(ordinal) => write!(f, "there is no CUDA device {ordinal}"),
-            Self::DriverTooOld => f.write_str("the CUDA driver is older than 11.4; update it (JetPack 5 or later)"),
+            Self::DriverTooOld => {
+                f.write_str("the CUDA driver is older than 11.4; update it (JetPack 5 or later)")
+            }
             Self::NoImage { capability: (major, minor) } => write!(
                 f,
                 "no kernels were built for compute capability {major}.{minor}; this build has {}",
                 crate::image::names()
             ),
-            Self::OutOfMemory { bytes } => write!(f, "the GPU has no {bytes} bytes left; free some, or use --target native"),
-            Self::Lost(reason) => write!(f, "the GPU failed ({reason}); results are lost, other targets keep working"),
+            Self::OutOfMemory { bytes } => {
+                write!(f, "the GPU has no {bytes} bytes left; free some, or use --target native")
+            }
+            Self::Lost(reason) => {
+                write!(f, "the GPU failed ({reason}); results are lost, other targets keep working")
+            }
             Self::Driver(reason) => write!(f, "the CUDA driver refused: {reason}"),
         }
     }
@@ -56,7 +62,9 @@ impl CudaError {
         use cudarc::driver::sys::cudaError_enum as Code;
         match error.0 {
             Code::CUDA_ERROR_OUT_OF_MEMORY => Self::OutOfMemory { bytes },
-            Code::CUDA_ERROR_SYSTEM_DRIVER_MISMATCH | Code::CUDA_ERROR_UNSUPPORTED_PTX_VERSION => Self::DriverTooOld,
+            Code::CUDA_ERROR_SYSTEM_DRIVER_MISMATCH | Code::CUDA_ERROR_UNSUPPORTED_PTX_VERSION => {
+                Self::DriverTooOld
+            }
             Code::CUDA_ERROR_ILLEGAL_ADDRESS
             | Code::CUDA_ERROR_LAUNCH_FAILED
             | Code::CUDA_ERROR_LAUNCH_TIMEOUT

@@ -57,7 +57,9 @@ mod tests {
 
     #[test]
     fn every_jetson_finds_its_image() {
-        for (capability, name) in [((7, 2), "sm_72"), ((8, 7), "sm_87"), ((9, 0), "sm_90"), ((11, 0), "sm_110")] {
+        for (capability, name) in
+            [((7, 2), "sm_72"), ((8, 7), "sm_87"), ((9, 0), "sm_90"), ((11, 0), "sm_110")]
+        {
             let (found, bytes) = find(capability).unwrap();
             assert_eq!(found, name);
             assert!(bytes.starts_with(b"\x7fELF"), "{name} is no cubin");

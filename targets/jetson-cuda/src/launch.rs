@@ -3,10 +3,10 @@
 use cudarc::driver::{DeviceRepr, LaunchConfig, PushKernelArg};
 use ingraft_kernel::{KernelError, Operand, Place, SiteTerms, Step};
 
+use crate::CudaError;
 use crate::device::Device;
 use crate::memory::{CudaMemory, Mode};
 use crate::terms::Terms;
-use crate::CudaError;
 
 /// A step about to be launched, with its memory.
 pub(crate) struct Launch<'l, 's> {

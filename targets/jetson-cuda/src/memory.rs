@@ -63,7 +63,16 @@ impl Recording {
     pub(crate) fn new(device: &Device, key: (usize, usize), slots: usize) -> Result<Self, CudaError> {
         let table = device.zeros(slots.saturating_mul(ENTRY))?;
         let address = device.address(&table);
-        Ok(Self { key, graph: None, constants: Vec::new(), table, address, entries: Vec::new(), stale: true, next: 0 })
+        Ok(Self {
+            key,
+            graph: None,
+            constants: Vec::new(),
+            table,
+            address,
+            entries: Vec::new(),
+            stale: true,
+            next: 0,
+        })
     }
 
     /// Goes back to the first entry.

@@ -204,7 +204,9 @@ impl QConv {
             hi: attrs.hi,
             in_scale: attrs.in_scale,
             inv_out_scale: 1.0 / attrs.out_scale,
-            linear: i32::from(shape.kernel == [1, 1] && shape.stride == [1, 1] && shape.input[..3] == shape.output[..3]),
+            linear: i32::from(
+                shape.kernel == [1, 1] && shape.stride == [1, 1] && shape.input[..3] == shape.output[..3],
+            ),
             ..Self::default()
         }
     }

@@ -1,7 +1,7 @@
 //! The target itself.
 
-use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use cudarc::driver::PushKernelArg;
+use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use ingraft_kernel::{Choice, KernelError, OpCode, Replay, SiteGrads, SiteTerms, Step, Target};
 
 use crate::device::Device;
@@ -94,8 +94,10 @@ impl Cuda {
         let sizes = self.device.zeros((params::SIZES.len() + 1) * 4)?;
         let record = self.device.address(&sizes);
         let function = self.device.function("record_sizes");
-        let function = function.ok_or_else(|| CudaError::Driver("the image has no record_sizes".to_owned()))?;
-        let config = cudarc::driver::LaunchConfig { grid_dim: (1, 1, 1), block_dim: (1, 1, 1), shared_mem_bytes: 0 };
+        let function =
+            function.ok_or_else(|| CudaError::Driver("the image has no record_sizes".to_owned()))?;
+        let config =
+            cudarc::driver::LaunchConfig { grid_dim: (1, 1, 1), block_dim: (1, 1, 1), shared_mem_bytes: 0 };
         let mut arguments = self.device.stream.launch_builder(function);
         // SAFETY: one parameter, an address with room for all sizes.
         unsafe { arguments.arg(&record).launch(config) }?;

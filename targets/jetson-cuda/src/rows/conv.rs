@@ -21,6 +21,9 @@ const ENOUGH: usize = 264;
 
 fn record(launch: &mut Launch<'_, '_>) -> Result<(QConv, ConvShape), KernelError> {
     let step = launch.step;
+    if launch.terms.dense.is_some() {
+        return Err(KernelError::Terms(step.op));
+    }
     let attrs: &QConvAttrs = step.attrs()?;
     let shape =
         ConvShape::new(&attrs.window, attrs.groups as usize, step.input(0)?.shape, step.output(0)?.shape)

@@ -1,17 +1,20 @@
 //! SVFT: singular vector fine-tuning (Lingam et al., 2024).
 
+use core::cmp::Ordering;
+
 use ingraft_tensor::Rng;
 use ingraft_train::{Setting, Unfit};
 
 use crate::MethodError;
 use crate::expression::{Expression, Form, Start, Tape};
 use crate::row::{Definition, FUSED, Family, Make, MethodRow, SettingRow, Settings, boxed};
+use crate::select::best;
 
 /// Trains a sparse matrix between the singular vectors of the weight: `W' = W + U·(σ(η)·M)·Vᵀ`, η one gate.
 ///
 /// Values start normal with variance 2 over their number and η as 0, as published: the adapter does not
 /// start as the base. Parameters: k or `k·(2d + 1) − d·(d + 1)` values for k = min(out, row) and d
-/// diagonals on either side, and 1. The random pattern has as many values as the banded one, and equal places add.
+/// diagonals on either side, and 1. The random and top-k patterns have as many values as the banded one, and equal places add.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Svft {
     pattern: Pattern,
@@ -27,12 +30,15 @@ enum Pattern {
     Banded,
     /// Drawn once, with repetitions.
     Random,
+    /// Where left and right singular vectors are most alike, or, of a matrix that is not square, the largest of those
+    /// that are.
+    TopK,
 }
 
 impl Svft {
     pub(crate) fn new(settings: &Settings<'_>) -> Result<Self, MethodError> {
         let pattern = |text: &str| {
-            [Pattern::Plain, Pattern::Banded, Pattern::Random]
+            [Pattern::Plain, Pattern::Banded, Pattern::Random, Pattern::TopK]
                 .into_iter()
                 .find(|pattern| pattern.name() == text)
         };
@@ -46,7 +52,9 @@ impl Svft {
     fn width(&self, k: usize) -> usize {
         match self.pattern {
             Pattern::Plain => 0,
-            Pattern::Banded | Pattern::Random => (self.off_diagonals as usize).min(k.saturating_sub(1)),
+            Pattern::Banded | Pattern::Random | Pattern::TopK => {
+                (self.off_diagonals as usize).min(k.saturating_sub(1))
+            }
         }
     }
 
@@ -60,6 +68,8 @@ impl Svft {
                 values.iter_mut().zip(band).for_each(|(to, at)| *to = at as f64)
             }
             Pattern::Random => values.iter_mut().for_each(|to| *to = rng.below(k * k) as f64),
+            // Chosen by singular vectors instead.
+            Pattern::TopK => {}
         }
     }
 }
@@ -70,6 +80,7 @@ impl Pattern {
             Self::Plain => "plain",
             Self::Banded => "banded",
             Self::Random => "random",
+            Self::TopK => "top_k",
         }
     }
 }
@@ -90,7 +101,20 @@ impl Expression for Svft {
         let [u, _, vt] = tape.svd(w, k);
         let width = self.width(k);
         let count = k * (2 * width + 1) - width * (width + 1);
-        let places = tape.constant("indices", 1, count, |values, rng| self.places(k, values, rng));
+        let places = match self.pattern {
+            Pattern::TopK => {
+                let alike = match w.rows().cmp(&w.columns()) {
+                    Ordering::Less => u,
+                    Ordering::Equal => u.matmul(vt.transpose()),
+                    Ordering::Greater => vt,
+                };
+                tape.derived("indices", alike, 1, count, |alike, places| {
+                    let chosen = best(alike.data, count);
+                    places.iter_mut().zip(chosen).for_each(|(to, place)| *to = place as f64);
+                })
+            }
+            _ => tape.constant("indices", 1, count, |values, rng| self.places(k, values, rng)),
+        };
         let values = tape.parameter("svft_m", 1, count, Start::Normal(libm::sqrt(2.0 / count.max(1) as f64)));
         let gate = tape.steady_parameter("svft_gate", 1, 1, Start::ZERO);
         let m = values.times(gate.sigmoid()).scatter(places, k, k);
@@ -103,7 +127,7 @@ pub(crate) const ROW: MethodRow = MethodRow {
     name: "svft",
     family: Family::Reparameterized,
     settings: &[
-        SettingRow { name: "pattern", default: "banded", expected: "plain, banded or random" },
+        SettingRow { name: "pattern", default: "banded", expected: "plain, banded, random or top_k" },
         SettingRow { name: "off_diagonals", default: "2", expected: "a positive whole number" },
     ],
     deploy: FUSED,

@@ -118,6 +118,7 @@ pub(crate) const TABLE: &[Entry] = &[
             ("lora_B.3", "loretta_B3"),
         ],
         settings: expressions::loretta,
+        start: ZERO,
         ..same("loretta")
     },
     Entry { settings: |case| but(case, &["epsilon"]), ..same("map") },
@@ -242,8 +243,8 @@ pub(crate) const TABLE: &[Entry] = &[
     same("bone"),
     same("delora"),
     same("dora"),
-    Entry { settings: ether, ..same("ether") },
-    Entry { settings: ether, ..same("ether+") },
+    same("ether"),
+    same("ether+"),
     Entry { constant: fourier, start: ZERO, ..same("fourierft") },
     same("hira"),
     Entry { settings: hra, start: Start::Otherwise("the record's case has no pairs"), ..same("hra") },
@@ -253,7 +254,7 @@ pub(crate) const TABLE: &[Entry] = &[
     Entry { settings: lokr, ..same("lokr") },
     Entry { settings: lora, places: lora_places, parameters: per_group, ..same("lora") },
     Entry { places: lora_places, ..same("rslora") },
-    Entry { settings: miss, ..same("miss") },
+    same("miss"),
     Entry { settings: oft, ..same("oft") },
     same("pissa"),
     Entry { settings: sparse::shira, places: sparse::shira_places, chosen: sparse::drawn, ..same("shira") },
@@ -335,13 +336,6 @@ fn wavelet(case: &Case, name: &str) -> Option<Vec<f64>> {
     (name == "indices").then(|| case.flat(&case.constants["indices"], case.row().next_multiple_of(2)))
 }
 
-fn ether(case: &Case) -> Given {
-    match (&*case.method, &*case.text("side")) {
-        ("ether", "in") | ("ether+", "both") => but(case, &["side"]),
-        _ => Err("ether reflects inputs, ether+ both sides"),
-    }
-}
-
 fn hra(case: &Case) -> Given {
     if case.flag("gram_schmidt") {
         return Err("directions are not made orthogonal");
@@ -351,10 +345,6 @@ fn hra(case: &Case) -> Given {
     } else {
         but(case, &["gram_schmidt"])
     }
-}
-
-fn miss(case: &Case) -> Given {
-    if case.hyper.contains_key("mini_rank") { Err("outputs share no rows") } else { by_name(case) }
 }
 
 fn oft(case: &Case) -> Given {
@@ -369,9 +359,6 @@ fn waveft(case: &Case) -> Given {
 }
 
 fn svft(case: &Case) -> Given {
-    if case.text("pattern") == "top_k" {
-        return Err("patterns are plain, banded and random");
-    }
     let settings = by_name(case)?.into_iter();
     // With the diagonal alone there is nothing beside it to count.
     Ok(settings.filter(|(name, value)| (&**name, &**value) != ("off_diagonals", "0")).collect())

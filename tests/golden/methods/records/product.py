@@ -194,6 +194,7 @@ class Moka(Method):
     cases = (
         (linear(6, 10), {"splits": [[2, 5], [3, 2], [1, 1]], "alpha": 2}),
         (conv(3, 2, (3, 1)), {"splits": [[3, 2]], "alpha": 1}),
+        (linear(6, 12), {"splits": [[2, 3], [1, 2]], "alpha": 2}),
     )
 
     def shapes(self, h, s):
@@ -239,6 +240,7 @@ class Soka(Method):
     cases = (
         (linear(6, 8), {"split": [2, 4], "rank": 2, "energy": 0.9}),
         (linear(4, 9), {"split": [4, 3], "rank": 3, "energy": 0.6}),
+        (linear(6, 8), {"split": [2, 2], "rank": 2, "energy": 0.9}),
     )
 
     def base(self, draw, h, s):

@@ -30,6 +30,8 @@ class Loretta(Method):
         (linear(6, 10), {"rank": 2, "alpha": 4, "tt_rank": 2, "modes_A": [5, 2, 2], "modes_B": [2, 3, 2]}),
         (linear(5, 4), {"rank": 3, "alpha": 2, "tt_rank": 3, "modes_A": [2, 2, 3], "modes_B": [3, 5]}),
         (linear(6, 4), {"rank": 2, "alpha": 1, "tt_rank": 2, "modes_A": [2, 2, 2], "modes_B": [2, 1, 2, 3]}),
+        (linear(6, 10), {"rank": 2, "alpha": 4, "tt_rank": 2, "modes_A": [5, 2, 2], "modes_B": [3, 2, 2]}),
+        (linear(4, 8), {"rank": 2, "alpha": 3, "tt_rank": 3, "modes_A": [2, 2, 2, 2], "modes_B": [2, 2, 2]}),
     )
 
     def shapes(self, h, s):
@@ -80,6 +82,7 @@ class Tlora(Method):
     cases = (
         (linear(6, 6), {"modes_in": [2, 3], "modes_out": [3, 2], "rank": 2, "residual_rank": 2}),
         (linear(4, 12), {"modes_in": [2, 2, 3], "modes_out": [4], "rank": 1, "residual_rank": 2}),
+        (linear(6, 8), {"modes_in": [2, 4], "modes_out": [2, 3], "rank": 2, "residual_rank": 2}),
     )
 
     def shapes(self, h, s):

@@ -9,14 +9,14 @@ pub(super) fn published(method: &str, text: &dyn Fn(&str) -> String, site: &Site
     let set = |name: &str| text(name).parse::<usize>().unwrap_or(usize::from(text(name) == "true"));
     let (out, row) = (site.out, site.row());
     let (r, side, both) = (set("rank"), out.min(row), out + row);
-    let parts = |group: usize| if group == 0 { out } else { out * row / group };
+    let parts = |group: usize| (out * row).checked_div(group).unwrap_or(out);
     let qubits = |n: usize| n.next_power_of_two().trailing_zeros() as usize;
     let circuit = |n: usize| match qubits(n) {
         0 => 0,
         q => (2 * set("layers") + 1) * q - 2 * set("layers"),
     };
     let pairs = |n: usize| {
-        let m = (1..=n).filter(|m| m * m <= n && n.is_multiple_of(*m)).last().unwrap();
+        let m = (1..=n).rev().find(|m| m * m <= n && n.is_multiple_of(*m)).unwrap();
         [m, n / m]
     };
     let ([o1, o2], [i1, i2]) = (pairs(out), pairs(row));
@@ -46,8 +46,13 @@ pub(super) fn published(method: &str, text: &dyn Fn(&str) -> String, site: &Site
         }
         "dora" => r * both + out,
         "edora" => r.min(side).pow(2) + out,
+        "ether" if text("side") == "out" => out,
         "ether" => row,
-        "ether+" => 2 * both,
+        "ether+" => match &*text("side") {
+            "in" => 2 * row,
+            "out" => 2 * out,
+            _ => 2 * both,
+        },
         "flix" => set("features") * r * both,
         "gralora" => (r + set("hybrid_rank")) * both,
         "hd-pissa" => (set("slices") * r).min(side) * both,
@@ -66,7 +71,7 @@ pub(super) fn published(method: &str, text: &dyn Fn(&str) -> String, site: &Site
         "map" if text("delta") == "lora" => r * both + 2,
         "map" if text("delta") == "loha" => 2 * 8 * both + 2,
         "mhr" => set("skills") * r * both + set("tasks") * set("splits") * set("skills"),
-        "miss" => r.min(row) * out,
+        "miss" => r.min(row) * if set("mini_rank") == 0 { out } else { set("mini_rank") },
         "peqa" => parts(set("group")),
         "pissa" => r.min(side) * both,
         "poly" => set("skills") * r * both + set("tasks") * set("skills"),

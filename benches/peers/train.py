@@ -121,20 +121,22 @@ def resident():
 def contest(arguments, data, stem, method, part, batch):
     model, (shape, features) = data / "models/onnx" / f"{stem}.onnx", MODELS[stem]
     binary = [arguments.step, model, method, part, batch]
-    ours, cached = Contestant(*binary, "inputs"), Contestant(*binary, "cached")
+    ours = Contestant(*binary, "inputs")
     torch = Contestant(
         sys.executable, __file__, "--serve", json.dumps([str(model), features, shape, method, ours.facts["sites"], batch])
     )
-    rounds = [[c.mean_us() for c in (ours, cached, torch)] for _ in range(arguments.rounds)]
-    for contestant in (ours, cached, torch):
+    # Where the first layer is trained, nothing frozen is before it.
+    contestants = [ours, torch, *([Contestant(*binary, "cached")] if part == "late" else [])]
+    rounds = [[c.mean_us() for c in contestants] for _ in range(arguments.rounds)]
+    for contestant in contestants:
         contestant.close()
-    mine, kept, theirs = zip(*rounds)
+    mine, theirs, *kept = zip(*rounds)
     ratio = statistics.median(theirs) / statistics.median(mine)
     memory = f"{ours.facts['arena_bytes'] / 1e6:.1f} + {ours.facts['plan_bytes'] / 1e6:.1f}"
     name = f"{stem}, {method}" + ("" if method == "head" else f" {part}")
     trained = f"{ours.facts['trained']} / {torch.facts['trained']}"
     return [
-        name, str(batch), trained, cell(mine), cell(theirs), f"{ratio:.2f}", cell(kept), memory,
+        name, str(batch), trained, cell(mine), cell(theirs), f"{ratio:.2f}", cell(kept[0]) if kept else "nothing frozen", memory,
         f"{torch.facts['peak_bytes'] / 1e6:.1f}",
     ], ours.facts["target"]
 

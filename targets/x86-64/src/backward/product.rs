@@ -17,6 +17,10 @@
 //! AVX2. Converting int8 codes costs two operations per vector of B, 8 beside 24, on other pipes than the products.
 //! A column of tiles reads its part of B once per six rows: with B in the second-level cache 64 bytes a vector step,
 //! a quarter of what that cache delivers.
+//!
+//! On one shared Zen 4 core, best of half a second: 24 pixels of a 512×512 layer at 53·10⁹ multiply-adds a second with AVX-512
+//! and 48·10⁹ with AVX2, where 16 a cycle are possible; six pixels of 1024×1024, which read each weight once, at
+//! 37·10⁹; 1536 pixels of 32→64, whose rows are short, at 19·10⁹.
 
 use super::vector::{Leaf, Stored, Vector};
 

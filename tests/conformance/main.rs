@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 #[path = "../support/cases.rs"]
+#[allow(dead_code, reason = "this suite uses a part")]
 mod cases;
 mod naive;
 #[path = "../support/targets.rs"]
@@ -122,6 +123,36 @@ fn targets_run_every_case_as_their_rows_do() {
         }
     }
     assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
+}
+
+/// A gradient written over the one it is computed from is the one written beside it: by the reference to the bit, and
+/// by rows that add up in another order within their tolerance.
+#[test]
+fn gradients_in_place_are_those_beside() {
+    let (mut failures, mut ran) = (Vec::new(), BTreeSet::new());
+    for (target, op) in
+        targets().iter().flat_map(|target| operators().into_iter().map(move |op| (target, op)))
+    {
+        let tolerance = if target.name() == "scalar" { Tolerance::Exact } else { Tolerance::Real };
+        for mut case in cases::of(op).unwrap_or_default().into_iter().filter(Case::fits_in_place) {
+            case.accumulate = 0;
+            ran.insert(op);
+            let difference = match (case.run_in_place_on(target), case.run_on(target)) {
+                (Ok(have), Ok(want)) => have.difference(&want, tolerance),
+                (have, want) => Some(format!("{:?}, beside it {:?}", have.err(), want.err())),
+            };
+            failures.extend(difference.map(|d| format!("{}: {}: {d}", target.name(), case.name)));
+        }
+    }
+    assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
+    let wanted = [
+        OpCode::ConvBackward,
+        OpCode::DepthwiseBackward,
+        OpCode::AddBackward,
+        OpCode::LookupBackward,
+        OpCode::UnaryBackward,
+    ];
+    assert!(ran.iter().eq(&wanted), "{ran:?}");
 }
 
 /// Workers one after the other, the last job first.

@@ -21,6 +21,7 @@
 //! | `depthwise` | `strip`: one vector of channels by up to eight pixels, going down the lines of a band |
 //! | `blocks` | 64 elements at a time, for what maps element to element |
 //! | `binary`, `reduce`, `pool` | f32 operands that repeat, and sums of results that lie side by side: gates and pools of whole images |
+//! | `backward` | gradients: products without packing, on either instruction set |
 //!
 //! A row that cannot take a step says so in its `check`; one that meets a term it has no code for calls the next row.
 //!
@@ -66,6 +67,7 @@
 #![cfg(target_arch = "x86_64")]
 
 mod avx2;
+mod backward;
 mod binary;
 mod blocks;
 mod columns;
@@ -129,9 +131,14 @@ const AVX512: &[Kernel] = &[
     matmul::AVX512,
     softmax::AVX512,
     unary::AVX512,
+    backward::CONV_AVX512,
+    backward::CONV_Q_AVX512,
     binary::AVX512,
     reduce::AVX512,
     pool::AVX512_F32,
+    backward::CONV_DYNAMIC_AVX512,
+    backward::DEPTHWISE_AVX512,
+    backward::DEPTHWISE_Q_AVX512,
 ];
 
 /// Rows that execute AVX2 and FMA instructions. They must not leave this crate
@@ -144,8 +151,9 @@ const AVX2: &[Kernel] = &[
     avx2::qconv::KERNEL_I32,
     avx2::qdepthwise::KERNEL,
     copy::KERNEL,
-    avx2::backward::CONV,
-    avx2::backward::CONV_Q,
-    avx2::backward::DEPTHWISE,
-    avx2::backward::DEPTHWISE_Q,
+    backward::CONV_AVX2,
+    backward::CONV_Q_AVX2,
+    backward::CONV_DYNAMIC_AVX2,
+    backward::DEPTHWISE_AVX2,
+    backward::DEPTHWISE_Q_AVX2,
 ];

@@ -27,6 +27,9 @@ impl<'a> Effective<'a> {
     /// The weights of `conv` under its terms; `None` for terms whose weights are real.
     pub(super) fn new(conv: &QConv<'a>) -> Option<Self> {
         let (terms, out_group) = (conv.terms, conv.shape.out_group);
+        if terms.dense.is_some() {
+            return None;
+        }
         match (terms.sparse, terms.patched) {
             (None, None) => Some(Self::Base),
             (None, Some(patched)) => Some(Self::Patched { weight: patched.weight, out_group }),

@@ -20,7 +20,7 @@ targets() {
         tr ' ' '\n' | grep -v '^native$'
 }
 
-board=$(tr -d '\0' < /proc/device-tree/model 2> /dev/null || uname -m)
+board=$({ tr -d '\0' < /proc/device-tree/model; } 2> /dev/null || uname -m)
 governor=$(cat /sys/devices/system/cpu/cpu0/cpufreq/scaling_governor 2> /dev/null || echo unknown)
 clock=$(cat /sys/devices/system/cpu/cpu0/cpufreq/scaling_max_freq 2> /dev/null || echo unknown)
 mapfile -t names < <(targets)

@@ -13,7 +13,8 @@
 //! 32 pixels at a time (`tile`, `patch`). Four pixels by sixteen channels of sums
 //! stay in registers (`dot`, `fma`), and without adapter terms become codes there.
 //! Depthwise windows run along output rows with their weights in registers
-//! (`qdepthwise`). Rows of steps that a compiler vectorizes by itself are inherited:
+//! (`qdepthwise`). Additions, pools and tables of int8 take sixteen codes at a time
+//! (`codes`; `lookup` holds the 256 entries in sixteen registers). Rows of steps that a compiler vectorizes by itself are inherited:
 //! NEON is part of what it compiles for.
 //!
 //! # Figures

@@ -7,6 +7,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use tract_onnx::prelude::*;
+use tract_onnx::tract_core::internal::bail;
 
 /// Share of the time spent before measuring.
 const WARM_UP: f64 = 0.1;
@@ -27,7 +28,7 @@ fn main() -> TractResult<()> {
     for (index, input) in inputs.iter().enumerate() {
         graph.set_input_fact(index, InferenceFact::dt_shape(input.datum_type(), input.shape()))?;
     }
-    let plan = graph.into_optimized()?.into_runnable()?;
+    let mut session = graph.into_optimized()?.into_runnable()?.spawn()?;
     let load = start.elapsed();
     let values: TVec<TValue> = inputs.into_iter().map(TValue::from).collect();
     let mut times = Vec::new();
@@ -36,7 +37,7 @@ fn main() -> TractResult<()> {
         let end = Instant::now() + Duration::from_secs_f64(budget);
         while Instant::now() < end || times.len() < LEAST {
             let start = Instant::now();
-            plan.run(values.clone())?;
+            session.run(values.clone())?;
             times.push(start.elapsed());
         }
     }

@@ -127,16 +127,18 @@ impl Code<'_> {
     #[inline]
     #[target_feature(enable = "avx512f")]
     unsafe fn window<const WIDTH: usize, const STRIDE: usize>(&self, masked: bool, lines: Range<usize>) {
-        // SAFETY: the caller's contract. With more pixels than the strip has there are masks.
+        // SAFETY: the caller's contract; a strip of fewer pixels is rare, and as right with masks.
         unsafe {
-            match (self.count, masked) {
-                (8, false) => self.strip::<8, WIDTH, STRIDE, false>(lines),
-                (7.., _) => self.strip::<8, WIDTH, STRIDE, true>(lines),
-                (6, false) => self.strip::<6, WIDTH, STRIDE, false>(lines),
-                (5.., _) => self.strip::<6, WIDTH, STRIDE, true>(lines),
-                (4, false) => self.strip::<4, WIDTH, STRIDE, false>(lines),
-                (3.., _) => self.strip::<4, WIDTH, STRIDE, true>(lines),
-                _ => self.strip::<2, WIDTH, STRIDE, true>(lines),
+            match self.count {
+                1 => self.strip::<1, WIDTH, STRIDE, true>(lines),
+                2 => self.strip::<2, WIDTH, STRIDE, true>(lines),
+                3 => self.strip::<3, WIDTH, STRIDE, true>(lines),
+                4 => self.strip::<4, WIDTH, STRIDE, true>(lines),
+                5 => self.strip::<5, WIDTH, STRIDE, true>(lines),
+                6 => self.strip::<6, WIDTH, STRIDE, true>(lines),
+                7 => self.strip::<7, WIDTH, STRIDE, true>(lines),
+                _ if masked => self.strip::<8, WIDTH, STRIDE, true>(lines),
+                _ => self.strip::<8, WIDTH, STRIDE, false>(lines),
             }
         }
     }

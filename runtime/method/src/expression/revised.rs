@@ -21,6 +21,9 @@ pub(crate) struct Tensors<'v> {
     gradients: &'v LatentGradients<'v>,
 }
 
+/// Tells the scores of a site's tensors.
+type Scores<'f> = dyn FnMut(&mut Tensors<'_>, &mut dyn FnMut(f32)) + 'f;
+
 impl<'r, 's> Revised<'r, 's> {
     pub(super) fn new(expression: &'r dyn Expression, sites: &'r mut LatentSites<'s>) -> Self {
         Self { expression, sites }
@@ -43,11 +46,7 @@ impl<'r, 's> Revised<'r, 's> {
     /// The `count`-th largest of the values, none negative, that `scores` tells of every site; 0 where there are fewer.
     ///
     /// The bits of such floats are ordered as they are, so it is found bit by bit in 31 passes, without memory.
-    pub(crate) fn largest(
-        &mut self,
-        count: usize,
-        scores: &mut dyn FnMut(&mut Tensors<'_>, &mut dyn FnMut(f32)),
-    ) -> f32 {
+    pub(crate) fn largest(&mut self, count: usize, scores: &mut Scores<'_>) -> f32 {
         let mut found = 0u32;
         for bit in (0..31).rev() {
             let (candidate, mut above) = (found | 1 << bit, 0);

@@ -9,14 +9,14 @@ pub(super) fn published(method: &str, text: &dyn Fn(&str) -> String, site: &Site
     let set = |name: &str| text(name).parse::<usize>().unwrap_or(usize::from(text(name) == "true"));
     let (out, row) = (site.out, site.row());
     let (r, side, both) = (set("rank"), out.min(row), out + row);
-    let parts = |group: usize| if group == 0 { out } else { out * row / group };
+    let parts = |group: usize| (out * row).checked_div(group).unwrap_or(out);
     let qubits = |n: usize| n.next_power_of_two().trailing_zeros() as usize;
     let circuit = |n: usize| match qubits(n) {
         0 => 0,
         q => (2 * set("layers") + 1) * q - 2 * set("layers"),
     };
     let pairs = |n: usize| {
-        let m = (1..=n).filter(|m| m * m <= n && n.is_multiple_of(*m)).last().unwrap();
+        let m = (1..=n).rfind(|m| m * m <= n && n.is_multiple_of(*m)).unwrap();
         [m, n / m]
     };
     let ([o1, o2], [i1, i2]) = (pairs(out), pairs(row));

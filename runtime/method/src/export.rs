@@ -301,8 +301,9 @@ fn two_factor(
     let near = low_rank::nearest(site, delta, rank.min(MAX_TERM_RANK))?;
     let (rank, down, up) = (near.rank, near.down, near.up);
     Some(match (factors, site.scales()) {
-        (FactorFormat::Int8(_), Some(scales)) => {
-            let peaks = quantize::peak_bounds(site, &scales, &down);
+        (FactorFormat::Int8(_) | FactorFormat::Bounded, Some(scales)) => {
+            // No clip was run through these factors.
+            let peaks = quantize::largest_sums(site, &scales, &down);
             quantize::factors(site, &scales, rank, (&down, &up), &peaks, Some(delta))
         }
         _ => quantize::Quantized { term: TermSpec::TwoFactorF32 { rank, down, up }, error: near.error },

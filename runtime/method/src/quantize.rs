@@ -212,17 +212,6 @@ fn down_scale(unit: f32, peak: f32) -> f32 {
     if peak > 0.0 && scale.is_normal() { scale } else { 1.0 }
 }
 
-/// The most that the rank-space values of `down` can be on an int8 input, `[groups · rank]`: for factors that no clips
-/// were run through.
-pub(crate) fn peak_bounds(site: &FrozenSite<'_>, scales: &SiteScales<'_>, down: &[f32]) -> Vec<f32> {
-    let furthest =
-        scales.input_zero_point.saturating_sub(-128).max(127i32.saturating_sub(scales.input_zero_point));
-    let largest = scales.input * furthest as f32;
-    down.chunks(site.desc.row().max(1))
-        .map(|row| row.iter().map(|a| a.abs()).sum::<f32>() * largest)
-        .collect()
-}
-
 /// Relative error of `up·down` of the second pair against `wanted`, or else against the first pair.
 fn product_error(
     site: &ingraft_kernel::SiteDesc<'_>,

@@ -21,8 +21,8 @@ pub(crate) struct Tensors<'v> {
     gradients: &'v LatentGradients<'v>,
 }
 
-/// Calls back with the scores of the tensors of one site.
-type Scores<'c> = dyn FnMut(&mut Tensors<'_>, &mut dyn FnMut(f32)) + 'c;
+/// Tells the scores of a site's tensors.
+type Scores<'f> = dyn FnMut(&mut Tensors<'_>, &mut dyn FnMut(f32)) + 'f;
 
 impl<'r, 's> Revised<'r, 's> {
     pub(super) fn new(expression: &'r dyn Expression, sites: &'r mut LatentSites<'s>) -> Self {

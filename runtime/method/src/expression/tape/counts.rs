@@ -16,7 +16,7 @@ pub(super) fn published(method: &str, text: &dyn Fn(&str) -> String, site: &Site
         q => (2 * set("layers") + 1) * q - 2 * set("layers"),
     };
     let pairs = |n: usize| {
-        let m = (1..=n).rev().find(|m| m * m <= n && n.is_multiple_of(*m)).unwrap();
+        let m = (1..=n).rfind(|m| m * m <= n && n.is_multiple_of(*m)).unwrap();
         [m, n / m]
     };
     let ([o1, o2], [i1, i2]) = (pairs(out), pairs(row));
@@ -46,13 +46,8 @@ pub(super) fn published(method: &str, text: &dyn Fn(&str) -> String, site: &Site
         }
         "dora" => r * both + out,
         "edora" => r.min(side).pow(2) + out,
-        "ether" if text("side") == "out" => out,
         "ether" => row,
-        "ether+" => match &*text("side") {
-            "in" => 2 * row,
-            "out" => 2 * out,
-            _ => 2 * both,
-        },
+        "ether+" => 2 * both,
         "flix" => set("features") * r * both,
         "gralora" => (r + set("hybrid_rank")) * both,
         "hd-pissa" => (set("slices") * r).min(side) * both,
@@ -71,7 +66,7 @@ pub(super) fn published(method: &str, text: &dyn Fn(&str) -> String, site: &Site
         "map" if text("delta") == "lora" => r * both + 2,
         "map" if text("delta") == "loha" => 2 * 8 * both + 2,
         "mhr" => set("skills") * r * both + set("tasks") * set("splits") * set("skills"),
-        "miss" => r.min(row) * if set("mini_rank") == 0 { out } else { set("mini_rank") },
+        "miss" => r.min(row) * out,
         "peqa" => parts(set("group")),
         "pissa" => r.min(side) * both,
         "poly" => set("skills") * r * both + set("tasks") * set("skills"),

@@ -1,6 +1,7 @@
 //! Training an adapter on clips: views are computed once, epochs run on what the
 //! frozen prefix leaves of them, and the result is an adapter file.
 
+mod saliency;
 mod sites;
 mod views;
 

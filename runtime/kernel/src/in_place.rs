@@ -4,6 +4,8 @@
 //! kernel computes it, row by row, into a window of as many rows as it reaches over; a row leaves the window once no
 //! later one adds to it. Sums are in the order of the whole step, so the bits are the same.
 
+use core::ops::Range;
+
 use ingraft_tensor::{Shape, View, ViewMut, bytes};
 use zerocopy::IntoBytes;
 
@@ -64,7 +66,7 @@ impl Pace {
 
     fn workspace(&self) -> usize {
         let values = match *self {
-            Self::Rows { row, reach, .. } => reach.saturating_add(1).saturating_mul(row),
+            Self::Rows { row, reach, .. } => reach.saturating_mul(row),
             Self::Pieces => PIECE,
         };
         bytes::align_up(values.saturating_mul(size_of::<f32>()))
@@ -114,6 +116,14 @@ impl Work<'_, '_> {
         Some(())
     }
 
+    /// Sets to 0 what the mask does not let pass, in `dy` from element `start` on.
+    fn close(&self, start: usize, dy: &mut [f32]) {
+        let Some(mask) = mask(self.inputs) else { return };
+        for (_, dy) in (start..).zip(dy).filter(|(i, _)| !bit(mask, *i)) {
+            *dy = 0.0;
+        }
+    }
+
     fn rows(
         &mut self,
         pace: &Pace,
@@ -123,14 +133,15 @@ impl Work<'_, '_> {
     ) -> Result<(), KernelError> {
         let error = KernelError::Operands(self.step.op);
         let Pace::Rows { samples, height, row, reach, top } = *pace else { return Err(error) };
-        let (dy, window) = own.split_at_mut_checked(row).ok_or(error)?;
+        let window = own.get_mut(..reach.wrapping_mul(row)).ok_or(error)?;
         for n in 0..samples {
             let first = n.wrapping_mul(height);
             window.fill(0.0);
             let mut from = 0usize;
             for y in 0..height {
                 let at = |y: usize| first.wrapping_add(y).wrapping_mul(row);
-                self.read(held, at(y), dy).ok_or(error)?;
+                let dy = held.get_mut(at(y)..).and_then(|h| h.get_mut(..row)).ok_or(error)?;
+                self.close(at(y), dy);
                 let to = y.saturating_add(reach).saturating_sub(top).min(height);
                 let band = Band { n, from, to, above: from.saturating_add(top).saturating_sub(y), reach };
                 let covered = to.saturating_sub(from).wrapping_mul(row);
@@ -176,14 +187,8 @@ impl Work<'_, '_> {
         let operands = operands(self.inputs);
         let count = operands.len().saturating_add(1);
         let (x, constants) = operands.split_first().ok_or(error)?;
-        let [_, height, w, c] = x.shape().nhwc().ok_or(error)?;
-        let stride = w.wrapping_mul(c).wrapping_mul(x.dtype().size());
-        let start = band.n.wrapping_mul(height).wrapping_add(band.from).wrapping_mul(stride);
-        let x_bytes = x.bytes().get(start..).and_then(|x| x.get(..rows.wrapping_mul(stride))).ok_or(error)?;
-        let cut = [
-            View::of(dy, dy_shape).ok_or(error)?,
-            View::new(x.dtype(), image(x.shape(), rows)?, x_bytes).ok_or(error)?,
-        ];
+        let x = if x.shape().elements() == 0 { Some(*x) } else { rows_of(x, band.n, band.from..band.to) };
+        let cut = [View::of(dy, dy_shape).ok_or(error)?, x.ok_or(error)?];
         inputs.iter_mut().zip(cut.iter().chain(constants)).for_each(|(slot, view)| *slot = *view);
         let dx = ViewMut::new(ingraft_tensor::DType::F32, dx_shape, bytes::of_mut(window)).ok_or(error)?;
         let attrs = words.as_bytes().get(..record.len()).ok_or(error)?;
@@ -237,6 +242,15 @@ impl Work<'_, '_> {
         }
         Ok(())
     }
+}
+
+/// Rows `rows` of image `n` of `x`.
+fn rows_of<'c>(x: &View<'c>, n: usize, rows: Range<usize>) -> Option<View<'c>> {
+    let &[_, height, w, c] = x.shape().dims() else { return None };
+    let stride = (w as usize).checked_mul(c as usize)?.checked_mul(x.dtype().size())?;
+    let start = n.checked_mul(height as usize)?.checked_add(rows.start)?.checked_mul(stride)?;
+    let bytes = x.bytes().get(start..)?.get(..rows.len().checked_mul(stride)?)?;
+    View::new(x.dtype(), Shape::new(&[1, rows.len() as u32, w, c]).ok()?, bytes)
 }
 
 /// The mask among a step's inputs, if there is one.

@@ -115,14 +115,24 @@ impl OwnedTerms {
 /// # Errors
 /// [`Unfit`] when the method is not defined there.
 pub fn declared(method: &dyn Method, site: &SiteDesc<'_>) -> Result<Vec<TensorInfo>, Unfit> {
-    let layout = method.layout(site)?;
+    Ok(declared_by(method, site, &method.layout(site)?))
+}
+
+/// The terms that tensors of a sparse method are of.
+fn chosen(site: &SiteDesc<'_>, tensors: &[NamedTensor<'_>]) -> TermLayout {
+    let count = |name| tensors.iter().find(|tensor| tensor.name == name).map_or(0, |t| t.values.len());
+    let rank = count("lora_B") / site.out.max(1);
+    TermLayout { nnz: count("values") as u32, rank: rank as u32, ..TermLayout::NONE }
+}
+
+fn declared_by(method: &dyn Method, site: &SiteDesc<'_>, layout: &TermLayout) -> Vec<TensorInfo> {
     let mut tensors = Vec::new();
     if layout.latent.decaying != 0 || layout.latent.steady != 0 {
         method.tensors(site, &mut |tensor: LatentTensor| {
             let (name, dims) = (tensor.name, vec![tensor.rows, tensor.columns]);
             tensors.push(TensorInfo { name, dims, trained: tensor.holder != LatentHolder::Constants });
         });
-        return Ok(tensors);
+        return tensors;
     }
     let mut tensor = |name, dims: &[usize], trained| {
         tensors.push(TensorInfo { name, dims: dims.to_vec(), trained });
@@ -144,7 +154,7 @@ pub fn declared(method: &dyn Method, site: &SiteDesc<'_>) -> Result<Vec<TensorIn
             tensor(name, &[out], true);
         }
     }
-    Ok(tensors)
+    tensors
 }
 
 /// The terms that `method` computes at `site` from `tensors`, which must be all it trains there.
@@ -157,11 +167,15 @@ pub fn evaluate(
     site: &FrozenSite<'_>,
     tensors: &[NamedTensor<'_>],
 ) -> Result<OwnedTerms, ValuesError> {
-    let layout = method.layout(&site.desc).map_err(ValuesError::Unfit)?;
     if let Some(tensor) = tensors.iter().find(|tensor| !tensor.values.iter().all(|v| v.is_finite())) {
         return Err(ValuesError::NotFinite(tensor.name.to_string()));
     }
-    let declared = declared(method, &site.desc).map_err(ValuesError::Unfit)?;
+    let layout = match method.layout(&site.desc) {
+        // What would have been chosen by gradients was chosen before these were written.
+        Err(Unfit::Unmeasured) => chosen(&site.desc, tensors),
+        layout => layout.map_err(ValuesError::Unfit)?,
+    };
+    let declared = declared_by(method, &site.desc, &layout);
     if declared.is_empty() {
         return Err(ValuesError::NothingHere);
     }

@@ -27,10 +27,23 @@ pub(crate) fn cases(op: OpCode, random: &mut Random) -> Vec<Case> {
                 Numbers::Integer => integer(op, name, geometry, random),
                 Numbers::Dynamic => on_dynamic(name, geometry, random),
             };
+            if *kind == Kind::Base {
+                cases.push(frozen(case.clone(), geometry, random));
+            }
             cases.push(with_grads(case, geometry, terms, random));
         }
     }
     cases
+}
+
+/// The gradient of the input alone, of a layer that keeps none.
+fn frozen(mut case: Case, geometry: &Geometry, random: &mut Random) -> Case {
+    case.name.push_str(" frozen");
+    let kept = case.inputs.iter_mut().skip(1).find(|input| input.dtype != DType::U8);
+    let input = kept.expect("a layer has an input");
+    *input = Tensor::filled(input.dtype, &[0], 0);
+    case.outputs.push(Tensor::random(DType::F32, &geometry.input, random));
+    case
 }
 
 /// What a layer computes on.

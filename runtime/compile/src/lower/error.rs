@@ -64,7 +64,7 @@ impl core::fmt::Display for LowerError {
             }
             Self::TrainMemory { budget, needed } => write!(
                 f,
-                "training the last site alone needs {needed} bytes of activations and gradients, {} more than {budget}",
+                "training needs {needed} bytes of activations and gradients at least, {} more than {budget}",
                 needed.saturating_sub(*budget)
             ),
             Self::TooLarge => f.write_str("the plan would exceed 4 GiB"),

@@ -26,6 +26,8 @@ use super::{LowerError, ProgStep, ProgTensor, Program, Storage, TensorRef};
 pub enum TrainFrom {
     /// From this site on.
     Site(String),
+    /// These sites and no others: layers between them keep no input.
+    Sites(Vec<String>),
     /// Every pointwise site after the last but one stage of stride 2.
     Late,
     /// From the first site on.
@@ -53,7 +55,8 @@ pub struct TrainSchedule {
 pub fn derive(program: &Program, from: &TrainFrom) -> Result<TrainSchedule, LowerError> {
     let cut = lowest_step(program, from)?;
     let (logits, _) = logits(program).ok_or(LowerError::NoSuchSite { site: "late".to_owned() })?;
-    let mut deriver = Deriver::new(program, cut, logits);
+    let trained = trained(program, from, cut);
+    let mut deriver = Deriver::new(program, cut, logits, trained);
     deriver.masks()?;
     let backward = deriver.schedule.steps.len();
     for index in (cut..backward).rev() {
@@ -102,14 +105,37 @@ pub fn features(program: &Program) -> Option<(TensorRef, usize)> {
     Some((tensor, producers[tensor.0]?))
 }
 
+/// The steps whose sites are trained.
+fn trained(program: &Program, from: &TrainFrom, cut: usize) -> Vec<bool> {
+    let wanted = |name: &str| match from {
+        TrainFrom::Sites(names) => names.iter().any(|wanted| wanted == name),
+        _ => true,
+    };
+    let mut trained = vec![false; program.steps.len()];
+    program
+        .sites
+        .iter()
+        .filter(|site| site.step >= cut && wanted(&site.name))
+        .for_each(|site| trained[site.step] = true);
+    trained
+}
+
 fn lowest_step(program: &Program, from: &TrainFrom) -> Result<usize, LowerError> {
     let found = match from {
         TrainFrom::Site(name) => program.sites.iter().find(|s| s.name == *name).map(|s| s.step),
+        TrainFrom::Sites(names) => {
+            let step = |name: &String| program.sites.iter().find(|s| s.name == *name).map(|s| s.step);
+            if let Some(site) = names.iter().find(|name| step(name).is_none()) {
+                return Err(LowerError::NoSuchSite { site: site.clone() });
+            }
+            names.iter().filter_map(step).min()
+        }
         TrainFrom::Late => late_sites(program).first().map(|i| program.sites[*i].step),
         TrainFrom::All => program.sites.first().map(|s| s.step),
     };
     let name = match from {
         TrainFrom::Site(name) => name.clone(),
+        TrainFrom::Sites(names) => names.join(","),
         TrainFrom::Late => "late".to_owned(),
         TrainFrom::All => "all".to_owned(),
     };
@@ -120,6 +146,8 @@ struct Deriver<'p> {
     source: &'p Program,
     schedule: Program,
     differentiable: Vec<bool>,
+    /// Steps whose sites are trained.
+    trained: Vec<bool>,
     /// Roots that depend on a trained site.
     active: Vec<bool>,
     masks: BTreeMap<usize, TensorRef>,
@@ -127,8 +155,8 @@ struct Deriver<'p> {
 }
 
 impl<'p> Deriver<'p> {
-    fn new(source: &'p Program, cut: usize, logits: TensorRef) -> Self {
-        let (active, acting) = active(source, cut);
+    fn new(source: &'p Program, cut: usize, logits: TensorRef, trained: Vec<bool>) -> Self {
+        let (active, acting) = active(source, cut, &trained);
         let relevant = relevant(source, logits);
         let mut schedule = source.clone();
         let end = source.producers()[logits.0].map_or(0, |p| p + 1);
@@ -136,7 +164,8 @@ impl<'p> Deriver<'p> {
         let differentiable = (0..end).map(|i| acting[i] && relevant[i]).collect();
         // Outputs behind the logits are not computed when training.
         schedule.outputs.clear();
-        Self { source, schedule, differentiable, active, masks: BTreeMap::new(), grads: BTreeMap::new() }
+        let (masks, grads) = (BTreeMap::new(), BTreeMap::new());
+        Self { source, schedule, differentiable, trained, active, masks, grads }
     }
 
     /// Adds a mask to every differentiable step that clips or rounds.
@@ -173,11 +202,11 @@ impl<'p> Deriver<'p> {
                 return Err(LowerError::NoBackward { node: forward.name, op: forward.op });
             }
             OpCode::QConv | OpCode::Conv | OpCode::DynamicConv => {
-                inputs.extend(&forward.inputs);
+                inputs.extend(self.layer_operands(index, &forward)?);
                 self.emit(index, &forward, OpCode::ConvBackward, inputs, &forward.inputs[..1]);
             }
             OpCode::QDepthwise | OpCode::Depthwise => {
-                inputs.extend(&forward.inputs);
+                inputs.extend(self.layer_operands(index, &forward)?);
                 self.emit(index, &forward, OpCode::DepthwiseBackward, inputs, &forward.inputs[..1]);
             }
             OpCode::QPool | OpCode::Pool => {
@@ -240,6 +269,19 @@ impl<'p> Deriver<'p> {
             op => return Err(LowerError::NoBackward { node: forward.name, op }),
         }
         Ok(())
+    }
+
+    /// The operands of a layer that its gradient needs: one that is not trained keeps no input, only its type.
+    fn layer_operands(&mut self, index: usize, forward: &ProgStep) -> Result<Vec<TensorRef>, LowerError> {
+        let mut operands = forward.inputs.clone();
+        if !self.trained[index] {
+            let name = format!("{}.frozen", forward.name);
+            let dtype = self.source.tensor(operands[0]).dtype;
+            let shape = plan_shape(&name, &[0])?;
+            let storage = Storage::Constant(Vec::new());
+            operands[0] = self.schedule.add(ProgTensor { name, dtype, shape, qparams: None, storage });
+        }
+        Ok(operands)
     }
 
     /// One step per operand of an addition: each may broadcast differently.
@@ -385,7 +427,7 @@ impl<'p> Deriver<'p> {
         let outputs: Vec<TensorRef> =
             wanted.iter().filter(|t| self.needs_grad(**t)).copied().collect::<Vec<_>>();
         let outputs: Vec<TensorRef> = outputs.into_iter().map(|t| self.grad(t)).collect();
-        if outputs.is_empty() && forward.site.is_none() {
+        if outputs.is_empty() && !self.trained[index] {
             return;
         }
         self.schedule.steps.push(ProgStep {
@@ -502,13 +544,13 @@ fn is_maximum(step: &ProgStep) -> bool {
     PoolAttrs::read(&step.attrs).is_some_and(|attrs| attrs.kind == 0)
 }
 
-/// Roots that depend on a site at or after step `cut`, and the steps that compute them.
-fn active(program: &Program, cut: usize) -> (Vec<bool>, Vec<bool>) {
+/// Roots that depend on a trained site, all of them at or after step `cut`, and the steps that compute them.
+fn active(program: &Program, cut: usize, trained: &[bool]) -> (Vec<bool>, Vec<bool>) {
     let mut tensors = vec![false; program.tensors.len()];
     let mut steps = vec![false; program.steps.len()];
     for (index, step) in program.steps.iter().enumerate().skip(cut) {
         let fed = step.inputs.iter().any(|t| tensors[program.root(*t).0]);
-        if fed || step.site.is_some() {
+        if fed || trained[index] {
             steps[index] = true;
             step.outputs.iter().for_each(|t| tensors[program.root(*t).0] = true);
         }

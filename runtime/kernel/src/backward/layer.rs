@@ -1,6 +1,6 @@
 //! The constant operands of a layer's backward step: input, weight and what their codes are worth.
 
-use ingraft_tensor::DType;
+use ingraft_tensor::{DType, Shape};
 
 use super::rows::Code;
 use super::{Incoming, check_incoming, check_output};
@@ -11,7 +11,7 @@ use crate::{Call, KernelError, Step, check};
 /// A layer as its backward step sees it.
 ///
 /// # Shapes
-/// `input` `[N, H, W, C]`; `weight` as the forward step stores it; the incoming
+/// `input` `[N, H, W, C]`, or empty where no term is trained; `weight` as the forward step stores it; the incoming
 /// gradient has the shape of the forward output.
 #[derive(Clone, Copy, Debug)]
 pub struct Layer<'a, T> {
@@ -62,7 +62,7 @@ impl<'a> Layer<'a, i8> {
         let attrs: &QConvAttrs = call.attrs()?;
         let incoming = Incoming::new(call)?;
         let [x, w, b, m] = core::array::from_fn(|i| incoming.operands().wrapping_add(i));
-        let (input, output) = (call.input(x)?.shape(), call.input(0)?.shape());
+        let (input, output) = (input_shape(call, x)?, call.input(0)?.shape());
         let shape = ConvShape::new(&attrs.window, attrs.groups as usize, input, output).ok_or(error)?;
         let (weight, bias) = match call.terms.patched {
             Some(patched) => (patched.weight, patched.bias),
@@ -91,7 +91,7 @@ impl<'a> Layer<'a, i8> {
     ///
     /// # Errors
     /// [`KernelError::Operands`] when they do not agree; [`KernelError::Terms`] for a patched copy.
-    pub(super) fn dynamic(call: &Call<'a, '_>) -> Result<Self, KernelError> {
+    pub fn dynamic(call: &Call<'a, '_>) -> Result<Self, KernelError> {
         let error = call.operands();
         if call.terms.patched.is_some() {
             return Err(KernelError::Terms(call.op));
@@ -99,7 +99,7 @@ impl<'a> Layer<'a, i8> {
         let attrs: &ConvAttrs = call.attrs()?;
         let incoming = Incoming::new(call)?;
         let [x, w, s, m, b, scale, zero] = core::array::from_fn(|i| incoming.operands().wrapping_add(i));
-        let (input, output) = (call.input(x)?.shape(), call.input(0)?.shape());
+        let (input, output) = (input_shape(call, x)?, call.input(0)?.shape());
         let shape = ConvShape::new(&attrs.window, attrs.groups as usize, input, output).ok_or(error)?;
         let (&[in_scale], &[zero]) = (call.slice::<f32>(scale)?, call.slice::<i8>(zero)?) else {
             return Err(error);
@@ -128,7 +128,7 @@ impl<'a> Layer<'a, f32> {
         let attrs: &ConvAttrs = call.attrs()?;
         let incoming = Incoming::new(call)?;
         let [x, w, b] = core::array::from_fn(|i| incoming.operands().wrapping_add(i));
-        let (input, output) = (call.input(x)?.shape(), call.input(0)?.shape());
+        let (input, output) = (input_shape(call, x)?, call.input(0)?.shape());
         let shape = ConvShape::new(&attrs.window, attrs.groups as usize, input, output).ok_or(error)?;
         let (weight, bias): (&[f32], &[f32]) = (call.slice(w)?, call.slice(b)?);
         let out = shape.output[3];
@@ -174,10 +174,24 @@ impl<T: Code> Layer<'_, T> {
         real.iter_mut().zip(stored).for_each(|(real, stored)| *real = self.dequantized(*stored));
     }
 
+    /// Real value of one input step; 1 for a layer of reals.
+    pub fn input_scale(&self) -> f32 {
+        self.in_scale
+    }
+
     /// The real value of a stored input element.
     #[inline(always)]
     pub fn dequantized(&self, stored: T) -> f32 {
         (stored.into() - self.zero.into()) * self.in_scale
+    }
+}
+
+/// The shape of the forward input: where a layer that is not trained does not keep its elements, that of their gradient.
+fn input_shape(call: &Call<'_, '_>, x: usize) -> Result<Shape, KernelError> {
+    let shape = call.input(x)?.shape();
+    match call.outputs.first() {
+        Some(gradient) if shape.elements() == 0 => Ok(gradient.shape()),
+        _ => Ok(shape),
     }
 }
 
@@ -201,7 +215,7 @@ pub fn check_quantized(step: &Step<'_>) -> Result<ConvShape, KernelError> {
 ///
 /// # Errors
 /// [`KernelError::Operands`].
-pub(super) fn check_dynamic(step: &Step<'_>) -> Result<ConvShape, KernelError> {
+pub fn check_dynamic(step: &Step<'_>) -> Result<ConvShape, KernelError> {
     let attrs: &ConvAttrs = step.attrs()?;
     let first = check_incoming(step)?;
     let shape = check_layer(step, first, &attrs.window, attrs.groups)?;
@@ -239,10 +253,14 @@ fn check_layer(
     window: &crate::attrs::Window,
     groups: u32,
 ) -> Result<ConvShape, KernelError> {
-    let input = step.input(first)?.shape;
+    let mut input = step.input(first)?.shape;
     if !step.outputs().is_empty() {
         check_output(step)?;
-        check::require(step, step.output(0)?.shape.elements() == input.elements())?;
+        let output = step.output(0)?.shape;
+        if input.elements() == 0 {
+            input = output;
+        }
+        check::require(step, output.elements() == input.elements())?;
     }
     let shape = ConvShape::new(window, groups as usize, input, step.input(0)?.shape);
     shape.ok_or(KernelError::Operands(step.op))

@@ -9,18 +9,24 @@ pub fn arena_bytes(schedule: &TrainSchedule) -> usize {
     place(&live_ranges(&schedule.program, schedule.backward)).arena_bytes
 }
 
-/// The schedule that trains from `from` on, or else from the first later site from which `budget` bytes suffice.
+/// The schedule that trains from `from` on, or else from the first later site from which `budget` bytes suffice;
+/// sites asked for by name are trained all or not at all.
 ///
 /// Where they do not suffice otherwise, gradients are written over those they are computed from: slower where a
 /// target has a kernel that prefers whole tensors, the same to the bit.
 ///
 /// # Errors
-/// [`LowerError::TrainMemory`] says what training the last site alone would need; those of [`derive`].
+/// [`LowerError::TrainMemory`] says what the least schedule would need; those of [`derive`].
 pub fn fit(program: &Program, from: &TrainFrom, budget: usize) -> Result<TrainSchedule, LowerError> {
     let lowest = lowest_step(program, from)?;
     let mut needed = usize::MAX;
     for site in program.sites.iter().filter(|site| site.step >= lowest) {
-        let schedule = match derive(program, &TrainFrom::Site(site.name.clone())) {
+        let candidate = match from {
+            TrainFrom::Sites(_) if site.step > lowest => break,
+            TrainFrom::Sites(_) => from.clone(),
+            _ => TrainFrom::Site(site.name.clone()),
+        };
+        let schedule = match derive(program, &candidate) {
             Ok(schedule) if schedule.backward > schedule.cut => schedule,
             Ok(_) => continue,
             Err(error @ LowerError::NoBackward { .. }) if site.step == lowest => return Err(error),

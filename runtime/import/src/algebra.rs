@@ -7,6 +7,7 @@
 mod compress;
 mod effect;
 mod select;
+mod ternary;
 
 use std::collections::BTreeSet;
 
@@ -22,6 +23,7 @@ use crate::{Aligned, Fault, ImportError, Imported, ImportedSite};
 pub use compress::{Compression, compress};
 use effect::Effect;
 use select::{drop_out, elect, keep_largest};
+pub use ternary::{Coding, decode_ternary, encode_ternary, is_ternary};
 
 /// How adapters become one.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -104,7 +106,11 @@ pub fn compose(
         let effects: Vec<Effect> =
             adapters.iter().map(|a| Effect::read(&place.frozen, &a.terms(site))).collect();
         let combined = combine(&place, &effects, &weights, operation);
-        writer.put(&place, combined.map_err(|error| error.or_about(place.desc().name))?)?;
+        writer.put(
+            &place,
+            combined.map_err(|error| error.or_about(place.desc().name))?,
+            TermFormat::default(),
+        )?;
     }
     let sources: Vec<String> = adapters
         .iter()
@@ -279,8 +285,8 @@ impl<'b> Writer<'b> {
         Self { base, builder, sites: Vec::new() }
     }
 
-    fn put(&mut self, place: &Place<'_>, effect: Effect) -> Result<(), ImportError> {
-        let placed = effect.place(place, TermFormat::default())?;
+    fn put(&mut self, place: &Place<'_>, effect: Effect, format: TermFormat<'_>) -> Result<(), ImportError> {
+        let placed = effect.place(place, format)?;
         placed.terms.into_iter().for_each(|term| self.builder.term(place.index, place.desc(), term));
         let name = place.desc().name.to_owned();
         self.sites.push(ImportedSite { module: name.clone(), name, error: placed.error });

@@ -24,6 +24,8 @@ pub enum Fault {
     Safetensors(String),
     /// No `.onnx_adapter` file, or a damaged one.
     FlatBuffer,
+    /// No coded ternary file, or a damaged one.
+    Ternary,
     /// No JSON, or not what belongs there.
     Json(String),
     /// A file that belongs to a checkpoint is not there.
@@ -126,6 +128,7 @@ impl fmt::Display for Fault {
             ),
             Self::Safetensors(reason) => write!(f, "not a whole safetensors file: {reason}"),
             Self::FlatBuffer => f.write_str("not a whole .onnx_adapter file"),
+            Self::Ternary => f.write_str("not a whole coded ternary file"),
             Self::Json(reason) => write!(f, "not the JSON that belongs here: {reason}"),
             Self::NoFile(name) => write!(f, "there is no {name}"),
             Self::Type(dtype) => write!(f, "elements of type {dtype} cannot be read"),

@@ -5,7 +5,7 @@
 //! | any adapter as safetensors and JSON, and checkpoints of any method made by hand | [`export_native`], [`import_native`] |
 //! | files of kohya and LyCORIS: LoRA, LoHa, LoKr, whole differences | [`import_lycoris`] |
 //! | `.onnx_adapter` files of ONNX Runtime with LoRA factors | [`import_onnx_adapter`] |
-//! | one adapter from several, and smaller ones | [`compose`], [`compress`] |
+//! | one adapter from several, and smaller ones | [`compose`], [`compress`], [`encode_ternary`] |
 //! | directories of HF PEFT 0.21 | [`import_peft`], [`export_peft`] |
 //!
 //! Whatever is read binds by the names of tensors and fails closed: a tensor that belongs to no site, a setting that would
@@ -31,7 +31,9 @@ mod torch;
 
 use ingraft_adapter::Adapter;
 
-pub use algebra::{Compression, Operation, Weighted, compose, compress};
+pub use algebra::{
+    Coding, Compression, Operation, Weighted, compose, compress, decode_ternary, encode_ternary, is_ternary,
+};
 pub use aligned::Aligned;
 pub use base::Base;
 pub use bind::Matching;

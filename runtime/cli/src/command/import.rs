@@ -4,8 +4,8 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use ingraft_import::{
-    Base, Imported, JSON, Matching, TENSORS, Tensors, import_lycoris, import_native, import_onnx_adapter,
-    import_peft, is_onnx_adapter,
+    Base, Imported, JSON, Matching, TENSORS, Tensors, decode_ternary, import_lycoris, import_native,
+    import_onnx_adapter, import_peft, is_onnx_adapter, is_ternary,
 };
 use serde::Serialize;
 
@@ -15,8 +15,8 @@ use crate::{CliError, Console};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// A directory of HF PEFT, one that `export` wrote, a .safetensors file of kohya or LyCORIS, or an
-    /// .onnx_adapter.
+    /// A directory of HF PEFT, one that `export` wrote, a .safetensors file of kohya or LyCORIS, an
+    /// .onnx_adapter, or what `compress --coding` wrote.
     #[arg(value_name = "CHECKPOINT")]
     checkpoint: PathBuf,
     /// The plan that the adapter is for.
@@ -91,6 +91,9 @@ impl Args {
         let matching = self.matching()?;
         if self.checkpoint.is_file() {
             let bytes = load(&self.checkpoint)?;
+            if is_ternary(&bytes) {
+                return decode_ternary(base, &bytes).map_err(refused);
+            }
             let import = if is_onnx_adapter(&bytes) { import_onnx_adapter } else { import_lycoris };
             return import(base, &bytes, &matching, &provenance).map_err(refused);
         }

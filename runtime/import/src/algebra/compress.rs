@@ -165,7 +165,7 @@ fn smaller(
 }
 
 /// ±γ at the entries largest by magnitude.
-fn ternary(delta: &Matrix, density: f64, scale: f64) -> Matrix {
+pub(super) fn ternary(delta: &Matrix, density: f64, scale: f64) -> Matrix {
     let count = delta.data.len() as f64;
     let mean = delta.data.iter().sum::<f64>() / count;
     let deviation = (delta.data.iter().map(|v| (v - mean) * (v - mean)).sum::<f64>() / count).sqrt();

@@ -2,7 +2,8 @@
 
 use ingraft_adapter::{Adapter, Base as NoAdapter, TermSource};
 use ingraft_import::{
-    Aligned, Base, Compression, Imported, Matching, Operation, Weighted, compose, compress, import_peft,
+    Aligned, Base, Coding, Compression, Imported, Matching, Operation, Weighted, compose, compress,
+    decode_ternary, encode_ternary, import_peft,
 };
 use ingraft_kernel::{Factors, SparseValues};
 
@@ -190,4 +191,36 @@ fn integer_factors_and_fused_weights_stay_close_on_an_int8_base() {
     let nothing = joined(&base, &[(&int8.bytes, 1.0), (&int8.bytes, -1.0)], Operation::Sum);
     let untouched = run(base.plan, &outputs()["linear/input"], &NoAdapter);
     assert!(distance(&result(&base, &nothing.bytes), &untouched) < 1e-6);
+}
+
+#[test]
+fn a_coded_ternary_file_is_the_ternary_adapter() {
+    for quantized in [false, true] {
+        let compiled = Compiled::new("linear", quantized);
+        let base = compiled.base(true);
+        for case in ["loha", "lora_bias"] {
+            let a = import(&base, case);
+            for density in [0.01, 0.1, 0.5, 1.0] {
+                let plain =
+                    compress(&base, &a, Compression::Ternary { density, scale: 0.8 }).expect("a share");
+                let code = |coding| encode_ternary(&base, &a, density, 0.8, coding).expect("deltas");
+                let (bitmap, golomb) = (code(Coding::Bitmap), code(Coding::Golomb));
+                for coded in [&bitmap, &golomb] {
+                    let back = decode_ternary(&base, coded).expect("we wrote it");
+                    assert_eq!(result(&base, &back.bytes), result(&base, &plain.bytes), "{case} {density}");
+                }
+                assert!(density > 0.1 || golomb.len() < bitmap.len(), "{} {}", golomb.len(), bitmap.len());
+                for at in 0..golomb.len() {
+                    let mut bytes = golomb.clone();
+                    bytes[at] ^= 0x55;
+                    assert!(decode_ternary(&base, &bytes).is_err(), "a damaged byte {at}");
+                    // The same with a hash that fits: read within its bounds, to the end or to a reason.
+                    let hash = blake3::hash(&bytes[44..]);
+                    bytes[12..44].copy_from_slice(hash.as_bytes());
+                    let _ = decode_ternary(&base, &bytes);
+                    assert!(decode_ternary(&base, &golomb[..at]).is_err(), "{at} bytes");
+                }
+            }
+        }
+    }
 }

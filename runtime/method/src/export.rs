@@ -202,7 +202,7 @@ impl Deployed {
                 }
                 (FactorFormat::Bounded, Some(scales)) => {
                     let peaks = quantize::largest_sums(site, &scales, down);
-                    written.take(quantize::factors(site, &scales, term.rank, (down, up), &peaks));
+                    written.take(quantize::factors(site, &scales, term.rank, (down, up), &peaks, None));
                 }
                 _ => {
                     let (down, up) = (down.to_vec(), up.to_vec());

@@ -111,6 +111,7 @@ fn compile_base() -> Result<ArtifactFile, CliError> {
     let options = CompileOptions {
         import: ImportOptions { dims: [("N".to_owned(), 1)].into(), ..ImportOptions::default() },
         train_from: Some(TrainFrom::Late),
+        train_memory: None,
         model_name: NAME.to_owned(),
         recipe: recipe.to_words().to_vec(),
         labels: demo::LABELS.map(str::to_owned).to_vec(),

@@ -5,7 +5,8 @@ use ingraft::compile::lower::train::TrainFrom;
 use ingraft::compile::{CompileOptions, compile};
 use ingraft::kernel::{Host, SiteKind, Sites};
 use ingraft::method::{
-    ExportOptions, FactorFormat, METHODS, NamedTensor, Ranges, build, deploy, evaluate, export,
+    ExportOptions, FactorFormat, Full, METHODS, NamedTensor, Ranges, Saliency, build, build_on, deploy,
+    evaluate, export, score_for,
 };
 use ingraft::plan::{Phase, PlanView};
 use ingraft::train::{
@@ -49,6 +50,41 @@ fn sites(plan: &PlanView<'_>, method: &dyn Method) -> Vec<u32> {
     all[all.len().saturating_sub(3)..].to_vec()
 }
 
+/// The method with its defaults; where it chooses by gradients, those of a pass over `clips`.
+fn ready(name: &str, plan: &PlanView<'_>, target: &Host, clips: &[(Vec<f32>, usize)]) -> Box<dyn Method> {
+    let Some(score) = score_for(name, &[]).expect("a method of the list") else {
+        return build(name, &[]).expect("a method of the list");
+    };
+    let sites = sites(plan, &Full);
+    let setup = setup(&Full, &sites);
+    let memory = Trainer::memory(plan, target, &setup).expect("every site can be trained");
+    let mut arena = AlignedBytes::zeroed(memory.total());
+    let mut trainer = Trainer::bind(*plan, target, setup, arena.as_mut()).expect("memory suffices");
+    let mut saliency = Saliency::new(plan, &sites, score);
+    for (clip, class) in clips {
+        trainer.accumulate(Clip::Inputs(as_bytes(clip)), Truth::Class(*class)).expect("one whole patch");
+        assert!(saliency.observe(&mut trainer, 1), "the same sites");
+    }
+    build_on(name, &[], &saliency).expect("what it chooses by was measured")
+}
+
+/// Training of `sites` by `method`, on the model's own logits.
+fn setup<'a>(method: &'a dyn Method, sites: &'a [u32]) -> Setup<'a> {
+    let rate = LearningRate { rate: 2e-3, weight_decay: 0.01 };
+    Setup {
+        method,
+        sites,
+        readout: Readout::Logits,
+        loss: Loss::CrossEntropy { smoothing: 0.0 },
+        optimizer: &AdamW::DEFAULT,
+        adapter: rate,
+        head: rate,
+        schedule: Schedule { shape: ScheduleShape::Constant, warm_up: 0 },
+        clip_norm: Some(1.0),
+        seed: 1,
+    }
+}
+
 #[test]
 fn every_method_learns_in_an_epoch_and_acts_as_it_was_trained() {
     let file = trainable();
@@ -57,21 +93,9 @@ fn every_method_learns_in_an_epoch_and_acts_as_it_was_trained() {
     let clips = clips(&plan);
     // A head alone has no terms, and this trains without a head.
     for row in METHODS.iter().filter(|row| row.name != "head") {
-        let method = build(row.name, &[]).expect("a method of the list");
+        let method = ready(row.name, &plan, &target, &clips);
         let sites = sites(&plan, &*method);
-        let rate = LearningRate { rate: 2e-3, weight_decay: 0.01 };
-        let setup = Setup {
-            method: &*method,
-            sites: &sites,
-            readout: Readout::Logits,
-            loss: Loss::CrossEntropy { smoothing: 0.0 },
-            optimizer: &AdamW::DEFAULT,
-            adapter: rate,
-            head: rate,
-            schedule: Schedule { shape: ScheduleShape::Constant, warm_up: 0 },
-            clip_norm: Some(1.0),
-            seed: 1,
-        };
+        let setup = setup(&*method, &sites);
         let memory = Trainer::memory(&plan, &target, &setup).expect("every site can be trained");
         let mut arena = AlignedBytes::zeroed(memory.total());
         let mut trainer = Trainer::bind(plan, &target, setup, arena.as_mut()).expect("memory suffices");

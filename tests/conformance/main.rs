@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 #[path = "../support/cases.rs"]
+#[allow(dead_code, reason = "this suite uses a part")]
 mod cases;
 mod naive;
 #[path = "../support/targets.rs"]

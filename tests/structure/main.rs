@@ -22,6 +22,7 @@ const ORDER: &[(&str, &str)] = &[
     ("ingraft-compile", "runtime/compile"),
     ("ingraft-models", "models"),
     ("ingraft-arm-neon", "targets/arm-neon"),
+    ("ingraft-jetson-cuda", "targets/jetson-cuda"),
     ("ingraft-x86-64", "targets/x86-64"),
     ("ingraft", "."),
     ("ingraft-cli", "runtime/cli"),

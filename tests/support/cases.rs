@@ -192,11 +192,6 @@ impl Case {
         kernel.matches(&step) && (kernel.check)(&step).is_ok()
     }
 
-    /// The name of the row that `target` runs this case with.
-    pub(crate) fn chosen_by(&self, target: &Host) -> Result<&'static str, KernelError> {
-        target.kernel_name(&self.step())
-    }
-
     /// By how many workers of `target` it would be run.
     pub(crate) fn share_count<W: Workers>(&self, target: &Parallel<'_, W>) -> usize {
         target.share_count(&self.step())
@@ -237,6 +232,31 @@ impl Case {
     /// Runs the case on `target` as a session does: outputs, workspace and packed
     /// weights in one block of memory.
     pub(crate) fn run_on<T: Target<Memory = [u8]>>(&self, target: &T) -> Result<Outcome, KernelError> {
+        let (step, end) = self.laid_out(target)?;
+        let mut storage = vec![u128::MAX; end.div_ceil(16)];
+        self.run_in(target, bytes::of_mut(&mut storage), &step)
+    }
+
+    /// As [`Self::run_on`], in memory of another kind, which `allocate` makes of a length.
+    pub(crate) fn run_on_device<T: Target>(
+        &self,
+        target: &T,
+        allocate: impl FnOnce(usize) -> T::Memory,
+    ) -> Result<Outcome, KernelError>
+    where
+        T::Memory: Sized,
+    {
+        let (step, end) = self.laid_out(target)?;
+        self.run_in(target, &mut allocate(end), &step)
+    }
+
+    /// The name of the kernel that `target` runs this case with.
+    pub(crate) fn chosen_by<T: Target>(&self, target: &T) -> Result<&'static str, KernelError> {
+        target.kernel_name(&self.step())
+    }
+
+    /// The step with its operands placed in one block of memory, and the length of the block.
+    fn laid_out<T: Target>(&self, target: &T) -> Result<(Step<'_>, usize), KernelError> {
         let mut step = Step::new(self.op, bytes::of(&self.attrs));
         for operand in self.step().inputs() {
             step.push_input(*operand)?;
@@ -253,25 +273,33 @@ impl Case {
         }
         step.workspace = place(target.workspace_bytes(&step));
         step.packed = place(target.packed_bytes(&step));
-        let mut storage = vec![u128::MAX; end.div_ceil(16)];
-        let memory = bytes::of_mut(&mut storage);
-        let spans = step.outputs().iter().map(|operand| match operand.place {
-            Place::Memory(span) => span.offset..span.end(),
-            Place::Plan(_) => 0..0,
+        Ok((step, end))
+    }
+
+    fn run_in<T: Target>(
+        &self,
+        target: &T,
+        memory: &mut T::Memory,
+        step: &Step<'_>,
+    ) -> Result<Outcome, KernelError> {
+        let error = KernelError::Memory(self.op);
+        let offsets = step.outputs().iter().map(|operand| match operand.place {
+            Place::Memory(span) => span.offset,
+            Place::Plan(_) => 0,
         });
-        for (span, tensor) in spans.clone().zip(&self.outputs) {
-            memory[span].copy_from_slice(tensor.bytes());
+        for (offset, tensor) in offsets.clone().zip(&self.outputs) {
+            target.write(memory, offset, tensor.bytes()).ok_or(error)?;
         }
-        target.prepare(memory, &step)?;
+        target.prepare(memory, step)?;
         let mut outcome = Outcome { outputs: self.outputs.clone(), grads: self.initial_grads() };
         let grads = site_grads(&self.grads, &mut outcome.grads);
         if self.grads.is_empty() && self.accumulate == 0 {
-            target.run(memory, &step, self.terms.site())?;
+            target.run(memory, step, self.terms.site())?;
         } else {
-            target.run_backward(memory, &step, self.terms.site(), grads, self.accumulate)?;
+            target.run_backward(memory, step, self.terms.site(), grads, self.accumulate)?;
         }
-        for (span, tensor) in spans.zip(&mut outcome.outputs) {
-            tensor.bytes_mut().copy_from_slice(&memory[span]);
+        for (offset, tensor) in offsets.zip(&mut outcome.outputs) {
+            target.read(memory, offset, tensor.bytes_mut()).ok_or(error)?;
         }
         Ok(outcome)
     }

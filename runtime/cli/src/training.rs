@@ -2,6 +2,7 @@
 //! frozen prefix leaves of them, and the result is an adapter file.
 
 mod checkpoint;
+mod saliency;
 mod sites;
 mod views;
 

@@ -4,7 +4,7 @@ use ingraft_adapter::{HeadView, TermSource};
 use ingraft_kernel::attrs::HeadAttrs;
 use ingraft_kernel::head::Features;
 use ingraft_kernel::{
-    HostMemory, KernelError, OpCode, Operand, Place, SiteGrads, SiteTerms, Sites, Span, Step, Target,
+    HostMemory, KernelError, OpCode, Operand, Place, Replay, SiteGrads, SiteTerms, Sites, Span, Step, Target,
 };
 use ingraft_plan::{IoView, Phase, PlanView};
 use ingraft_tensor::{DType, Shape, View, ViewMut, bytes};
@@ -43,6 +43,7 @@ impl<'a, 'm, T: Target> Session<'a, 'm, T> {
         if supplied < needs.total() {
             return Err(ExecError::MemoryTooSmall { needed: needs.total(), supplied });
         }
+        target.forget(memory);
         let session = Self { plan, phase, target, memory, needs };
         let count = plan.step_count(phase);
         let Some(mut next) = needs.record_offset(count) else { return Ok(session) };
@@ -158,7 +159,50 @@ impl<'a, 'm, T: Target> Session<'a, 'm, T> {
             last = last.max(step.map_or(usize::MAX, |(_, step)| step as usize));
         }
         let end = self.plan.step_count(self.phase).min(last.saturating_add(1));
+        if !trace.watches() && self.heads_come_last(end, sources) && self.replay(end, sources)? {
+            return Ok(());
+        }
         self.run_steps(0..end, sources, trace)
+    }
+
+    /// Whether no head reads a tensor before step `end` is done, so that the steps may run as a whole.
+    fn heads_come_last<S: TermSource>(&self, end: usize, sources: &[S]) -> bool {
+        sources.iter().all(|source| {
+            let step = source.head().and_then(|head| self.plan.head_source(self.phase, head.site));
+            step.is_none_or(|(_, step)| (step as usize).checked_add(1) == Some(end))
+        })
+    }
+
+    /// Runs the first `end` steps as the target recorded them, then the heads; records them the first time. `false`
+    /// where the target records nothing.
+    fn replay<S: TermSource>(&mut self, end: usize, sources: &[S]) -> Result<bool, ExecError> {
+        let whole = |error| ExecError::Step { index: 0, op: OpCode::Copy, error };
+        let state = self.target.begin(self.memory, end, sources.len()).map_err(whole)?;
+        if state == Replay::Steps {
+            return Ok(false);
+        }
+        for index in 0..end {
+            let Some(view) = self.plan.step(self.phase, index) else { continue };
+            let at = |error| ExecError::Step { index: index as u32, op: view.op, error };
+            let step = if state == Replay::Record { Some(self.place(index)?) } else { None };
+            let Some(site) = view.site else {
+                if let Some(step) = step {
+                    self.target.run(self.memory, &step, SiteTerms::NONE).map_err(at)?;
+                }
+                continue;
+            };
+            for (sample, source) in sources.iter().enumerate() {
+                let terms = source.terms(site as usize);
+                self.target.update(self.memory, view.op, terms).map_err(at)?;
+                if let Some(step) = &step {
+                    let part = step.sample(sample, sources.len()).map_err(at)?;
+                    self.target.run(self.memory, &part, terms).map_err(at)?;
+                }
+            }
+        }
+        self.target.finish(self.memory).map_err(whole)?;
+        self.run_heads(end.saturating_sub(1), sources).map_err(whole)?;
+        Ok(true)
     }
 
     /// Runs the forward steps in `range`, and the heads that read a tensor produced there.

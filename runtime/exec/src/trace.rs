@@ -16,6 +16,10 @@ pub struct StepEvent<'e, 'a> {
 
 /// Called around every step; for profiles and dumps of intermediate tensors.
 pub trait Trace<M: ?Sized> {
+    /// Whether it looks at single steps, so that none may be run as part of a whole.
+    fn watches(&self) -> bool {
+        true
+    }
     /// Before the step.
     fn before(&mut self, event: StepEvent<'_, '_>);
     /// After the step, with the memory it wrote to.
@@ -27,6 +31,10 @@ pub trait Trace<M: ?Sized> {
 pub struct Silent;
 
 impl<M: ?Sized> Trace<M> for Silent {
+    fn watches(&self) -> bool {
+        false
+    }
+
     fn before(&mut self, _: StepEvent<'_, '_>) {}
     fn after(&mut self, _: StepEvent<'_, '_>, _: &M) {}
 }

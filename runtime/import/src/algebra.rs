@@ -12,6 +12,7 @@ use std::collections::BTreeSet;
 
 use ingraft_adapter::{Adapter, AdapterFacts, HeadSpec, TermSource};
 use ingraft_kernel::NO_SITE;
+use ingraft_method::TermFormat;
 use ingraft_tensor::Rng;
 
 use crate::base::{Base, Place};
@@ -279,7 +280,7 @@ impl<'b> Writer<'b> {
     }
 
     fn put(&mut self, place: &Place<'_>, effect: Effect) -> Result<(), ImportError> {
-        let placed = effect.place(place)?;
+        let placed = effect.place(place, TermFormat::default())?;
         placed.terms.into_iter().for_each(|term| self.builder.term(place.index, place.desc(), term));
         let name = place.desc().name.to_owned();
         self.sites.push(ImportedSite { module: name.clone(), name, error: placed.error });

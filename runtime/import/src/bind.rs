@@ -56,6 +56,33 @@ pub(crate) fn bind(
     matching: &Matching,
 ) -> Result<Vec<usize>, ImportError> {
     let names = Names::new(base);
+    bind_by(base, sought, matching, &|path| names.find(path))
+}
+
+/// The same for paths whose dots were written as underscores, behind one of `prefixes`.
+pub(crate) fn bind_flattened(
+    base: &Base<'_>,
+    sought: &[Sought],
+    prefixes: &[&str],
+    matching: &Matching,
+) -> Result<Vec<usize>, ImportError> {
+    let mut names = Names::new(base);
+    for (name, _) in names.stems.iter_mut().chain(&mut names.nodes) {
+        // Dots stay the marks at which a name may end in another.
+        *name = name.replace('_', ".");
+    }
+    bind_by(base, sought, matching, &|path| {
+        let bare = prefixes.iter().find_map(|prefix| path.strip_prefix(prefix)).unwrap_or(path);
+        names.find(&bare.replace('_', "."))
+    })
+}
+
+fn bind_by(
+    base: &Base<'_>,
+    sought: &[Sought],
+    matching: &Matching,
+    find: &dyn Fn(&str) -> Result<Option<usize>, ImportError>,
+) -> Result<Vec<usize>, ImportError> {
     let mut bound: Vec<Option<usize>> = Vec::new();
     for module in sought {
         bound.push(match matching.map.get(&module.path) {
@@ -63,7 +90,7 @@ pub(crate) fn bind(
                 let why = Fault::Setting(format!("a site of this base, and {site:?} is none"));
                 ImportError::at(&module.path, why)
             })?),
-            None => names.find(&module.path)?,
+            None => find(&module.path)?,
         });
     }
     propose(base, sought, &mut bound, matching.accept_proposal)?;

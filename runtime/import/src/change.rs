@@ -2,7 +2,7 @@
 
 use ingraft_adapter::TermSpec;
 use ingraft_kernel::{SiteDesc, SiteKind, terms::MAX_TERM_RANK};
-use ingraft_method::{FactorFormat, OwnedTerms, deploy, in_kernel};
+use ingraft_method::{OwnedTerms, TermFormat, deploy_as, in_kernel};
 
 use crate::base::Place;
 use crate::matrix::Matrix;
@@ -57,7 +57,7 @@ impl Change {
     pub(crate) fn place(&self, place: &Place<'_>) -> Result<Placed, ImportError> {
         let mut owned = OwnedTerms::default();
         self.weight_terms(place, &mut owned);
-        write(place, owned, self.affine(place)?)
+        write(place, owned, self.affine(place)?, TermFormat::default())
     }
 
     fn weight_terms(&self, place: &Place<'_>, owned: &mut OwnedTerms) {
@@ -111,14 +111,12 @@ impl Change {
 fn dense_terms(place: &Place<'_>, delta: &Matrix, owned: &mut OwnedTerms) {
     let (out, row) = place.shape();
     let desc = place.desc();
-    owned.sparse = vec![0.0; out * row];
+    owned.dense = vec![0.0; out * row];
     for (i, value) in delta.data.iter().enumerate() {
         let (channel, position) = (i / row, i % row);
         let carried = value * place.output[channel] * place.input_factor(position);
-        owned.sparse[channel * row + in_kernel(desc, position)] = carried as f32;
+        owned.dense[place.frozen.offset(channel, in_kernel(desc, position))] = carried as f32;
     }
-    owned.indptr = (0..=out).map(|channel| (channel * row) as u32).collect();
-    owned.indices = (0..out * row).map(|i| (i % row) as u16).collect();
 }
 
 fn sparse_terms(place: &Place<'_>, entries: &[(usize, f64)], owned: &mut OwnedTerms) {
@@ -140,32 +138,17 @@ fn sparse_terms(place: &Place<'_>, entries: &[(usize, f64)], owned: &mut OwnedTe
     owned.sparse = placed.iter().map(|(_, _, value)| *value).collect();
 }
 
-/// Terms as `place` runs them. A fused weight may bring a scale of its own, which then comes before `affine`.
+/// Terms as `place` runs them.
 pub(crate) fn write(
     place: &Place<'_>,
-    owned: OwnedTerms,
+    mut owned: OwnedTerms,
     affine: Option<(Vec<f32>, Vec<f32>)>,
+    format: TermFormat<'_>,
 ) -> Result<Placed, ImportError> {
-    let name = place.desc().name;
-    let deployed = deploy(&place.frozen, place.index as u32, owned.terms(), FactorFormat::F32)
-        .map_err(|error| ImportError::at(name, Fault::Export(error)))?;
-    let mut terms = deployed.terms;
     if let Some((scale, shift)) = affine {
-        if !scale.iter().chain(&shift).all(|v| v.is_finite()) {
-            return Err(ImportError::at(name, Fault::NotFinite));
-        }
-        let own = terms.iter_mut().find_map(|term| match term {
-            TermSpec::Affine { scale, shift } => Some((scale, shift)),
-            _ => None,
-        });
-        match own {
-            Some((first, moved)) => {
-                first.iter_mut().zip(&scale).for_each(|(first, scale)| *first *= scale);
-                moved.iter_mut().zip(&scale).for_each(|(moved, scale)| *moved *= scale);
-                moved.iter_mut().zip(&shift).for_each(|(moved, shift)| *moved += shift);
-            }
-            None => terms.push(TermSpec::Affine { scale, shift }),
-        }
+        (owned.scale, owned.shift) = (scale, shift);
     }
-    Ok(Placed { terms, error: deployed.error })
+    let deployed = deploy_as(&place.frozen, place.index as u32, owned.terms(), format)
+        .map_err(|error| ImportError::at(place.desc().name, Fault::Export(error)))?;
+    Ok(Placed { terms: deployed.terms, error: deployed.error })
 }

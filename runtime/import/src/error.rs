@@ -22,6 +22,8 @@ pub enum Fault {
     Pickle,
     /// No safetensors file, or a damaged one.
     Safetensors(String),
+    /// No `.onnx_adapter` file, or a damaged one.
+    FlatBuffer,
     /// No JSON, or not what belongs there.
     Json(String),
     /// A file that belongs to a checkpoint is not there.
@@ -123,6 +125,7 @@ impl fmt::Display for Fault {
                  safetensors.torch.save_file(torch.load(path, weights_only=True), \"adapter_model.safetensors\"))",
             ),
             Self::Safetensors(reason) => write!(f, "not a whole safetensors file: {reason}"),
+            Self::FlatBuffer => f.write_str("not a whole .onnx_adapter file"),
             Self::Json(reason) => write!(f, "not the JSON that belongs here: {reason}"),
             Self::NoFile(name) => write!(f, "there is no {name}"),
             Self::Type(dtype) => write!(f, "elements of type {dtype} cannot be read"),

@@ -3,6 +3,8 @@
 //! | what | how |
 //! |---|---|
 //! | any adapter as safetensors and JSON, and checkpoints of any method made by hand | [`export_native`], [`import_native`] |
+//! | files of kohya and LyCORIS: LoRA, LoHa, LoKr, whole differences | [`import_lycoris`] |
+//! | `.onnx_adapter` files of ONNX Runtime with LoRA factors | [`import_onnx_adapter`] |
 //! | one adapter from several, and smaller ones | [`compose`], [`compress`] |
 //! | directories of HF PEFT 0.21 | [`import_peft`], [`export_peft`] |
 //!
@@ -19,8 +21,10 @@ mod bind;
 mod change;
 mod error;
 mod json;
+mod lycoris;
 mod matrix;
 mod native;
+mod onnx_adapter;
 mod peft;
 mod tensors;
 mod torch;
@@ -32,7 +36,9 @@ pub use aligned::Aligned;
 pub use base::Base;
 pub use bind::Matching;
 pub use error::{Fault, ImportError};
+pub use lycoris::import_lycoris;
 pub use native::{Exported, JSON, TENSORS, export_native, import_native};
+pub use onnx_adapter::{import_onnx_adapter, is_onnx_adapter};
 pub use peft::{export_peft, import_peft};
 pub use tensors::{Tensor, Tensors, read as read_tensors, refuse_pickle};
 

@@ -179,6 +179,18 @@ impl Matrix {
     }
 }
 
+/// `Σ core[p, q, window]·a[p, out]·b[q, in]` as `[out, in · window]`; `None` where the extents do not fit.
+pub(crate) fn contracted(dims: &[usize], core: &[f64], a: &Matrix, b: &Matrix) -> Option<Matrix> {
+    let [p, q, ..] = dims[..] else { return None };
+    let window = core.len().checked_div(p.checked_mul(q)?)?;
+    (p == a.rows && q == b.rows && window > 0).then_some(())?;
+    Some(Matrix::from_fn(a.columns, b.columns * window, |o, at| {
+        let (i, w) = (at / window, at % window);
+        let over_q = |x: usize| (0..q).map(|y| core[(x * q + y) * window + w] * b.at(y, i)).sum::<f64>();
+        (0..p).map(|x| a.at(x, o) * over_q(x)).sum()
+    }))
+}
+
 /// Makes rows `p` and `q` of `work` orthogonal; whether they were not.
 fn rotate(work: &mut Matrix, turn: &mut Matrix, p: usize, q: usize) -> bool {
     let dot = |a: usize, b: usize| work.row(a).iter().zip(work.row(b)).map(|(x, y)| x * y).sum::<f64>();

@@ -18,7 +18,7 @@ use std::collections::BTreeMap;
 
 use ingraft_adapter::{Adapter, AdapterFacts, HeadSpec, Link, ParameterSpec, TermSource};
 use ingraft_kernel::NO_SITE;
-use ingraft_method::{METHODS, NamedTensor, build, evaluate};
+use ingraft_method::{METHODS, NamedTensor, TermFormat, build, evaluate};
 use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
@@ -305,10 +305,8 @@ fn computed(
         .iter()
         .map(|(name, tensor)| NamedTensor { name, dims: &tensor.dims, values: &tensor.values })
         .collect();
-    let mut owned = evaluate(&*method, &place.frozen, &named).map_err(Fault::Values)?;
-    let affine = (!owned.scale.is_empty())
-        .then(|| (core::mem::take(&mut owned.scale), core::mem::take(&mut owned.shift)));
-    write_terms(place, owned, affine)
+    let owned = evaluate(&*method, &place.frozen, &named).map_err(Fault::Values)?;
+    write_terms(place, owned, None, TermFormat::default())
 }
 
 /// The tensors called `SITE.NAME`, where no longer site's name is a prefix too.

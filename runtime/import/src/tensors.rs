@@ -124,6 +124,18 @@ fn values(dtype: Dtype, data: &[u8]) -> Option<Vec<f64>> {
     })
 }
 
+/// Real elements by ONNX's number of their type; `None` for others: what quantized factors mean is the graph's to say.
+pub(crate) fn elements(code: u32, data: &[u8]) -> Option<Vec<f64>> {
+    let dtype = match code {
+        1 => Dtype::F32,
+        10 => Dtype::F16,
+        11 => Dtype::F64,
+        16 => Dtype::BF16,
+        _ => return None,
+    };
+    values(dtype, data)
+}
+
 /// The value of an IEEE 754 binary16.
 fn half(bits: u16) -> f64 {
     let (exponent, fraction) = (i32::from(bits >> 10 & 31), f64::from(bits & 0x3ff));

@@ -18,6 +18,8 @@ pub enum KernelError {
     Index(OpCode),
     /// An adapter term does not fit the step it was handed to.
     Terms(OpCode),
+    /// The device failed; its target's memory says how.
+    Device(OpCode),
 }
 
 impl core::fmt::Display for KernelError {
@@ -28,6 +30,7 @@ impl core::fmt::Display for KernelError {
             Self::Memory(op) => write!(f, "{op}: an operand lies outside the memory supplied"),
             Self::Index(op) => write!(f, "{op}: an index lies outside its axis; check the input values"),
             Self::Terms(op) => write!(f, "{op}: an adapter term does not fit this step"),
+            Self::Device(op) => write!(f, "{op}: the device failed; other targets keep working"),
         }
     }
 }

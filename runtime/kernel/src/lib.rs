@@ -59,5 +59,5 @@ pub use parallel::{Job, MAX_WORKERS, Parallel, Workers};
 pub use site::{NO_SITE, SiteDesc, SiteKind, Sites};
 pub use step::{Call, Choice, MAX_INPUTS, MAX_OUTPUTS, Operand, Place, Span, Step};
 pub use table::{Kernel, REFERENCE, find};
-pub use target::Target;
+pub use target::{Replay, Target};
 pub use terms::{Affine, Factors, Patched, SiteGrads, SiteTerms, Sparse, SparseValues, TwoFactor};

@@ -1,6 +1,17 @@
 //! The contract a target fulfils.
 
-use crate::{Choice, KernelError, SiteGrads, SiteTerms, Step};
+use crate::{Choice, KernelError, OpCode, SiteGrads, SiteTerms, Step};
+
+/// What a target wants of a run of a whole schedule ([`Target::begin`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Replay {
+    /// Every step is run by itself.
+    Steps,
+    /// The steps are run once more, for the target to record; nothing is computed before [`Target::finish`].
+    Record,
+    /// The schedule is recorded: only terms are wanted.
+    Ready,
+}
 
 /// A piece of hardware, or one of its instruction sets, that runs steps.
 ///
@@ -73,4 +84,43 @@ pub trait Target {
         grads: SiteGrads<'_>,
         accumulate: u32,
     ) -> Result<(), KernelError>;
+
+    /// Forgets what was recorded in `memory`. Called at bind: another schedule begins.
+    fn forget(&self, _memory: &mut Self::Memory) {}
+
+    /// Begins a run of the first `steps` steps with the terms of `sources` sources. Answers other than
+    /// [`Replay::Steps`] are followed by [`Self::update`] for each source of every step with a site, in order, and by
+    /// [`Self::finish`].
+    ///
+    /// # Errors
+    /// [`KernelError::Device`].
+    fn begin(
+        &self,
+        _memory: &mut Self::Memory,
+        _steps: usize,
+        _sources: usize,
+    ) -> Result<Replay, KernelError> {
+        Ok(Replay::Steps)
+    }
+
+    /// Sets the terms of the next step of this run that has a site. While recording, [`Self::run`] follows.
+    ///
+    /// # Errors
+    /// [`KernelError::Device`].
+    fn update(
+        &self,
+        _memory: &mut Self::Memory,
+        _op: OpCode,
+        _terms: SiteTerms<'_>,
+    ) -> Result<(), KernelError> {
+        Ok(())
+    }
+
+    /// Computes what was recorded, with the terms as set.
+    ///
+    /// # Errors
+    /// [`KernelError::Device`].
+    fn finish(&self, _memory: &mut Self::Memory) -> Result<(), KernelError> {
+        Ok(())
+    }
 }

@@ -67,7 +67,7 @@ impl AdaLora {
 }
 
 /// Moves the two moving means of `|value·gradient|`; `means` has the mean, then what it strays by, of every value.
-fn observe(values: &[f32], gradients: &[f32], scale: f32, means: &mut [f64]) {
+pub(crate) fn observe(values: &[f32], gradients: &[f32], scale: f32, means: &mut [f64]) {
     let (mean, stray) = means.split_at_mut(values.len().min(means.len()));
     for ((value, gradient), (mean, stray)) in values.iter().zip(gradients).zip(mean.iter_mut().zip(stray)) {
         let importance = f64::from((value * gradient * scale).abs());
@@ -77,7 +77,7 @@ fn observe(values: &[f32], gradients: &[f32], scale: f32, means: &mut [f64]) {
 }
 
 /// Importance of the value at `at`.
-fn importance(means: &[f64], at: usize) -> f64 {
+pub(crate) fn importance(means: &[f64], at: usize) -> f64 {
     means.get(at).copied().unwrap_or(0.0) * means.get(means.len() / 2 + at).copied().unwrap_or(0.0)
 }
 

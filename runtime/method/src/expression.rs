@@ -36,6 +36,7 @@ pub(crate) use method::{Expressed, Expression};
 pub(crate) use node::Node;
 pub(crate) use revised::Revised;
 pub(crate) use start::Start;
+pub(crate) use svd::eigenvectors;
 pub(crate) use tape::Tape;
 
 /// The singular value decomposition of `rows` by `columns` values.

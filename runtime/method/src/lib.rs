@@ -65,6 +65,8 @@ mod hra;
 mod hut;
 mod ia3;
 #[cfg(feature = "alloc")]
+mod id3;
+#[cfg(feature = "alloc")]
 mod kradapter;
 #[cfg(feature = "alloc")]
 mod l4q;
@@ -138,11 +140,15 @@ mod sketchtune;
 #[cfg(feature = "alloc")]
 mod smt;
 #[cfg(feature = "alloc")]
+mod snell;
+#[cfg(feature = "alloc")]
 mod soka;
 #[cfg(feature = "alloc")]
 mod sora;
 #[cfg(feature = "alloc")]
 mod sparse;
+#[cfg(feature = "alloc")]
+mod sparsegrad;
 #[cfg(feature = "alloc")]
 mod spectral_adapter;
 #[cfg(feature = "alloc")]

@@ -10,11 +10,11 @@ use crate::row::{Make, MethodRow, Settings};
 use crate::{MethodError, Saliency, Score};
 use crate::{
     abba, adalora, beft, bias, bitfit, boft, bone, bora, c3a, context_peft, deft, delora, diablo, dora,
-    edora, ether, flix, fourierft, full, gralora, hd_pissa, head, hira, hra, hut, ia3, kradapter, l4q, loha,
-    lokr, lora, loretta, losia, map, melora, miss, moka, neuroada, oft, paca, peqa, pissa, poly, psoft,
-    quantum_peft, qwha, randlora, road, rosa, rslora, s2ft, shira, sketchtune, smt, soka, sora,
-    spectral_adapter, speft, spt, sqft, ssf, supertuning, surm, svft, tinylora, tlora, vectorfit, vera, wara,
-    waveft,
+    edora, ether, flix, fourierft, full, gralora, hd_pissa, head, hira, hra, hut, ia3, id3, kradapter, l4q,
+    loha, lokr, lora, loretta, losia, map, melora, miss, moka, neuroada, oft, paca, peqa, pissa, poly, psoft,
+    quantum_peft, qwha, randlora, road, rosa, rslora, s2ft, shira, sketchtune, smt, snell, soka, sora,
+    sparsegrad, spectral_adapter, speft, spt, sqft, ssf, supertuning, surm, svft, tinylora, tlora, vectorfit,
+    vera, wara, waveft,
 };
 
 /// Every method, in order of name.
@@ -46,6 +46,7 @@ pub static METHODS: &[MethodRow] = &[
     hra::ROW,
     hut::ROW,
     ia3::ROW,
+    id3::ROW,
     kradapter::ROW,
     l4q::ROW,
     loha::ROW,
@@ -75,8 +76,11 @@ pub static METHODS: &[MethodRow] = &[
     shira::ROW,
     sketchtune::ROW,
     smt::ROW,
+    snell::ROW,
+    snell::ALLOCATED,
     soka::ROW,
     sora::ROW,
+    sparsegrad::ROW,
     spectral_adapter::ROW,
     speft::ROW,
     spt::ROW,

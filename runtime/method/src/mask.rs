@@ -1,6 +1,6 @@
 //! Which weights a method trains, if not factors of them.
 
-use ingraft_kernel::SiteDesc;
+use ingraft_kernel::{SiteDesc, SiteKind};
 use ingraft_tensor::{DType, Rng};
 use ingraft_train::{FrozenSite, SiteValues, TermLayout, Unfit};
 
@@ -140,25 +140,26 @@ pub(crate) fn fill(
 /// as its lower limit, so that a delta of zero is always possible.
 pub(crate) fn keep_representable(site: &FrozenSite<'_>, terms: &mut SiteValues<'_>) {
     let Some(scales) = site.scales() else { return };
-    let keep = |channel: usize, position: usize, value: &mut f32| {
-        let scale = scales.weight(channel);
-        let code = site.code(channel, position).unwrap_or(0);
+    let keep = |scale: f32, code: i8, value: &mut f32| {
         let (code, lowest) = (f32::from(code), f32::from(code.min(-127)));
         *value = value.max((lowest - code) * scale).min((127.0 - code) * scale);
     };
-    if !terms.dense.is_empty() {
-        for (channel, position) in positions(site) {
-            if let Some(value) = terms.dense.get_mut(site.offset(channel, position)) {
-                keep(channel, position, value);
-            }
-        }
+    // Channels are innermost at depthwise sites, outermost at others: in the first case, runs of one element.
+    let depthwise = site.desc.kind == SiteKind::Depthwise;
+    let run = if depthwise { 1 } else { site.desc.row().max(1) };
+    let runs = terms.dense.chunks_mut(run).zip(site.codes().unwrap_or(&[]).chunks(run));
+    for ((values, codes), channel) in runs.zip((0..site.desc.out).cycle()) {
+        let scale = scales.weight(channel);
+        values.iter_mut().zip(codes).for_each(|(value, code)| keep(scale, *code, value));
     }
     let ends = terms.indptr.iter().zip(terms.indptr.iter().skip(1));
     for (channel, (start, end)) in ends.enumerate() {
         let range = *start as usize..*end as usize;
         let indices = terms.indices.get(range.clone()).unwrap_or(&[]);
         let values = terms.sparse.get_mut(range).unwrap_or_default();
-        values.iter_mut().zip(indices).for_each(|(value, position)| keep(channel, *position as usize, value));
+        for (value, position) in values.iter_mut().zip(indices) {
+            keep(scales.weight(channel), site.code(channel, *position as usize).unwrap_or(0), value);
+        }
     }
 }
 

@@ -116,6 +116,11 @@ impl Seen {
         self.statistics.observe(score, &self.weight, &turned);
     }
 
+    /// The gradients of all batches, where the score keeps them.
+    pub(crate) fn stack(&self) -> &[f64] {
+        self.statistics.stack()
+    }
+
     /// The scores of its weights.
     pub(crate) fn scores(&self, score: Score) -> Vec<f64> {
         // Scores of gradients draw nothing.

@@ -31,6 +31,8 @@ pub enum Score {
     Taylor,
     /// Mean of gᵢ² (the diagonal of Fisher's matrix, where a batch is one clip).
     Fisher,
+    /// All gᵢ as they are, for methods that look for a basis of them.
+    Stack,
     /// What |w·gᵢ − ½(w·gᵢ)²| is on average, times how much it varies: moving averages with this
     /// weight of the past, from zero (AdaLoRA; Zhang et al., 2023).
     Importance(f64),
@@ -60,6 +62,7 @@ impl Score {
             Self::Skeletonization => "skeletonization",
             Self::Taylor => "taylor",
             Self::Fisher => "fisher",
+            Self::Stack => "stack",
             Self::Importance(_) => "importance",
         }
     }
@@ -77,7 +80,7 @@ impl Score {
             Self::Random => w.iter().map(|_| rng.unit()).collect(),
             Self::Magnitude => w.iter().map(|w| w.abs()).collect(),
             Self::Smallness => w.iter().map(|w| -w.abs()).collect(),
-            Self::Sum | Self::Travel => seen.first.clone(),
+            Self::Sum | Self::Travel | Self::Stack => seen.first.clone(),
             Self::Gradient => with(&|_, g| g.abs()),
             Self::Snip => with(&|w, g| (w * g).abs()),
             Self::Skeletonization => with(&|w, g| -w * g),
@@ -91,9 +94,14 @@ impl Score {
 }
 
 impl Statistics {
+    /// The gradients of all batches, where they are kept.
+    pub(crate) fn stack(&self) -> &[f64] {
+        &self.first
+    }
+
     /// Nothing seen of `len` weights yet.
     pub(crate) fn new(score: Score, len: usize) -> Self {
-        let held = |needed: bool| vec![0.0; if needed { len } else { 0 }];
+        let held = |needed: bool| vec![0.0; if needed && score != Score::Stack { len } else { 0 }];
         let second = held(matches!(score, Score::Importance(_)));
         Self { batches: 0, first: held(score.needs_gradients()), second }
     }
@@ -101,6 +109,9 @@ impl Statistics {
     /// Takes the gradient of one batch in.
     pub(crate) fn observe(&mut self, score: Score, w: &[f64], gradient: &[f64]) {
         self.batches += 1;
+        if score == Score::Stack {
+            return self.first.extend_from_slice(gradient);
+        }
         let each = self.first.iter_mut().zip(w.iter().zip(gradient));
         match score {
             Score::Random | Score::Magnitude | Score::Smallness => {}

@@ -72,7 +72,7 @@ impl Budget {
         if number <= 1.0 { Self::Share(number) } else { Self::Count(number as usize) }
     }
 
-    fn units(self, all: usize) -> usize {
+    pub(crate) fn units(self, all: usize) -> usize {
         match self {
             Self::Share(share) => ((share * all as f64) as usize).clamp(1, all.max(1)),
             Self::Rounded(share) => (libm::round(share * all as f64) as usize).clamp(1, all.max(1)),

@@ -115,14 +115,24 @@ impl OwnedTerms {
 /// # Errors
 /// [`Unfit`] when the method is not defined there.
 pub fn declared(method: &dyn Method, site: &SiteDesc<'_>) -> Result<Vec<TensorInfo>, Unfit> {
-    let layout = method.layout(site)?;
+    Ok(declared_by(method, site, &method.layout(site)?))
+}
+
+/// The terms that tensors of a sparse method are of.
+fn chosen(site: &SiteDesc<'_>, tensors: &[NamedTensor<'_>]) -> TermLayout {
+    let count = |name| tensors.iter().find(|tensor| tensor.name == name).map_or(0, |t| t.values.len());
+    let rank = count("lora_B") / site.out.max(1);
+    TermLayout { nnz: count("values") as u32, rank: rank as u32, ..TermLayout::NONE }
+}
+
+fn declared_by(method: &dyn Method, site: &SiteDesc<'_>, layout: &TermLayout) -> Vec<TensorInfo> {
     let mut tensors = Vec::new();
     if layout.latent.decaying != 0 || layout.latent.steady != 0 {
         method.tensors(site, &mut |tensor: LatentTensor| {
             let (name, dims) = (tensor.name, vec![tensor.rows, tensor.columns]);
             tensors.push(TensorInfo { name, dims, trained: tensor.holder != LatentHolder::Constants });
         });
-        return Ok(tensors);
+        return tensors;
     }
     let mut tensor = |name, dims: &[usize], trained| {
         tensors.push(TensorInfo { name, dims: dims.to_vec(), trained });
@@ -144,7 +154,7 @@ pub fn declared(method: &dyn Method, site: &SiteDesc<'_>) -> Result<Vec<TensorIn
             tensor(name, &[out], true);
         }
     }
-    Ok(tensors)
+    tensors
 }
 
 /// The terms that `method` computes at `site` from `tensors`, which must be all it trains there.
@@ -157,11 +167,15 @@ pub fn evaluate(
     site: &FrozenSite<'_>,
     tensors: &[NamedTensor<'_>],
 ) -> Result<OwnedTerms, ValuesError> {
-    let layout = method.layout(&site.desc).map_err(ValuesError::Unfit)?;
     if let Some(tensor) = tensors.iter().find(|tensor| !tensor.values.iter().all(|v| v.is_finite())) {
         return Err(ValuesError::NotFinite(tensor.name.to_string()));
     }
-    let declared = declared(method, &site.desc).map_err(ValuesError::Unfit)?;
+    let layout = match method.layout(&site.desc) {
+        // What would have been chosen by gradients was chosen before these were written.
+        Err(Unfit::Unmeasured) => chosen(&site.desc, tensors),
+        layout => layout.map_err(ValuesError::Unfit)?,
+    };
+    let declared = declared_by(method, &site.desc, &layout);
     if declared.is_empty() {
         return Err(ValuesError::NothingHere);
     }
@@ -188,25 +202,28 @@ fn latent(
     layout: &TermLayout,
     tensors: &[NamedTensor<'_>],
 ) -> Result<OwnedTerms, ValuesError> {
-    let (owned, drawn) = computed(method, site, layout, tensors, 0)?;
-    let Some(missing) = drawn else { return Ok(owned) };
-    let (other, _) = computed(method, site, layout, tensors, OTHER_SEED)?;
-    if owned == other { Ok(owned) } else { Err(ValuesError::Missing(missing)) }
+    let (owned, missing, constants) = computed(method, site, layout, tensors, 0)?;
+    if missing.is_empty() || owned == computed(method, site, layout, tensors, OTHER_SEED)?.0 {
+        return Ok(owned);
+    }
+    let drawn = drawn_constants(method, site, &constants);
+    let name = missing.into_iter().find(|name| drawn.contains(name));
+    name.map_or(Ok(owned), |name| Err(ValuesError::Missing(name)))
 }
 
-/// The same with what is not there drawn from `seed`, and the name of something that was.
+/// The same with what is not there drawn from `seed`, the names of that, and all constants.
 fn computed(
     method: &dyn Method,
     site: &FrozenSite<'_>,
     layout: &TermLayout,
     tensors: &[NamedTensor<'_>],
     seed: u64,
-) -> Result<(OwnedTerms, Option<&'static str>), ValuesError> {
+) -> Result<(OwnedTerms, Vec<&'static str>, Vec<f64>), ValuesError> {
     let mut owned = OwnedTerms::for_layout(&site.desc, layout);
     method.initialize(site, &mut Rng::new(seed), &mut owned.values());
     let mut held = Held::new(layout);
     method.start(site, &mut Rng::new(seed), &mut held.lend());
-    let (mut failure, mut drawn) = (None, None);
+    let (mut failure, mut absent) = (None, Vec::new());
     method.tensors(&site.desc, &mut |tensor| {
         let len = tensor.rows * tensor.columns;
         let range = tensor.first..tensor.first + len;
@@ -218,7 +235,7 @@ fn computed(
             (Some(given), LatentHolder::Decaying) => narrow(&mut held.decaying[range], given.values),
             (Some(given), LatentHolder::Steady) => narrow(&mut held.steady[range], given.values),
             (Some(given), LatentHolder::Constants) => held.constants[range].copy_from_slice(given.values),
-            (None, LatentHolder::Constants) => drop(drawn.get_or_insert(tensor.name)),
+            (None, LatentHolder::Constants) => absent.push(tensor.name),
             (None, _) => drop(failure.get_or_insert(ValuesError::Missing(tensor.name))),
         }
     });
@@ -226,7 +243,7 @@ fn computed(
         return Err(failure);
     }
     method.compute(site, &mut held.lend(), &mut owned.values());
-    Ok((owned, drawn))
+    Ok((owned, absent, held.constants))
 }
 
 /// Terms that are trained as they are.

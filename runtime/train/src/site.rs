@@ -120,6 +120,14 @@ impl<'p> FrozenSite<'p> {
         }
     }
 
+    /// Every weight code as it is stored ([`Self::offset`]); `None` for an f32 site.
+    pub fn codes(&self) -> Option<&'p [i8]> {
+        match self.weight {
+            Weight::Codes { codes, .. } | Weight::Dynamic { codes, .. } => Some(codes),
+            Weight::Real { .. } => None,
+        }
+    }
+
     /// The folded bias of output channel `channel`, in steps of the accumulator; `None` where [`Self::scales`] is.
     pub fn bias(&self, channel: usize) -> Option<i32> {
         match self.weight {

@@ -3,7 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ingraft_import::{Base, Imported, JSON, Matching, TENSORS, Tensors, import_native, import_peft};
+use ingraft_import::{
+    Base, Imported, JSON, Matching, TENSORS, Tensors, import_lycoris, import_native, import_onnx_adapter,
+    import_peft, is_onnx_adapter,
+};
 use serde::Serialize;
 
 use crate::plan_file::{ArtifactFile, check_folder, write_whole};
@@ -12,7 +15,8 @@ use crate::{CliError, Console};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// A directory of HF PEFT, or one that `export` wrote.
+    /// A directory of HF PEFT, one that `export` wrote, a .safetensors file of kohya or LyCORIS, or an
+    /// .onnx_adapter.
     #[arg(value_name = "CHECKPOINT")]
     checkpoint: PathBuf,
     /// The plan that the adapter is for.
@@ -85,6 +89,11 @@ impl Args {
             return imported.map_err(refused);
         }
         let matching = self.matching()?;
+        if self.checkpoint.is_file() {
+            let bytes = load(&self.checkpoint)?;
+            let import = if is_onnx_adapter(&bytes) { import_onnx_adapter } else { import_lycoris };
+            return import(base, &bytes, &matching, &provenance).map_err(refused);
+        }
         let (config, model) = (part("adapter_config.json"), part("adapter_model.safetensors"));
         // What is there in its place may be a pickle: say so, and not that a file is missing.
         let model = if model.exists() {

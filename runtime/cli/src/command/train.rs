@@ -158,8 +158,25 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
     let target = target::find(&args.target)?;
     let dataset = Dataset::open(&args.data)?;
     let Sides { learned, judged, accuracy_of } = args.sides(&dataset)?;
-    let trainee = args.method.find(&plan, dataset.classes().len())?;
+    let mut trainee = args.method.find(&plan, dataset.classes().len())?;
     let (augment, views) = args.augment.recipe()?;
+    let reader = Reader::new(&plan)?;
+    let source = Source::new(&reader, &dataset, &learned, augment, args.course.seed())?;
+    let (labels, groups) = source.labels(&class_map(&plan, trainee.readout, &dataset)?)?;
+    let lessons = Lessons {
+        labels: &labels,
+        groups: &groups,
+        classes: dataset.classes(),
+        clips: &source,
+        provenance: args.provenance(),
+        parameters: !args.terms_only,
+        deltas: args.deltas.into(),
+    };
+    if let Some(score) = args.method.score()? {
+        let course = args.course.course(&trainee, views);
+        let saliency = course.measure(plan, &target, &lessons, score, console)?;
+        trainee = args.method.choose(trainee, &saliency)?;
+    }
     let resume = args.resume;
     let checkpoint = args.checkpoint.clone().map(|path| Checkpoint { path, resume });
     let course = Course { checkpoint, ..args.course.course(&trainee, views) };
@@ -174,18 +191,6 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
         bytes(memory.total()),
         bytes(memory.cached_patch)
     ));
-    let reader = Reader::new(&plan)?;
-    let source = Source::new(&reader, &dataset, &learned, augment, args.course.seed())?;
-    let (labels, groups) = source.labels(&class_map(&plan, trainee.readout, &dataset)?)?;
-    let lessons = Lessons {
-        labels: &labels,
-        groups: &groups,
-        classes: dataset.classes(),
-        clips: &source,
-        provenance: args.provenance(),
-        parameters: !args.terms_only,
-        deltas: args.deltas.into(),
-    };
     let trained = course.train(plan, &target, &lessons, console)?;
     write_whole(&args.output, &trained.bytes)?;
     let confusion = deployed(plan, &target, &trained, &reader, &dataset, &judged, console)?;

@@ -4,7 +4,7 @@
 //! best parameters so far, the trainer's own checkpoint, and the BLAKE3 hash of all that.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use ingraft_tensor::hash::{HASH_BYTES, blake3};
 use ingraft_train::{EarlyStop, TrainError, Trainer};
@@ -62,11 +62,6 @@ impl Checkpoint {
         let (epoch, words, best, rest) = parse(&file).ok_or(TrainError::Damaged)?;
         trainer.resume(rest)?;
         Ok(Some(Saved { epoch, stop: stop.resumed(words), best }))
-    }
-
-    /// Where the run is kept.
-    pub(super) fn path(&self) -> &Path {
-        &self.path
     }
 }
 

@@ -1,7 +1,7 @@
 //! Adapters made smaller.
 
 use ingraft_adapter::{Adapter, TermSource, TermSpec};
-use ingraft_method::{FactorFormat, OwnedTerms, deploy};
+use ingraft_method::{DeltaFormat, FactorFormat, OwnedTerms, TermFormat, deploy};
 
 use crate::algebra::effect::Effect;
 use crate::algebra::select::keep_largest;
@@ -128,7 +128,9 @@ fn smaller(
             }
             let up = Matrix::from_fn(out, rank, |o, k| u.at(o, k) * values[k]);
             let down = Matrix::from_fn(rank, row, |k, j| vt.at(k, j));
-            Effect { factors: Some((up, down)), dense: None, shift: before.shift.clone() }.place(place)?.terms
+            Effect { factors: Some((up, down)), dense: None, shift: before.shift.clone() }
+                .place(place, TermFormat::default())?
+                .terms
         }
         Compression::Slice(rank) => {
             let Some((up, down)) = before.factors.as_ref().filter(|_| before.is_pair()) else {
@@ -139,19 +141,25 @@ fn smaller(
             }
             let up = Matrix::from_fn(out, rank, |o, k| up.at(o, k));
             let down = Matrix::from_fn(rank, row, |k, j| down.at(k, j));
-            Effect { factors: Some((up, down)), ..Effect::default() }.place(place)?.terms
+            Effect { factors: Some((up, down)), ..Effect::default() }
+                .place(place, TermFormat::default())?
+                .terms
         }
         Compression::Ternary { density, scale } => {
             if !(density > 0.0 && density <= 1.0 && scale > 0.0) {
                 return refuse("a density is above 0, at most 1; a scale is above 0");
             }
             let ternary = ternary(&before.whole(out, row), density, scale);
-            Effect { dense: Some(ternary), shift: before.shift.clone(), factors: None }.place(place)?.terms
+            Effect { dense: Some(ternary), shift: before.shift.clone(), factors: None }
+                .place(place, TermFormat::default())?
+                .terms
         }
         Compression::Int8 => int8(place, before)?,
         Compression::Fuse => {
             let whole = Some(before.whole(out, row));
-            Effect { dense: whole, shift: before.shift.clone(), factors: None }.place(place)?.terms
+            Effect { dense: whole, shift: before.shift.clone(), factors: None }
+                .place(place, TermFormat { deltas: DeltaFormat::Fused, ..TermFormat::default() })?
+                .terms
         }
     })
 }

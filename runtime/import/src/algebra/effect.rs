@@ -1,7 +1,7 @@
 //! What the terms of a site do, as numbers.
 
 use ingraft_kernel::{Factors, SiteDesc, SiteKind, SiteTerms, SparseValues, terms::MAX_TERM_RANK};
-use ingraft_method::OwnedTerms;
+use ingraft_method::{OwnedTerms, TermFormat};
 use ingraft_train::FrozenSite;
 
 use crate::ImportError;
@@ -103,7 +103,7 @@ impl Effect {
     }
 
     /// The terms that do this at `place`.
-    pub(super) fn place(&self, place: &Place<'_>) -> Result<Placed, ImportError> {
+    pub(super) fn place(&self, place: &Place<'_>, format: TermFormat<'_>) -> Result<Placed, ImportError> {
         let (out, row) = place.shape();
         let narrow = |matrix: &Matrix| matrix.data.iter().map(|v| *v as f32).collect::<Vec<f32>>();
         let mut owned = OwnedTerms::default();
@@ -112,11 +112,11 @@ impl Effect {
                 (owned.rank, owned.up, owned.down) = (down.rows, narrow(up), narrow(down));
             }
             _ if self.factors.is_none() && self.dense.is_none() => {}
-            _ => delta_terms(&self.whole(out, row), &mut owned),
+            _ => delta_terms(place, &self.whole(out, row), &mut owned),
         }
         let shift = self.shift.as_ref().filter(|shift| shift.iter().any(|v| *v != 0.0));
         let affine = shift.map(|shift| (vec![1.0; out], shift.iter().map(|v| *v as f32).collect()));
-        write(place, owned, affine)
+        write(place, owned, affine, format)
     }
 }
 
@@ -125,20 +125,23 @@ fn fits(site: &SiteDesc<'_>, rank: usize) -> bool {
 }
 
 /// A delta as a sparse term where most of it is zero, else whole.
-fn delta_terms(delta: &Matrix, owned: &mut OwnedTerms) {
+fn delta_terms(place: &Place<'_>, delta: &Matrix, owned: &mut OwnedTerms) {
     let (out, row) = (delta.rows, delta.columns);
     let nonzero = delta.data.iter().filter(|v| **v != 0.0).count();
-    let whole = nonzero * SPARSE > out * row;
-    if nonzero == 0 {
-        return;
-    }
-    owned.indptr.push(0);
-    for o in 0..out {
-        for (j, value) in delta.row(o).iter().enumerate().filter(|(_, value)| whole || **value != 0.0) {
-            owned.indices.push(j as u16);
-            owned.sparse.push(*value as f32);
+    if nonzero * SPARSE > out * row {
+        owned.dense = vec![0.0; out * row];
+        for (at, value) in delta.data.iter().enumerate() {
+            owned.dense[place.frozen.offset(at / row, at % row)] = *value as f32;
         }
-        owned.indptr.push(owned.indices.len() as u32);
+    } else if nonzero > 0 {
+        owned.indptr.push(0);
+        for o in 0..out {
+            for (j, value) in delta.row(o).iter().enumerate().filter(|(_, value)| **value != 0.0) {
+                owned.indices.push(j as u16);
+                owned.sparse.push(*value as f32);
+            }
+            owned.indptr.push(owned.indices.len() as u32);
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::ImportError;
 use crate::change::Change;
-use crate::matrix::Matrix;
+use crate::matrix::{self, Matrix};
 use crate::peft::module::Module;
 use crate::tensors::Tensor;
 
@@ -35,17 +35,8 @@ pub(super) fn loha(module: &Module<'_>) -> Result<Change> {
 
 /// `ΔW[o, i, window] = Σ t[p, q, window]·a[p, o]·b[q, i]`.
 fn contracted(module: &Module<'_>, core: &Tensor, a: &Matrix, b: &Matrix) -> Result<Matrix> {
-    let [p, q, ..] = core.dims[..] else { return module.refuse("a Tucker core has four extents") };
-    if p != a.rows || q != b.rows {
-        return module.refuse("a Tucker core does not fit its factors");
-    }
-    let window = core.values.len() / (p * q).max(1);
-    Ok(Matrix::from_fn(a.columns, b.columns * window, |o, at| {
-        let (i, w) = (at / window, at % window);
-        let over_q =
-            |x: usize| (0..q).map(|y| core.values[(x * q + y) * window + w] * b.at(y, i)).sum::<f64>();
-        (0..p).map(|x| a.at(x, o) * over_q(x)).sum()
-    }))
+    let contracted = matrix::contracted(&core.dims, &core.values, a, b);
+    contracted.map_or_else(|| module.refuse("a Tucker core does not fit its factors"), Ok)
 }
 
 pub(super) fn lokr(module: &Module<'_>) -> Result<Change> {

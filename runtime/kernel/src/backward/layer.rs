@@ -91,7 +91,7 @@ impl<'a> Layer<'a, i8> {
     ///
     /// # Errors
     /// [`KernelError::Operands`] when they do not agree; [`KernelError::Terms`] for a patched copy.
-    pub(super) fn dynamic(call: &Call<'a, '_>) -> Result<Self, KernelError> {
+    pub fn dynamic(call: &Call<'a, '_>) -> Result<Self, KernelError> {
         let error = call.operands();
         if call.terms.patched.is_some() {
             return Err(KernelError::Terms(call.op));
@@ -174,6 +174,11 @@ impl<T: Code> Layer<'_, T> {
         real.iter_mut().zip(stored).for_each(|(real, stored)| *real = self.dequantized(*stored));
     }
 
+    /// Real value of one input step; 1 for a layer of reals.
+    pub fn input_scale(&self) -> f32 {
+        self.in_scale
+    }
+
     /// The real value of a stored input element.
     #[inline(always)]
     pub fn dequantized(&self, stored: T) -> f32 {
@@ -210,7 +215,7 @@ pub fn check_quantized(step: &Step<'_>) -> Result<ConvShape, KernelError> {
 ///
 /// # Errors
 /// [`KernelError::Operands`].
-pub(super) fn check_dynamic(step: &Step<'_>) -> Result<ConvShape, KernelError> {
+pub fn check_dynamic(step: &Step<'_>) -> Result<ConvShape, KernelError> {
     let attrs: &ConvAttrs = step.attrs()?;
     let first = check_incoming(step)?;
     let shape = check_layer(step, first, &attrs.window, attrs.groups)?;

@@ -3,7 +3,7 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::word::Matrix;
+use super::word::{Matrix, Shape};
 
 /// `A = U·diag(σ)·Vᵀ`, σ descending.
 ///
@@ -36,6 +36,13 @@ impl Svd {
     pub(crate) fn right(&self, k: usize, column: usize) -> f64 {
         self.right[k * self.columns + column]
     }
+}
+
+/// The eigenvectors of a symmetric matrix `[n, n]` without negative eigenvalues, as columns, the largest value
+/// first; zero where a value is.
+pub(crate) fn eigenvectors(matrix: &[f64], n: usize) -> Vec<f64> {
+    let svd = svd(Matrix { shape: Shape::new(n, n), data: matrix });
+    (0..n * n).map(|at| svd.left(at / n, at % n)).collect()
 }
 
 /// One-sided Jacobi (Hestenes, 1958): rotates pairs of columns until all are orthogonal.

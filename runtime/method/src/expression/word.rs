@@ -16,6 +16,7 @@ mod matmul;
 mod norm;
 mod orthonormalize;
 mod permute;
+mod quantile;
 mod reflect;
 mod reshape;
 mod rotate;
@@ -127,7 +128,7 @@ macro_rules! vocabulary {
 vocabulary! {
     Add(add), Cayley(cayley), Crop(crop), Detach(detach), Fourier(fourier), Function(function), Gather(gather),
     Haar(haar), Hadamard(hadamard), KhatriRao(khatri_rao), Kronecker(kronecker), MatMul(matmul), Norm(norm),
-    Orthonormalize(orthonormalize), Permute(permute), Reflect(reflect), Reshape(reshape), Rotate(rotate),
+    Orthonormalize(orthonormalize), Permute(permute), Quantile(quantile), Reflect(reflect), Reshape(reshape), Rotate(rotate),
     Scale(scale), Scatter(scatter), Select(select), Softmax(softmax), Stack(stack), Transpose(transpose),
     Walsh(walsh),
 }

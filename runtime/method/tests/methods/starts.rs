@@ -14,7 +14,7 @@ pub(crate) const SITES: [u32; 3] = [POINT, DEPTH, MIX];
 
 /// Every method with its defaults, and those settings that change what is trained.
 pub(crate) fn methods() -> Vec<Box<dyn Method>> {
-    let variants: [(&str, &[(&str, &str)]); 24] = [
+    let variants: [(&str, &[(&str, &str)]); 27] = [
         ("adalora", &[("rank", "2"), ("target_rank", "1"), ("alpha", "16")]),
         ("deft", &[("decomposition", "relu")]),
         ("peqa", &[("group", "2")]),
@@ -32,7 +32,10 @@ pub(crate) fn methods() -> Vec<Box<dyn Method>> {
         ("speft", &[("budget", "0.3"), ("scope", "network")]),
         ("speft", &[("budget", "30"), ("score", "fisher")]),
         ("smt", &[("tile", "1"), ("tiles", "12"), ("scope", "network")]),
+        ("id3", &[("budget", "0.4"), ("steps", "10")]),
         ("losia", &[("fraction", "0.6")]),
+        ("snell", &[("mode", "hard")]),
+        ("snella", &[("mode", "hard"), ("steps", "10"), ("interval", "2")]),
         ("s2ft", &[("kind", "up"), ("ratio", "0.4")]),
         ("paca", &[("rank", "2"), ("alpha", "4")]),
         ("neuroada", &[("k", "2"), ("shared", "true")]),
@@ -43,7 +46,20 @@ pub(crate) fn methods() -> Vec<Box<dyn Method>> {
     // The network is too narrow for the default rank of bone, which must divide, and the default strength of delora;
     // and what adalora learns from so small a start in so few steps is below the steps of the weights. Default budgets of
     // sparse methods are a few weights here.
-    let apart = ["adalora", "bone", "delora", "losia", "rosa", "smt", "speft", "spt", "supertuning"];
+    let apart = [
+        "adalora",
+        "bone",
+        "delora",
+        "id3",
+        "losia",
+        "rosa",
+        "smt",
+        "snell",
+        "snella",
+        "speft",
+        "spt",
+        "supertuning",
+    ];
     let defaults = METHODS.iter().filter(|row| !apart.contains(&row.name)).map(|row| ready(row.name, &[]));
     defaults.chain(variants.map(|(name, settings)| ready(name, settings))).collect()
 }
@@ -85,7 +101,7 @@ pub(crate) fn saliency(score: Score) -> Saliency {
 fn gradients_of_every_method_match_finite_differences() {
     // Where a value counts as a constant the gradient is, as published, not that of what is computed; it is
     // checked beside the expression, as is that of an orthonormal base of columns too short for these differences.
-    let elsewhere = ["bora", "deft", "dora", "edora", "l4q"];
+    let elsewhere = ["bora", "deft", "dora", "edora", "l4q", "snell", "snella"];
     for method in methods().iter().filter(|method| !elsewhere.contains(&method.name())) {
         check(&**method, HEAD, &SITES, 2);
     }

@@ -401,9 +401,10 @@ fn stored(site: &SiteDesc<'_>, place: usize) -> usize {
 
 /// What the gradients that a case gives say of its site, and of another where it has two.
 fn measured(case: &Case, site: SiteDesc<'static>, weight: &[f32], score: Score) -> Saliency {
-    let given = |names: [&str; 2]| names.iter().find_map(|name| case.constants.get(*name));
-    let own = given(["gradients", "gradient_sum"]).expect("a case of a score of gradients has them");
-    let other = given(["other_gradients", "other_gradient_sum"]);
+    let given = |names: &[&str]| names.iter().find_map(|name| case.constants.get(*name));
+    let own = given(&["gradients", "gradient_sum", "gradient_stack"])
+        .expect("a case of a score of gradients has them");
+    let other = given(&["other_gradients", "other_gradient_sum"]);
     let sides = other.map_or([1, 1], |array| *array.shape.last_chunk().expect("matrices"));
     let blank = vec![0.0; sides[0] * sides[1]];
     let beside = SiteDesc { name: "other", kind: SiteKind::Linear, out: sides[0], inputs: sides[1], ..site };

@@ -173,6 +173,10 @@ pub(crate) const TABLE: &[Entry] = &[
         start: Start::Otherwise("a codebook that has not every value is not the base"),
         ..same("sketchtune")
     },
+    Entry { settings: |_| Err("a procedure, tested beside the method"), ..same("id3") },
+    Entry { constant: sparse::rotated, ..same("sparsegrad") },
+    same("snell"),
+    Entry { settings: sparse::snella, ..same("snella") },
     Entry { names: &[("U", "soka_U"), ("V", "soka_V")], settings: expressions::soka, ..same("soka") },
     same("sora"),
     Entry {

@@ -24,7 +24,7 @@ impl<'a, 'm> Trainer<'a, 'm> {
     ///
     /// # Numerics
     /// The length is that of the gradient of the unscaled parameters
-    /// ([`crate::Optimizer`]), summed in f64 in the order of the vector.
+    /// ([`crate::Optimizer`]), summed in f64 in eight interleaved partial sums per part.
     ///
     /// # Errors
     /// [`TrainError::Busy`], [`TrainError::NoGradients`], or
@@ -122,8 +122,13 @@ impl<'a, 'm> Trainer<'a, 'm> {
     /// Length of the summed gradient of the unscaled parameters.
     fn norm(&self) -> f32 {
         let squares = self.spans().map(|span| {
-            let gradients = self.gradients.get(span.range).unwrap_or(&[]);
-            gradients.iter().map(|g| f64::from(g * span.scale)).map(|g| g * g).sum::<f64>()
+            let (runs, rest) = self.gradients.get(span.range).unwrap_or(&[]).as_chunks::<8>();
+            let square = |g: &f32| f64::from(g * span.scale) * f64::from(g * span.scale);
+            let mut sums = [0.0f64; 8];
+            for run in runs {
+                sums.iter_mut().zip(run).for_each(|(sum, g)| *sum += square(g));
+            }
+            sums.into_iter().chain(rest.iter().map(square)).sum::<f64>()
         });
         libm::sqrt(squares.sum::<f64>()) as f32
     }

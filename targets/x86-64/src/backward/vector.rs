@@ -10,11 +10,9 @@ mod avx512;
 pub(crate) trait Vector: Copy + core::fmt::Debug {
     /// f32 lanes in a vector.
     const LANES: usize;
-    /// Vectors of the widest tile whose sums, with [`Self::HEIGHT`] rows, leave room for operands in the registers.
+    /// Vectors of a tile of six rows whose sums leave room for operands in the registers.
     const WIDTH: usize;
-    /// Rows of that tile.
-    const HEIGHT: usize;
-    /// Rows of a tile of dot products, by four columns.
+    /// Rows of such a tile of dot products, by four columns.
     const DOTS: usize;
 
     /// A vector of f32.

@@ -1,7 +1,7 @@
 //! The options of `train` and what they mean.
 
 use ingraft_dataset::augment::{Augmentation, Meaning, Recipe};
-use ingraft_method::build;
+use ingraft_method::{Saliency, Score, build, build_on, score_for};
 use ingraft_plan::PlanView;
 use ingraft_train::{AdamW, LearningRate, Method, Readout, optimizer};
 
@@ -104,9 +104,7 @@ impl MethodArgs {
     /// # Errors
     /// [`CliError::Method`], [`CliError::NoSites`], [`CliError::Setting`].
     pub(super) fn find(&self, plan: &PlanView<'_>, classes: usize) -> Result<Trainee, CliError> {
-        let settings: Vec<(&str, &str)> =
-            self.settings.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-        let method = build(&self.method, &settings)?;
+        let method = build(&self.method, &self.settings())?;
         let readout = self.head.resolve(plan, classes)?;
         let sites = training::sites(plan, readout, &*method, self.sites.as_ref())?;
         Ok(Trainee { method, sites, readout })
@@ -117,6 +115,27 @@ impl MethodArgs {
     /// The method's name.
     pub(super) fn name(&self) -> &str {
         &self.method
+    }
+
+    /// What must be measured on the clips before the method can train, if anything.
+    ///
+    /// # Errors
+    /// [`CliError::Method`].
+    pub(super) fn score(&self) -> Result<Option<Score>, CliError> {
+        Ok(score_for(&self.method, &self.settings())?)
+    }
+
+    /// `trainee` with a method that trains what `saliency` chose.
+    ///
+    /// # Errors
+    /// [`CliError::Method`].
+    pub(super) fn choose(&self, trainee: Trainee, saliency: &Saliency) -> Result<Trainee, CliError> {
+        let method = build_on(&self.method, &self.settings(), saliency)?;
+        Ok(Trainee { method, ..trainee })
+    }
+
+    fn settings(&self) -> Vec<(&str, &str)> {
+        self.settings.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect()
     }
 }
 

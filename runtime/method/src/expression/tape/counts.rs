@@ -52,6 +52,9 @@ pub(super) fn published(method: &str, text: &dyn Fn(&str) -> String, site: &Site
         "gralora" => (r + set("hybrid_rank")) * both,
         "hd-pissa" => (set("slices") * r).min(side) * both,
         "hira" | "melora" | "sqft" => r * both,
+        "id3" => out * row,
+        "snell" => r * both,
+        "snella" => r * both + 3,
         "hut" => r * both * if text("form") == "scale" { 1 } else { 2 },
         "hra" => r * row,
         "kradapter" => {

@@ -3,33 +3,25 @@
 use super::{Backward, Matrix, Rule, Shape, dot};
 use crate::expression::Node;
 
-/// The softmax over the largest elements of every row, zero elsewhere; of equal elements the first are kept.
-///
-/// Which elements are kept counts as a constant on the way back.
+/// The softmax of every row.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Softmax {
-    kept: usize,
-}
+pub(crate) struct Softmax;
 
 impl Rule for Softmax {
     fn shape(&self, [x, _]: [Shape; 2]) -> Option<Shape> {
-        (self.kept != 0).then_some(x)
+        Some(x)
     }
 
     fn forward(&self, [x, _]: [Matrix<'_>; 2], y: &mut [f64], _: &mut [f64]) {
         for (x, y) in x.rows().zip(y.chunks_exact_mut(x.shape.columns.max(1))) {
             let largest = x.iter().fold(f64::NEG_INFINITY, |largest, v| largest.max(*v));
-            for (i, (value, y)) in x.iter().zip(&mut *y).enumerate() {
-                let ahead = |(j, other): (usize, &f64)| other > value || (other == value && j < i);
-                let before = x.iter().enumerate().filter(|other| ahead(*other)).count();
-                *y = if before < self.kept { libm::exp(value - largest) } else { 0.0 };
-            }
+            y.iter_mut().zip(x).for_each(|(y, x)| *y = libm::exp(x - largest));
             let sum: f64 = y.iter().sum();
             y.iter_mut().for_each(|y| *y /= sum);
         }
     }
 
-    /// `dx = y ⊙ (dy − ⟨dy, y⟩)`, which is zero where y is.
+    /// `dx = y ⊙ (dy − ⟨dy, y⟩)`.
     fn backward(&self, _: usize, Backward { dy, y, .. }: Backward<'_>, dx: &mut [f64]) {
         let columns = dy.shape.columns.max(1);
         for ((dy, y), dx) in dy.rows().zip(y.chunks_exact(columns)).zip(dx.chunks_exact_mut(columns)) {
@@ -42,11 +34,6 @@ impl Rule for Softmax {
 impl<'t> Node<'t> {
     /// The softmax of every row.
     pub(crate) fn softmax(self) -> Self {
-        self.unary(Softmax { kept: usize::MAX })
-    }
-
-    /// The softmax over the `kept` largest elements of every row.
-    pub(crate) fn top_softmax(self, kept: usize) -> Self {
-        self.unary(Softmax { kept })
+        self.unary(Softmax)
     }
 }

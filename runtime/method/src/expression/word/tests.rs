@@ -26,7 +26,7 @@ const fn case(
     Case { name, say, shapes, places }
 }
 
-const CASES: [Case; 36] = [
+const CASES: [Case; 35] = [
     case("add", [(3, 4), (3, 4)], 0, |x, y| x + y),
     case("add a row", [(3, 4), (1, 4)], 0, |x, y| x + y),
     case("cayley", [(6, 3), (1, 1)], 0, |x, _| x.cayley()),
@@ -60,7 +60,6 @@ const CASES: [Case; 36] = [
     case("scatter", [(2, 7), (2, 7)], 12, |x, y| x.scatter(y, 3, 4)),
     case("select", [(3, 4), (1, 5)], 3, |x, y| x.rows_at(y)),
     case("softmax", [(3, 5), (1, 1)], 0, |x, _| x.softmax()),
-    case("top softmax", [(3, 5), (1, 1)], 0, |x, _| x.top_softmax(2)),
     case("stack", [(2, 3), (4, 3)], 0, |x, y| x.above(y)),
     case("walsh", [(3, 8), (1, 1)], 0, |x, _| x.walsh_hadamard()),
 ];

@@ -134,3 +134,13 @@ pub(super) fn s2ft_chosen(case: &Case) -> Option<Vec<usize>> {
     let values = case.tensors["s2ft_S"].data.len();
     Some((0..values).map(|index| s2ft_places(case, "s2ft_S", index)[0].index).collect())
 }
+
+/// Without its allocation, which is tested beside the method.
+pub(super) fn snella(case: &Case) -> Given {
+    but(case, &["layers", "init", "target", "progress"])
+}
+
+/// The places in the rotated matrix; both bases are found here from the same gradients.
+pub(super) fn rotated(case: &Case, name: &str) -> Option<Vec<f64>> {
+    (name == "indices").then(|| case.flat(&case.expected["indices"], case.row()))
+}

@@ -22,7 +22,6 @@ fn first(count: usize) -> __m256i {
 impl Vector for Avx2 {
     const LANES: usize = 8;
     const WIDTH: usize = 2;
-    const HEIGHT: usize = 6;
     const DOTS: usize = 3;
 
     type Real = __m256;
@@ -81,7 +80,7 @@ impl Vector for Avx2 {
     #[inline(always)]
     unsafe fn load_first(self, from: *const f32, count: usize) -> __m256 {
         // SAFETY: `self` proves the instructions; they read only the lanes that the caller vouches for.
-        unsafe { _mm256_maskload_ps(from, first(count)) }
+        unsafe { if count == Self::LANES { self.load(from) } else { _mm256_maskload_ps(from, first(count)) } }
     }
 
     #[inline(always)]
@@ -92,6 +91,10 @@ impl Vector for Avx2 {
 
     #[inline(always)]
     unsafe fn load_first_codes(self, from: *const i8, count: usize) -> __m256 {
+        if count == Self::LANES {
+            // SAFETY: the caller vouches for all.
+            return unsafe { self.load_codes(from) };
+        }
         let mut codes = [0i8; 8];
         for (lane, code) in codes.iter_mut().enumerate().take(count) {
             // SAFETY: the caller vouches for the first `count`.
@@ -110,6 +113,8 @@ impl Vector for Avx2 {
     #[inline(always)]
     unsafe fn store_first(self, to: *mut f32, v: __m256, count: usize) {
         // SAFETY: `self` proves the instructions; they write only the lanes that the caller made room for.
-        unsafe { _mm256_maskstore_ps(to, first(count), v) }
+        unsafe {
+            if count == Self::LANES { self.store(to, v) } else { _mm256_maskstore_ps(to, first(count), v) }
+        }
     }
 }

@@ -19,7 +19,6 @@ fn call<L: Leaf>(v: Avx512, leaf: L) -> Option<()> {
 impl Vector for Avx512 {
     const LANES: usize = 16;
     const WIDTH: usize = 4;
-    const HEIGHT: usize = 6;
     const DOTS: usize = 6;
 
     type Real = __m512;

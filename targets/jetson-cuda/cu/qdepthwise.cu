@@ -1,0 +1,69 @@
+// int8 depthwise convolution: one thread a pixel and four channels, which are one word; one channel
+// where the channels are no whole words.
+#pragma once
+#include "types.cuh"
+
+__device__ __forceinline__ i32 depthwise_code(const QConv& p, i32 image, i32 y, i32 x, i32 channel) {
+    if ((u32)y >= (u32)p.h || (u32)x >= (u32)p.w) return p.in_zero_point;
+    return at<const i8>(p.input)[(i64)((image * p.h + y) * p.w + x) * p.c + channel];
+}
+
+template <i32 LANES> __device__ __forceinline__ void qdepthwise(const QConv& p) {
+    i32 index = blockIdx.x * blockDim.x + threadIdx.x, columns = p.c / LANES;
+    if (index >= p.n * p.oh * p.ow * columns) return;
+    i32 pixel = index / columns, channel = (index - pixel * columns) * LANES;
+    i32 ox = pixel % p.ow, rest = pixel / p.ow, oy = rest % p.oh, image = rest / p.oh;
+    i32 y0 = oy * p.window.stride[0] - p.window.pad[0], x0 = ox * p.window.stride[1] - p.window.pad[1];
+    const Terms* terms = at<const Terms>(p.terms);
+    const i8* weight = at<const i8>(p.weight);
+    const i32* bias = at<const i32>(p.bias);
+    if (terms && terms->weight) {
+        weight = at<const i8>(terms->weight);
+        bias = at<const i32>(terms->bias);
+    }
+    i32 acc[LANES];
+    for (i32 i = 0; i < LANES; i++) acc[i] = bias[channel + i];
+    for (i32 ky = 0; ky < p.window.kernel[0]; ky++) {
+        i32 y = y0 + ky * p.window.dilation[0];
+        for (i32 kx = 0; kx < p.window.kernel[1]; kx++) {
+            i32 x = x0 + kx * p.window.dilation[1];
+            const i8* w = weight + (i64)(ky * p.window.kernel[1] + kx) * p.c + channel;
+            bool inside = (u32)y < (u32)p.h && (u32)x < (u32)p.w;
+            if (LANES == 4) {
+                u32 weights = *reinterpret_cast<const u32*>(w), codes = 0x01010101u * (u8)p.in_zero_point;
+                i64 first = (i64)((image * p.h + y) * p.w + x) * p.c + channel;
+                if (inside) codes = *reinterpret_cast<const u32*>(at<const i8>(p.input) + first);
+#pragma unroll
+                for (i32 i = 0; i < LANES; i++) acc[i] += (i32)(i8)(weights >> (8 * i)) * (i32)(i8)(codes >> (8 * i));
+            } else {
+                acc[0] += (i32)w[0] * depthwise_code(p, image, y, x, channel);
+            }
+        }
+    }
+    u32 out = 0;
+#pragma unroll
+    for (i32 i = 0; i < LANES; i++) {
+        i32 lane = channel + i;
+        float real = 0.0f;
+        if (terms && terms->sparse) {
+            const u32* indptr = at<const u32>(terms->indptr);
+            for (u32 j = indptr[lane]; j < indptr[lane + 1]; j++) {
+                i32 tap = at<const u16>(terms->indices)[j], ky = tap / p.window.kernel[1], kx = tap - ky * p.window.kernel[1];
+                i32 code = depthwise_code(p, image, y0 + ky * p.window.dilation[0], x0 + kx * p.window.dilation[1], lane);
+                code -= p.in_zero_point;
+                if (terms->sparse == 1) acc[i] += code * at<const i16>(terms->values)[j];
+                else real += (float)code * at<const float>(terms->values)[j];
+            }
+        }
+        float v = (float)acc[i] * at<const float>(p.multiplier)[lane];
+        if (terms && terms->sparse == 2) v += real * p.in_scale * p.inv_out_scale;
+        if (terms && terms->scale) v = v * at<const float>(terms->scale)[lane] + at<const float>(terms->shift)[lane] * p.inv_out_scale;
+        out |= (u32)(u8)to_code(v, p.lo, p.hi, p.out_zero_point) << (8 * i);
+    }
+    i8* to = at<i8>(p.output) + (i64)pixel * p.c + channel;
+    if (LANES == 4) *reinterpret_cast<u32*>(to) = out;
+    else *to = (i8)out;
+}
+
+extern "C" __global__ void qdepthwise_qs8_words(const __grid_constant__ QConv p) { qdepthwise<4>(p); }
+extern "C" __global__ void qdepthwise_qs8_bytes(const __grid_constant__ QConv p) { qdepthwise<1>(p); }

@@ -1,0 +1,126 @@
+// What host and device agree on: parameter records, term tables, rounding.
+//
+// Records are passed by value as kernel parameters. `src/params.rs` and `src/terms.rs` hold
+// the same records in Rust; a test compares their sizes with `record_sizes` below.
+#pragma once
+
+typedef signed char i8;
+typedef unsigned char u8;
+typedef short i16;
+typedef unsigned short u16;
+typedef int i32;
+typedef unsigned int u32;
+typedef long long i64;
+typedef unsigned long long u64;
+
+/// The active terms of one site for one sample: device addresses, 0 where a term is absent.
+struct Terms {
+    u64 weight, bias;                      // another weight in the base's place
+    u64 down, up, down_scale, up_scale;    // two factors; the scales only for integer ones
+    u64 indptr, indices, values;           // a sparse delta in compressed rows
+    u64 scale, shift;                      // affine
+    u32 rank;
+    u32 factors;                           // 0 none, 1 f32, 2 int8
+    u32 sparse;                            // 0 none, 1 int16, 2 f32
+    u32 reserved;
+};
+
+struct Window {
+    i32 kernel[2], stride[2], dilation[2], pad[2];
+};
+
+/// int8 convolution and depthwise convolution.
+struct QConv {
+    u64 input, weight, bias, multiplier, output, terms;
+    i32 n, h, w, c, oh, ow, o;
+    Window window;
+    i32 groups, in_group, out_group, row;
+    i32 in_zero_point, out_zero_point;
+    float lo, hi, in_scale, inv_out_scale;
+    i32 out_kind;                          // 0 int8, 1 f32, 2 i32
+    i32 linear, reserved;                  // 1 where output pixels are the input's
+};
+
+struct Pool {
+    u64 input, output;
+    i32 n, h, w, c, oh, ow;
+    Window window;
+    i32 pad_end[2];
+    i32 kind, in_zero_point, out_zero_point;
+    float ratio, lo, hi;
+};
+
+const int MAX_RANK = 6;
+
+/// Two operands that broadcast to an output; strides in elements, 0 where an operand repeats.
+struct Pair {
+    u64 lhs, rhs, output;
+    i32 count, rank;
+    i32 extents[MAX_RANK], lhs_strides[MAX_RANK], rhs_strides[MAX_RANK];
+    i32 zero_points[2], out_zero_point;
+    float factors[2], lo, hi;
+};
+
+struct Rescale {
+    u64 input, output;
+    i32 count, in_zero_point, out_zero_point;
+    float in_scale, out_scale, lo, hi;
+};
+
+struct Lookup {
+    u64 input, table, output;
+    i32 count, reserved;
+};
+
+struct QSoftmax {
+    u64 input, table, output;
+    i32 rows, len, out_zero_point;
+    float inv_scale;
+};
+
+struct Copy {
+    u64 input, output;
+    i32 count, rank, size, reserved;
+    i32 extents[MAX_RANK], in_strides[MAX_RANK], out_strides[MAX_RANK];
+};
+
+struct Fill {
+    u64 output, value;
+    i32 count, size;
+};
+
+struct Head {
+    u64 input, weight, bias, output;
+    i32 n, h, w, c, classes, features, pool_h, pool_w, is_code, zero_point;
+    float scale, reserved;
+};
+
+template <typename T> __device__ __forceinline__ T* at(u64 address) { return reinterpret_cast<T*>(address); }
+
+/// NaN becomes `lo`, and `hi` wins when they cross.
+__device__ __forceinline__ float clamp(float v, float lo, float hi) {
+    v = v > lo ? v : lo;
+    return v < hi ? v : hi;
+}
+
+/// Half to even, for |v| < 2^22: the sum with 1.5 * 2^23 has no fraction bits.
+__device__ __forceinline__ i32 round_even(float v) {
+    return (i32)__fsub_rn(__fadd_rn(v, 12582912.0f), 12582912.0f);
+}
+
+__device__ __forceinline__ i8 to_code(float v, float lo, float hi, i32 zero_point) {
+    return (i8)(round_even(clamp(v, lo, hi)) + zero_point);
+}
+
+/// Offsets of element `index` of a row-major block in two operands.
+__device__ __forceinline__ void offsets(i32 index, i32 rank, const i32* extents, const i32* a, const i32* b,
+                                        i32& in_a, i32& in_b) {
+    in_a = 0;
+    in_b = 0;
+    for (i32 d = rank - 1; d >= 0; d--) {
+        i32 i = index % extents[d];
+        index /= extents[d];
+        in_a += i * a[d];
+        in_b += i * b[d];
+    }
+}

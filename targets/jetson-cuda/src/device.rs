@@ -1,0 +1,130 @@
+//! A GPU with its kernels loaded, and what is kept resident on it.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+
+use cudarc::driver::{CudaContext, CudaFunction, CudaSlice, CudaStream, DevicePtr};
+use cudarc::nvrtc::Ptx;
+use ingraft_tensor::bytes::ALIGN;
+
+use crate::{CudaError, image};
+
+/// One GPU: its stream, its kernels and its resident files.
+pub(crate) struct Device {
+    pub(crate) stream: Arc<CudaStream>,
+    /// Where copies to the GPU are made: `stream` may be recording.
+    copies: Arc<CudaStream>,
+    pub(crate) image: &'static str,
+    functions: HashMap<&'static str, CudaFunction>,
+    residents: Mutex<Vec<Weak<Copies>>>,
+}
+
+impl core::fmt::Debug for Device {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Device").field("image", &self.image).finish_non_exhaustive()
+    }
+}
+
+/// The same bytes on host and device.
+#[derive(Debug)]
+struct Copies {
+    host: Vec<u128>,
+    len: usize,
+    device: CudaSlice<u8>,
+    /// What may still be reading the device's copy.
+    readers: Arc<CudaStream>,
+}
+
+/// A plan or an adapter on the GPU. Its bytes on the host are what a session is to be given: parts of them are found
+/// on the GPU by their address, without a copy. Dropping it frees the GPU's copy.
+#[derive(Clone, Debug)]
+pub struct Resident(Arc<Copies>);
+
+impl Resident {
+    /// The bytes, 16-byte aligned, on the host.
+    pub fn bytes(&self) -> &[u8] {
+        ingraft_tensor::bytes::of(&self.0.host).get(..self.0.len).unwrap_or(&[])
+    }
+}
+
+impl Device {
+    /// GPU `ordinal` with `kernels` loaded from the image made for it.
+    pub(crate) fn open(ordinal: usize, kernels: &[&'static str]) -> Result<Self, CudaError> {
+        // SAFETY: loads the driver library, whose initializers are the vendor's.
+        if !unsafe { cudarc::driver::sys::is_culib_present() } {
+            return Err(CudaError::NoDriver);
+        }
+        let context = CudaContext::new(ordinal).map_err(|error| match CudaError::of(error, 0) {
+            CudaError::Driver(_) => CudaError::NoDevice(ordinal),
+            error => error,
+        })?;
+        // SAFETY: all work goes to one stream, in order, and no slice is shared with another.
+        unsafe { context.disable_event_tracking() };
+        let (image, bytes) = image::find(context.compute_capability()?)?;
+        let module = context.load_module(Ptx::from_binary(bytes))?;
+        let mut functions = HashMap::new();
+        for name in kernels {
+            functions.insert(*name, module.load_function(name)?);
+        }
+        let (stream, copies) = (context.new_stream()?, context.new_stream()?);
+        Ok(Self { stream, copies, image, functions, residents: Mutex::default() })
+    }
+
+    /// The kernel called `name`.
+    pub(crate) fn function(&self, name: &str) -> Option<&CudaFunction> {
+        self.functions.get(name)
+    }
+
+    /// `len` bytes of zeros on the device, ready when this returns.
+    pub(crate) fn zeros(&self, len: usize) -> Result<CudaSlice<u8>, CudaError> {
+        let slice = self.copies.alloc_zeros(len.max(1)).map_err(|error| CudaError::of(error, len))?;
+        self.copies.synchronize()?;
+        Ok(slice)
+    }
+
+    /// A copy of `bytes` on the device, ready when this returns.
+    pub(crate) fn copy_of(&self, bytes: &[u8]) -> Result<CudaSlice<u8>, CudaError> {
+        let mut slice = self.zeros(bytes.len())?;
+        self.copies.memcpy_htod(bytes, &mut slice)?;
+        self.copies.synchronize()?;
+        Ok(slice)
+    }
+
+    /// The device address of `slice`.
+    pub(crate) fn address(&self, slice: &CudaSlice<u8>) -> u64 {
+        // The guard tracks use by several streams; there is one.
+        slice.device_ptr(&self.stream).0
+    }
+
+    /// Keeps `bytes` on the device.
+    pub(crate) fn keep(&self, bytes: &[u8]) -> Result<Resident, CudaError> {
+        let mut host = vec![0u128; bytes.len().div_ceil(ALIGN)];
+        let whole = ingraft_tensor::bytes::of_mut(&mut host);
+        whole.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+        let device = self.copy_of(bytes)?;
+        let readers = self.stream.clone();
+        let copies = Arc::new(Copies { host, len: bytes.len(), device, readers });
+        let mut residents = self.residents.lock().unwrap_or_else(PoisonError::into_inner);
+        residents.retain(|resident| resident.strong_count() != 0);
+        residents.push(Arc::downgrade(&copies));
+        Ok(Resident(copies))
+    }
+
+    /// Where `bytes` lie on the device, if they are part of something resident.
+    pub(crate) fn find(&self, bytes: &[u8]) -> Option<u64> {
+        let start = bytes.as_ptr().addr();
+        let residents = self.residents.lock().unwrap_or_else(PoisonError::into_inner);
+        residents.iter().filter_map(Weak::upgrade).find_map(|copies| {
+            let offset = start.checked_sub(copies.host.as_ptr().addr())?;
+            let inside = offset.checked_add(bytes.len())? <= copies.len;
+            inside.then(|| self.address(&copies.device).wrapping_add(offset as u64))
+        })
+    }
+}
+
+impl Drop for Copies {
+    fn drop(&mut self) {
+        // `device` is freed in the order of another stream. A failure here is reported by the next call.
+        let _ = self.readers.synchronize();
+    }
+}

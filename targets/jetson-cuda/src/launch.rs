@@ -1,0 +1,125 @@
+//! From a step to a launch.
+
+use cudarc::driver::{DeviceRepr, LaunchConfig, PushKernelArg};
+use ingraft_kernel::{KernelError, Operand, Place, SiteTerms, Step};
+
+use crate::CudaError;
+use crate::device::Device;
+use crate::memory::{CudaMemory, Mode};
+use crate::terms::Terms;
+
+/// A step about to be launched, with its memory.
+pub(crate) struct Launch<'l, 's> {
+    pub(crate) device: &'l Device,
+    pub(crate) memory: &'l mut CudaMemory,
+    pub(crate) step: &'l Step<'s>,
+    pub(crate) terms: SiteTerms<'l>,
+}
+
+/// Threads of a block where one thread does an element.
+const THREADS: u32 = 128;
+
+impl Launch<'_, '_> {
+    /// The device address of input `index`.
+    pub(crate) fn input(&mut self, index: usize) -> Result<u64, KernelError> {
+        let operand = self.step.input(index)?;
+        self.address(&operand)
+    }
+
+    /// The device address of output 0.
+    pub(crate) fn output(&mut self) -> Result<u64, KernelError> {
+        let operand = self.step.output(0)?;
+        self.address(&operand)
+    }
+
+    fn address(&mut self, operand: &Operand<'_>) -> Result<u64, KernelError> {
+        match operand.place {
+            Place::Memory(span) => {
+                self.memory.address(span.offset, span.len).ok_or(KernelError::Memory(self.step.op))
+            }
+            Place::Plan(bytes) => {
+                let address = place(self.device, self.memory, bytes);
+                address.map_err(|error| self.fail(error))
+            }
+        }
+    }
+
+    /// The device address of the entry with the step's terms; 0 where there are none.
+    ///
+    /// While recording it is the table's, which every replay reads anew.
+    pub(crate) fn terms(&mut self) -> Result<u64, KernelError> {
+        if let Mode::Recording(_) = self.memory.mode {
+            return Ok(self.memory.entry.take().unwrap_or(0));
+        }
+        if self.terms.is_none() {
+            return Ok(0);
+        }
+        let entry = Terms::new(self.terms, &mut |bytes| place(self.device, self.memory, bytes));
+        let address = entry.and_then(|entry| place(self.device, self.memory, &entry.to_bytes()));
+        address.map_err(|error| self.fail(error))
+    }
+
+    /// Launches `kernel` on a grid of blocks of `threads` threads.
+    pub(crate) fn grid<P: DeviceRepr>(
+        &mut self,
+        kernel: &str,
+        grid: (u32, u32, u32),
+        threads: u32,
+        record: &P,
+    ) -> Result<(), KernelError> {
+        if grid.0 == 0 || grid.1 == 0 || grid.2 == 0 {
+            return Ok(());
+        }
+        let function = self.device.function(kernel).ok_or(KernelError::Unsupported(self.step.op))?;
+        let config = LaunchConfig { grid_dim: grid, block_dim: (threads, 1, 1), shared_mem_bytes: 0 };
+        let mut arguments = self.device.stream.launch_builder(function);
+        // SAFETY: the record is the kernel's one parameter (`Device` compares their sizes with the image's). Its
+        // addresses lie in this session's memory, in resident files or in transients that live as long as the run;
+        // the reference's check of the step, passed at bind, bounds what the kernel makes of its extents.
+        let launched = unsafe { arguments.arg(record).launch(config) };
+        launched.map(|_| ()).map_err(|error| self.fail(error.into()))
+    }
+
+    /// Launches `kernel` with a thread for each of `count` elements.
+    pub(crate) fn elements<P: DeviceRepr>(
+        &mut self,
+        kernel: &str,
+        count: usize,
+        record: &P,
+    ) -> Result<(), KernelError> {
+        let blocks = u32::try_from(count.div_ceil(THREADS as usize));
+        let blocks = blocks.map_err(|_| KernelError::Operands(self.step.op))?;
+        self.grid(kernel, (blocks, 1, 1), THREADS, record)
+    }
+
+    fn fail(&mut self, error: CudaError) -> KernelError {
+        self.memory.failure = Some(error);
+        KernelError::Device(self.step.op)
+    }
+}
+
+/// The device address of `bytes`: where they are resident, else of a copy that lives as long as what reads it.
+pub(crate) fn place(device: &Device, memory: &mut CudaMemory, bytes: &[u8]) -> Result<u64, CudaError> {
+    if bytes.is_empty() {
+        return Ok(0);
+    }
+    if let Some(address) = device.find(bytes) {
+        return Ok(address);
+    }
+    let copy = device.copy_of(bytes)?;
+    let address = device.address(&copy);
+    let recording = match memory.mode {
+        Mode::Recording(index) => memory.recordings.get_mut(index),
+        _ => None,
+    };
+    recording.map_or(&mut memory.transients, |recording| &mut recording.constants).push(copy);
+    Ok(address)
+}
+
+/// `count` elements as the device counts them.
+///
+/// # Errors
+/// [`KernelError::Operands`] beyond 31 bits.
+pub(crate) fn int(step: &Step<'_>, count: usize) -> Result<i32, KernelError> {
+    i32::try_from(count).map_err(|_| KernelError::Operands(step.op))
+}

@@ -1,0 +1,28 @@
+//! The CUDA target: the same plan and adapter bytes on Jetson and other NVIDIA GPUs.
+//!
+//! - **Memory.** A [`CudaMemory`] holds a session's activations. A plan and adapters are kept on the GPU by
+//!   [`Cuda::keep`] and used from there in place; what is not is copied for every run, which is right and slow.
+//! - **One graph.** The first run of a session is recorded as a CUDA graph, later ones replay it. Kernels find the
+//!   terms of their site in a table on the GPU, so that switching adapters is one small copy and never a recording.
+//! - **Numbers.** int8 results equal the scalar reference to the bit: integer sums are exact in any order, and the
+//!   epilogue rounds each f32 operation by itself (images are built without contraction).
+//! - **Building.** Kernels are compiled ahead of time (`build.py`) and committed, the driver is loaded at run time: a
+//!   build needs no CUDA, and without a driver [`Cuda::open`] says so.
+//!
+//! Kernel names are `family_types`, with `_words`, `_unit` or `_bytes` for how operands are read and `_wide` or
+//! `_split` for how the work is cut.
+
+mod device;
+mod error;
+mod image;
+mod launch;
+mod memory;
+mod params;
+mod rows;
+mod target;
+mod terms;
+
+pub use device::Resident;
+pub use error::CudaError;
+pub use memory::CudaMemory;
+pub use target::{Cuda, Info};

@@ -1,0 +1,86 @@
+//! int8 convolution, dense and depthwise.
+
+use ingraft_kernel::KernelError;
+use ingraft_kernel::attrs::QConvAttrs;
+use ingraft_kernel::window::ConvShape;
+use ingraft_tensor::DType;
+
+use crate::launch::Launch;
+use crate::params::QConv;
+
+/// Threads of a block of a dense convolution: four warps.
+const THREADS: u32 = 128;
+/// Pixels of a warp.
+const PIXELS: usize = 16;
+/// Output channels of a block.
+const CHANNELS: usize = 32;
+/// Positions of a weight row in one tensor-core product.
+const STEP: usize = 32;
+/// Blocks from which pixels alone fill a GPU: a Jetson Orin has 8 to 16 multiprocessors, an H200 132.
+const ENOUGH: usize = 264;
+
+fn record(launch: &mut Launch<'_, '_>) -> Result<(QConv, ConvShape), KernelError> {
+    let step = launch.step;
+    if launch.terms.dense.is_some() {
+        return Err(KernelError::Terms(step.op));
+    }
+    let attrs: &QConvAttrs = step.attrs()?;
+    let shape =
+        ConvShape::new(&attrs.window, attrs.groups as usize, step.input(0)?.shape, step.output(0)?.shape)
+            .ok_or(KernelError::Operands(step.op))?;
+    let record = QConv {
+        input: launch.input(0)?,
+        weight: launch.input(1)?,
+        bias: launch.input(2)?,
+        multiplier: launch.input(3)?,
+        output: launch.output()?,
+        terms: launch.terms()?,
+        ..QConv::new(attrs, &shape)
+    };
+    Ok((record, shape))
+}
+
+/// Launches a dense convolution.
+///
+/// The reduction is shared out among the warps of a block where it is long enough to feed them and pixels are too few
+/// to fill the GPU.
+pub(crate) fn qconv(launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
+    let (mut record, shape) = record(launch)?;
+    record.out_kind = match launch.step.output_dtype(0) {
+        Some(DType::I8) => 0,
+        Some(DType::F32) => 1,
+        _ => 2,
+    };
+    let [n, oh, ow, _] = shape.output;
+    let pixels = n.saturating_mul(oh).saturating_mul(ow);
+    let columns = shape.out_group.div_ceil(CHANNELS);
+    let wide_blocks = pixels.div_ceil(4 * PIXELS).saturating_mul(columns).saturating_mul(shape.groups);
+    let split = shape.row() > STEP && wide_blocks < ENOUGH;
+    let words = shape.in_group % 4 == 0 && shape.input[3] % 4 == 0;
+    let unit = words && shape.kernel == [1, 1];
+    let kernel = match (words, unit, split) {
+        (_, true, false) => "qconv_unit_wide",
+        (_, true, true) => "qconv_unit_split",
+        (true, false, false) => "qconv_words_wide",
+        (true, false, true) => "qconv_words_split",
+        (false, false, false) => "qconv_bytes_wide",
+        (false, false, true) => "qconv_bytes_split",
+    };
+    let rows = pixels.div_ceil(if split { PIXELS } else { 4 * PIXELS });
+    let [rows, columns, groups] = [rows, columns, shape.groups].map(|v| v as u32);
+    launch.grid(kernel, (rows, columns, groups), THREADS, &record)
+}
+
+/// Launches a depthwise convolution.
+pub(crate) fn qdepthwise(launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
+    if launch.terms.two_factor.is_some() {
+        return Err(KernelError::Terms(launch.step.op));
+    }
+    let (record, _) = record(launch)?;
+    let count = launch.step.output(0)?.shape.elements();
+    if record.c % 4 == 0 {
+        launch.elements("qdepthwise_qs8_words", count / 4, &record)
+    } else {
+        launch.elements("qdepthwise_qs8_bytes", count, &record)
+    }
+}

@@ -1,0 +1,38 @@
+//! int8 pooling.
+
+use ingraft_kernel::KernelError;
+use ingraft_kernel::attrs::PoolAttrs;
+
+use crate::launch::{Launch, int};
+use crate::params::{Pool, Window};
+
+/// Launches a maximum or an average.
+pub(crate) fn qpool(launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
+    let step = launch.step;
+    let attrs: &PoolAttrs = step.attrs()?;
+    let error = KernelError::Operands(step.op);
+    let [n, h, w, c] = step.input(0)?.shape.nhwc().ok_or(error)?;
+    let [_, oh, ow, _] = step.output(0)?.shape.nhwc().ok_or(error)?;
+    let [.., bottom, right] = attrs.window.pad;
+    let count = step.output(0)?.shape.elements();
+    int(step, count)?;
+    let record = Pool {
+        input: launch.input(0)?,
+        output: launch.output()?,
+        n: int(step, n)?,
+        h: int(step, h)?,
+        w: int(step, w)?,
+        c: int(step, c)?,
+        oh: int(step, oh)?,
+        ow: int(step, ow)?,
+        window: Window::from(&attrs.window),
+        pad_end: [bottom as i32, right as i32],
+        kind: attrs.kind as i32,
+        in_zero_point: attrs.in_zero_point,
+        out_zero_point: attrs.out_zero_point,
+        ratio: attrs.ratio,
+        lo: attrs.lo,
+        hi: attrs.hi,
+    };
+    launch.elements("pool_qs8_qs8", count, &record)
+}

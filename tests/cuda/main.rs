@@ -1,0 +1,75 @@
+//! The CUDA target against the scalar reference: every row over generated shapes, whole models to the bit, adapters in
+//! every form, recordings replayed and switched.
+//!
+//! Runs where there is a GPU; elsewhere it says so. `INGRAFT_CUDA=required` makes absence a failure: a suite that was
+//! sent to a GPU must not pass without one.
+#![forbid(unsafe_code)]
+
+#[path = "../adapters/build.rs"]
+#[allow(dead_code, reason = "this suite uses a part")]
+mod build;
+#[path = "../support/cases.rs"]
+#[allow(dead_code, unused_imports, reason = "this suite uses a part")]
+mod cases;
+mod models;
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::collections::BTreeSet;
+
+use ingraft::kernel::{OpCode, REFERENCE};
+use ingraft_jetson_cuda::{Cuda, CudaError};
+
+use cases::{Case, Outcome};
+
+/// The GPU, or `None` with a note where there is none.
+pub(crate) fn gpu() -> Option<Cuda> {
+    match Cuda::open(0) {
+        Ok(cuda) => Some(cuda),
+        Err(error @ (CudaError::NoDriver | CudaError::NoDevice(_))) => {
+            assert!(std::env::var_os("INGRAFT_CUDA").is_none_or(|value| value != "required"), "{error}");
+            eprintln!("skipped: {error}");
+            None
+        }
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn reference(case: &Case) -> Option<Outcome> {
+    let row = REFERENCE.iter().find(|row| case.suits(row))?;
+    Some(case.run(row).unwrap_or_else(|error| panic!("{}: {}: {error}", case.name, row.name)))
+}
+
+#[test]
+fn every_row_agrees_with_the_reference() {
+    let Some(cuda) = gpu() else { return };
+    println!("{:?}", cuda.info().expect("the driver answers"));
+    let (mut failures, mut taken, mut count) = (Vec::new(), BTreeSet::new(), 0);
+    for op in OpCode::ALL {
+        for case in cases::of(*op).unwrap_or_default() {
+            let (Ok(name), Some(want)) = (case.chosen_by(&cuda), reference(&case)) else { continue };
+            taken.insert(name);
+            count += 1;
+            let have = case.run_on_device(&cuda, |bytes| cuda.allocate(bytes).expect("the GPU has room"));
+            let difference = match have {
+                Ok(have) => have.difference(&want, case.tolerance),
+                Err(error) => Some(error.to_string()),
+            };
+            failures.extend(difference.map(|difference| format!("{name}: {}: {difference}", case.name)));
+        }
+    }
+    println!("{count} cases of {} rows", taken.len());
+    failures
+        .extend(Cuda::rows().filter(|row| !taken.contains(row)).map(|row| format!("{row}: takes no case")));
+    assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
+}
+
+#[test]
+fn a_machine_without_a_driver_is_told_so() {
+    if let Err(error) = Cuda::open(0) {
+        let text = error.to_string();
+        assert!(text.contains("--target native") || text.contains("no CUDA device"), "{text}");
+    } else {
+        assert!(matches!(Cuda::open(4711), Err(CudaError::NoDevice(4711))));
+    }
+}

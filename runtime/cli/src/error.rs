@@ -139,6 +139,13 @@ pub enum CliError {
     },
     /// The method adapts sites, and nothing that can be trained fits `--sites`.
     NoSites,
+    /// Training needs more memory than `--memory` gives it.
+    TrainerMemory {
+        /// Bytes needed.
+        needed: usize,
+        /// Bytes given.
+        budget: usize,
+    },
     /// There is no such method or setting.
     Method(MethodError),
     /// Training cannot start or go on.
@@ -287,6 +294,12 @@ impl core::fmt::Display for CliError {
             Self::NoSites => f.write_str(
                 "no site fits --sites that the training schedule reaches and the head depends on; `ingraft inspect` \
                  lists them, `ingraft compile --train-from` sets how far it reaches",
+            ),
+            Self::TrainerMemory { needed, budget } => write!(
+                f,
+                "training needs {needed} bytes, {} more than --memory gives; choose fewer --sites, an --optimizer with \
+                 less state, or compile with --train-memory",
+                needed.saturating_sub(*budget)
             ),
             Self::Method(error) => error.fmt(f),
             Self::Train(error) => error.fmt(f),

@@ -1,6 +1,7 @@
 //! Training an adapter on clips: views are computed once, epochs run on what the
 //! frozen prefix leaves of them, and the result is an adapter file.
 
+mod checkpoint;
 mod saliency;
 mod sites;
 mod views;
@@ -22,6 +23,8 @@ use crate::aligned::AlignedBytes;
 use crate::input::Feed;
 use crate::{CliError, Console};
 
+pub(crate) use checkpoint::Checkpoint;
+use checkpoint::Saved;
 pub(crate) use sites::{HeadChoice, SiteChoice};
 use views::Views;
 
@@ -77,6 +80,8 @@ pub(crate) struct Course<'c> {
     pub(crate) patience: u32,
     /// Share of the training clips whose loss is the criterion; with 0 it is the smoothed training loss.
     pub(crate) hold_out: f64,
+    /// Where the run is kept after every epoch.
+    pub(crate) checkpoint: Option<Checkpoint>,
     pub(crate) seed: u64,
 }
 
@@ -162,6 +167,7 @@ impl<'c> Course<'c> {
             views: 1,
             patience: PATIENCE,
             hold_out: 0.0,
+            checkpoint: None,
             seed: 0,
         }
     }
@@ -245,12 +251,15 @@ impl<'c> Course<'c> {
         labels: &[usize],
         (learned, judged): (&[usize], &[usize]),
         bar: &ProgressBar,
-    ) -> Result<(f32, u32), TrainError> {
+    ) -> Result<(f32, u32), CliError> {
         let smoothing = if judged.is_empty() { 0.7 } else { 0.0 };
-        let mut stop = EarlyStop::new(self.patience).smoothing(smoothing);
-        let mut best = trainer.parameters().values().to_vec();
-        let mut run = 0;
-        for epoch in 0..self.epochs {
+        let stop = EarlyStop::new(self.patience).smoothing(smoothing);
+        let kept = self.checkpoint.as_ref().map(|checkpoint| checkpoint.read(trainer, stop)).transpose()?;
+        let start = Saved { epoch: 0, stop, best: trainer.parameters().values().to_vec() };
+        let mut saved = kept.flatten().unwrap_or(start);
+        bar.inc(u64::from(saved.epoch));
+        let first = if saved.stop.is_spent() { self.epochs } else { saved.epoch };
+        for epoch in first..self.epochs {
             let learned_loss = self.epoch(trainer, views, labels, learned, epoch)?;
             let criterion = match judged.len() {
                 0 => learned_loss,
@@ -260,16 +269,21 @@ impl<'c> Course<'c> {
                     losses?.iter().map(|evaluation| evaluation.loss).sum::<f32>() / count as f32
                 }
             };
-            run = epoch + 1;
+            saved.epoch = epoch + 1;
             bar.inc(1);
-            match stop.observe(criterion) {
-                Verdict::Best => best.copy_from_slice(trainer.parameters().values()),
-                Verdict::Wait => {}
-                Verdict::Stop => break,
+            let verdict = saved.stop.observe(criterion);
+            if verdict == Verdict::Best {
+                saved.best.copy_from_slice(trainer.parameters().values());
+            }
+            if let Some(checkpoint) = &self.checkpoint {
+                checkpoint.write(trainer, &saved)?;
+            }
+            if verdict == Verdict::Stop {
+                break;
             }
         }
-        trainer.restore(&best)?;
-        Ok((stop.best(), run))
+        trainer.restore(&saved.best)?;
+        Ok((saved.stop.best(), saved.epoch))
     }
 
     /// One epoch over `learned` in a seeded order, one version of each clip; gives the mean loss.

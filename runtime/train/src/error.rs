@@ -73,6 +73,10 @@ pub enum TrainError {
     Busy,
     /// There is nothing accumulated to step on.
     NoGradients,
+    /// These bytes are no checkpoint, or not all of one.
+    Damaged,
+    /// The checkpoint is that of a run with another plan, method, choice of sites, optimizer or seed.
+    OtherRun,
     /// Gradients are not finite; parameters were left as they are.
     Diverged,
 }
@@ -120,6 +124,10 @@ impl core::fmt::Display for TrainError {
             Self::Length { needed, given } => write!(f, "a buffer of {needed} is needed, {given} given"),
             Self::Busy => f.write_str("a clip is being trained on; finish it first"),
             Self::NoGradients => f.write_str("no clip was trained on since the last step"),
+            Self::Damaged => f.write_str("the checkpoint is cut short or damaged; start anew without it"),
+            Self::OtherRun => f.write_str(
+                "the checkpoint is that of another run; resume with its plan, method, sites, optimizer and seed",
+            ),
             Self::Diverged => f.write_str("gradients are not finite; lower the learning rate"),
         }
     }

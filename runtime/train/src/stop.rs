@@ -31,6 +31,23 @@ impl EarlyStop {
         Self { patience, margin: 0.0, smoothing: 0.0, smoothed: None, best: f32::INFINITY, waited: 0 }
     }
 
+    /// What was observed so far, for a checkpoint.
+    pub fn to_words(&self) -> [u32; 4] {
+        let smoothed = self.smoothed.unwrap_or(f32::NAN);
+        [u32::from(self.smoothed.is_some()), smoothed.to_bits(), self.best.to_bits(), self.waited]
+    }
+
+    /// Goes on from what [`Self::to_words`] gave.
+    pub fn resumed(self, [seen, smoothed, best, waited]: [u32; 4]) -> Self {
+        let smoothed = (seen != 0).then(|| f32::from_bits(smoothed));
+        Self { smoothed, best: f32::from_bits(best), waited, ..self }
+    }
+
+    /// Whether patience is spent.
+    pub fn is_spent(&self) -> bool {
+        self.waited >= self.patience.max(1)
+    }
+
     /// Counts as better only what is lower by more than `margin`.
     pub fn margin(self, margin: f32) -> Self {
         Self { margin, ..self }

@@ -1,5 +1,6 @@
 //! The trainer: a plan, a method and memory, bound.
 
+mod checkpoint;
 mod engine;
 mod update;
 

@@ -31,7 +31,7 @@ use crate::plan_file::{ArtifactFile, check_folder, write_whole};
 use crate::predict::Predictor;
 use crate::report::{Table, bytes, hex};
 use crate::threads::ONE;
-use crate::training::{Lessons, Trained};
+use crate::training::{Checkpoint, Course, Lessons, Trained};
 use crate::{CliError, Console, target};
 
 use lessons::Source;
@@ -56,6 +56,15 @@ pub(crate) struct Args {
     /// or as those where rounding would lose more than a tenth of the delta and they lose less.
     #[arg(long, value_name = "FORM", value_enum, default_value = "auto")]
     deltas: Deltas,
+    /// Keep the run in this file after every epoch.
+    #[arg(long, value_name = "FILE")]
+    checkpoint: Option<PathBuf>,
+    /// Go on with the run in the checkpoint file, where there is one: to the same adapter as without the interruption.
+    #[arg(long, requires = "checkpoint")]
+    resume: bool,
+    /// Most bytes the trainer may take; refused beforehand, with how many are missing, where they do not suffice.
+    #[arg(long, value_name = "BYTES")]
+    memory: Option<usize>,
     #[command(flatten)]
     method: MethodArgs,
     #[command(flatten)]
@@ -168,8 +177,11 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
         let saliency = course.measure(plan, &target, &lessons, score, console)?;
         trainee = args.method.choose(trainee, &saliency)?;
     }
-    let course = args.course.course(&trainee, views);
+    let resume = args.resume;
+    let checkpoint = args.checkpoint.clone().map(|path| Checkpoint { path, resume });
+    let course = Course { checkpoint, ..args.course.course(&trainee, views) };
     let memory = course.memory(&plan, &target)?;
+    args.check_memory(memory.total())?;
     console.note(format_args!(
         "training {} of {} sites on {} clips of {} classes; memory {}, and {} a patch and view",
         args.method.name(),
@@ -224,6 +236,14 @@ struct Sides {
 }
 
 impl Args {
+    /// Refuses a trainer that needs more than `--memory`.
+    fn check_memory(&self, needed: usize) -> Result<(), CliError> {
+        match self.memory {
+            Some(budget) if needed > budget => Err(CliError::TrainerMemory { needed, budget }),
+            _ => Ok(()),
+        }
+    }
+
     /// The sides of the split asked for, or all clips twice.
     fn sides(&self, dataset: &Dataset) -> Result<Sides, CliError> {
         if let Some(split) = self.split.read(dataset)? {

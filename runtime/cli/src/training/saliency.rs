@@ -26,7 +26,13 @@ impl Course<'_> {
         console: &Console<'_>,
     ) -> Result<Saliency, CliError> {
         let still = LearningRate { rate: 0.0, weight_decay: 0.0 };
-        let course = Course { method: &Full, adapter: still, epochs: self.epochs.min(HEAD_EPOCHS), ..*self };
+        let course = Course {
+            method: &Full,
+            adapter: still,
+            epochs: self.epochs.min(HEAD_EPOCHS),
+            checkpoint: None,
+            ..*self
+        };
         let (learned, _) = course.sides(lessons)?;
         let setup = course.setup(learned.len());
         let mut arena = AlignedBytes::zeroed(Trainer::memory(&plan, target, &setup)?.total());

@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
@@ -53,11 +53,23 @@ impl Folder {
         self.feed(line, &[])
     }
 
+    /// Starts `ingraft` with the words of `line`; nobody listens.
+    pub(crate) fn start(&self, line: &str) -> Child {
+        let mut command = self.command(line);
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().expect("the command starts")
+    }
+
+    fn command(&self, line: &str) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_ingraft"));
+        command.args(line.split_whitespace()).current_dir(&self.0);
+        command
+    }
+
     /// Runs `ingraft` with the words of `line` and `stdin` as its input.
     pub(crate) fn feed(&self, line: &str, stdin: &[u8]) -> Done {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_ingraft"))
-            .args(line.split_whitespace())
-            .current_dir(&self.0)
+        let mut child = self
+            .command(line)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -82,6 +82,58 @@ fn the_same_seed_learns_the_same_bytes() {
     assert_eq!(distinct.len(), files.len(), "each course of the rates leads elsewhere");
 }
 
+/// A run that is killed goes on from its last epoch to the file that it would have written.
+#[test]
+fn a_killed_run_is_gone_on_with() {
+    let folder = Folder::new("killed");
+    lay_out(&folder, 4);
+    folder.run(COMPILE).ok();
+    let line = "train base.plan --data clips --method lora --set rank=2 --epochs 40 --patience 40 --seed 9";
+    folder.run(&format!("{line} -o whole.adapter")).ok();
+    let interrupted = format!("{line} --checkpoint run.ckpt --resume -o a.adapter");
+    let mut child = folder.start(&interrupted);
+    while !folder.path("run.ckpt").exists() {
+        assert!(
+            child.try_wait().expect("a process can be asked").is_none(),
+            "it ended before its first epoch did"
+        );
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    child.kill().expect("a process can be killed");
+    child.wait().expect("a killed process ends");
+    assert!(!folder.path("a.adapter").exists(), "it was killed before its end");
+    let left = folder.read("run.ckpt");
+    let epochs = u32::from_le_bytes(left[8..12].try_into().expect("four bytes"));
+    assert!((1..40).contains(&epochs), "{epochs} epochs are kept");
+    folder.run(&interrupted).ok();
+    assert!(folder.read("a.adapter") == folder.read("whole.adapter"), "to the same adapter");
+    folder.write("run.ckpt", &left[..left.len() / 2]);
+    folder.run(&interrupted).refused(&["damaged"]);
+    folder.write("run.ckpt", &left);
+    folder.run(&interrupted.replace("--seed 9", "--seed 10")).refused(&["another run"]);
+}
+
+#[test]
+fn a_trainer_is_held_to_its_budget() {
+    let folder = Folder::new("budget");
+    lay_out(&folder, 2);
+    folder.run(COMPILE).ok();
+    let line = "train base.plan --data clips --method lora --epochs 1 -o a.adapter --json";
+    let needed = folder.run(line).json()["arena_bytes"].as_u64().expect("a count of bytes");
+    folder.run(&format!("{line} --memory {needed}")).ok();
+    folder
+        .run(&format!("{line} --memory {}", needed - 1))
+        .refused(&[&format!("training needs {needed} bytes, 1 more")]);
+    let compile = COMPILE.replace("--train-from all", "--train-from all --train-memory 40000");
+    folder.run(&compile.replace("base.plan", "small.plan")).ok();
+    let arena = |plan: &str| {
+        let report = folder.run(&format!("inspect {plan} --json")).json();
+        report["arena_bytes"]["train"].as_u64().expect("a count of bytes")
+    };
+    assert!(arena("small.plan") <= 40000 && arena("base.plan") > 40000);
+    folder.run(&compile.replace("40000", "100")).refused(&["more than 100"]);
+}
+
 #[test]
 fn switching_leads_back_to_the_base() {
     let (folder, _) = trained("switching");

@@ -227,3 +227,65 @@ fn evaluation_and_early_stopping_leave_parameters_alone() {
     assert!(right.count() >= 5);
     assert!(trainer.parameters().terms(0).is_none() && !trainer.parameters().terms(1).is_none());
 }
+
+/// A run given up after some clips and bound anew goes on to the same bits, wherever it was cut.
+#[test]
+fn a_checkpoint_goes_on_to_the_same_bits() {
+    let (net, clips) = (Net::new(11), clips(5));
+    let file = net.plan();
+    let plan = PlanView::new(file.bytes()).unwrap();
+    for optimizer in OPTIMIZERS {
+        let setup = Setup { optimizer: *optimizer, ..setup(&Everything, &SITES, HEAD) };
+        let bytes = Trainer::memory(&plan, &Host::SCALAR, &setup).unwrap().total();
+        let run = |cut: Option<usize>| {
+            let (mut first, mut second) = (Aligned::zeroed(bytes), Aligned::zeroed(bytes));
+            let mut trainer = Trainer::bind(plan, &Host::SCALAR, setup, first.bytes_mut()).unwrap();
+            clips.iter().for_each(|(clip, _)| trainer.observe(Clip::Inputs(clip)).unwrap());
+            trainer.standardize();
+            for (i, (clip, class)) in clips.iter().chain(&clips).enumerate() {
+                if cut == Some(i) {
+                    let mut saved = vec![0; trainer.checkpoint_bytes()];
+                    trainer.save(&mut saved).unwrap();
+                    trainer = Trainer::bind(plan, &Host::SCALAR, setup, second.bytes_mut()).unwrap();
+                    trainer.resume(&saved).unwrap();
+                }
+                trainer.accumulate(Clip::Inputs(clip), Truth::Class(*class)).unwrap();
+                if i % 4 == 3 {
+                    trainer.step().unwrap();
+                }
+            }
+            trainer.parameters().values().iter().map(|v| v.to_bits()).collect::<Vec<_>>()
+        };
+        let whole = run(None);
+        for cut in [0, 1, 4, 7, 9] {
+            assert_eq!(run(Some(cut)), whole, "{} cut at {cut}", optimizer.name());
+        }
+    }
+}
+
+#[test]
+fn a_checkpoint_of_another_run_is_refused() {
+    let net = Net::new(11);
+    let file = net.plan();
+    let plan = PlanView::new(file.bytes()).unwrap();
+    let one = setup(&Everything, &SITES, HEAD);
+    let bytes = Trainer::memory(&plan, &Host::SCALAR, &one).unwrap().total();
+    let mut memory = Aligned::zeroed(bytes);
+    let mut trainer = Trainer::bind(plan, &Host::SCALAR, one, memory.bytes_mut()).unwrap();
+    let mut saved = vec![0; trainer.checkpoint_bytes()];
+    assert!(matches!(trainer.save(&mut saved[1..]), Err(TrainError::Length { .. })));
+    trainer.save(&mut saved).unwrap();
+    let start: Vec<f32> = trainer.parameters().values().to_vec();
+    for at in (0..saved.len()).step_by(7) {
+        let mut damaged = saved.clone();
+        damaged[at] ^= 0x40;
+        assert_eq!(trainer.resume(&damaged), Err(TrainError::Damaged), "byte {at}");
+        assert_eq!(trainer.resume(&saved[..at]), Err(TrainError::Damaged), "cut at {at}");
+    }
+    assert_eq!(trainer.parameters().values(), start);
+    for other in [Setup { seed: one.seed + 1, ..one }, Setup { optimizer: OPTIMIZERS[3], ..one }] {
+        let mut memory = Aligned::zeroed(bytes);
+        let mut trainer = Trainer::bind(plan, &Host::SCALAR, other, memory.bytes_mut()).unwrap();
+        assert_eq!(trainer.resume(&saved), Err(TrainError::OtherRun));
+    }
+}

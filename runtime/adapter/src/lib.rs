@@ -21,7 +21,8 @@ mod write;
 
 pub use attach::{Adapter, HeadView};
 pub use error::{AdapterError, SiteName};
-pub use patch::{PatchedSite, UndoEntry};
+pub use ingraft_kernel::patch::UndoEntry;
+pub use patch::PatchedSite;
 pub use record::{FORMAT_VERSION, Link, MAGIC};
 pub use set::{AdapterId, AdapterSet, SetError};
 pub use source::{Base, TermSource};

@@ -156,7 +156,7 @@ impl Layer {
             two_factor: (self.recipe.rank > 0).then_some(TwoFactor { rank: self.recipe.rank, factors }),
             sparse: Some(Sparse { indptr: &self.indptr, indices: &self.indices, values }),
             affine: Some(Affine { scale: &self.scale, shift: &self.shift }),
-            patched: None,
+            ..SiteTerms::NONE
         }
     }
 

@@ -205,6 +205,18 @@ impl Layout {
         ))
     }
 
+    /// All packed weights and sums, to be written.
+    pub(crate) fn parts_mut<'p>(&self, packed: &'p mut [u8]) -> Option<(&'p mut [u8], &'p mut [i32])> {
+        let skip = usize::from(*packed.first()?);
+        let (weights, sums) = packed.get_mut(skip..)?.split_at_mut_checked(self.groups * self.group())?;
+        Some((weights, cast_mut(sums.get_mut(..self.lanes() * 4)?)?))
+    }
+
+    /// Where the weights of `chunk` of `group` begin among all.
+    pub(crate) fn start_of(&self, group: usize, chunk: Chunk) -> usize {
+        group * self.group() + chunk.before * self.segments.total_steps() * self.vector()
+    }
+
     /// The part of a group's weights that belongs to `chunk`.
     #[inline(always)]
     pub(crate) fn chunk_of<'p>(&self, weights: &'p [u8], chunk: Chunk) -> Option<&'p [u8]> {

@@ -67,6 +67,7 @@ mod gemm;
 mod lookup;
 mod matmul;
 mod patches;
+pub mod peak;
 mod pool;
 mod qconv;
 mod qdepthwise;

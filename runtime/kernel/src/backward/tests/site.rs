@@ -264,7 +264,7 @@ impl Layer {
                 values: SparseValues::F32(values),
             }),
             affine: self.recipe.affine.then_some(Affine { scale, shift }),
-            patched: None,
+            ..SiteTerms::NONE
         }
     }
 

@@ -72,9 +72,12 @@ pub(crate) fn overlay(site: &SiteDesc<'_>, [weight, _]: [&[u8]; 2], rng: &mut Rn
     TermSpec::SparseI16 { indptr, indices, values }
 }
 
-/// Another weight, with the base's bias.
+/// Another weight, nowhere larger so that sums still fit, with the base's bias.
 pub(crate) fn fused(_: &SiteDesc<'_>, [weight, bias]: [&[u8]; 2], rng: &mut Rng) -> TermSpec {
-    let moved = |code: &u8| (*code as i8).saturating_add(rng.below(3) as i8 - 1);
+    let moved = |code: &u8| {
+        let code = *code as i8;
+        code - if rng.below(2) == 0 { code.signum() } else { 0 }
+    };
     let bias = bias.chunks_exact(4).map(|b| i32::from_le_bytes([b[0], b[1], b[2], b[3]]));
     TermSpec::FusedI8 { weight: weight.iter().map(moved).collect(), bias: bias.collect() }
 }

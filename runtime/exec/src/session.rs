@@ -280,9 +280,14 @@ impl<'a, 'm, T: Target> Session<'a, 'm, T> {
         self.plan.resolve(self.phase, index).map_err(at)
     }
 
+    /// The first forward step that applies the weight of `site`.
+    pub(crate) fn step_of(&self, site: usize) -> Option<usize> {
+        Some(self.plan.site_tensors(self.phase, site)?.step as usize)
+    }
+
     /// The forward step that applies the weight of `site`; `None` where there are several.
     pub(crate) fn only_step_of(&self, site: usize) -> Option<usize> {
-        let first = self.plan.site_tensors(self.phase, site)?.step as usize;
+        let first = self.step_of(site)?;
         let op = self.plan.step(self.phase, first)?.op;
         let mut others = (0..self.plan.step_count(self.phase)).filter(|index| *index != first);
         let shares = |index| {

@@ -17,6 +17,7 @@
 //! | `columns` | output channels in chunks of one to four vectors, and the packed weights |
 //! | `gemm` | patches by packed weights in register tiles; `Arithmetic` says what a step is, `Weights` where weights come from, `Finish` what becomes of the sums |
 //! | `qconv`, `conv` | the rows: an `Arithmetic` and a `Finish` each; `qconv::terms` is the `Finish` with adapter terms |
+//! | `qconv::factors`, `qconv::low_rank` | how factors are packed, and their two products |
 //! | `qdepthwise`, `depthwise` | vectors along channels, and for int8 along neighboring pixels |
 //! | `blocks` | 64 elements at a time, for everything element-wise |
 //!
@@ -39,7 +40,7 @@
 //!
 //! `vpdpbusd` and `vfmadd231ps` start twice a cycle on cores with two 512-bit multipliers (Zen 5, Ice Lake server):
 //! 128 int8 or 32 f32 multiply-accumulates a cycle. A 1×1 layer of `P` pixels, `K` inputs and `N` outputs takes at
-//! least `P·⌈N/16⌉·⌈K/4⌉/2` cycles, its requantization `P·⌈N/16⌉·8/4` on four vector pipes: the products dominate from
+//! least `P·⌈N/16⌉·⌈K/4⌉/2` cycles (twice that on Zen 4, which starts one a cycle; `peak` measures it), its requantization `P·⌈N/16⌉·8/4` on four vector pipes: the products dominate from
 //! `K = 16` on. A depthwise window of `T` taps takes `⌈T/4⌉·(8 shuffles + 4 products)` per 64 channels, shuffles on two
 //! pipes: `4·⌈T/4⌉` cycles, of which the products are half.
 //!

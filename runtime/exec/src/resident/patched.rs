@@ -2,9 +2,9 @@
 
 use ingraft_adapter::{HeadView, TermSource};
 use ingraft_kernel::patch::UndoEntry;
-use ingraft_kernel::{KernelError, SiteTerms, Sites, Sparse, SparseValues, Target};
+use ingraft_kernel::{KernelError, SiteTerms, Sites, Sparse, SparseValues, Step, Target};
 
-use super::{Record, fill, for_each_site, needs};
+use super::{Record, fill, needs};
 use crate::{ExecError, Session};
 
 /// A copy of a session's weights, as its target packs them, for adapters that are integer overlays, one at a time.
@@ -47,6 +47,11 @@ impl<'p> PatchedCopy<'p> {
         Ok(Self { memory, log })
     }
 
+    /// The copy as it stands, in the target's own form.
+    pub fn bytes_of_copy(&self) -> &[u8] {
+        self.memory
+    }
+
     /// Writes the overlays of `source` into the copy, after taking out the present ones.
     ///
     /// Terms of other kinds stay as they are, and so does an overlay that leaves int8.
@@ -66,21 +71,19 @@ impl<'p> PatchedCopy<'p> {
             return Err(ExecError::LogTooSmall { needed, supplied });
         }
         let mut used = 0usize;
-        for_each_site(session, |site, step| {
+        self.for_each_weight(session, |memory, log, site, step, mut record| {
             let error = KernelError::Memory(step.op);
             let terms = source.terms(site);
             let Some(overlay) = overlay(&terms) else { return Ok(()) };
-            let record = Record::read(self.memory, site).filter(|record| record.needs.weights != 0);
-            let Some(mut record) = record else { return Ok(()) };
-            let [weights, _] = record.of_mut(self.memory).ok_or(error)?;
-            let log = self.log.get_mut(used..).ok_or(error)?;
+            let [weights, _] = record.of_mut(memory).ok_or(error)?;
+            let log = log.get_mut(used..).ok_or(error)?;
             let count = match session.target().patch(step, weights, &overlay, log) {
                 Err(KernelError::Terms(_)) => return Ok(()),
                 count => count?,
             };
             record.logged = [used, count];
             used = used.saturating_add(count);
-            record.write(self.memory, site).ok_or(error)
+            record.write(memory, site).ok_or(error)
         })?;
         Ok(Patch { source, memory: self.memory })
     }
@@ -90,19 +93,34 @@ impl<'p> PatchedCopy<'p> {
     /// # Errors
     /// [`ExecError::Step`] for a session of another plan or target.
     pub fn revert<T: Target>(&mut self, session: &Session<'_, '_, T>) -> Result<(), ExecError> {
-        for_each_site(session, |site, step| {
+        self.for_each_weight(session, |memory, log, site, step, mut record| {
             let error = KernelError::Memory(step.op);
-            let Some(mut record) = Record::read(self.memory, site) else { return Err(error) };
             let [first, count] = record.logged;
             if count == 0 {
                 return Ok(());
             }
-            let entries = self.log.get(first..).and_then(|log| log.get(..count)).ok_or(error)?;
-            let [weights, _] = record.of_mut(self.memory).ok_or(error)?;
+            let entries = log.get(first..).and_then(|log| log.get(..count)).ok_or(error)?;
+            let [weights, _] = record.of_mut(memory).ok_or(error)?;
             session.target().unpatch(step, weights, entries)?;
             record.logged = [0; 2];
-            record.write(self.memory, site).ok_or(error)
+            record.write(memory, site).ok_or(error)
         })
+    }
+
+    /// Calls `visit` with every site whose weight the copy holds.
+    fn for_each_weight<T: Target>(
+        &mut self,
+        session: &Session<'_, '_, T>,
+        mut visit: impl FnMut(&mut [u8], &mut [UndoEntry], usize, &Step<'_>, Record) -> Result<(), KernelError>,
+    ) -> Result<(), ExecError> {
+        for site in 0..session.plan().site_count() {
+            let record = Record::read(self.memory, site).filter(|record| record.needs.weights != 0);
+            let Some((record, index)) = record.zip(session.step_of(site)) else { continue };
+            let step = session.place(index)?;
+            let done = visit(self.memory, self.log, site, &step, record);
+            done.map_err(|error| ExecError::Step { index: index as u32, op: step.op, error })?;
+        }
+        Ok(())
     }
 }
 

@@ -126,6 +126,9 @@ impl Finish<Avx512, Codes> for WithTerms<'_, '_, '_> {
             Some(term) => Some(term.up::<N>()?),
             None => None,
         };
+        // A copy: the loop is long and stays one, and the sums themselves would be kept in memory while they grow if
+        // it went over them.
+        let sums = *sums;
         for (m, sums) in sums.iter().enumerate() {
             if m < pixels.count {
                 let pixel = pixels.first + m;

@@ -95,10 +95,13 @@ pub fn write(weight: &mut impl Patchable, overlay: &Sparse<'_>, log: &mut Log<'_
         let mut sum = 0i32;
         let done = bounds.next().and_then(|(start, end)| {
             let span = *start as usize..*end as usize;
+            if span.is_empty() {
+                return Some(());
+            }
             let deltas = overlay.indices.get(span.clone())?.iter().zip(values.get(span)?);
             write_row(weight, channel, deltas, log, &mut sum)
         });
-        let kept = weight.grow(channel, sum);
+        let kept = if sum == 0 { Some(()) } else { weight.grow(channel, sum) };
         if done.and(kept).is_none() {
             revert(weight, log.written());
             log.used = 0;

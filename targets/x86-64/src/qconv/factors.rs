@@ -5,7 +5,7 @@
 //! | part | order |
 //! |---|---|
 //! | A | `[segment][16 codes][rank / 4][4 rank rows][16]` int8 |
-//! | B | per chunk `[rank / 2][vector][channel][2]` int16 |
+//! | B | per chunk `[rank / 4][2][vector][channel][2]` int16 |
 //! | scale of B | `[channel]` f32 |
 //! | offset and scale of A | `[rank]` i32 and f32 |
 
@@ -58,7 +58,7 @@ pub(super) struct Group<'f> {
 /// B of a chunk of `N` vectors.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Up<'f, const N: usize> {
-    pub(super) pairs: &'f [[Pair; N]],
+    pub(super) quads: &'f [[[Pair; N]; 2]],
     pub(super) scale: &'f [[f32; LANES]; N],
 }
 
@@ -66,8 +66,8 @@ impl<'f> Group<'f> {
     /// B of the chunk whose first vector is `before`.
     #[inline(always)]
     pub(super) fn up<const N: usize>(&self, before: usize) -> Option<Up<'f, N>> {
-        let pairs = self.up.get(before * self.pairs..)?.get(..N * self.pairs)?.as_chunks().0;
-        Some(Up { pairs, scale: self.channel_scale.get(before..)?.first_chunk()? })
+        let pairs: &[[Pair; N]] = self.up.get(before * self.pairs..)?.get(..N * self.pairs)?.as_chunks().0;
+        Some(Up { quads: pairs.as_chunks().0, scale: self.channel_scale.get(before..)?.first_chunk()? })
     }
 }
 
@@ -93,8 +93,9 @@ impl Plan {
         self.rank.div_ceil(QUAD)
     }
 
+    /// Vectors of B for each of channels: two rank rows in each, as many as A has.
     fn pairs(&self) -> usize {
-        self.rank.div_ceil(2)
+        2 * self.quads()
     }
 
     /// Vectors of a rank row.

@@ -137,31 +137,43 @@ impl<'a, 'm> LowRank<'a, 'm> {
         self.group()?.up(self.up)
     }
 
-    /// `B·u` of one pixel of the block.
+    /// u of `pixels`; `None` for pixels outside the block.
     #[inline(always)]
-    pub(super) fn product<const N: usize>(&self, up: &Up<'_, N>, pixel: usize) -> Option<[__m512i; N]> {
-        let at = pixel.checked_sub(self.first)?;
-        // SAFETY: rows leave this crate only through a target whose argument proves AVX-512 and VNNI; each
-        // reference covers the bytes read.
-        unsafe {
-            let mut sums = [_mm512_setzero_si512(); N];
-            for (quad, weights) in up.pairs.chunks(2).enumerate() {
-                let u: &[[i16; 2]; 2] = self.latents.get(quad * BLOCK + at)?.as_chunks().0.first_chunk()?;
-                for (u, weights) in u.iter().zip(weights) {
-                    let u = _mm512_set1_epi32(u.as_ptr().cast::<i32>().read_unaligned());
-                    for (sum, w) in sums.iter_mut().zip(weights) {
-                        *sum = _mm512_dpwssd_epi32(*sum, u, _mm512_loadu_si512(w.as_ptr().cast()));
-                    }
-                }
-            }
-            Some(sums)
-        }
+    pub(super) fn latents(&self, pixels: Pixels) -> Option<Latents<'_>> {
+        let first = pixels.first.checked_sub(self.first)?;
+        let inside = first + pixels.count <= BLOCK && pixels.count > 0;
+        let quads = self.latents.as_chunks().0;
+        inside.then_some(Latents { quads, first, count: pixels.count })
     }
 
     /// Whether `pixels` lie in the block whose latents were computed.
     #[inline(always)]
     pub(super) fn covers(&self, pixels: Pixels) -> bool {
         pixels.first >= self.first && pixels.first + pixels.count <= self.first + BLOCK
+    }
+}
+
+/// u of some pixels of a block.
+#[derive(Clone, Copy)]
+pub(super) struct Latents<'l> {
+    quads: &'l [[[i16; QUAD]; BLOCK]],
+    first: usize,
+    count: usize,
+}
+
+impl Latents<'_> {
+    /// The two pairs of four rank rows at one of the pixels, each in every lane.
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    pub(super) fn of(self, quad: usize, pixel: usize) -> [__m512i; 2] {
+        let quad: &[[i16; QUAD]; BLOCK] = match self.quads.get(quad) {
+            Some(quad) if pixel < self.count => quad,
+            _ => return [_mm512_setzero_si512(); 2],
+        };
+        // SAFETY: pixels of this value lie in the block, whose u are eight bytes each.
+        let from = unsafe { quad.as_ptr().add(self.first + pixel).cast::<i32>() };
+        // SAFETY: as above.
+        unsafe { [_mm512_set1_epi32(from.read_unaligned()), _mm512_set1_epi32(from.add(1).read_unaligned())] }
     }
 }
 

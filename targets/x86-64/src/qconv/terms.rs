@@ -9,7 +9,7 @@ use ingraft_kernel::{Call, KernelError};
 
 use super::factors::Up;
 use super::finish::{Bounds, Constants};
-use super::low_rank::{self, LowRank};
+use super::low_rank::{self, Latents, LowRank};
 use super::weights::Effective;
 use super::{avx2, product};
 use crate::avx2::requantize;
@@ -122,41 +122,75 @@ impl Finish<Avx512, Codes> for WithTerms<'_, '_, '_> {
         if self.low_rank.as_ref().is_some_and(|term| !term.covers(pixels)) || pixels.count > BLOCK {
             return None;
         }
-        let up = match &self.low_rank {
-            Some(term) => Some(term.up::<N>()?),
-            None => None,
-        };
-        // A copy: the loop is long and stays one, and the sums themselves would be kept in memory while they grow if
-        // it went over them.
+        // A copy: the sums themselves would be kept in memory while they grow if their address were passed on.
         let sums = *sums;
-        for (m, sums) in sums.iter().enumerate() {
-            if m < pixels.count {
-                let pixel = pixels.first + m;
-                let values = self.values(pixel, sums, up.as_ref())?;
-                self.codes.store(self.simd, &self.constants, pixel, &values)?;
+        let sums = sums.get(..pixels.count)?;
+        // SAFETY: `simd` proves the instructions.
+        unsafe {
+            match (&self.low_rank, self.affine, &self.codes.mask) {
+                (Some(_), None, None) => self.low_rank_tile(pixels, sums),
+                _ => self.any_tile(pixels, sums),
             }
         }
-        Some(())
     }
 }
 
 impl WithTerms<'_, '_, '_> {
+    /// Output of a tile with factors alone.
+    #[inline(never)]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+    fn low_rank_tile<const N: usize>(&mut self, pixels: Pixels, sums: &[[__m512i; N]]) -> Option<()> {
+        let (simd, Bounds { lo, hi, zero_point }) = (self.simd, self.codes.bounds);
+        let term = self.low_rank.as_ref()?;
+        let (up, latents) = (term.up::<N>()?, term.latents(pixels)?);
+        let multiplier: [__m512; N] = self.constants.multipliers(simd);
+        let scale = up.scale.each_ref().map(|scale| load(scale));
+        let (channels, count) =
+            (self.constants.channels_of_layer(), self.constants.channels_of_chunk().len());
+        let mut to = self.constants.rows(self.codes.out, pixels)?.as_mut_ptr();
+        for (pixel, sums) in sums.iter().enumerate() {
+            let mut products = [_mm512_setzero_si512(); N];
+            for (quad, [low, high]) in up.quads.iter().enumerate() {
+                let u = latents.of(quad, pixel);
+                for ((product, low), high) in products.iter_mut().zip(low).zip(high) {
+                    *product = _mm512_dpwssd_epi32(*product, u[0], pair(low));
+                    *product = _mm512_dpwssd_epi32(*product, u[1], pair(high));
+                }
+            }
+            let mut codes = *sums;
+            for (((code, product), multiplier), scale) in
+                codes.iter_mut().zip(products).zip(multiplier).zip(scale)
+            {
+                let value = simd.mul(simd.to_real(*code), multiplier);
+                let value = simd.add(value, simd.mul(simd.to_real(product), scale));
+                *code = simd.round(simd.clamp(value, lo, hi));
+            }
+            // SAFETY: `rows` spans the channels of every pixel of the tile; `to` is this pixel's first.
+            unsafe { simd.store_codes(to, codes, zero_point, count) };
+            to = to.wrapping_add(channels);
+        }
+        Some(())
+    }
+
+    /// Output of a tile, whatever acts.
+    #[inline(never)]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+    fn any_tile<const N: usize>(&mut self, pixels: Pixels, sums: &[[__m512i; N]]) -> Option<()> {
+        for (pixel, sums) in (pixels.first..).zip(sums) {
+            let values = self.values(pixel, sums)?;
+            self.codes.store(self.simd, &self.constants, pixel, &values)?;
+        }
+        Some(())
+    }
+
     /// The pre-activation values of one pixel.
     #[inline(always)]
-    fn values<const N: usize>(
-        &self,
-        pixel: usize,
-        sums: &[__m512i; N],
-        up: Option<&Up<'_, N>>,
-    ) -> Option<[__m512; N]> {
+    fn values<const N: usize>(&self, pixel: usize, sums: &[__m512i; N]) -> Option<[__m512; N]> {
         let mut values = self.constants.scaled::<Avx512, N>(self.simd, sums);
-        if let (Some(term), Some(up)) = (&self.low_rank, up) {
-            let sums = term.product(up, pixel)?;
-            for ((value, scale), sum) in values.iter_mut().zip(up.scale).zip(sums) {
-                // SAFETY: `simd` proves the instructions; the reference covers the 64 bytes read.
-                let scale = unsafe { self.simd.load(scale.as_ptr()) };
-                *value = self.simd.add(*value, self.simd.mul(self.simd.to_real(sum), scale));
-            }
+        if let Some(term) = &self.low_rank {
+            let (up, latents) = (term.up::<N>()?, term.latents(Pixels { first: pixel, count: 1 })?);
+            // SAFETY: `simd` proves the instructions.
+            unsafe { add(self.simd, &up, latents, &mut values) };
         }
         if self.affine.is_some() {
             let (scales, shifts) = (self.scale.as_chunks::<16>().0, self.shift.as_chunks::<16>().0);
@@ -209,4 +243,36 @@ impl Store<'_> {
         unsafe { requantize::mask(reals, lo, hi, mask, constants.element(pixel)) };
         Some(())
     }
+}
+
+/// Adds `f32(B·u)·n` to the values of the first of these pixels.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn add<const N: usize>(simd: Avx512, up: &Up<'_, N>, latents: Latents<'_>, values: &mut [__m512; N]) {
+    let mut products = [_mm512_setzero_si512(); N];
+    for (quad, [low, high]) in up.quads.iter().enumerate() {
+        let u = latents.of(quad, 0);
+        for ((product, low), high) in products.iter_mut().zip(low).zip(high) {
+            *product = _mm512_dpwssd_epi32(*product, u[0], pair(low));
+            *product = _mm512_dpwssd_epi32(*product, u[1], pair(high));
+        }
+    }
+    for ((value, product), scale) in values.iter_mut().zip(products).zip(up.scale) {
+        *value = simd.add(*value, simd.mul(simd.to_real(product), load(scale)));
+    }
+}
+
+/// A vector of B.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn pair(weights: &[[i16; 2]; 16]) -> __m512i {
+    // SAFETY: the reference covers the 64 bytes read.
+    unsafe { _mm512_loadu_si512(weights.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load(values: &[f32; 16]) -> __m512 {
+    // SAFETY: the reference covers the 64 bytes read.
+    unsafe { _mm512_loadu_ps(values.as_ptr()) }
 }

@@ -143,7 +143,7 @@ impl Patchable for Writable<'_> {
         let columns = self.layout.columns;
         let group = channel.checked_div(columns.count)?;
         let within = channel - group * columns.count;
-        let chunk = columns.chunks().find(|chunk| within < chunk.first + chunk.count)?;
+        let chunk = columns.chunk_of(within)?;
         let at = self.layout.start_of(group, chunk);
         Some(Row { at, chunk, local: within - chunk.first })
     }

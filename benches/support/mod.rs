@@ -11,7 +11,9 @@ use core::time::Duration;
 use criterion::Criterion;
 use ingraft::compile::lower::train::TrainFrom;
 use ingraft::compile::{CompileOptions, compile};
-use ingraft::kernel::Host;
+use ingraft::kernel::{Host, Sites};
+use ingraft::plan::{Phase, PlanView};
+use ingraft::train::{Method, TermLayout};
 
 pub(crate) use targets::targets;
 pub(crate) use tests_support::{AlignedBytes, as_bytes, data};
@@ -34,6 +36,20 @@ pub(crate) fn built_in(train_from: Option<TrainFrom>) -> AlignedBytes {
     options.import.dims.insert("N".into(), 1);
     let compiled = compile(ingraft_models::demo::BASE_INT8, &options).expect("the built-in model compiles");
     AlignedBytes::copy_of(&compiled.plan)
+}
+
+/// The sites between the training cut and the features that `method` trains.
+pub(crate) fn trained_sites(plan: &PlanView<'_>, method: &dyn Method) -> Vec<u32> {
+    let (_, features) = plan.features(Phase::Train).expect("a classifier reads features");
+    let inside = |site: &u32| {
+        let place = plan.site_tensors(Phase::Train, *site as usize);
+        place.is_some_and(|place| place.step as usize >= plan.train_cut() && place.step <= features)
+    };
+    let trains = |site: &u32| {
+        let layout = plan.site(*site as usize).map(|desc| method.layout(&desc));
+        layout.is_some_and(|layout| layout != Ok(TermLayout::NONE))
+    };
+    (0..plan.site_count() as u32).filter(|site| inside(site) && trains(site)).collect()
 }
 
 /// One recorded patch, the built-in model's input.

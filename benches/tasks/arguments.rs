@@ -4,7 +4,7 @@ use core::str::FromStr;
 
 use ingraft_dataset::augment::{Augmentation, RecipeError};
 
-use crate::course::Course;
+use crate::course::{Course, Decay};
 
 /// What to measure.
 #[derive(Clone, Debug)]
@@ -37,6 +37,12 @@ pub(crate) struct Arguments {
     pub(crate) epochs: Option<u32>,
     /// Epochs of the head alone before terms join it, instead of the recipe's.
     pub(crate) head_first: Option<u32>,
+    /// Examples between two steps, instead of the recipe's.
+    pub(crate) batch: Option<usize>,
+    /// How rates fall, instead of the recipe's way.
+    pub(crate) decay: Option<Decay>,
+    /// Share of all steps over which rates rise, instead of the recipe's.
+    pub(crate) warm_up: Option<f32>,
     /// Print the grid on inner folds instead of measuring.
     pub(crate) choose: bool,
     /// One split and one seed: a smoke test whose figures mean nothing.
@@ -63,6 +69,9 @@ impl Arguments {
             head_decay: None,
             epochs: None,
             head_first: None,
+            batch: None,
+            decay: None,
+            warm_up: None,
             choose: false,
             quick: false,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
@@ -87,6 +96,9 @@ impl Arguments {
             head_decay: self.head_decay.unwrap_or(recipe.head_decay),
             epochs: self.epochs.unwrap_or(recipe.epochs),
             head_first: self.head_first.unwrap_or(recipe.head_first),
+            batch: self.batch.unwrap_or(recipe.batch).max(1),
+            decay: self.decay.unwrap_or(recipe.decay),
+            warm_up: self.warm_up.unwrap_or(recipe.warm_up),
         }
     }
 
@@ -131,6 +143,13 @@ impl Arguments {
             "--head-decay" => self.head_decay = Some(number(word, &value()?)?),
             "--epochs" => self.epochs = Some(number(word, &value()?)?),
             "--head-first" => self.head_first = Some(number(word, &value()?)?),
+            "--batch" => self.batch = Some(number(word, &value()?)?),
+            "--schedule" => {
+                let name = value()?;
+                let decay = Decay::named(&name).ok_or(format!("{name}: constant, linear or cosine"))?;
+                self.decay = Some(decay);
+            }
+            "--warmup" => self.warm_up = Some(number(word, &value()?)?),
             "--threads" => self.threads = number(word, &value()?)?,
             "--choose" => self.choose = true,
             "--quick" => self.quick = true,

@@ -2,9 +2,11 @@
 
 use ingraft_dataset::{Split, split};
 
+use crate::arguments::Arguments;
 use crate::base::Base;
+use crate::baseline::{Baseline, Heights};
 use crate::corpus::Corpus;
-use crate::course::{Course, Subject};
+use crate::course::{Course, Subject, Tried};
 use crate::lessons::{Lessons, in_parallel};
 use crate::{Failure, baseline};
 
@@ -25,31 +27,36 @@ pub(crate) struct Trial<'t> {
 
 impl Trial<'_> {
     /// Trains every course of the grid around `around` on three inner folds of each outer split's training
-    /// clips, dealt and trained anew for each seed, and prints its accuracy there; `rates` of terms.
+    /// clips, dealt and trained anew for each seed, and prints its accuracy there.
     pub(crate) fn print(
         &self,
         outer: &[&Split],
-        seeds: u64,
         around: Course,
-        rates: &[f32],
+        arguments: &Arguments,
     ) -> Result<(), Failure> {
-        let inner = inner_folds(self.corpus, outer, seeds)?;
-        let grid = grid(around, rates, !self.subject.sites.is_empty());
+        let inner = inner_folds(self.corpus, outer, arguments.seeds)?;
+        let grid = grid(around, &arguments.rates(), arguments);
         let jobs: Vec<(Course, &(u64, Split))> =
             grid.iter().flat_map(|course| inner.iter().map(|fold| (*course, fold))).collect();
         let plan = self.base.plan()?;
+        let baselines = self.baselines(&inner)?;
         let outcomes = in_parallel(&jobs, self.threads, |(course, (seed, Split { train, test }))| {
             course.try_out(plan, self.subject, self.lessons, (train, test), *seed)
         })?;
         println!(
-            "| rate | head rate | head decay | epochs | head first | accuracy on {} inner folds |",
+            "| rate | head rate | head decay | epochs | head first | batch | schedule | accuracy on {} inner folds | \
+             objective |",
             inner.len()
         );
-        println!("| --- | --- | --- | --- | --- | --- |");
-        for (course, hits) in grid.iter().zip(outcomes.chunks(inner.len())) {
-            let Course { rate, head_rate, head_decay, epochs, head_first } = course;
-            let accuracy = accuracy(hits);
-            println!("| {rate} | {head_rate} | {head_decay} | {epochs} | {head_first} | {accuracy:.3} |");
+        println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
+        for (course, tried) in grid.iter().zip(outcomes.chunks(inner.len())) {
+            let Course { rate, head_rate, head_decay, epochs, head_first, batch, decay, .. } = course;
+            let accuracy = accuracy(tried.iter().map(|tried| &*tried.hits));
+            let heights = heights(&baselines, tried)?;
+            println!(
+                "| {rate} | {head_rate} | {head_decay} | {epochs} | {head_first} | {batch} | {decay:?} | {accuracy:.3} | \
+                 {heights} |"
+            );
         }
         Ok(())
     }
@@ -60,13 +67,34 @@ impl Trial<'_> {
         let classes = self.corpus.classes.len();
         let fit = |(_, split): &(u64, Split)| baseline::hits(self.lessons, split, classes);
         let hits = in_parallel(&inner, self.threads, fit)?;
-        println!("lr: accuracy on {} inner folds {:.3}", inner.len(), accuracy(&hits));
+        println!(
+            "lr: accuracy on {} inner folds {:.3}",
+            inner.len(),
+            accuracy(hits.iter().map(Vec::as_slice))
+        );
         Ok(())
+    }
+
+    /// The baselines of heads alone, which minimize the same function; none beside terms.
+    fn baselines(&self, inner: &[(u64, Split)]) -> Result<Vec<Baseline>, Failure> {
+        if !self.subject.sites.is_empty() {
+            return Ok(Vec::new());
+        }
+        let classes = self.corpus.classes.len();
+        let fit = |(_, split): &(u64, Split)| Baseline::fit(self.lessons, &split.train, classes);
+        in_parallel(inner, self.threads, fit)
     }
 }
 
-fn accuracy(hits: &[Vec<bool>]) -> f64 {
-    let all = hits.iter().flatten();
+/// The objectives of heads alone.
+fn heights(baselines: &[Baseline], tried: &[Tried]) -> Result<String, Failure> {
+    let pairs =
+        baselines.iter().zip(tried).filter_map(|(baseline, tried)| Some((baseline, tried.head.as_ref()?)));
+    if baselines.is_empty() { Ok("–".to_owned()) } else { Ok(Heights::measure(pairs)?.to_string()) }
+}
+
+fn accuracy<'h>(hits: impl Iterator<Item = &'h [bool]> + Clone) -> f64 {
+    let all = hits.flatten();
     all.clone().filter(|hit| **hit).count() as f64 / all.count().max(1) as f64
 }
 
@@ -86,17 +114,15 @@ fn inner_folds(corpus: &Corpus, outer: &[&Split], seeds: u64) -> Result<Vec<(u64
     Ok(inner)
 }
 
-fn grid(around: Course, rates: &[f32], has_terms: bool) -> Vec<Course> {
-    if has_terms {
+/// The courses to try: by rate of the terms, or of a head alone by its rate and epochs, where not given.
+fn grid(around: Course, rates: &[f32], arguments: &Arguments) -> Vec<Course> {
+    if arguments.method != "head" {
         return rates.iter().map(|&rate| Course { rate, ..around }).collect();
     }
-    let mut grid = Vec::new();
-    for head_rate in [1e-3, 3e-3] {
-        for epochs in [30, 100] {
-            grid.push(Course { head_rate, epochs, ..around });
-        }
-    }
-    grid
+    let head_rates = arguments.head_rate.map_or(vec![3e-3, 1e-2], |rate| vec![rate]);
+    let epochs = arguments.epochs.map_or(vec![100, 300], |epochs| vec![epochs]);
+    let course = |head_rate| epochs.iter().map(move |&epochs| Course { head_rate, epochs, ..around });
+    head_rates.iter().flat_map(|&rate| course(rate)).collect()
 }
 
 const FOLDS: usize = 3;

@@ -6,14 +6,15 @@ use ingraft::kernel::NO_SITE;
 use ingraft::method::{ExportOptions, FactorFormat, Ranges, export};
 use ingraft::plan::PlanView;
 use ingraft::train::{
-    Adam, AdamW, Clip, EarlyStop, LearningRate, Loss, Method, Optimizer, Readout, Schedule, ScheduleShape,
-    Setup, TrainError, Trainer, Truth, Verdict,
+    Adam, AdamW, EarlyStop, LearningRate, Loss, Method, Optimizer, Readout, Schedule, ScheduleShape, Setup,
+    TrainError, Trainer, Truth, Verdict,
 };
 use ingraft_dataset::Rng;
 
 use crate::Failure;
 use crate::base::target;
 use crate::lessons::Lessons;
+use crate::pass::Pass;
 use crate::support::AlignedBytes;
 
 /// How fast and how long to train: the part of a recipe that the grid chooses.
@@ -31,6 +32,39 @@ pub(crate) struct Course {
     /// Epochs of the head alone before terms join it, so that their first gradients come through a head that
     /// means something (Kumar et al., 2022).
     pub(crate) head_first: u32,
+    /// Examples between two steps.
+    pub(crate) batch: usize,
+    /// How the rates go on from their peak.
+    pub(crate) decay: Decay,
+    /// Share of all steps over which the rates rise to it.
+    pub(crate) warm_up: f32,
+}
+
+/// How rates go on from their peak.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Decay {
+    /// They stay there.
+    Constant,
+    /// In a straight line to 0.
+    Linear,
+    /// As half a cosine to 0.
+    Cosine,
+}
+
+impl Decay {
+    /// The decay of that name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        let all = [("constant", Self::Constant), ("linear", Self::Linear), ("cosine", Self::Cosine)];
+        all.into_iter().find(|(its, _)| *its == name).map(|(_, decay)| decay)
+    }
+
+    fn over(self, steps: u32) -> ScheduleShape {
+        match self {
+            Self::Constant => ScheduleShape::Constant,
+            Self::Linear => ScheduleShape::Linear { steps, floor: 0.0 },
+            Self::Cosine => ScheduleShape::Cosine { steps, floor: 0.0 },
+        }
+    }
 }
 
 /// What is trained.
@@ -46,6 +80,24 @@ pub(crate) struct Subject<'s> {
     pub(crate) readout: Readout,
 }
 
+/// A head on standardized features.
+#[derive(Clone, Debug)]
+pub(crate) struct Weights {
+    /// `[classes, features]`.
+    pub(crate) weight: Vec<f32>,
+    /// `[classes]`.
+    pub(crate) bias: Vec<f32>,
+}
+
+/// What came of a run without an adapter file.
+#[derive(Clone, Debug)]
+pub(crate) struct Tried {
+    /// For each judged clip, whether it is got right.
+    pub(crate) hits: Vec<bool>,
+    /// The head, where there is one.
+    pub(crate) head: Option<Weights>,
+}
+
 /// What came of a run.
 #[derive(Clone, Debug)]
 pub(crate) struct Trained {
@@ -53,6 +105,8 @@ pub(crate) struct Trained {
     pub(crate) bytes: Vec<u8>,
     /// For each judged clip, whether the trainer's own f32 parameters get it right.
     pub(crate) float_hits: Vec<bool>,
+    /// The head, where there is one.
+    pub(crate) head: Option<Weights>,
     /// Number of trained values, head included.
     pub(crate) parameters: usize,
     /// Bytes of the trainer's memory.
@@ -62,6 +116,18 @@ pub(crate) struct Trained {
 }
 
 impl Course {
+    /// Nothing moves.
+    pub(crate) const IDLE: Self = Self {
+        rate: 0.0,
+        head_rate: 0.0,
+        head_decay: 0.0,
+        epochs: 0,
+        head_first: 0,
+        batch: 8,
+        decay: Decay::Cosine,
+        warm_up: 0.05,
+    };
+
     /// The trainer's setup for epochs of so many examples.
     ///
     /// A head alone minimizes what the baseline minimizes: the penalty is a part of the gradient, in the
@@ -73,7 +139,8 @@ impl Course {
         examples: usize,
         seed: u64,
     ) -> Setup<'s> {
-        let steps = self.epochs * examples.div_ceil(BATCH) as u32;
+        let steps = self.epochs * examples.div_ceil(self.batch) as u32;
+        let warm_up = (steps as f32 * self.warm_up) as u32;
         let (optimizer, head_decay, clip_norm): (&dyn Optimizer, f32, Option<f32>) = match subject.sites {
             [] => (&Adam::DEFAULT, self.head_decay / examples as f32, None),
             _ => (&AdamW::DEFAULT, self.head_decay, Some(1.0)),
@@ -86,7 +153,7 @@ impl Course {
             optimizer,
             adapter: LearningRate { rate: self.rate, weight_decay: 0.01 },
             head: LearningRate { rate: self.head_rate, weight_decay: head_decay },
-            schedule: Schedule { shape: ScheduleShape::Cosine { steps, floor: 0.0 }, warm_up: steps / 20 },
+            schedule: Schedule { shape: self.decay.over(steps), warm_up },
             clip_norm,
             seed,
         }
@@ -111,7 +178,8 @@ impl Course {
             let options = ExportOptions { factors: FactorFormat::Int8(&ranges), ..ExportOptions::default() };
             let bytes = export(trainer, &options)?.bytes;
             let parameters = trainer.parameters().values().len();
-            Ok(Trained { bytes, float_hits: hits(trainer, lessons, judged)?, parameters, arena, seconds })
+            let (float_hits, head) = (hits(trainer, lessons, judged)?, weights(trainer));
+            Ok(Trained { bytes, float_hits, head, parameters, arena, seconds })
         })
     }
 
@@ -123,8 +191,10 @@ impl Course {
         lessons: &Lessons,
         (learned, judged): (&[usize], &[usize]),
         seed: u64,
-    ) -> Result<Vec<bool>, Failure> {
-        self.fit(plan, subject, lessons, (learned, seed), |trainer, _| Ok(hits(trainer, lessons, judged)?))
+    ) -> Result<Tried, Failure> {
+        self.fit(plan, subject, lessons, (learned, seed), |trainer, _| {
+            Ok(Tried { hits: hits(trainer, lessons, judged)?, head: weights(trainer) })
+        })
     }
 
     /// Trains on the clips `learned` and gives the trainer, and the bytes of its memory, to `then`.
@@ -189,7 +259,7 @@ impl Course {
         for epoch in 0..self.epochs {
             let order = pass.order(&mut Rng::stream(seed, u64::from(epoch)));
             let mut sum = 0.0;
-            for batch in order.chunks(BATCH) {
+            for batch in order.chunks(self.batch) {
                 for &(clip, view) in batch {
                     let truth = Truth::Class(pass.lessons.labels[clip]);
                     sum += trainer.accumulate(pass.example(clip, view), truth)?;
@@ -207,6 +277,11 @@ impl Course {
     }
 }
 
+fn weights(trainer: &Trainer<'_, '_>) -> Option<Weights> {
+    let head = trainer.head()?;
+    Some(Weights { weight: head.weight.to_vec(), bias: head.bias.to_vec() })
+}
+
 fn early_stop() -> EarlyStop {
     EarlyStop::new(PATIENCE).smoothing(0.7)
 }
@@ -218,57 +293,6 @@ fn hits(trainer: &mut Trainer<'_, '_>, lessons: &Lessons, judged: &[usize]) -> R
         trainer.evaluate(lessons.view(clip, 0), truth).map(|found| found.class == lessons.labels[clip])
     };
     judged.iter().map(hit).collect()
-}
-
-/// What an epoch goes through.
-struct Pass<'l> {
-    lessons: &'l Lessons,
-    /// Training clips.
-    learned: &'l [usize],
-    /// Whether a head is trained alone: on every version of each clip, as the baseline is fitted. Otherwise an
-    /// epoch takes one version of each, drawn anew.
-    alone: bool,
-}
-
-impl Pass<'_> {
-    /// Standardizes the head's features over every version.
-    fn observe(&self, trainer: &mut Trainer<'_, '_>) -> Result<(), TrainError> {
-        for &clip in self.learned {
-            (0..self.lessons.view_count(clip))
-                .try_for_each(|view| trainer.observe(self.example(clip, view)))?;
-        }
-        trainer.standardize();
-        Ok(())
-    }
-
-    /// Version `view` of clip `clip`.
-    fn example(&self, clip: usize, view: usize) -> Clip<'_> {
-        match self.alone {
-            true => Clip::Features(self.lessons.features(clip, view)),
-            false => self.lessons.view(clip, view),
-        }
-    }
-
-    /// Examples in an epoch.
-    fn examples(&self) -> usize {
-        match self.alone {
-            true => self.learned.iter().map(|&clip| self.lessons.view_count(clip)).sum(),
-            false => self.learned.len(),
-        }
-    }
-
-    /// Clips and versions of one epoch.
-    fn order(&self, rng: &mut Rng) -> Vec<(usize, usize)> {
-        if self.alone {
-            let views = |&clip: &usize| (0..self.lessons.view_count(clip)).map(move |view| (clip, view));
-            let mut order: Vec<_> = self.learned.iter().flat_map(views).collect();
-            rng.shuffle(&mut order);
-            return order;
-        }
-        let mut clips = self.learned.to_vec();
-        rng.shuffle(&mut clips);
-        clips.iter().map(|&clip| (clip, rng.below(self.lessons.view_count(clip)))).collect()
-    }
 }
 
 /// A head of `classes` on the embedding, or on the output of `site` averaged over time with frequency kept.
@@ -285,8 +309,6 @@ pub(crate) fn head(site: Option<u32>, classes: usize) -> Readout {
 }
 
 /// How a head is trained before terms join it.
-const ALONE: Course = Course { rate: 0.0, head_rate: 1e-3, head_decay: 1.0, epochs: 0, head_first: 0 };
-/// Clips between two steps.
-const BATCH: usize = 8;
+const ALONE: Course = Course { head_rate: 1e-3, head_decay: 1.0, ..Course::IDLE };
 /// Epochs without progress of the smoothed training loss before training stops.
 const PATIENCE: u32 = 15;

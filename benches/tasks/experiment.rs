@@ -6,9 +6,10 @@ use ingraft_dataset::Split;
 
 use crate::arguments::Arguments;
 use crate::base::Base;
+use crate::baseline::{Baseline, Heights};
 use crate::choose::Trial;
 use crate::corpus::Corpus;
-use crate::course::{Course, Subject, head};
+use crate::course::{Course, Subject, Weights, head};
 use crate::deployed::{self, Deployed};
 use crate::lessons::{Lessons, in_parallel};
 use crate::report::{Facts, HEADER, Tally};
@@ -35,6 +36,8 @@ pub(crate) struct Outcome {
     pub(crate) hits: Vec<bool>,
     /// The same for the trainer's own parameters.
     pub(crate) float_hits: Vec<bool>,
+    /// The head, where one was trained.
+    pub(crate) head: Option<Weights>,
     /// Seconds of training.
     pub(crate) seconds: f64,
     /// Parameters, bytes of the adapter, bytes of the arena.
@@ -71,7 +74,7 @@ pub(crate) fn run(data: &Path, task: &Task, arguments: &Arguments) -> Result<(),
         };
         return match is_baseline {
             true => trial.print_baseline(&outer, arguments.seeds),
-            false => trial.print(&outer, arguments.seeds, course, &arguments.rates()),
+            false => trial.print(&outer, course, arguments),
         };
     }
     let clips: Vec<Vec<u8>> =
@@ -79,7 +82,7 @@ pub(crate) fn run(data: &Path, task: &Task, arguments: &Arguments) -> Result<(),
     let outcomes = in_parallel(&runs, arguments.threads, |run| {
         let outcome = if is_baseline {
             let hits = baseline::hits(&lessons, &run.split, corpus.classes.len())?;
-            Ok(Outcome { hits, float_hits: Vec::new(), seconds: 0.0, sizes: [0; 3] })
+            Ok(Outcome { hits, float_hits: Vec::new(), head: None, seconds: 0.0, sizes: [0; 3] })
         } else {
             measure(&base, &subject, &lessons, course, run, &clips)
         };
@@ -100,7 +103,32 @@ pub(crate) fn run(data: &Path, task: &Task, arguments: &Arguments) -> Result<(),
         [facts.parameters, facts.adapter, facts.arena] = outcome.sizes;
     }
     println!("{HEADER}\n{}", tally.row(&facts));
+    if blocks == 0 && !is_baseline {
+        println!(
+            "objective on training clips: {}",
+            heights(&lessons, corpus.classes.len(), &runs, &outcomes)?
+        );
+    }
     Ok(())
+}
+
+/// The objectives of heads alone beside those of the baseline on the same training clips.
+fn heights(
+    lessons: &Lessons,
+    classes: usize,
+    runs: &[Run],
+    outcomes: &[Outcome],
+) -> Result<Heights, Failure> {
+    // Seeds share splits, and the baseline has no seed.
+    let mut fitted: Vec<(&[usize], Baseline)> = Vec::new();
+    for Run { split, .. } in runs {
+        if fitted.iter().all(|(learned, _)| *learned != split.train) {
+            fitted.push((&split.train, Baseline::fit(lessons, &split.train, classes)?));
+        }
+    }
+    let of = |run: &Run| fitted.iter().find(|(learned, _)| *learned == run.split.train);
+    let pairs = runs.iter().zip(outcomes);
+    Heights::measure(pairs.filter_map(|(run, outcome)| Some((&of(run)?.1, outcome.head.as_ref()?))))
 }
 
 /// Trains, writes, attaches to a fresh session and judges on `clips`, the input bytes of every clip.
@@ -124,7 +152,7 @@ pub(crate) fn measure(
     let classes = Deployed::new(plan, &mut memory)?.classify(file.as_slice(), &judged)?;
     let hits = classes.iter().zip(test).map(|(class, &clip)| *class == lessons.labels[clip]).collect();
     let sizes = [trained.parameters, trained.bytes.len(), trained.arena];
-    Ok(Outcome { hits, float_hits: trained.float_hits, seconds: trained.seconds, sizes })
+    Ok(Outcome { hits, float_hits: trained.float_hits, head: trained.head, seconds: trained.seconds, sizes })
 }
 
 /// Every split with every seed. Where a split file belongs to a seed, that is its training seed too.

@@ -33,7 +33,7 @@ const ZERO_POINT: i32 = 83;
 const SEVERITIES: [f32; 3] = [0.5, 1.0, 1.5];
 const DRIFT_SEED: u64 = 0;
 /// Taken as it is, without a grid.
-const COURSE: Course = Course { rate: 3e-3, head_rate: 0.0, head_decay: 0.0, epochs: 30, head_first: 0 };
+const COURSE: Course = Course { rate: 3e-3, epochs: 30, ..Course::IDLE };
 
 /// Rows of features with their labels.
 struct Rows {

@@ -28,9 +28,6 @@ struct Cached {
     features: Vec<f32>,
 }
 
-/// Nothing is trained while the prefix runs.
-const IDLE: Course = Course { rate: 0.0, head_rate: 0.0, head_decay: 0.0, epochs: 0, head_first: 0 };
-
 /// Gives the input bytes of version `view` of clip `clip`.
 pub(crate) type Source<'s> = &'s (dyn Fn(usize, u32) -> Result<Vec<u8>, Failure> + Sync);
 
@@ -47,7 +44,8 @@ impl Lessons {
         let clips: Vec<usize> = (0..labels.len()).collect();
         let cached = in_parallel(&clips, threads, |&clip| {
             let method = ingraft::method::build(subject.method, subject.settings)?;
-            let setup = IDLE.setup(subject, &*method, 1, 0);
+            // Nothing is trained while the prefix runs.
+            let setup = Course::IDLE.setup(subject, &*method, 1, 0);
             let mut memory = AlignedBytes::zeroed(Trainer::memory(&plan, target(), &setup)?.total());
             let mut trainer = Trainer::bind(plan, target(), setup, memory.as_mut())?;
             (0..views[clip]).map(|view| cache(&mut trainer, &source(clip, view)?)).collect()

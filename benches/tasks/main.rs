@@ -3,7 +3,8 @@
 //! ```text
 //! cargo bench --bench tasks -- TASK... [--method NAME] [--blocks N] [--head-at N] [--set NAME=VALUE]
 //!                              [--augment CHANGE=RANGE,...] [--views K] [--lr RATE] [--head-lr RATE]
-//!                              [--head-decay DECAY] [--head-first EPOCHS] [--epochs N] [--seeds N]
+//!                              [--head-decay DECAY] [--head-first EPOCHS] [--epochs N] [--batch N]
+//!                              [--schedule constant|linear|cosine] [--warmup SHARE] [--seeds N]
 //!                              [--split blocks] [--choose] [--quick] [--threads N]
 //! ```
 //!
@@ -24,8 +25,8 @@ mod course;
 mod deployed;
 mod experiment;
 mod keywords;
-
 mod lessons;
+mod pass;
 mod report;
 #[path = "../../tests/support/mod.rs"]
 mod support;

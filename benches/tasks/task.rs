@@ -65,11 +65,11 @@ fn freesound_id(path: &str) -> Option<String> {
 }
 
 /// Terms join a head that was trained alone; the grids of `--choose` vary the rest.
-const TERMS: Course = Course { rate: 1e-3, head_rate: 1e-4, head_decay: 0.01, epochs: 12, head_first: 20 };
+const TERMS: Course =
+    Course { rate: 1e-3, head_rate: 1e-4, head_decay: 0.01, epochs: 12, head_first: 20, ..Course::IDLE };
 
 /// A head alone, on any task: it has but one minimum, that of the baseline.
-pub(crate) const HEAD: Course =
-    Course { rate: 0.0, head_rate: 3e-3, head_decay: 1.0, epochs: 100, head_first: 0 };
+pub(crate) const HEAD: Course = Course { head_rate: 1e-2, head_decay: 1.0, epochs: 300, ..Course::IDLE };
 
 const TASKS: &[Task] = &[
     Task {

@@ -10,37 +10,29 @@ mod support;
 
 use criterion::Criterion;
 use ingraft::compile::lower::train::TrainFrom;
-use ingraft::kernel::{NO_SITE, Sites, Target};
-use ingraft::method::{Head, Lora};
-use ingraft::plan::{Phase, PlanView};
+use ingraft::kernel::{NO_SITE, Target};
+use ingraft::method::{Full, Head, Lora};
+use ingraft::plan::PlanView;
 use ingraft::train::{AdamW, Clip, LearningRate, Loss, Method, Readout, Schedule, Setup, Trainer, Truth};
 use support::{AlignedBytes, CLASSES, as_bytes};
 
 fn main() {
     let mut criterion = support::criterion();
     let lora = Lora::default();
-    let runs: [(&str, &dyn Method, TrainFrom); 3] = [
+    let runs: [(&str, &dyn Method, TrainFrom); 5] = [
         ("head", &Head, TrainFrom::Late),
         ("lora/late", &lora, TrainFrom::Late),
         ("lora/all", &lora, TrainFrom::All),
+        ("full/late", &Full, TrainFrom::Late),
+        ("full/all", &Full, TrainFrom::All),
     ];
     for (name, method, train_from) in runs {
         let file = support::built_in(Some(train_from));
         let plan = PlanView::new(file.as_slice()).expect("a plan we wrote is valid");
-        let sites = if method.name() == "head" { Vec::new() } else { sites(&plan) };
+        let sites = if method.name() == "head" { Vec::new() } else { support::trained_sites(&plan, method) };
         bench(&mut criterion, name, plan, &setup(method, &sites));
     }
     criterion.final_summary();
-}
-
-/// The sites between the training cut and the features.
-fn sites(plan: &PlanView<'_>) -> Vec<u32> {
-    let (_, features) = plan.features(Phase::Train).expect("a classifier reads features");
-    let inside = |site: &u32| {
-        let place = plan.site_tensors(Phase::Train, *site as usize);
-        place.is_some_and(|place| place.step as usize >= plan.train_cut() && place.step <= features)
-    };
-    (0..plan.site_count() as u32).filter(inside).collect()
 }
 
 fn setup<'s>(method: &'s dyn Method, sites: &'s [u32]) -> Setup<'s> {

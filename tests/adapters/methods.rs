@@ -1,14 +1,17 @@
 //! Every method on the built-in model: trains on it, is written, and acts as it was trained.
 
-use ingraft::adapter::Adapter;
+use ingraft::adapter::{Adapter, TermSource};
 use ingraft::compile::lower::train::TrainFrom;
 use ingraft::compile::{CompileOptions, compile};
 use ingraft::kernel::{Host, SiteKind, Sites};
-use ingraft::method::{ExportOptions, FactorFormat, METHODS, Ranges, build, export};
+use ingraft::method::{
+    ExportOptions, FactorFormat, Full, METHODS, NamedTensor, Ranges, Saliency, build, build_on, deploy,
+    evaluate, export, score_for,
+};
 use ingraft::plan::{Phase, PlanView};
 use ingraft::train::{
-    AdamW, Clip, LearningRate, Loss, Method, Readout, Schedule, ScheduleShape, Setup, TermLayout, Trainer,
-    Truth,
+    AdamW, Clip, FrozenSite, LearningRate, Loss, Method, Readout, Schedule, ScheduleShape, Setup, TermLayout,
+    Trainer, Truth,
 };
 
 use crate::support::{AlignedBytes, Lcg, as_bytes, infer};
@@ -47,6 +50,41 @@ fn sites(plan: &PlanView<'_>, method: &dyn Method) -> Vec<u32> {
     all[all.len().saturating_sub(3)..].to_vec()
 }
 
+/// The method with its defaults; where it chooses by gradients, those of a pass over `clips`.
+fn ready(name: &str, plan: &PlanView<'_>, target: &Host, clips: &[(Vec<f32>, usize)]) -> Box<dyn Method> {
+    let Some(score) = score_for(name, &[]).expect("a method of the list") else {
+        return build(name, &[]).expect("a method of the list");
+    };
+    let sites = sites(plan, &Full);
+    let setup = setup(&Full, &sites);
+    let memory = Trainer::memory(plan, target, &setup).expect("every site can be trained");
+    let mut arena = AlignedBytes::zeroed(memory.total());
+    let mut trainer = Trainer::bind(*plan, target, setup, arena.as_mut()).expect("memory suffices");
+    let mut saliency = Saliency::new(plan, &sites, score);
+    for (clip, class) in clips {
+        trainer.accumulate(Clip::Inputs(as_bytes(clip)), Truth::Class(*class)).expect("one whole patch");
+        assert!(saliency.observe(&mut trainer, 1), "the same sites");
+    }
+    build_on(name, &[], &saliency).expect("what it chooses by was measured")
+}
+
+/// Training of `sites` by `method`, on the model's own logits.
+fn setup<'a>(method: &'a dyn Method, sites: &'a [u32]) -> Setup<'a> {
+    let rate = LearningRate { rate: 2e-3, weight_decay: 0.01 };
+    Setup {
+        method,
+        sites,
+        readout: Readout::Logits,
+        loss: Loss::CrossEntropy { smoothing: 0.0 },
+        optimizer: &AdamW::DEFAULT,
+        adapter: rate,
+        head: rate,
+        schedule: Schedule { shape: ScheduleShape::Constant, warm_up: 0 },
+        clip_norm: Some(1.0),
+        seed: 1,
+    }
+}
+
 #[test]
 fn every_method_learns_in_an_epoch_and_acts_as_it_was_trained() {
     let file = trainable();
@@ -55,21 +93,9 @@ fn every_method_learns_in_an_epoch_and_acts_as_it_was_trained() {
     let clips = clips(&plan);
     // A head alone has no terms, and this trains without a head.
     for row in METHODS.iter().filter(|row| row.name != "head") {
-        let method = build(row.name, &[]).expect("a method of the list");
+        let method = ready(row.name, &plan, &target, &clips);
         let sites = sites(&plan, &*method);
-        let rate = LearningRate { rate: 2e-3, weight_decay: 0.01 };
-        let setup = Setup {
-            method: &*method,
-            sites: &sites,
-            readout: Readout::Logits,
-            loss: Loss::CrossEntropy { smoothing: 0.0 },
-            optimizer: &AdamW::DEFAULT,
-            adapter: rate,
-            head: rate,
-            schedule: Schedule { shape: ScheduleShape::Constant, warm_up: 0 },
-            clip_norm: Some(1.0),
-            seed: 1,
-        };
+        let setup = setup(&*method, &sites);
         let memory = Trainer::memory(&plan, &target, &setup).expect("every site can be trained");
         let mut arena = AlignedBytes::zeroed(memory.total());
         let mut trainer = Trainer::bind(plan, &target, setup, arena.as_mut()).expect("memory suffices");
@@ -84,11 +110,16 @@ fn every_method_learns_in_an_epoch_and_acts_as_it_was_trained() {
         for (clip, _) in &clips {
             trainer.forward(Clip::Inputs(as_bytes(clip)), &mut ranges).expect("one whole patch");
         }
-        let options = ExportOptions { factors: FactorFormat::Int8(&ranges), ..ExportOptions::default() };
+        let options = ExportOptions {
+            factors: FactorFormat::Int8(&ranges),
+            parameters: true,
+            ..ExportOptions::default()
+        };
         let written = export(&trainer, &options).expect("ranges were measured");
         let bytes = AlignedBytes::copy_of(&written.bytes);
         let adapter = Adapter::attach(bytes.as_slice(), &plan).expect("it was written for this base");
         assert_eq!(adapter.method(), row.name);
+        parameters_give_the_terms(&adapter, &plan, &*method, &trainer);
         let (mut furthest, mut largest) = (0.0f32, 0.0f32);
         for (clip, _) in &clips {
             let outputs = infer(plan, &target, &[as_bytes(clip)], &adapter);
@@ -110,6 +141,33 @@ fn every_method_learns_in_an_epoch_and_acts_as_it_was_trained() {
             furthest / largest
         );
         assert!(furthest < 0.1 * largest, "{}: logits {furthest} apart of {largest}", row.name);
+    }
+}
+
+/// The tensors in the file are what the trainer computed its terms from, and all it takes.
+fn parameters_give_the_terms(
+    adapter: &Adapter<'_>,
+    plan: &PlanView<'_>,
+    method: &dyn Method,
+    trainer: &Trainer<'_, '_>,
+) {
+    let section = adapter.parameters().expect("a section we wrote is valid");
+    for site in trainer.parameters().sites() {
+        let held: Vec<(&str, Vec<usize>, Vec<f64>)> = section
+            .site(site as usize)
+            .map(|tensor| {
+                let values = (0..tensor.values.len()).filter_map(|i| tensor.values.get(i)).collect();
+                (tensor.name, tensor.dims.iter().map(|dim| *dim as usize).collect(), values)
+            })
+            .collect();
+        let tensors: Vec<NamedTensor<'_>> =
+            held.iter().map(|(name, dims, values)| NamedTensor { name, dims, values }).collect();
+        let frozen = FrozenSite::new(plan, site as usize).expect("a site with a weight");
+        let terms = evaluate(method, &frozen, &tensors).expect("every tensor is there");
+        let again = deploy(&frozen, site, terms.terms(), FactorFormat::F32).expect("finite");
+        let wanted = trainer.parameters().terms(site as usize);
+        let wanted = deploy(&frozen, site, wanted, FactorFormat::F32).expect("finite");
+        assert_eq!(again, wanted, "{} at {}", method.name(), frozen.desc.name);
     }
 }
 

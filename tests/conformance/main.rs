@@ -160,6 +160,36 @@ fn packed_terms_change_nothing() {
     assert!(packed > 100 && patched > 10, "{packed} packed, {patched} patched");
 }
 
+/// A gradient written over the one it is computed from is the one written beside it: by the reference to the bit, and
+/// by rows that add up in another order within their tolerance.
+#[test]
+fn gradients_in_place_are_those_beside() {
+    let (mut failures, mut ran) = (Vec::new(), BTreeSet::new());
+    for (target, op) in
+        targets().iter().flat_map(|target| operators().into_iter().map(move |op| (target, op)))
+    {
+        let tolerance = if target.name() == "scalar" { Tolerance::Exact } else { Tolerance::Real };
+        for mut case in cases::of(op).unwrap_or_default().into_iter().filter(Case::fits_in_place) {
+            case.accumulate = 0;
+            ran.insert(op);
+            let difference = match (case.run_in_place_on(target), case.run_on(target)) {
+                (Ok(have), Ok(want)) => have.difference(&want, tolerance),
+                (have, want) => Some(format!("{:?}, beside it {:?}", have.err(), want.err())),
+            };
+            failures.extend(difference.map(|d| format!("{}: {}: {d}", target.name(), case.name)));
+        }
+    }
+    assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
+    let wanted = [
+        OpCode::ConvBackward,
+        OpCode::DepthwiseBackward,
+        OpCode::AddBackward,
+        OpCode::LookupBackward,
+        OpCode::UnaryBackward,
+    ];
+    assert!(ran.iter().eq(&wanted), "{ran:?}");
+}
+
 /// Workers one after the other, the last job first.
 struct Backwards {
     count: usize,

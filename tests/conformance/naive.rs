@@ -161,7 +161,11 @@ impl Layer {
         });
         let (mut sum, mut size) = (self.bias[channel], self.bias[channel].abs());
         products.for_each(|p| (sum, size) = (sum + p, size + p.abs()));
-        let (integer, real) = sparse(case, patch, channel);
+        let (integer, mut real) = sparse(case, patch, channel);
+        if let Some(delta) = &case.terms.dense {
+            let at = |i: usize| f64::from(delta[channel * self.strides[0] + i * self.strides[1]]);
+            real += patch.iter().enumerate().map(|(i, x)| at(i) * x).sum::<f64>();
+        }
         // Every sum of an int8 layer is an integer below 2⁵³, so f64 holds it exactly.
         let acc = (sum + integer) as i64 as i32;
         let mut v = if self.integer { f64::from(acc) } else { sum } * self.multiplier[channel];

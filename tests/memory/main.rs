@@ -5,6 +5,7 @@
 mod support;
 #[path = "../support/targets.rs"]
 mod targets;
+mod training;
 
 use std::fs;
 use std::path::{Path, PathBuf};

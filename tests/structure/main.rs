@@ -18,6 +18,7 @@ const ORDER: &[(&str, &str)] = &[
     ("ingraft-signal", "runtime/signal"),
     ("ingraft-dataset", "runtime/dataset"),
     ("ingraft-method", "runtime/method"),
+    ("ingraft-import", "runtime/import"),
     ("ingraft-compile", "runtime/compile"),
     ("ingraft-models", "models"),
     ("ingraft-arm-neon", "targets/arm-neon"),

@@ -30,7 +30,7 @@ use ingraft::kernel::attrs::Attrs;
 use ingraft::kernel::patch::UndoEntry;
 use ingraft::kernel::{
     Call, Host, Kernel, KernelError, OpCode, Operand, PackedTerms, Parallel, Place, SiteGrads, SiteTerms,
-    Span, Sparse, SparseValues, Step, Target, Workers,
+    Span, Sparse, SparseValues, Step, Target, Workers, in_place,
 };
 use ingraft::tensor::{DType, View, ViewMut, bytes};
 
@@ -118,6 +118,12 @@ pub(crate) fn of(op: OpCode) -> Option<Vec<Case>> {
         OpCode::BinaryBackward
         | OpCode::ReduceBackward
         | OpCode::MatMulBackward
+        | OpCode::WhereBackward
+        | OpCode::GatherBackward
+        | OpCode::GatherElementsBackward
+        | OpCode::ResizeBackward
+        | OpCode::LstmBackward
+        | OpCode::GruBackward
         | OpCode::SoftmaxBackward
         | OpCode::NormBackward => backward::cases(op, &mut random),
         OpCode::Copy | OpCode::CopyBackward | OpCode::Fill | OpCode::Gather | OpCode::GatherElements => {
@@ -314,6 +320,42 @@ impl Case {
         for (span, tensor) in spans.zip(&mut outcome.outputs) {
             tensor.bytes_mut().copy_from_slice(&memory[span]);
         }
+        Ok(outcome)
+    }
+
+    /// Whether this gradient could be written over the one that comes in.
+    pub(crate) fn fits_in_place(&self) -> bool {
+        let ([dy, ..], [dx]) = (self.inputs.as_slice(), self.outputs.as_slice()) else { return false };
+        in_place::possible(self.op, bytes::of(&self.attrs), dy.shape, dx.shape)
+    }
+
+    /// As [`Self::run_on`], overwriting, with the only output in the place of the first input.
+    pub(crate) fn run_in_place_on(&self, target: &Host) -> Result<Outcome, KernelError> {
+        let dy = &self.inputs[0];
+        let span = Span { offset: 0, len: dy.bytes().len() };
+        let mut step = Step::new(self.op, bytes::of(&self.attrs));
+        step.push_input(Operand { place: Place::Memory(span), dtype: dy.dtype, shape: dy.shape })?;
+        for operand in &self.step().inputs()[1..] {
+            step.push_input(*operand)?;
+        }
+        let dx = &self.outputs[0];
+        step.push_output(Operand { dtype: dx.dtype, shape: dx.shape, place: Place::Memory(span) })?;
+        let mut end = bytes::align_up(span.end());
+        let mut place = |len| {
+            let span = Span { offset: end, len };
+            end = bytes::align_up(span.end());
+            span
+        };
+        step.workspace = place(target.workspace_bytes(&step));
+        step.packed = place(target.packed_bytes(&step));
+        let mut storage = vec![u128::MAX; end.div_ceil(16)];
+        let memory = bytes::of_mut(&mut storage);
+        memory[..span.len].copy_from_slice(dy.bytes());
+        target.prepare(memory, &step)?;
+        let mut outcome = Outcome { outputs: self.outputs.clone(), grads: self.initial_grads() };
+        let grads = site_grads(&self.grads, &mut outcome.grads);
+        target.run_backward(memory, &step, self.terms.site(), grads, 0)?;
+        outcome.outputs[0].bytes_mut().copy_from_slice(&memory[..span.len]);
         Ok(outcome)
     }
 

@@ -3,7 +3,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
-use ingraft::adapter::{Adapter, AdapterBuilder, AdapterFacts, Base, TermSource, TermSpec};
+use ingraft::adapter::{
+    Adapter, AdapterBuilder, AdapterError, AdapterFacts, Base, ParameterSpec, TermSource, TermSpec,
+};
 use ingraft::compile::lower::train::TrainFrom;
 use ingraft::compile::{CompileOptions, compile};
 use ingraft::exec::{MemoryNeeds, Session};
@@ -90,7 +92,7 @@ fn corrupted_adapters_never_panic() {
     let plan = PlanView::new(file.as_slice()).expect("valid");
     let whole = adapter(&plan);
     let mut random = Lcg::new(2);
-    let mut accepted = 0;
+    let (mut accepted, mut parameters) = (0, 0);
     for round in 0..20_000 {
         let mut bytes = whole.clone();
         for _ in 0..1 + round % 3 {
@@ -108,9 +110,58 @@ fn corrupted_adapters_never_panic() {
                 let _ = adapter.terms(site);
             }
             let _ = (adapter.head().is_some(), adapter.sites().count());
+            parameters += u32::from(walk_parameters(&adapter, plan.site_count()).is_ok());
         }
     }
-    println!("{accepted} of 20000 corrupted adapters were still well formed");
+    println!("{accepted} of 20000 corrupted adapters were still well formed, parameters of {parameters}");
+}
+
+/// Reads every parameter of a section that passed its check.
+fn walk_parameters(adapter: &Adapter<'_>, sites: usize) -> Result<(), AdapterError> {
+    let section = adapter.parameters()?;
+    for site in 0..sites + 1 {
+        let _ = section.settings(site).len();
+        for tensor in section.site(site) {
+            let count: u32 = tensor.dims.iter().product();
+            assert_eq!(tensor.values.len(), count as usize, "{}", tensor.name);
+            let values = (0..tensor.values.len()).filter_map(|i| tensor.values.get(i));
+            assert!(values.into_iter().all(f64::is_finite), "{}", tensor.name);
+        }
+    }
+    assert_eq!(section.tensors().count(), (0..sites).map(|site| section.site(site).count()).sum());
+    Ok(())
+}
+
+#[test]
+fn damaged_parameters_are_refused_and_cost_the_terms_nothing() {
+    let file = AlignedBytes::copy_of(&plan_file());
+    let plan = PlanView::new(file.as_slice()).expect("valid");
+    let whole = AlignedBytes::copy_of(&adapter(&plan));
+    let intact = Adapter::attach(whole.as_slice(), &plan).expect("valid");
+    let section = intact.parameters().expect("valid");
+    let found: Vec<(usize, &str, usize)> =
+        section.tensors().map(|t| (t.site, t.name, t.values.len())).collect();
+    assert_eq!(found, [(0, "a", 6), (0, "b", 2), (1, "a", 1)]);
+    assert_eq!((section.settings(0), section.settings(1)), ("", "rank=3"));
+    let cases = [
+        ("not finite", vec![(0, parameter("a", &[1], &[f64::NAN]))]),
+        ("twice", vec![(0, parameter("a", &[1], &[0.0])), (0, parameter("a", &[1], &[1.0]))]),
+        ("more extents than values", vec![(0, parameter("a", &[1 << 20, 1 << 10], &[0.0]))]),
+        ("a product that overflows", vec![(0, parameter("a", &[1 << 31; 6], &[0.0]))]),
+        ("no name", vec![(0, parameter("", &[1], &[0.0]))]),
+        ("no such site", vec![(plan.site_count(), parameter("a", &[1], &[0.0]))]),
+    ];
+    for (what, parameters) in cases {
+        let mut builder = AdapterBuilder::new(&plan);
+        parameters.into_iter().for_each(|(site, parameter)| builder.parameter(site, "site", parameter));
+        let file = AlignedBytes::copy_of(&builder.finish(&AdapterFacts::default()));
+        let adapter = Adapter::attach(file.as_slice(), &plan).expect("terms do not depend on parameters");
+        assert!(matches!(adapter.parameters(), Err(AdapterError::Parameters(_))), "{what}");
+    }
+}
+
+fn parameter(name: &str, dims: &[usize], values: &[f64]) -> ParameterSpec {
+    ParameterSpec { name: name.into(), dims: dims.to_vec(), values: values.to_vec() }
 }
 
 /// One term of every kind.
@@ -135,5 +186,9 @@ fn adapter(plan: &PlanView<'_>) -> Vec<u8> {
     for term in [factors, sparse, affine, fused] {
         builder.term(0, &site, term);
     }
+    builder.parameter(1, "site 1", parameter("a", &[1], &[1e-300]));
+    builder.parameter(0, "site 0", parameter("b", &[2], &[0.5, 1.5]));
+    builder.parameter(0, "site 0", parameter("a", &[2, 3], &[1.0; 6]));
+    builder.site_settings(1, "site", &[("rank".into(), "3".into())]);
     builder.finish(&AdapterFacts::default())
 }

@@ -9,7 +9,7 @@ use ingraft_tensor::{DType, hash};
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 use crate::record::{FORMAT_VERSION, HASH_END, Header, Link, MAGIC, NONE, Table, TermRecord, Text, kind};
-use crate::{AdapterError, SiteName, TermSource};
+use crate::{AdapterError, ParameterSection, SiteName, TermSource};
 
 /// An adapter file that was checked against a base: bound to it by content hash.
 #[derive(Clone, Copy, Debug)]
@@ -117,6 +117,32 @@ impl<'a> Adapter<'a> {
     /// Who made it, from what.
     pub fn provenance(&self) -> &'a str {
         self.text(self.header.provenance)
+    }
+
+    /// What the method means by its parameters, counted from 1; 0 where none was said.
+    pub fn method_version(&self) -> u32 {
+        self.header.method_version
+    }
+
+    /// The method's own tensors, checked now: whoever only runs an adapter never pays for them.
+    ///
+    /// # Errors
+    /// [`AdapterError::Parameters`], or [`AdapterError::Record`] when the tables lie outside the file.
+    pub fn parameters(&self) -> Result<ParameterSection<'a>, AdapterError> {
+        let lost = AdapterError::Record(NONE);
+        let tensors = table(self.bytes, self.header.parameters).ok_or(lost)?;
+        let settings = table(self.bytes, self.header.site_settings).ok_or(lost)?;
+        ParameterSection::new(self.bytes, self.strings, self.index.len(), tensors, settings)
+    }
+
+    /// Index and name of each site it acts on, and the terms there.
+    pub fn site_terms(&self) -> impl Iterator<Item = (usize, &'a str, SiteTerms<'_>)> {
+        let mut last = NONE;
+        let first = move |term: &&TermRecord| core::mem::replace(&mut last, term.site) != term.site;
+        self.terms
+            .iter()
+            .filter(first)
+            .map(|term| (term.site as usize, self.text(term.name), self.terms(term.site as usize)))
     }
 
     /// Bytes of the file.

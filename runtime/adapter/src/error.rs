@@ -78,6 +78,8 @@ pub enum AdapterError {
     Rank(SiteName),
     /// The sums of a fused weight could leave 32 bits.
     Accumulator(SiteName),
+    /// The method's own tensor of this name, or the settings of this site, are malformed, out of order or not finite.
+    Parameters(SiteName),
     /// The head does not fit the tensor it reads.
     HeadShape,
     /// The head has more classes than the plan reserved room for.
@@ -117,6 +119,9 @@ impl core::fmt::Display for AdapterError {
             Self::Rank(s) => write!(f, "rank at site {:?} is zero or above the limit", s.as_str()),
             Self::Accumulator(s) => {
                 write!(f, "sums of the fused weight at site {:?} could leave 32 bits", s.as_str())
+            }
+            Self::Parameters(s) => {
+                write!(f, "the method's parameter {:?} is malformed, out of order or not finite", s.as_str())
             }
             Self::HeadShape => f.write_str("the head does not fit the tensor it reads"),
             Self::HeadClasses { wanted, reserved } => {

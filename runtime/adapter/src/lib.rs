@@ -12,6 +12,7 @@ extern crate alloc;
 
 mod attach;
 mod error;
+mod parameters;
 mod patch;
 mod record;
 mod set;
@@ -22,9 +23,10 @@ mod write;
 pub use attach::{Adapter, HeadView};
 pub use error::{AdapterError, SiteName};
 pub use ingraft_kernel::patch::UndoEntry;
+pub use parameters::{ParameterSection, ParameterTensor, ParameterType, ParameterValues};
 pub use patch::PatchedSite;
-pub use record::{FORMAT_VERSION, Link, MAGIC};
+pub use record::{FORMAT_VERSION, Link, MAGIC, MAX_DIMS};
 pub use set::{AdapterId, AdapterSet, SetError};
 pub use source::{Base, TermSource};
 #[cfg(feature = "alloc")]
-pub use write::{AdapterBuilder, AdapterFacts, HeadSpec, TermSpec};
+pub use write::{AdapterBuilder, AdapterFacts, HeadSpec, ParameterSpec, TermSpec};

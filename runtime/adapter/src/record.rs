@@ -5,7 +5,9 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 /// First bytes of every adapter.
 pub const MAGIC: [u8; 8] = *b"INGRADPT";
 /// The format this crate reads and writes.
-pub const FORMAT_VERSION: u32 = 1;
+pub const FORMAT_VERSION: u32 = 2;
+/// Most dimensions of a parameter tensor.
+pub const MAX_DIMS: usize = 6;
 
 /// What turns a head's logits into scores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,6 +76,33 @@ records! {
         index: Table,
         terms: Table,
         head: HeadRecord,
+        /// What the method computed the terms from; nothing that runs an adapter reads these two.
+        parameters: Table,
+        site_settings: Table,
+        /// Counts changes of what the method means by its parameters.
+        method_version: u32,
+        reserved: u32,
+    }
+
+    /// One of a method's own tensors at a site, ascending by site.
+    struct ParameterRecord {
+        site: u32,
+        /// Code of [`crate::ParameterType`].
+        dtype: u32,
+        name: Text,
+        site_name: Text,
+        rank: u32,
+        dims: [u32; MAX_DIMS],
+        blob: u32,
+    }
+
+    /// Hyper-parameters of one site where they are not those of the header, ascending by site.
+    struct SettingsRecord {
+        site: u32,
+        reserved: u32,
+        name: Text,
+        /// Lines of `name=value`.
+        hyper: Text,
     }
 
     /// One term. Meaning of `blobs` by kind: see [`kind`].

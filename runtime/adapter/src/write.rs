@@ -8,8 +8,10 @@ use ingraft_kernel::{NO_SITE, SiteDesc, Sites};
 use ingraft_tensor::{bytes, hash};
 use zerocopy::{FromZeros, Immutable, IntoBytes};
 
+use crate::ParameterType;
 use crate::record::{
-    FORMAT_VERSION, HASH_END, HeadRecord, Header, Link, MAGIC, NONE, Table, TermRecord, Text, kind,
+    FORMAT_VERSION, HASH_END, HeadRecord, Header, Link, MAGIC, MAX_DIMS, NONE, ParameterRecord,
+    SettingsRecord, Table, TermRecord, Text, kind,
 };
 
 /// One term to write, with owned storage. Shapes as in [`ingraft_kernel::terms`].
@@ -72,6 +74,17 @@ pub enum TermSpec {
     },
 }
 
+/// One of a method's own tensors, to write.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ParameterSpec {
+    /// Its name within the site: that of the published implementation where there is one.
+    pub name: String,
+    /// Its extents, at most [`MAX_DIMS`].
+    pub dims: Vec<usize>,
+    /// Its values, row by row. Written as f32 where that loses nothing, else as f64.
+    pub values: Vec<f64>,
+}
+
 /// A head to write.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HeadSpec {
@@ -94,6 +107,8 @@ pub struct HeadSpec {
 pub struct AdapterFacts {
     /// Method name.
     pub method: String,
+    /// What the method means by its parameters; 0 to say nothing.
+    pub method_version: u32,
     /// Hyper-parameters.
     pub hyper: Vec<(String, String)>,
     /// Who made it, from what.
@@ -106,6 +121,8 @@ pub struct AdapterBuilder {
     base: [u8; 32],
     index: Vec<u32>,
     pending: Vec<(u32, SiteShape, TermSpec)>,
+    parameters: Vec<(u32, String, ParameterSpec)>,
+    settings: Vec<(u32, String, String)>,
     head: Option<HeadSpec>,
     strings: String,
     blobs: Vec<u8>,
@@ -126,6 +143,8 @@ impl AdapterBuilder {
             base: base.base_hash(),
             index: vec![NONE; base.site_count()],
             pending: Vec::new(),
+            parameters: Vec::new(),
+            settings: Vec::new(),
             head: None,
             strings: String::new(),
             blobs: Vec::new(),
@@ -137,6 +156,16 @@ impl AdapterBuilder {
         let name = site.name.to_string();
         let shape = SiteShape { name, out: site.out, groups: site.groups, row: site.row() };
         self.pending.push((index as u32, shape, term));
+    }
+
+    /// Adds one of the method's own tensors at site `index`, called `site`.
+    pub fn parameter(&mut self, index: usize, site: &str, parameter: ParameterSpec) {
+        self.parameters.push((index as u32, site.to_string(), parameter));
+    }
+
+    /// States the hyper-parameters of site `index` that are not those of the whole adapter.
+    pub fn site_settings(&mut self, index: usize, name: &str, hyper: &[(String, String)]) {
+        self.settings.push((index as u32, name.to_string(), lines(hyper)));
     }
 
     /// Sets the head.
@@ -152,8 +181,8 @@ impl AdapterBuilder {
         header.version = FORMAT_VERSION;
         header.base = self.base;
         header.method = self.text(&facts.method);
-        let hyper: Vec<String> = facts.hyper.iter().map(|(k, v)| alloc::format!("{k}={v}")).collect();
-        header.hyper = self.text(&hyper.join("\n"));
+        header.method_version = facts.method_version;
+        header.hyper = self.text(&lines(&facts.hyper));
         header.provenance = self.text(&facts.provenance);
         let mut pending = core::mem::take(&mut self.pending);
         pending.sort_by_key(|(site, _, term)| (*site, order(term)));
@@ -175,10 +204,17 @@ impl AdapterBuilder {
             records.push(self.record(*site, shape, name, term));
         }
         header.head = self.head_record();
-        self.layout(header, &declared, &records)
+        let (parameters, settings) = (self.parameter_records(), self.settings_records());
+        self.layout(header, &declared, &records, (&parameters, &settings))
     }
 
-    fn layout(&self, mut header: Header, declared: &[Text], records: &[TermRecord]) -> Vec<u8> {
+    fn layout(
+        &self,
+        mut header: Header,
+        declared: &[Text],
+        records: &[TermRecord],
+        (parameters, settings): (&[ParameterRecord], &[SettingsRecord]),
+    ) -> Vec<u8> {
         let mut out = vec![0u8; bytes::align_up(size_of::<Header>())];
         // Blobs follow the header, so that their offsets are known while records are made.
         out.extend_from_slice(&self.blobs);
@@ -186,6 +222,8 @@ impl AdapterBuilder {
         header.declared = append(&mut out, declared);
         header.index = append(&mut out, &self.index);
         header.terms = append(&mut out, records);
+        header.parameters = append(&mut out, parameters);
+        header.site_settings = append(&mut out, settings);
         header.file_bytes = out.len() as u32;
         out[..size_of::<Header>()].copy_from_slice(header.as_bytes());
         header.hash = hash::blake3(&out[HASH_END..]);
@@ -253,6 +291,41 @@ impl AdapterBuilder {
         record
     }
 
+    fn parameter_records(&mut self) -> Vec<ParameterRecord> {
+        let mut pending = core::mem::take(&mut self.parameters);
+        pending.sort_by(|(a, _, x), (b, _, y)| (a, &x.name).cmp(&(b, &y.name)));
+        let mut last: Option<(u32, Text)> = None;
+        let record = |(site, site_name, parameter): &(u32, String, ParameterSpec)| {
+            let known = last.filter(|(known, _)| known == site).map(|(_, text)| text);
+            let site_name = known.unwrap_or_else(|| self.text(site_name));
+            last = Some((*site, site_name));
+            let mut record = ParameterRecord::new_zeroed();
+            let narrow: Vec<f32> = parameter.values.iter().map(|value| *value as f32).collect();
+            let exact =
+                narrow.iter().zip(&parameter.values).all(|(f, d)| f64::from(*f).to_bits() == d.to_bits());
+            (record.site, record.site_name, record.name) = (*site, site_name, self.text(&parameter.name));
+            (record.dtype, record.blob) = match exact {
+                true => (ParameterType::F32 as u32, self.blob(bytes::of(&narrow))),
+                false => (ParameterType::F64 as u32, self.blob(bytes::of(&parameter.values))),
+            };
+            record.rank = parameter.dims.len().min(MAX_DIMS) as u32;
+            record.dims.iter_mut().zip(&parameter.dims).for_each(|(to, dim)| *to = *dim as u32);
+            record
+        };
+        pending.iter().map(record).collect()
+    }
+
+    fn settings_records(&mut self) -> Vec<SettingsRecord> {
+        let mut pending = core::mem::take(&mut self.settings);
+        pending.sort();
+        let record = |(site, name, hyper): &(u32, String, String)| {
+            let mut record = SettingsRecord::new_zeroed();
+            (record.site, record.name, record.hyper) = (*site, self.text(name), self.text(hyper));
+            record
+        };
+        pending.iter().map(record).collect()
+    }
+
     fn blob(&mut self, data: &[u8]) -> u32 {
         let offset = bytes::align_up(size_of::<Header>()) + self.blobs.len();
         self.blobs.extend_from_slice(data);
@@ -265,6 +338,12 @@ impl AdapterBuilder {
         self.strings.push_str(text);
         entry
     }
+}
+
+/// Hyper-parameters as the file has them.
+fn lines(hyper: &[(String, String)]) -> String {
+    let lines: Vec<String> = hyper.iter().map(|(k, v)| alloc::format!("{k}={v}")).collect();
+    lines.join("\n")
 }
 
 fn order(term: &TermSpec) -> u32 {

@@ -1,8 +1,9 @@
-//! Bytes that start at the alignment plans, adapters and sessions ask for.
+//! Bytes that start at a cache line: more than plans, adapters and sessions ask for, and what vectors of 64 bytes like best.
 
-use ingraft_tensor::bytes::ALIGN;
+/// Bytes of a cache line. Without it every 64-byte vector of a tensor lies in two.
+const LINE: usize = 64;
 
-/// A buffer whose first byte lies at a 16-byte boundary.
+/// A buffer whose first byte lies at the start of a cache line.
 #[derive(Debug)]
 pub(crate) struct AlignedBytes {
     storage: Vec<u8>,
@@ -13,8 +14,8 @@ pub(crate) struct AlignedBytes {
 impl AlignedBytes {
     /// `len` zeros.
     pub(crate) fn zeroed(len: usize) -> Self {
-        let storage = vec![0; len.saturating_add(ALIGN)];
-        let start = storage.as_ptr().align_offset(ALIGN);
+        let storage = vec![0; len.saturating_add(LINE)];
+        let start = storage.as_ptr().align_offset(LINE);
         Self { storage, start, len }
     }
 
@@ -48,7 +49,7 @@ mod tests {
             let bytes: Vec<u8> = (0..len).collect();
             let aligned = AlignedBytes::from(bytes.as_slice());
             assert_eq!(aligned.as_slice(), bytes);
-            assert_eq!(aligned.as_slice().as_ptr().align_offset(ALIGN), 0);
+            assert_eq!(aligned.as_slice().as_ptr().align_offset(LINE), 0);
         }
     }
 }

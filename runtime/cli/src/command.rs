@@ -3,9 +3,13 @@
 mod bench;
 #[cfg(feature = "compile")]
 mod compile;
+mod compose;
+mod compress;
 #[cfg(feature = "compile")]
 mod demo;
 mod eval;
+mod export;
+mod import;
 mod inspect;
 mod methods;
 mod run;
@@ -30,6 +34,18 @@ pub(crate) enum Command {
     Eval(eval::Args),
     /// Measure how long one inference takes.
     Bench(bench::Args),
+    /// Make an adapter from a checkpoint of another library.
+    Import(import::Args),
+    /// Write an adapter as safetensors and JSON.
+    Export(export::Args),
+    /// Make one adapter from several.
+    Compose(compose::Args),
+    /// Make an adapter smaller.
+    Compress(compress::CompressArgs),
+    /// Cut an adapter's pairs to a lower rank.
+    Slice(compress::SliceArgs),
+    /// Make every site's terms one fused weight, which costs nothing beside the base's.
+    Merge(compress::MergeArgs),
     /// List the adaptation methods.
     Methods(methods::Args),
     /// The whole story on the built-in model, in under a minute.
@@ -48,6 +64,12 @@ impl Command {
             Self::Train(args) => train::run(args, console),
             Self::Eval(args) => eval::run(args, console),
             Self::Bench(args) => bench::run(args, console),
+            Self::Import(args) => import::run(args, console),
+            Self::Export(args) => export::run(args, console),
+            Self::Compose(args) => compose::run(args, console),
+            Self::Compress(args) => compress::run_compress(args, console),
+            Self::Slice(args) => compress::run_slice(args, console),
+            Self::Merge(args) => compress::run_merge(args, console),
             Self::Methods(args) => methods::run(args, console),
             #[cfg(feature = "compile")]
             Self::Demo(args) => demo::run(args, console),

@@ -7,6 +7,7 @@ use ingraft_adapter::{AdapterError, SetError};
 use ingraft_dataset::augment::RecipeError;
 use ingraft_dataset::{AudioError, DatasetError, SplitError};
 use ingraft_exec::{ExecError, ThreadsError};
+use ingraft_import::ImportError;
 use ingraft_method::{ExportError, MethodError};
 use ingraft_plan::PlanError;
 use ingraft_signal::SignalError;
@@ -144,6 +145,13 @@ pub enum CliError {
     Train(TrainError),
     /// What was learned cannot be written.
     Export(ExportError),
+    /// A checkpoint or adapter cannot be read, written or combined.
+    Import {
+        /// The file or folder.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: ImportError,
+    },
     /// The training clips cannot be divided.
     Split(SplitError),
     /// The augmentations do not suit the data.
@@ -283,6 +291,7 @@ impl core::fmt::Display for CliError {
             Self::Method(error) => error.fmt(f),
             Self::Train(error) => error.fmt(f),
             Self::Export(error) => error.fmt(f),
+            Self::Import { path, error } => write!(f, "{}: {error}", path.display()),
             Self::Split(error) => error.fmt(f),
             Self::Augment(error) => write!(f, "--augment: {error}"),
             Self::NotAClassifier => f.write_str(

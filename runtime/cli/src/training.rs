@@ -1,15 +1,17 @@
 //! Training an adapter on clips: views are computed once, epochs run on what the
 //! frozen prefix leaves of them, and the result is an adapter file.
 
+mod saliency;
 mod sites;
 mod views;
 
 use std::time::Instant;
 
+use clap::ValueEnum;
 use indicatif::ProgressBar;
 use ingraft_dataset::{Rng, split};
 use ingraft_kernel::{Host, Sites};
-use ingraft_method::{Export, ExportOptions, FactorFormat, Ranges, export};
+use ingraft_method::{DeltaFormat, Export, ExportOptions, FactorFormat, Ranges, SiteReport, export};
 use ingraft_plan::{Phase, PlanView};
 use ingraft_train::{
     AdamW, EarlyStop, LearningRate, Loss, Method, Optimizer, Readout, Schedule, ScheduleShape, Setup,
@@ -63,6 +65,9 @@ pub(crate) struct Course<'c> {
     /// Share of the truth spread over all classes.
     pub(crate) smoothing: f32,
     pub(crate) clip_norm: Option<f32>,
+    pub(crate) decay: Decay,
+    /// Steps over which the rates rise to their peak; by default a twentieth of all.
+    pub(crate) warm_up: Option<u32>,
     pub(crate) epochs: u32,
     /// Clips between two steps.
     pub(crate) batch: usize,
@@ -73,6 +78,28 @@ pub(crate) struct Course<'c> {
     /// Share of the training clips whose loss is the criterion; with 0 it is the smoothed training loss.
     pub(crate) hold_out: f64,
     pub(crate) seed: u64,
+}
+
+/// How the learning rates go on from their peak.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(crate) enum Decay {
+    /// They stay there.
+    Constant,
+    /// In a straight line to 0.
+    Linear,
+    /// As half a cosine to 0.
+    Cosine,
+}
+
+impl Decay {
+    /// The same for training of so many steps.
+    fn over(self, steps: u32) -> ScheduleShape {
+        match self {
+            Self::Constant => ScheduleShape::Constant,
+            Self::Linear => ScheduleShape::Linear { steps, floor: 0.0 },
+            Self::Cosine => ScheduleShape::Cosine { steps, floor: 0.0 },
+        }
+    }
 }
 
 /// Gives the clips to learn from.
@@ -93,6 +120,10 @@ pub(crate) struct Lessons<'l> {
     pub(crate) clips: &'l dyn Clips,
     /// What the adapter's provenance says.
     pub(crate) provenance: String,
+    /// Whether the method's own tensors are written beside the terms.
+    pub(crate) parameters: bool,
+    /// How deltas of whole weights are written.
+    pub(crate) deltas: DeltaFormat,
 }
 
 /// What came of a training run.
@@ -107,8 +138,8 @@ pub(crate) struct Trained {
     pub(crate) memory: TrainMemory,
     /// Number of trained values, head included.
     pub(crate) parameters: usize,
-    /// Relative error of each trained site as written.
-    pub(crate) site_errors: Vec<(String, f64)>,
+    /// What became of each trained site.
+    pub(crate) sites: Vec<SiteReport>,
     pub(crate) seconds: f64,
 }
 
@@ -124,6 +155,8 @@ impl<'c> Course<'c> {
             head: HEAD,
             smoothing: 0.0,
             clip_norm: None,
+            decay: Decay::Cosine,
+            warm_up: None,
             epochs: EPOCHS,
             batch: BATCH as usize,
             views: 1,
@@ -144,7 +177,7 @@ impl<'c> Course<'c> {
             optimizer: self.optimizer,
             adapter: self.adapter,
             head: self.head,
-            schedule: Schedule { shape: ScheduleShape::Cosine { steps, floor: 0.0 }, warm_up: steps / 20 },
+            schedule: Schedule { shape: self.decay.over(steps), warm_up: self.warm_up.unwrap_or(steps / 20) },
             clip_norm: self.clip_norm,
             seed: self.seed,
         }
@@ -190,7 +223,7 @@ impl<'c> Course<'c> {
             steps: trainer.steps(),
             memory,
             parameters: trainer.parameters().values().len(),
-            site_errors: export.sites.into_iter().map(|site| (site.name, site.error)).collect(),
+            sites: export.sites,
             seconds: started.elapsed().as_secs_f64(),
         })
     }
@@ -273,6 +306,8 @@ fn deploy(trainer: &mut Trainer<'_, '_>, views: &Views, lessons: &Lessons<'_>) -
         factors: FactorFormat::Int8(&ranges),
         labels: lessons.classes.to_vec(),
         provenance: lessons.provenance.clone(),
+        parameters: lessons.parameters,
+        deltas: lessons.deltas,
     };
     Ok(export(trainer, &options)?)
 }

@@ -21,6 +21,8 @@ pub struct CompileOptions {
     pub calibrate: Option<CalibrateOptions>,
     /// From where on the plan shall be trainable.
     pub train_from: Option<TrainFrom>,
+    /// Most bytes of activations and gradients in training; later sites alone are trained where more were needed.
+    pub train_memory: Option<usize>,
     /// Name recorded in the plan.
     pub model_name: String,
     /// Words of the front-end recipe of the first input.
@@ -100,9 +102,10 @@ pub fn compile(onnx: &[u8], options: &CompileOptions) -> Result<Compiled, Compil
     };
     settle(&mut graph);
     let program = select(&graph)?.annotated(diagonals, &float_reasons);
-    let schedule = match &options.train_from {
-        Some(from) => Some(train::derive(&program, from)?),
-        None => None,
+    let schedule = match (&options.train_from, options.train_memory) {
+        (Some(from), Some(budget)) => Some(train::fit(&program, from, budget)?),
+        (Some(from), None) => Some(train::derive(&program, from)?),
+        (None, _) => None,
     };
     let emit_options = EmitOptions {
         model_name: options.model_name.clone(),

@@ -32,6 +32,13 @@ pub enum ImportError {
         /// Its name in the file, or `?`.
         dim: String,
     },
+    /// An extent was given for a dimension that no graph input has.
+    SuperfluousDim {
+        /// The name given.
+        dim: String,
+        /// The names there are.
+        named: Vec<String>,
+    },
     /// A graph input cannot be taken as declared or as asked for.
     Input {
         /// Name of the input.
@@ -231,6 +238,12 @@ impl core::fmt::Display for ImportError {
                 let flag =
                     if dim == "?" { "--shapes IN.npz".to_owned() } else { format!("--dim {dim}=<extent>") };
                 write!(f, "input '{input}': dimension {axis} ('{dim}') is not fixed; give {flag}")
+            }
+            Self::SuperfluousDim { dim, named } if named.is_empty() => {
+                write!(f, "no input has a dimension '{dim}', or any that has a name; leave --dim {dim} out")
+            }
+            Self::SuperfluousDim { dim, named } => {
+                write!(f, "no input has a dimension '{dim}'; those with a name are '{}'", named.join("', '"))
             }
             Self::Input { input, fault } => write!(f, "input '{input}': {fault}"),
             Self::Output { output, declared, found } => {

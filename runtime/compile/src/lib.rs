@@ -21,5 +21,5 @@ pub use calibrate::{CalibrateError, CalibrateOptions, RangeMethod};
 pub use compile::{CompileError, CompileOptions, Compiled, compile};
 pub use error::{Fault, ImportError, InputFault, TensorFault};
 pub use graph::{Graph, Node, NodeId, Tensor, Value, ValueId};
-pub use onnx::{ImportOptions, import, import_model};
+pub use onnx::{ImportOptions, import, import_model, initializers};
 pub use op::Op;

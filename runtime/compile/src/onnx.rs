@@ -12,6 +12,7 @@ mod write;
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
+use ingraft_tensor::DType;
 use prost::Message;
 
 pub(crate) use self::node::NodeReader;
@@ -29,7 +30,7 @@ pub const OPSET_MAX: i64 = 28;
 /// What the file leaves open.
 #[derive(Clone, Debug, Default)]
 pub struct ImportOptions {
-    /// Extents of named dimensions (`--dim N=1`).
+    /// Extents of named dimensions (`--dim N=1`); a name that no input has is refused.
     pub dims: BTreeMap<String, usize>,
     /// Shapes of graph inputs (`--shapes IN.npz`); they go before `dims`.
     pub shapes: BTreeMap<String, Vec<usize>>,
@@ -57,6 +58,17 @@ pub struct ImportOptions {
 pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Graph, ImportError> {
     let model = ModelProto::decode(bytes).map_err(|e| ImportError::Decode { reason: e.to_string() })?;
     import_model(&model, options)
+}
+
+/// The initializers of a model that hold f32 values, by name, as the file has them: before anything is folded.
+///
+/// # Errors
+/// [`ImportError::Decode`], [`ImportError::NoGraph`]; a tensor that cannot be read is left out.
+pub fn initializers(bytes: &[u8]) -> Result<BTreeMap<String, Tensor>, ImportError> {
+    let model = ModelProto::decode(bytes).map_err(|e| ImportError::Decode { reason: e.to_string() })?;
+    let graph = model.graph.as_ref().ok_or(ImportError::NoGraph)?;
+    let read = |proto: &proto::TensorProto| Some((proto.name.clone(), tensor::read(proto).ok()?));
+    Ok(graph.initializer.iter().filter_map(read).filter(|(_, held)| held.dtype() == DType::F32).collect())
 }
 
 /// Reads a model that is already decoded, or was built in memory.
@@ -104,7 +116,9 @@ impl<'a> Importer<'a> {
     fn read_inputs(&mut self, graph: &'a GraphProto, options: &ImportOptions) -> Result<(), ImportError> {
         // Old files list their constants among the inputs, too.
         let constants: HashSet<&str> = self.scope.keys().copied().collect();
-        for info in graph.input.iter().filter(|info| !constants.contains(info.name.as_str())) {
+        let inputs = graph.input.iter().filter(|info| !constants.contains(info.name.as_str()));
+        input::check_dims(inputs.clone(), options)?;
+        for info in inputs {
             let (dtype, shape) = input::resolve(info, options)?;
             let refused = |_| ImportError::Input { input: info.name.clone(), fault: InputFault::TooLarge };
             let id = self.builder.input(&info.name, dtype, shape).map_err(refused)?;

@@ -116,6 +116,30 @@ impl LogisticRegression {
         (folded, biases)
     }
 
+    /// The same classifier with other parameters on its standardized features: weights (classes, dims) and
+    /// biases (classes). `None` for other lengths.
+    pub fn with_parameters(&self, weights: &[f32], biases: &[f32]) -> Option<Self> {
+        let fits = weights.len() == self.classes * self.dims && biases.len() == self.classes;
+        let parameters = weights.iter().chain(biases).map(|&value| f64::from(value)).collect();
+        fits.then(|| Self { parameters, ..self.clone() })
+    }
+
+    /// The value, with penalty `l2`, of what [`Self::fit`] minimizes: how good any parameters are as a fit.
+    ///
+    /// # Errors
+    /// [`FitError`] for shapes that disagree and labels that are no class.
+    pub fn objective(&self, features: &[f32], labels: &[usize], l2: f64) -> Result<f64, FitError> {
+        if labels.is_empty() || labels.len().checked_mul(self.dims) != Some(features.len()) {
+            return Err(FitError::Shape { features: features.len(), dims: self.dims, labels: labels.len() });
+        }
+        if let Some(&label) = labels.iter().find(|&&label| label >= self.classes) {
+            return Err(FitError::Label { label, classes: self.classes });
+        }
+        let rows: Vec<f64> = features.chunks_exact(self.dims).flat_map(|row| self.standardize(row)).collect();
+        let problem = Problem { rows: &rows, dims: self.dims, labels, classes: self.classes, l2 };
+        Ok(problem.evaluate(&self.parameters, &mut vec![0.0; self.parameters.len()]))
+    }
+
     fn standardize(&self, row: &[f32]) -> Vec<f64> {
         let moments = self.mean.iter().zip(&self.inverse_std).enumerate();
         moments
@@ -273,6 +297,28 @@ mod tests {
             let odds = libm::log(fitted.probabilities(row)[2] / fitted.probabilities(row)[0]);
             assert!((score(2) - score(0) - odds).abs() < 1e-9);
         }
+    }
+
+    #[test]
+    fn nothing_is_below_the_minimum() {
+        let (features, labels) = blobs(60, 5, 3, 5);
+        let fitted = LogisticRegression::fit(&features, 5, &labels, 3, &FitOptions::default()).unwrap();
+        let value = |model: &LogisticRegression| model.objective(&features, &labels, 1.0).unwrap();
+        let minimum = value(&fitted);
+        let mut rng = Rng::new(6);
+        for size in [1e-3, 1e-1] {
+            let moved: Vec<f32> =
+                fitted.parameters.iter().map(|v| (v + size * normal(&mut rng)) as f32).collect();
+            let (weights, biases) = moved.split_at(15);
+            assert!(value(&fitted.with_parameters(weights, biases).unwrap()) > minimum);
+        }
+        let nothing = fitted.with_parameters(&[0.0; 15], &[0.0; 3]).unwrap();
+        assert!((value(&nothing) - libm::log(3.0)).abs() < 1e-12);
+        assert_eq!(fitted.with_parameters(&[0.0; 14], &[0.0; 3]), None);
+        let refused = fitted.objective(&features, &labels[1..], 1.0);
+        assert_eq!(refused, Err(FitError::Shape { features: 300, dims: 5, labels: 59 }));
+        let refused = fitted.objective(&[0.0; 5], &[3], 1.0);
+        assert_eq!(refused, Err(FitError::Label { label: 3, classes: 3 }));
     }
 
     #[test]

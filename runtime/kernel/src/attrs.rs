@@ -153,6 +153,25 @@ attrs! {
         operand: u32,
     }
 
+    /// [`OpCode::WhereBackward`](crate::OpCode::WhereBackward).
+    pub struct WhereBackwardAttrs {
+        /// 0 for the gradient of what is taken where the condition holds, 1 for that of the other.
+        operand: u32,
+    }
+
+    /// [`OpCode::LstmBackward`](crate::OpCode::LstmBackward) and [`OpCode::GruBackward`](crate::OpCode::GruBackward).
+    pub struct RecurrentBackwardAttrs {
+        /// As the forward step's.
+        direction: u32,
+        /// As the forward step's.
+        linear_before_reset: u32,
+        /// The forward output whose gradient comes in: 0 all states, 1 the last, 2 the last cell (LSTM).
+        incoming: u32,
+        /// What the outputs are the gradients of, in this order: bit 0 the sequence, bit 1 the initial state, bit 2
+        /// the initial cell (LSTM).
+        wanted: u32,
+    }
+
     /// [`OpCode::Unary`](crate::OpCode::Unary): see [`crate::elementwise::UnaryFn`].
     pub struct UnaryAttrs {
         /// Code of the function.

@@ -16,15 +16,19 @@ pub mod binary;
 pub mod conv;
 pub mod copy;
 pub mod depthwise;
-mod layer;
+pub mod gather;
+pub mod layer;
 pub mod lookup;
 pub mod matmul;
 pub mod norm;
 pub mod pool;
+pub mod recurrent;
 pub mod reduce;
+pub mod resize;
 mod rows;
+pub mod select;
 pub mod softmax;
-mod trained;
+pub mod trained;
 pub mod unary;
 
 use ingraft_tensor::DType;
@@ -32,11 +36,15 @@ use ingraft_tensor::DType;
 use crate::requantize::bit;
 use crate::{Call, KernelError, Step, check};
 
+pub use rows::Code;
+
 /// The gradient of a forward step's output and the mask it passes through.
 #[derive(Clone, Copy, Debug)]
-struct Incoming<'a> {
-    gradient: &'a [f32],
-    mask: Option<&'a [u8]>,
+pub struct Incoming<'a> {
+    /// One value for each element of the output.
+    pub gradient: &'a [f32],
+    /// One bit for each of them; without it all pass.
+    pub mask: Option<&'a [u8]>,
 }
 
 impl<'a> Incoming<'a> {
@@ -88,7 +96,10 @@ fn check_output(step: &Step<'_>) -> Result<(), KernelError> {
 }
 
 /// The elements of output 0, ready to be added to.
-fn gradient<'c>(call: &'c mut Call<'_, '_>) -> Result<&'c mut [f32], KernelError> {
+///
+/// # Errors
+/// [`KernelError::Operands`].
+pub fn gradient<'c>(call: &'c mut Call<'_, '_>) -> Result<&'c mut [f32], KernelError> {
     let overwrite = call.accumulate & 1 == 0;
     let out: &mut [f32] = call.slice_mut(0)?;
     if overwrite {

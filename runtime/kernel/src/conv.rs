@@ -56,7 +56,9 @@ impl<'a> Conv<'a> {
             terms: call.terms,
         };
         let out = shape.output[3];
-        let fits = conv.weight.len() == shape.row().wrapping_mul(out) && conv.bias.len() == out;
+        let fits = conv.weight.len() == shape.row().wrapping_mul(out)
+            && conv.bias.len() == out
+            && call.terms.dense.is_none_or(|delta| delta.len() == conv.weight.len());
         fits.then_some(conv).ok_or(error)
     }
 
@@ -92,6 +94,9 @@ impl<'a> Conv<'a> {
                 *sparse.indptr.get(channel)? as usize..*sparse.indptr.get(channel.wrapping_add(1))? as usize;
             let pairs = sparse.indices.get(span.clone())?.iter().zip(values.get(span)?);
             y += pairs.fold(0.0, |s, (i, v)| s + patch.get(*i as usize).copied().unwrap_or(0.0) * v);
+        }
+        if let Some(delta) = self.terms.dense {
+            y += dot(row(delta, channel, patch.len())?, patch);
         }
         if let Some(affine) = self.terms.affine {
             y = y * affine.scale.get(channel)? + affine.shift.get(channel)?;

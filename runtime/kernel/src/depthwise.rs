@@ -34,10 +34,10 @@ impl Depthwise<'_> {
             for kx in 0..self.shape.kernel[1] {
                 let Some(at) = self.shape.tap(pixel, ky, kx) else { continue };
                 let tap = ky.wrapping_mul(self.shape.kernel[1]).wrapping_add(kx);
-                let weight = row(self.weight, tap, channels)?;
                 let x = row(self.input, at, channels)?;
-                for ((a, w), x) in acc.iter_mut().zip(weight).zip(x) {
-                    *a += w * x;
+                for weight in [Some(self.weight), self.terms.dense].into_iter().flatten() {
+                    let weight = row(weight, tap, channels)?;
+                    acc.iter_mut().zip(weight).zip(x).for_each(|((a, w), x)| *a += w * x);
                 }
             }
         }
@@ -96,7 +96,8 @@ fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     let shape =
         ConvShape::new(&attrs.window, attrs.groups as usize, call.input(0)?.shape(), output).ok_or(error)?;
     check_float_terms(call.op, &call.terms)?;
-    if call.terms.two_factor.is_some() {
+    let weights = call.input(1)?.shape().elements();
+    if call.terms.two_factor.is_some() || call.terms.dense.is_some_and(|delta| delta.len() != weights) {
         return Err(KernelError::Terms(call.op));
     }
     let conv = Depthwise {

@@ -3,8 +3,9 @@
 mod elements;
 
 pub use elements::KERNEL as KERNEL_ELEMENTS;
+pub(crate) use elements::Picks;
 
-use ingraft_tensor::{DType, View};
+use ingraft_tensor::{DType, Shape};
 
 use crate::attrs::GatherAttrs;
 use crate::{Call, Kernel, KernelError, OpCode, Step, check};
@@ -21,21 +22,55 @@ use crate::{Call, Kernel, KernelError, OpCode, Step, check};
 pub const KERNEL: Kernel = Kernel::new("gather_x_x__scalar", OpCode::Gather, None, None, run).checked(check);
 
 /// Extents around the axis.
-struct Extents {
-    outer: usize,
+#[derive(Clone, Copy)]
+pub(crate) struct Extents {
+    pub(crate) outer: usize,
     axis: usize,
-    /// Bytes of one picked slice.
-    slice: usize,
+    /// Elements of one picked slice.
+    pub(crate) slice: usize,
 }
 
 impl Extents {
-    fn new(data: &View<'_>, axis: u32) -> Option<Self> {
-        let shape = data.shape();
-        let (outer, rest) = shape.dims().split_at_checked(axis as usize)?;
+    pub(crate) fn new(data: Shape, axis: u32) -> Option<Self> {
+        let (outer, rest) = data.dims().split_at_checked(axis as usize)?;
         let (&axis, inner) = rest.split_first()?;
         let product = |dims: &[u32]| dims.iter().fold(1usize, |n, &d| n.wrapping_mul(d as usize));
-        let slice = product(inner).wrapping_mul(data.dtype().size());
-        Some(Self { outer: product(outer), axis: axis as usize, slice })
+        Some(Self { outer: product(outer), axis: axis as usize, slice: product(inner) })
+    }
+
+    /// The first element of the slice that `index` picks within the `outer`th block; `None` outside.
+    #[inline(always)]
+    pub(crate) fn start(&self, outer: usize, index: i64) -> Option<usize> {
+        let wrapped = if index < 0 { index.checked_add(self.axis as i64)? } else { index };
+        let position = usize::try_from(wrapped).ok().filter(|&i| i < self.axis)?;
+        Some(outer.wrapping_mul(self.axis).wrapping_add(position).wrapping_mul(self.slice))
+    }
+}
+
+/// The integers of input `index`, i32 or i64.
+pub(crate) fn integers<'c>(call: &Call<'c, '_>, index: usize) -> Result<Integers<'c>, KernelError> {
+    let view = call.input(index)?;
+    match view.as_slice::<i32>() {
+        Some(narrow) => Ok(Integers::Narrow(narrow)),
+        None => Ok(Integers::Wide(view.as_slice::<i64>().ok_or(call.operands())?)),
+    }
+}
+
+/// Indices of either type.
+#[derive(Clone, Copy)]
+pub(crate) enum Integers<'c> {
+    Narrow(&'c [i32]),
+    Wide(&'c [i64]),
+}
+
+impl Integers<'_> {
+    /// The values in order.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = i64> + Clone {
+        let (narrow, wide): (&[i32], &[i64]) = match self {
+            Self::Narrow(narrow) => (narrow, &[]),
+            Self::Wide(wide) => (&[], wide),
+        };
+        narrow.iter().map(|&i| i64::from(i)).chain(wide.iter().copied())
     }
 }
 
@@ -53,31 +88,18 @@ fn check(step: &Step<'_>) -> Result<(), KernelError> {
 
 fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     let attrs: &GatherAttrs = call.attrs()?;
-    let (data, indices) = (call.input(0)?, call.input(1)?);
-    let error = call.operands();
-    let extents = Extents::new(&data, attrs.axis).ok_or(error)?;
-    let index = KernelError::Index(call.op);
+    let (data, indices) = (call.input(0)?, integers(call, 1)?);
+    let extents = Extents::new(data.shape(), attrs.axis).ok_or(call.operands())?;
+    let outside = KernelError::Index(call.op);
     let out = call.output(0)?.bytes();
-    if let Some(indices) = indices.as_slice::<i32>() {
-        gather(&extents, data.bytes(), indices.iter().map(|&i| i as i64), out).ok_or(index)
-    } else {
-        let indices = indices.as_slice::<i64>().ok_or(error)?;
-        gather(&extents, data.bytes(), indices.iter().copied(), out).ok_or(index)
-    }
+    gather(&extents, data.dtype().size(), data.bytes(), indices, out).ok_or(outside)
 }
 
-fn gather(
-    extents: &Extents,
-    data: &[u8],
-    indices: impl Iterator<Item = i64> + Clone,
-    out: &mut [u8],
-) -> Option<()> {
-    let mut slices = out.chunks_exact_mut(extents.slice.max(1));
+fn gather(extents: &Extents, size: usize, data: &[u8], indices: Integers<'_>, out: &mut [u8]) -> Option<()> {
+    let mut slices = out.chunks_exact_mut(extents.slice.wrapping_mul(size).max(1));
     for outer in 0..extents.outer {
-        for index in indices.clone() {
-            let wrapped = if index < 0 { index.checked_add(extents.axis as i64)? } else { index };
-            let position = usize::try_from(wrapped).ok().filter(|&i| i < extents.axis)?;
-            let start = outer.wrapping_mul(extents.axis).wrapping_add(position).wrapping_mul(extents.slice);
+        for index in indices.iter() {
+            let start = extents.start(outer, index)?.wrapping_mul(size);
             let Some(slice) = slices.next() else { return Some(()) };
             for (y, x) in slice.iter_mut().zip(data.get(start..)?) {
                 *y = *x;

@@ -26,6 +26,7 @@ mod error;
 pub mod gather;
 pub mod head;
 mod host;
+pub mod in_place;
 mod integer;
 pub mod lookup;
 pub mod matmul;

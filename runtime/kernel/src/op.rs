@@ -94,7 +94,7 @@ op_codes! {
     Gru = 61,
     /// Classifier head on a pooled tensor ([`crate::head`]).
     Head = 70,
-    /// Gradient of [`Self::Conv`] and [`Self::QConv`] with respect to the input and the site's terms.
+    /// Gradient of [`Self::Conv`], [`Self::QConv`] and [`Self::DynamicConv`] with respect to the input and the site's terms.
     ConvBackward = 100,
     /// Gradient of [`Self::Depthwise`] and [`Self::QDepthwise`].
     DepthwiseBackward = 101,
@@ -115,10 +115,22 @@ op_codes! {
     ReduceBackward = 108,
     /// Gradient of [`Self::MatMul`] with respect to one operand.
     MatMulBackward = 109,
-    /// Gradient of [`Self::Softmax`].
+    /// Gradient of [`Self::Softmax`] and [`Self::QSoftmax`].
     SoftmaxBackward = 110,
     /// Gradient of [`Self::Norm`] with respect to what is normalized.
     NormBackward = 111,
+    /// Gradient of [`Self::Where`] with respect to one choice.
+    WhereBackward = 112,
+    /// Gradient of [`Self::Gather`] with respect to the data.
+    GatherBackward = 113,
+    /// Gradient of [`Self::GatherElements`] with respect to the data.
+    GatherElementsBackward = 114,
+    /// Gradient of [`Self::Resize`].
+    ResizeBackward = 115,
+    /// Gradient of [`Self::Lstm`] with respect to the sequence and the initial state.
+    LstmBackward = 116,
+    /// Gradient of [`Self::Gru`] with respect to the sequence and the initial state.
+    GruBackward = 117,
 }
 
 impl core::fmt::Display for OpCode {

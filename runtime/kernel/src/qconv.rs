@@ -74,7 +74,8 @@ impl<'a> QConv<'a> {
         let out = shape.output[3];
         let fits = weight.len() == shape.row().wrapping_mul(out)
             && bias.len() == out
-            && conv.multiplier.len() == out;
+            && conv.multiplier.len() == out
+            && call.terms.dense.is_none_or(|delta| delta.len() == weight.len());
         fits.then_some(conv).ok_or(error)
     }
 
@@ -101,10 +102,13 @@ impl<'a> QConv<'a> {
                     let weight = row(self.weight, channel, len).ok_or(error)?;
                     let bias = *self.bias.get(channel).ok_or(error)?;
                     let mut acc = bias.wrapping_add(dot(patch, weight));
-                    let mut extra = Extra { latent: &latent, sparse: 0.0 };
+                    let mut extra = Extra { latent: &latent, delta: 0.0 };
                     if let Some((integer, real)) = self.sparse(channel, patch) {
                         acc = acc.wrapping_add(integer);
-                        extra.sparse = real;
+                        extra.delta = real;
+                    }
+                    if let Some(delta) = self.terms.dense {
+                        extra.delta += dot_reals(row(delta, channel, len).ok_or(error)?, patch, zero);
                     }
                     emit(index.wrapping_mul(out_channels).wrapping_add(channel), channel, acc, extra);
                 }
@@ -138,7 +142,7 @@ impl<'a> QConv<'a> {
     /// The pre-activation value of `channel` in output steps.
     ///
     /// # Numerics
-    /// `f32(acc)·m` plus the shift, then the two-factor and real sparse terms, then the
+    /// `f32(acc)·m` plus the shift, then the two-factor term and the real deltas, then the
     /// affine term; every product and sum is one rounded f32 operation in this order.
     #[inline(always)]
     fn pre_activation(&self, channel: usize, acc: i32, extra: Extra<'_>, inv_out_scale: f32) -> f32 {
@@ -155,8 +159,8 @@ impl<'a> QConv<'a> {
                 }
             };
         }
-        if matches!(self.terms.sparse.map(|s| s.values), Some(SparseValues::F32(_))) {
-            v += extra.sparse * self.attrs.in_scale * inv_out_scale;
+        if self.terms.has_real_delta() {
+            v += extra.delta * self.attrs.in_scale * inv_out_scale;
         }
         if let Some(affine) = self.terms.affine {
             let scale = affine.scale.get(channel).copied().unwrap_or(1.0);
@@ -171,7 +175,8 @@ impl<'a> QConv<'a> {
 #[derive(Clone, Copy)]
 struct Extra<'l> {
     latent: &'l Latent,
-    sparse: f32,
+    /// `Σ Δ·(x − zx)` of the real deltas.
+    delta: f32,
 }
 
 /// The rank-space vector `A·x` of one patch and group.
@@ -239,6 +244,19 @@ impl Latent {
 #[inline(always)]
 pub fn dot(a: &[i8], b: &[i8]) -> i32 {
     a.iter().zip(b).fold(0, |s, (a, b)| s.wrapping_add(i32::from(*a).wrapping_mul(i32::from(*b))))
+}
+
+/// `Σ a·(b − zero)`, codes against reals in eight interleaved partial sums.
+#[inline(always)]
+fn dot_reals(a: &[f32], b: &[i8], zero: i32) -> f32 {
+    let product = |(a, b): (&f32, &i8)| a * i32::from(*b).wrapping_sub(zero) as f32;
+    let ((a8, a_tail), (b8, b_tail)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let tail = a_tail.iter().zip(b_tail).map(product).fold(0.0, |sum, v| sum + v);
+    let mut sums = [0.0f32; 8];
+    for (a, b) in a8.iter().zip(b8) {
+        sums.iter_mut().zip(a.iter().zip(b)).for_each(|(sum, pair)| *sum += product(pair));
+    }
+    sums.iter().fold(tail, |sum, v| sum + v)
 }
 
 /// Checks the operands of a convolution step.

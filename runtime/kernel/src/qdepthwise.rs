@@ -1,6 +1,6 @@
 //! int8 depthwise convolution: one filter per channel, weights `[kh, kw, C]`.
 //!
-//! Takes sparse, affine and patched terms; low-rank deltas of a depthwise
+//! Takes deltas, affine and patched terms; low-rank deltas of a depthwise
 //! weight are materialized as a sparse overlay when the adapter is written.
 
 use ingraft_tensor::DType;
@@ -66,8 +66,10 @@ impl<'a> QDepthwise<'a> {
             terms: call.terms,
         };
         let out = shape.output[3];
-        let fits =
-            weight.len() == shape.row().wrapping_mul(out) && bias.len() == out && it.multiplier.len() == out;
+        let fits = weight.len() == shape.row().wrapping_mul(out)
+            && bias.len() == out
+            && it.multiplier.len() == out
+            && call.terms.dense.is_none_or(|delta| delta.len() == weight.len());
         fits.then_some(it).ok_or(error)
     }
 
@@ -127,19 +129,34 @@ impl<'a> QDepthwise<'a> {
         })
     }
 
+    /// `Σ Δ·(x − zx)` of the dense delta for `channel` at `pixel`.
+    #[inline(always)]
+    fn dense(&self, pixel: Pixel, channel: usize) -> Option<f32> {
+        let delta = self.terms.dense?;
+        let (channels, mut sum, mut at) = (self.shape.input[3], 0.0f32, channel);
+        for ky in 0..self.shape.kernel[0] {
+            for kx in 0..self.shape.kernel[1] {
+                if let Some(tap) = self.shape.tap(pixel, ky, kx) {
+                    let x = *self.input.get(tap.wrapping_mul(channels).wrapping_add(channel))?;
+                    sum += delta.get(at)? * i32::from(x).wrapping_sub(self.attrs.in_zero_point) as f32;
+                }
+                at = at.wrapping_add(channels);
+            }
+        }
+        Some(sum)
+    }
+
     /// The pre-activation value of `channel` in output steps; the same order of
     /// operations as [`crate::qconv`].
     #[inline(always)]
     fn pre_activation(&self, pixel: Pixel, channel: usize, acc: i32, inv_out_scale: f32) -> f32 {
         let multiplier = self.multiplier.get(channel).copied().unwrap_or(0.0);
-        let mut v = match self.sparse(pixel, channel) {
-            Some((integer, real)) => {
-                let v = acc.wrapping_add(integer) as f32 * multiplier;
-                let is_real = matches!(self.terms.sparse.map(|s| s.values), Some(SparseValues::F32(_)));
-                if is_real { v + real * self.attrs.in_scale * inv_out_scale } else { v }
-            }
-            None => acc as f32 * multiplier,
-        };
+        let (integer, real) = self.sparse(pixel, channel).unwrap_or((0, 0.0));
+        let mut v = acc.wrapping_add(integer) as f32 * multiplier;
+        if self.terms.has_real_delta() {
+            let real = real + self.dense(pixel, channel).unwrap_or(0.0);
+            v += real * self.attrs.in_scale * inv_out_scale;
+        }
         if let Some(affine) = self.terms.affine {
             let scale = affine.scale.get(channel).copied().unwrap_or(1.0);
             let shift = affine.shift.get(channel).copied().unwrap_or(0.0);

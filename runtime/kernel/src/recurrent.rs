@@ -5,8 +5,8 @@
 //! `[T, D, B, H]` and the last state `[D, B, H]`. D is 2 for both directions, g
 //! the number of gates.
 
-mod gru;
-mod lstm;
+pub(crate) mod gru;
+pub(crate) mod lstm;
 
 pub use gru::KERNEL as KERNEL_GRU;
 pub use lstm::KERNEL as KERNEL_LSTM;
@@ -27,17 +27,21 @@ pub const BOTH: u32 = 2;
 
 /// Extents of a recurrent layer, all but batch and time at least 1.
 #[derive(Clone, Copy)]
-struct Layer {
-    directions: usize,
-    time: usize,
-    batch: usize,
-    inputs: usize,
-    hidden: usize,
+pub(crate) struct Layer {
+    pub(crate) directions: usize,
+    pub(crate) time: usize,
+    pub(crate) batch: usize,
+    pub(crate) inputs: usize,
+    pub(crate) hidden: usize,
     gates: usize,
 }
 
 impl Layer {
-    fn new(attrs: &RecurrentAttrs, gates: usize, [x, weight, recurrent]: [Shape; 3]) -> Option<Self> {
+    pub(crate) fn new(
+        attrs: &RecurrentAttrs,
+        gates: usize,
+        [x, weight, recurrent]: [Shape; 3],
+    ) -> Option<Self> {
         let (&[time, batch, inputs], &[directions, rows, columns], &[again, recurrent_rows, hidden]) = (
             <&[u32; 3]>::try_from(x.dims()).ok()?,
             <&[u32; 3]>::try_from(weight.dims()).ok()?,
@@ -61,12 +65,12 @@ impl Layer {
     }
 
     /// Rows of the weights of one direction.
-    fn rows(&self) -> usize {
+    pub(crate) fn rows(&self) -> usize {
         self.gates.wrapping_mul(self.hidden)
     }
 
     /// Elements of the state.
-    fn state(&self) -> usize {
+    pub(crate) fn state(&self) -> usize {
         self.directions.wrapping_mul(self.batch).wrapping_mul(self.hidden)
     }
 
@@ -90,6 +94,28 @@ impl Layer {
         self.rows().wrapping_mul(size_of::<f32>())
     }
 
+    /// The weights of direction `d`.
+    pub(crate) fn weights<'a>(
+        &self,
+        d: usize,
+        [weight, recurrent, bias]: [&'a [f32]; 3],
+    ) -> Option<Weights<'a>> {
+        let rows = self.rows();
+        let (input_bias, recurrent_bias) = row(bias, d, rows.wrapping_mul(2))?.split_at_checked(rows)?;
+        Some(Weights {
+            input: row(weight, d, rows.wrapping_mul(self.inputs))?,
+            recurrent: row(recurrent, d, rows.wrapping_mul(self.hidden))?,
+            input_bias,
+            recurrent_bias,
+            direction: d,
+        })
+    }
+
+    /// Where in the sequence direction `d` is after `i` steps.
+    pub(crate) fn position(&self, direction: u32, d: usize, i: usize) -> usize {
+        if direction == REVERSE || d == 1 { self.time.wrapping_sub(1).wrapping_sub(i) } else { i }
+    }
+
     /// Calls `cell` for every direction, time step and sample in the order of
     /// the recurrence, with the weights of the direction, the input row, and the
     /// indices of the rows of the state and of y.
@@ -99,19 +125,10 @@ impl Layer {
         [x, weight, recurrent, bias]: [&'a [f32]; 4],
         mut cell: impl FnMut(&Weights<'a>, &'a [f32], usize, usize) -> Option<()>,
     ) -> Option<()> {
-        let rows = self.rows();
         for d in 0..self.directions {
-            let (input_bias, recurrent_bias) = row(bias, d, rows.wrapping_mul(2))?.split_at_checked(rows)?;
-            let weights = Weights {
-                input: row(weight, d, rows.wrapping_mul(self.inputs))?,
-                recurrent: row(recurrent, d, rows.wrapping_mul(self.hidden))?,
-                input_bias,
-                recurrent_bias,
-                direction: d,
-            };
-            let reverse = attrs.direction == REVERSE || d == 1;
+            let weights = self.weights(d, [weight, recurrent, bias])?;
             for i in 0..self.time {
-                let t = if reverse { self.time.wrapping_sub(1).wrapping_sub(i) } else { i };
+                let t = self.position(attrs.direction, d, i);
                 for b in 0..self.batch {
                     let x = row(x, t.wrapping_mul(self.batch).wrapping_add(b), self.inputs)?;
                     let state = d.wrapping_mul(self.batch).wrapping_add(b);
@@ -125,17 +142,17 @@ impl Layer {
 }
 
 /// The weights of one direction.
-struct Weights<'a> {
+pub(crate) struct Weights<'a> {
     /// `[g·H, I]`.
-    input: &'a [f32],
+    pub(crate) input: &'a [f32],
     /// `[g·H, H]`.
-    recurrent: &'a [f32],
+    pub(crate) recurrent: &'a [f32],
     /// `[g·H]`.
     input_bias: &'a [f32],
     /// `[g·H]`.
     recurrent_bias: &'a [f32],
     /// Index of the direction.
-    direction: usize,
+    pub(crate) direction: usize,
 }
 
 impl<'a> Weights<'a> {

@@ -1,5 +1,7 @@
 //! Reductions over any set of axes.
 
+mod columns;
+
 use core::ops::Neg;
 
 use ingraft_tensor::{DType, MAX_RANK, Shape};
@@ -10,6 +12,8 @@ use crate::integer::Integer;
 use crate::requantize::{passes, set_bit, to_code};
 use crate::walk::{Dim, Walk};
 use crate::{Call, Kernel, KernelError, OpCode, Step, check};
+
+pub use columns::Columns;
 
 function_codes! {
     /// What is computed over the reduced elements.
@@ -97,19 +101,19 @@ fn check_axes(step: &Step<'_>, computes: fn(ReduceFn) -> bool) -> Result<(), Ker
 }
 
 /// The kept and the reduced dimensions of a tensor.
-#[derive(Clone, Copy)]
-pub(crate) struct Axes {
+#[derive(Clone, Copy, Debug)]
+pub struct Axes {
     /// First element of each result.
     pub(crate) kept: Walk<1>,
     /// Elements of one result, from its first.
     pub(crate) reduced: Walk<1>,
     /// Elements per result.
-    pub(crate) count: usize,
+    pub count: usize,
 }
 
 impl Axes {
     /// `None` for unknown axes, or another number of results than `out` has elements.
-    pub(crate) fn new(input: Shape, axes: u32, out: Shape) -> Option<Self> {
+    pub fn new(input: Shape, axes: u32, out: Shape) -> Option<Self> {
         let mut kept = [Dim { extent: 1, strides: [0] }; MAX_RANK];
         let mut reduced = kept;
         let (mut count, mut results) = (1usize, 1usize);
@@ -150,6 +154,9 @@ fn operands<'c>(call: &mut Call<'c, '_>) -> Result<(&'c ReduceAttrs, ReduceFn, A
 fn run_f32(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     let (_, function, axes) = operands(call)?;
     let input = call.slice::<f32>(0)?;
+    if columns::reduce(function, &axes, input, call.slice_mut::<f32>(0)?).is_some() {
+        return Ok(());
+    }
     for (y, values) in call.slice_mut::<f32>(0)?.iter_mut().zip(axes.groups(input)) {
         *y = reduce_f32(function, values, axes.count);
     }
@@ -181,6 +188,16 @@ fn run_q(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
         ReduceFn::Mean => attrs.ratio / axes.count.max(1) as f32,
         _ => attrs.ratio,
     };
+    if matches!(function, ReduceFn::Sum | ReduceFn::Mean) && mask.is_none() {
+        let emit = |sums: &[i32], out: &mut [i8]| {
+            for (y, sum) in out.iter_mut().zip(sums) {
+                *y = to_code(*sum as f32 * factor, attrs.lo, attrs.hi, attrs.out_zero_point);
+            }
+        };
+        if columns::sum_codes(&axes, attrs.in_zero_point, input, out, emit).is_some() {
+            return Ok(());
+        }
+    }
     for (i, (y, codes)) in out.iter_mut().zip(axes.groups(input)).enumerate() {
         let steps = codes.map(|x| (x as i32).wrapping_sub(attrs.in_zero_point));
         let sum = match function {
@@ -246,7 +263,8 @@ fn sum(values: impl Iterator<Item = f32>) -> f32 {
     total + run
 }
 
-const RUN: u32 = 64;
+/// Elements of a run.
+pub const RUN: u32 = 64;
 
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,7 @@ use ingraft_tensor::{DType, Shape};
 
 use crate::attrs::ResizeAttrs;
 use crate::requantize::clamp;
+use crate::walk::Rows;
 use crate::{Call, Kernel, KernelError, OpCode, Step, check};
 
 /// f32, nearest or linear.
@@ -30,13 +31,18 @@ pub const NEAREST: u32 = 0;
 pub const LINEAR: u32 = 1;
 
 fn check(step: &Step<'_>) -> Result<(), KernelError> {
-    let attrs: &ResizeAttrs = step.attrs()?;
     check::operands(step, 1, 1)?;
+    check_attrs(step)?;
+    check::require(step, Images::new(step.input(0)?.shape, step.output(0)?.shape).is_some())
+}
+
+/// Checks the attributes of a step that resizes.
+pub(crate) fn check_attrs(step: &Step<'_>) -> Result<(), KernelError> {
+    let attrs: &ResizeAttrs = step.attrs()?;
     let finite = |v: &[f32; 2]| v.iter().all(|v| v.is_finite());
     let numbers = [&attrs.before, &attrs.numerator, &attrs.denominator, &attrs.after].into_iter().all(finite);
     let nonzero = attrs.denominator.iter().all(|&d| d != 0.0);
-    check::require(step, attrs.mode <= LINEAR && attrs.rounding <= CEILING && numbers && nonzero)?;
-    check::require(step, Images::new(step.input(0)?.shape, step.output(0)?.shape).is_some())
+    check::require(step, attrs.mode <= LINEAR && attrs.rounding <= CEILING && numbers && nonzero)
 }
 
 fn check_nearest(step: &Step<'_>) -> Result<(), KernelError> {
@@ -81,16 +87,38 @@ fn nearest<T: Copy>([pixel, ..]: [&[T]; 4], _: [f32; 2], out: &mut [T]) {
 }
 
 /// Input and output extents `[N, H, W, C]`.
-struct Images {
+pub(crate) struct Images {
     input: [usize; 4],
     output: [usize; 4],
 }
 
 impl Images {
-    fn new(input: Shape, output: Shape) -> Option<Self> {
+    pub(crate) fn new(input: Shape, output: Shape) -> Option<Self> {
         let images = Self { input: input.nhwc()?, output: output.nhwc()? };
         let ([n, h, w, c], [on, _, _, oc]) = (images.input, images.output);
         (n == on && c == oc && h > 0 && w > 0).then_some(images)
+    }
+
+    /// Adds to `dx` what each output element's gradient gives to the four input elements around it.
+    pub(crate) fn spread(&self, attrs: &ResizeAttrs, dy: &[f32], dx: &mut [f32]) {
+        let ([_, h, w, c], [_, oh, ow, _]) = (self.input, self.output);
+        let row = w.wrapping_mul(c);
+        let mut pixels = Rows::new(dy, c);
+        for image in dx.chunks_exact_mut(h.wrapping_mul(row).max(1)) {
+            for (top, bottom, y_weight) in (0..oh).map(|y| neighbors(attrs, 0, y, h)) {
+                for (left, right, x_weight) in (0..ow).map(|x| neighbors(attrs, 1, x, w)) {
+                    let Some(dy) = pixels.next() else { return };
+                    let columns = [(left, 1.0 - x_weight), (right, x_weight)];
+                    let corners = [(top, 1.0 - y_weight), (bottom, y_weight)].into_iter();
+                    let corners = corners.flat_map(|y| columns.map(|x| (y, x)));
+                    for ((y, above), (x, beside)) in corners.filter(|((_, a), (_, b))| a * b != 0.0) {
+                        let at = y.wrapping_mul(row).wrapping_add(x.wrapping_mul(c));
+                        let Some(pixel) = image.get_mut(at..) else { continue };
+                        pixel.iter_mut().zip(dy).for_each(|(dx, dy)| *dx += above * beside * dy);
+                    }
+                }
+            }
+        }
     }
 
     /// Calls `pixel` with the four neighbors of each output position (top left,

@@ -6,7 +6,7 @@ use crate::attrs::Attrs;
 use crate::{KernelError, OpCode, SiteGrads, SiteTerms};
 
 /// The most inputs a step has.
-pub const MAX_INPUTS: usize = 8;
+pub const MAX_INPUTS: usize = 9;
 /// The most outputs a step has.
 pub const MAX_OUTPUTS: usize = 4;
 

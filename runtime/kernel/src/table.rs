@@ -184,6 +184,7 @@ pub const REFERENCE: &[Kernel] = &[
     crate::recurrent::KERNEL_GRU,
     crate::backward::conv::KERNEL,
     crate::backward::conv::KERNEL_Q,
+    crate::backward::conv::KERNEL_DYNAMIC,
     crate::backward::depthwise::KERNEL,
     crate::backward::depthwise::KERNEL_Q,
     crate::backward::pool::KERNEL,
@@ -195,7 +196,14 @@ pub const REFERENCE: &[Kernel] = &[
     crate::backward::reduce::KERNEL,
     crate::backward::matmul::KERNEL,
     crate::backward::softmax::KERNEL,
+    crate::backward::softmax::KERNEL_Q,
     crate::backward::norm::KERNEL,
+    crate::backward::select::KERNEL,
+    crate::backward::gather::KERNEL,
+    crate::backward::gather::KERNEL_ELEMENTS,
+    crate::backward::resize::KERNEL,
+    crate::backward::recurrent::KERNEL_LSTM,
+    crate::backward::recurrent::KERNEL_GRU,
 ];
 
 fn accept(_: &Step<'_>) -> Result<(), KernelError> {

@@ -10,6 +10,9 @@ pub struct SiteTerms<'a> {
     pub two_factor: Option<TwoFactor<'a>>,
     /// `y += Δ·x` for a sparse Δ.
     pub sparse: Option<Sparse<'a>>,
+    /// `y += Δ·x` for a Δ of every weight, in real units and the layout of the base's weight. Only
+    /// trainers have it: a file holds the fused weight instead.
+    pub dense: Option<&'a [f32]>,
     /// `y = scale ⊙ y + shift`, after the other terms.
     pub affine: Option<Affine<'a>>,
     /// Another weight and folded bias, used instead of the base's: a resident patched copy, or a fused adapter's own.
@@ -21,12 +24,30 @@ pub struct SiteTerms<'a> {
 
 impl SiteTerms<'_> {
     /// No term: the base itself.
-    pub const NONE: Self =
-        SiteTerms { two_factor: None, sparse: None, affine: None, patched: None, packed: PackedTerms::NONE };
+    pub const NONE: Self = SiteTerms {
+        two_factor: None,
+        sparse: None,
+        dense: None,
+        affine: None,
+        patched: None,
+        packed: PackedTerms::NONE,
+    };
 
     /// Whether the site runs as the untouched base.
     pub fn is_none(&self) -> bool {
-        self.two_factor.is_none() && self.sparse.is_none() && self.affine.is_none() && self.patched.is_none()
+        let whole = self.dense.is_none() && self.patched.is_none();
+        whole && self.two_factor.is_none() && self.sparse.is_none() && self.affine.is_none()
+    }
+
+    /// Whether a delta is added beside the weight.
+    pub fn has_delta(&self) -> bool {
+        self.sparse.is_some() || self.dense.is_some()
+    }
+
+    /// Whether a delta of the weight is in real units.
+    pub fn has_real_delta(&self) -> bool {
+        let sparse = matches!(self.sparse.map(|sparse| sparse.values), Some(SparseValues::F32(_)));
+        sparse || self.dense.is_some()
     }
 
     /// Whether the integer overlay stands in the packed weights already. Only for rows with a
@@ -38,8 +59,11 @@ impl SiteTerms<'_> {
 
     /// Whether the packed weights of the call are all there is to compute with: those of the base, or with an overlay.
     pub fn acts_as_base(&self) -> bool {
-        let others = self.two_factor.is_none() && self.affine.is_none() && self.patched.is_none();
-        others && (self.sparse.is_none() || self.overlay_is_packed())
+        let whole = self.dense.is_none() && self.patched.is_none();
+        whole
+            && self.two_factor.is_none()
+            && self.affine.is_none()
+            && (self.sparse.is_none() || self.overlay_is_packed())
     }
 }
 
@@ -155,7 +179,7 @@ pub struct SiteGrads<'a> {
     pub scale: Option<&'a mut [f32]>,
     /// Gradient of `Affine::shift`.
     pub shift: Option<&'a mut [f32]>,
-    /// Gradient of the whole weight, `[out, row]`; what expression methods differentiate through.
+    /// Gradient of the weight, which is that of [`SiteTerms::dense`] too, in the layout of the base's weight.
     pub dense: Option<&'a mut [f32]>,
 }
 

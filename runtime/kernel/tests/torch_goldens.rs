@@ -155,6 +155,7 @@ impl Layer {
         SiteTerms {
             two_factor: (self.recipe.rank > 0).then_some(TwoFactor { rank: self.recipe.rank, factors }),
             sparse: Some(Sparse { indptr: &self.indptr, indices: &self.indices, values }),
+            dense: None,
             affine: Some(Affine { scale: &self.scale, shift: &self.shift }),
             ..SiteTerms::NONE
         }
@@ -257,6 +258,9 @@ fn int8_chain_with_terms_agrees_with_fake_quantization() {
         let ([x, _], [_, mask]) = (tensors[i], tensors[i + 1]);
         let mut layer_grads = Grads::new(layer);
         dy = backward(&mut arena, layer, [dy, mask, x], &mut layer_grads);
+        if layer.recipe.depthwise {
+            layer_grads.dense = rows(&layer_grads.dense, layer.row);
+        }
         grads.push(layer_grads);
     }
 
@@ -267,6 +271,12 @@ fn int8_chain_with_terms_agrees_with_fake_quantization() {
         }
     }
     assert!(golden.0.is_empty(), "the golden file is too long");
+}
+
+/// `[taps, channels]` as `[channels, taps]`.
+fn rows(stored: &[f32], taps: usize) -> Vec<f32> {
+    let channels = stored.len() / taps;
+    (0..stored.len()).map(|i| stored[i % taps * channels + i / taps]).collect()
 }
 
 /// Accumulators of every parameter of a layer.

@@ -1,8 +1,10 @@
 //! Why a method cannot be made, or an adapter not be written.
 
 use alloc::string::String;
+use alloc::vec::Vec;
 
 use ingraft_adapter::SiteName;
+use ingraft_train::Unfit;
 
 /// Why there is no such method.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +30,15 @@ pub enum MethodError {
         /// What it can be.
         expected: &'static str,
     },
+    /// Training data was measured for another score than the method chooses by.
+    Measured {
+        /// The method.
+        method: String,
+        /// The score it chooses by.
+        wanted: &'static str,
+        /// The score that was measured.
+        measured: &'static str,
+    },
 }
 
 impl core::fmt::Display for MethodError {
@@ -39,6 +50,12 @@ impl core::fmt::Display for MethodError {
             }
             Self::Value { method, setting, value, expected } => {
                 write!(f, "method {method}: {setting}={value} is not {expected}")
+            }
+            Self::Measured { method, wanted, measured } => {
+                write!(
+                    f,
+                    "method {method} chooses weights by {wanted}, but {measured} was measured; measure that"
+                )
             }
         }
     }
@@ -85,3 +102,48 @@ impl core::fmt::Display for ExportError {
 }
 
 impl core::error::Error for ExportError {}
+
+/// Why a method's terms cannot be computed from the tensors at hand.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum ValuesError {
+    /// The method is not defined on this site.
+    Unfit(Unfit),
+    /// The method leaves sites of this kind as they are.
+    NothingHere,
+    /// A tensor that the method trains, or a constant it would draw, is not there.
+    Missing(&'static str),
+    /// The method has no such tensor here.
+    Unexpected(String),
+    /// A tensor has another shape.
+    Shape {
+        /// The tensor.
+        tensor: String,
+        /// Its shape.
+        given: Vec<usize>,
+        /// The shape it must have, or one of as many elements.
+        wanted: Vec<usize>,
+    },
+    /// A tensor holds a NaN or an infinity.
+    NotFinite(String),
+    /// An index of a sparse delta is outside the weight or there twice.
+    Place(usize),
+}
+
+impl core::fmt::Display for ValuesError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Unfit(unfit) => unfit.fmt(f),
+            Self::NothingHere => f.write_str("the method leaves sites of this kind as they are"),
+            Self::Missing(tensor) => write!(f, "tensor {tensor} is missing"),
+            Self::Unexpected(tensor) => write!(f, "the method has no tensor {tensor} here"),
+            Self::Shape { tensor, given, wanted } => {
+                write!(f, "tensor {tensor} has shape {given:?} in place of {wanted:?}")
+            }
+            Self::NotFinite(tensor) => write!(f, "tensor {tensor} holds a value that is not finite"),
+            Self::Place(place) => write!(f, "index {place} is outside the weight, or given twice"),
+        }
+    }
+}
+
+impl core::error::Error for ValuesError {}

@@ -25,7 +25,7 @@
 mod form;
 mod method;
 mod node;
-mod place;
+mod revised;
 mod start;
 mod svd;
 mod tape;
@@ -34,5 +34,12 @@ mod word;
 pub(crate) use form::Form;
 pub(crate) use method::{Expressed, Expression};
 pub(crate) use node::Node;
+pub(crate) use revised::Revised;
 pub(crate) use start::Start;
+pub(crate) use svd::eigenvectors;
 pub(crate) use tape::Tape;
+
+/// The singular value decomposition of `rows` by `columns` values.
+pub(crate) fn svd(rows: usize, columns: usize, values: &[f64]) -> svd::Svd {
+    svd::svd(word::Matrix { shape: word::Shape::new(rows, columns), data: values })
+}

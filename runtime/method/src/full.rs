@@ -1,10 +1,9 @@
 //! Full fine-tuning of the chosen sites.
 
 use ingraft_kernel::{SiteDesc, SiteKind};
-use ingraft_tensor::Rng;
 use ingraft_train::{FrozenSite, Method, Setting, SiteValues, TermLayout, Unfit};
 
-use crate::mask::{Mask, fill, keep_representable};
+use crate::mask::{dense, keep_representable};
 #[cfg(feature = "alloc")]
 use alloc::boxed::Box;
 
@@ -28,15 +27,10 @@ impl Method for Full {
     fn layout(&self, site: &SiteDesc<'_>) -> Result<TermLayout, Unfit> {
         match site.kind {
             SiteKind::Linear | SiteKind::Conv | SiteKind::Depthwise => {
-                let nnz = Mask::Random.count(site, 1.0)?;
-                Ok(TermLayout { nnz, shift: true, ..TermLayout::NONE })
+                Ok(TermLayout { shift: true, ..dense(site)? })
             }
             _ => Ok(TermLayout::NONE),
         }
-    }
-
-    fn initialize(&self, site: &FrozenSite<'_>, _: &mut Rng, terms: &mut SiteValues<'_>) {
-        fill(site, terms, |_, _| true);
     }
 
     fn constrain(&self, site: &FrozenSite<'_>, terms: &mut SiteValues<'_>) {

@@ -36,7 +36,7 @@ impl Expression for Hra {
         let (w, pairs) = (tape.weight(), self.rank as usize / 2);
         let row = w.columns();
         let bound = 1.0 / libm::sqrt(pairs as f64);
-        let half = tape.constant("start", row, pairs, |values, rng| {
+        let half = tape.fixed(row, pairs, |values, rng| {
             values.iter_mut().for_each(|value| *value = rng.uniform(-bound, bound));
         });
         let twice = tape.constant("twice", row, 2, |values, _| values.fill(1.0));

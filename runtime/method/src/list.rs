@@ -5,40 +5,95 @@ use alloc::string::ToString;
 
 use ingraft_train::Method;
 
-use crate::MethodError;
 use crate::expression::Expressed;
 use crate::row::{Make, MethodRow, Settings};
+use crate::{MethodError, Saliency, Score};
 use crate::{
-    bias, bone, delora, dora, ether, fourierft, full, head, hira, hra, ia3, kradapter, loha, lokr, lora,
-    miss, oft, pissa, rslora, shira, ssf, svft, vera, waveft,
+    abba, adalora, beft, bias, bitfit, boft, bone, bora, c3a, context_peft, deft, delora, diablo, dora,
+    edora, ether, flix, fourierft, full, gralora, hd_pissa, head, hira, hra, hut, ia3, id3, kradapter, l4q,
+    loha, lokr, lora, loretta, losia, map, melora, miss, moka, neuroada, oft, paca, peqa, pissa, poly, psoft,
+    quantum_peft, qwha, randlora, road, rosa, rslora, s2ft, shira, sketchtune, smt, snell, soka, sora,
+    sparsegrad, spectral_adapter, speft, spt, sqft, ssf, supertuning, surm, svft, tinylora, tlora, vectorfit,
+    vera, wara, waveft,
 };
 
 /// Every method, in order of name.
 pub static METHODS: &[MethodRow] = &[
+    abba::ROW,
+    adalora::ROW,
+    beft::ROW,
     bias::ROW,
+    bitfit::ROW,
+    boft::ROW,
     bone::ROW,
+    bora::ROW,
+    c3a::ROW,
+    context_peft::ROW,
+    deft::ROW,
     delora::ROW,
+    diablo::ROW,
     dora::ROW,
+    edora::ROW,
     ether::ROW,
     ether::PLUS,
+    flix::ROW,
     fourierft::ROW,
     full::ROW,
+    gralora::ROW,
+    hd_pissa::ROW,
     head::ROW,
     hira::ROW,
     hra::ROW,
+    hut::ROW,
     ia3::ROW,
+    id3::ROW,
     kradapter::ROW,
+    l4q::ROW,
     loha::ROW,
     lokr::ROW,
     lora::ROW,
+    loretta::ROW,
+    losia::ROW,
+    map::ROW,
+    melora::ROW,
+    poly::MHR,
     miss::ROW,
+    moka::ROW,
+    neuroada::ROW,
     oft::ROW,
+    paca::ROW,
+    peqa::ROW,
     pissa::ROW,
+    poly::ROW,
+    psoft::ROW,
+    quantum_peft::ROW,
+    qwha::ROW,
+    randlora::ROW,
+    road::ROW,
+    rosa::ROW,
     rslora::ROW,
+    s2ft::ROW,
     shira::ROW,
+    sketchtune::ROW,
+    smt::ROW,
+    snell::ROW,
+    snell::ALLOCATED,
+    soka::ROW,
+    sora::ROW,
+    sparsegrad::ROW,
+    spectral_adapter::ROW,
+    speft::ROW,
+    spt::ROW,
+    sqft::ROW,
     ssf::ROW,
+    supertuning::ROW,
+    surm::ROW,
     svft::ROW,
+    tinylora::ROW,
+    tlora::ROW,
+    vectorfit::ROW,
     vera::ROW,
+    wara::ROW,
     waveft::ROW,
 ];
 
@@ -47,16 +102,63 @@ pub static METHODS: &[MethodRow] = &[
 /// # Errors
 /// [`MethodError`] for a name, a setting or a value that there is not.
 pub fn build(name: &str, settings: &[(&str, &str)]) -> Result<Box<dyn Method>, MethodError> {
+    make(name, settings, None)
+}
+
+/// What must be measured on training data before the method `name` with `settings` can train; most need nothing.
+///
+/// # Errors
+/// As [`build`].
+pub fn score_for(name: &str, settings: &[(&str, &str)]) -> Result<Option<Score>, MethodError> {
+    let settings = checked(name, settings, None)?;
+    match settings.row.make {
+        Make::Measured { score, .. } => {
+            score(&settings).map(|score| Some(score).filter(|s| s.needs_gradients()))
+        }
+        Make::Terms(_) | Make::Expression(_) => Ok(None),
+    }
+}
+
+/// The method `name` with `settings`, which trains what `saliency` chose.
+///
+/// # Errors
+/// As [`build`], and [`MethodError::Measured`] when `saliency` is of another score than [`score_for`] says.
+pub fn build_on(
+    name: &str,
+    settings: &[(&str, &str)],
+    saliency: &Saliency,
+) -> Result<Box<dyn Method>, MethodError> {
+    match score_for(name, settings)? {
+        Some(wanted) if wanted != saliency.score() => {
+            let (wanted, measured) = (wanted.name(), saliency.score().name());
+            Err(MethodError::Measured { method: name.to_string(), wanted, measured })
+        }
+        _ => make(name, settings, Some(saliency)),
+    }
+}
+
+/// The settings of a method, all of which it has.
+fn checked<'s>(
+    name: &str,
+    given: &'s [(&'s str, &'s str)],
+    saliency: Option<&'s Saliency>,
+) -> Result<Settings<'s>, MethodError> {
     let row = METHODS.iter().find(|row| row.name == name);
     let row = row.ok_or_else(|| MethodError::Unknown(name.to_string()))?;
-    for (setting, _) in settings {
-        if !row.settings.iter().any(|known| known.name == *setting) {
-            return Err(MethodError::Setting { method: row.name, setting: setting.to_string() });
-        }
+    match given.iter().find(|(setting, _)| !row.settings.iter().any(|known| known.name == *setting)) {
+        Some((setting, _)) => Err(MethodError::Setting { method: row.name, setting: setting.to_string() }),
+        None => Ok(Settings { row, given, saliency }),
     }
-    let settings = Settings { row, given: settings };
-    match row.make {
-        Make::Terms(make) => make(&settings),
+}
+
+fn make(
+    name: &str,
+    given: &[(&str, &str)],
+    saliency: Option<&Saliency>,
+) -> Result<Box<dyn Method>, MethodError> {
+    let settings = checked(name, given, saliency)?;
+    match settings.row.make {
+        Make::Terms(make) | Make::Measured { make, .. } => make(&settings),
         Make::Expression(make) => Ok(Box::new(Expressed(make(&settings)?))),
     }
 }

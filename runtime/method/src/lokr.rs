@@ -63,9 +63,14 @@ impl Expression for Lokr {
 }
 
 /// The two factors of `n` with the least sum, the smaller first.
-fn factors(n: usize) -> [usize; 2] {
-    let smaller = (1..).take_while(|m| m * m <= n).filter(|m| n.is_multiple_of(*m)).last().unwrap_or(1);
+pub(crate) fn factors(n: usize) -> [usize; 2] {
+    let smaller = divisors(n).last().unwrap_or(1);
     [smaller, n / smaller]
+}
+
+/// The divisors of `n` up to its root, ascending.
+pub(crate) fn divisors(n: usize) -> impl Iterator<Item = usize> {
+    (1..).take_while(move |m| m * m <= n).filter(move |m| n.is_multiple_of(*m))
 }
 
 /// `lokr` as the list has it.

@@ -1,8 +1,8 @@
-//! Which weights a sparse method trains.
+//! Which weights a method trains, if not factors of them.
 
-use ingraft_kernel::SiteDesc;
-use ingraft_tensor::Rng;
-use ingraft_train::{FrozenSite, SiteValues, Unfit};
+use ingraft_kernel::{SiteDesc, SiteKind};
+use ingraft_tensor::{DType, Rng};
+use ingraft_train::{FrozenSite, SiteValues, TermLayout, Unfit};
 
 /// How the trained weights of a site are chosen. The choice is seeded and its
 /// positions are stored in the adapter.
@@ -73,6 +73,18 @@ impl Mask {
     }
 }
 
+/// The layout that trains every weight.
+///
+/// # Errors
+/// [`Unfit::RowTooLong`] at an f32 site when a position in a row exceeds 16 bits: its adapter is written as a sparse term.
+pub(crate) fn dense(site: &SiteDesc<'_>) -> Result<TermLayout, Unfit> {
+    let row = site.row();
+    if site.dtype == DType::F32 && row > ROW_LIMIT {
+        return Err(Unfit::RowTooLong { row, limit: ROW_LIMIT });
+    }
+    Ok(TermLayout { dense: true, ..TermLayout::NONE })
+}
+
 /// Writes as many different numbers below `total` as `places` has room for, ascending, each
 /// set as likely as any other.
 #[cfg(feature = "alloc")]
@@ -123,23 +135,38 @@ pub(crate) fn fill(
     }
 }
 
-/// Keeps sparse deltas of an int8 site within what an integer overlay can hold:
+/// Keeps deltas of an int8 site within what int8 weights on the base's scale can hold:
 /// the sum of weight and delta stays in ±127 steps. A weight of −128 keeps that
 /// as its lower limit, so that a delta of zero is always possible.
 pub(crate) fn keep_representable(site: &FrozenSite<'_>, terms: &mut SiteValues<'_>) {
     let Some(scales) = site.scales() else { return };
+    let keep = |scale: f32, code: i8, value: &mut f32| {
+        let (code, lowest) = (f32::from(code), f32::from(code.min(-127)));
+        *value = value.max((lowest - code) * scale).min((127.0 - code) * scale);
+    };
+    // Channels are innermost at depthwise sites, outermost at others: in the first case, runs of one element.
+    let depthwise = site.desc.kind == SiteKind::Depthwise;
+    let run = if depthwise { 1 } else { site.desc.row().max(1) };
+    let runs = terms.dense.chunks_mut(run).zip(site.codes().unwrap_or(&[]).chunks(run));
+    for ((values, codes), channel) in runs.zip((0..site.desc.out).cycle()) {
+        let scale = scales.weight(channel);
+        values.iter_mut().zip(codes).for_each(|(value, code)| keep(scale, *code, value));
+    }
     let ends = terms.indptr.iter().zip(terms.indptr.iter().skip(1));
     for (channel, (start, end)) in ends.enumerate() {
-        let scale = scales.weight(channel);
         let range = *start as usize..*end as usize;
         let indices = terms.indices.get(range.clone()).unwrap_or(&[]);
         let values = terms.sparse.get_mut(range).unwrap_or_default();
         for (value, position) in values.iter_mut().zip(indices) {
-            let code = site.code(channel, *position as usize).unwrap_or(0);
-            let (code, lowest) = (f32::from(code), f32::from(code.min(-127)));
-            *value = value.max((lowest - code) * scale).min((127.0 - code) * scale);
+            keep(scales.weight(channel), site.code(channel, *position as usize).unwrap_or(0), value);
         }
     }
+}
+
+/// Every weight of a site: output channel and position in its row.
+fn positions(site: &FrozenSite<'_>) -> impl Iterator<Item = (usize, usize)> {
+    let row = site.desc.row();
+    (0..site.desc.out).flat_map(move |channel| (0..row).map(move |position| (channel, position)))
 }
 
 /// The magnitude of the `count`-th largest weight, as bits, and how many of the
@@ -148,10 +175,7 @@ pub(crate) fn keep_representable(site: &FrozenSite<'_>, terms: &mut SiteValues<'
 /// The bits of non-negative floats are ordered as the floats are, so the value
 /// is found bit by bit in 31 passes, without sorting and without memory.
 fn threshold(site: &FrozenSite<'_>, count: usize) -> (u32, usize) {
-    let at_least = |bits: u32| {
-        let positions = (0..site.desc.out).flat_map(|c| (0..site.desc.row()).map(move |p| (c, p)));
-        positions.filter(|(c, p)| magnitude(site, *c, *p) >= bits).count()
-    };
+    let at_least = |bits: u32| positions(site).filter(|(c, p)| magnitude(site, *c, *p) >= bits).count();
     let mut found = 0u32;
     for bit in (0..31).rev() {
         let candidate = found | 1 << bit;
@@ -167,4 +191,4 @@ fn magnitude(site: &FrozenSite<'_>, channel: usize, position: usize) -> u32 {
 }
 
 /// Positions in a row are stored in 16 bits.
-const ROW_LIMIT: usize = 1 << 16;
+pub(crate) const ROW_LIMIT: usize = 1 << 16;

@@ -34,7 +34,7 @@ impl Expression for Miss {
         let (out, row) = (tape.site().out, tape.site().row());
         let rank = (self.rank as usize).min(row);
         let d = tape.parameter("miss_block", rank, out, Start::ZERO);
-        let shards = tape.constant("shards", rank, row, |values, _| {
+        let shards = tape.fixed(rank, row, |values, _| {
             values
                 .iter_mut()
                 .enumerate()

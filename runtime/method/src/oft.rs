@@ -25,32 +25,30 @@ impl Oft {
             neumann_terms: settings.number("neumann_terms", |terms| matches!(terms, 0 | 2..=16))?,
         })
     }
+}
 
-    /// The blocks of R, one below the other.
-    fn rotation<'t>(&self, q: Node<'t>, blocks: usize) -> Node<'t> {
-        if self.neumann_terms == 0 {
-            return q.cayley();
-        }
-        let size = q.columns();
-        let identity = q.tape().constant("identity", q.rows(), size, |values, _| {
-            values
-                .iter_mut()
-                .enumerate()
-                .for_each(|(i, v)| *v = f64::from(u8::from(i / size % size == i % size)));
-        });
-        // As published: two terms stop at 2·Q, three go as far as four.
-        let mut sum = q * 2.0 + identity;
-        if self.neumann_terms == 2 {
-            return sum;
-        }
-        let mut power = q.block_matmul(blocks, q);
-        sum = sum + power * 2.0;
-        for _ in 3..self.neumann_terms.max(4) - 1 {
-            power = power.block_matmul(blocks, q);
-            sum = sum + power * 2.0;
-        }
-        sum + power.block_matmul(blocks, q)
+/// The series `I + 2Q + 2Q² + … + Qᵗ⁻¹` of `terms` terms, of every square block of `q`, as HF PEFT sums it: two
+/// terms stop at 2·Q, three go as far as four.
+pub(crate) fn series<'t>(q: Node<'t>, blocks: usize, terms: u32) -> Node<'t> {
+    let mut sum = q * 2.0 + identity(q.tape(), q.rows(), q.columns());
+    if terms == 2 {
+        return sum;
     }
+    let mut power = q.block_matmul(blocks, q);
+    sum = sum + power * 2.0;
+    for _ in 3..terms.max(4) - 1 {
+        power = power.block_matmul(blocks, q);
+        sum = sum + power * 2.0;
+    }
+    sum + power.block_matmul(blocks, q)
+}
+
+/// Identities of `size`, one below the other.
+pub(crate) fn identity<'t>(tape: &'t Tape<'t>, rows: usize, size: usize) -> Node<'t> {
+    tape.fixed(rows, size, |values, _| {
+        let ones = values.iter_mut().enumerate().filter(|(i, _)| i / size % size == i % size);
+        ones.for_each(|(_, value)| *value = 1.0);
+    })
 }
 
 impl Expression for Oft {
@@ -73,17 +71,21 @@ impl Expression for Oft {
         let size = (2..=limit).rev().find(|size| row.is_multiple_of(*size));
         let size = size.ok_or(Unfit::Divisor { setting: "block", value: limit, dimension: row })?;
         let (blocks, per_block) = (row / size, size * (size - 1) / 2);
-        let triangle = tape.constant("triangle", blocks, per_block, |places, _| upper(size, places));
+        let triangle = tape.fixed(blocks, per_block, |places, _| upper(size, places));
         let vector = tape.parameter("oft_R", blocks, per_block, Start::ZERO);
         let half = vector.scatter(triangle, row, size);
         let q = half - half.block_transpose(blocks);
-        let turned = self.rotation(q, blocks).block_matmul(blocks, w.transpose());
+        let rotation = match self.neumann_terms {
+            0 => q.cayley(),
+            terms => series(q, blocks, terms),
+        };
+        let turned = rotation.block_matmul(blocks, w.transpose());
         Ok(Form::weight(turned.transpose()))
     }
 }
 
 /// The places above the diagonal, row by row, of square blocks that stand one below the other.
-fn upper(size: usize, places: &mut [f64]) {
+pub(crate) fn upper(size: usize, places: &mut [f64]) {
     let blocks = (0..).map(|block| block * size * size);
     let above = |first: usize| (0..size).flat_map(move |i| (i + 1..size).map(move |j| first + i * size + j));
     places.iter_mut().zip(blocks.flat_map(above)).for_each(|(to, place)| *to = place as f64);

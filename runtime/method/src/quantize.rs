@@ -26,13 +26,15 @@ pub(crate) struct Quantized {
 /// step `up_scale_o`.
 ///
 /// # Shapes
-/// As [`ingraft_kernel::TwoFactor`], of rank 1 and above; `peaks` is `[groups · rank]`.
+/// As [`ingraft_kernel::TwoFactor`], of rank 1 and above; `peaks` is `[groups · rank]`. The error is that against
+/// `wanted`, a whole delta, or against `up·down`.
 pub(crate) fn factors(
     site: &FrozenSite<'_>,
     scales: &SiteScales<'_>,
     rank: usize,
     (down, up): (&[f32], &[f32]),
     peaks: &[f32],
+    wanted: Option<&[f32]>,
 ) -> Quantized {
     let (row, per_group) = (site.desc.row().max(1), (site.desc.out / site.desc.groups.max(1)).max(1));
     let (down_codes, steps) = rows(down, row);
@@ -51,9 +53,18 @@ pub(crate) fn factors(
     for (at, b) in up_real.iter_mut().enumerate() {
         *b = if *b == 0.0 { 0.0 } else { *b / worth(at) };
     }
-    let error = product_error(&site.desc, rank, (down, up), (&down_real, &up_real));
+    let error = product_error(&site.desc, rank, (down, up), (&down_real, &up_real), wanted);
     let term = TermSpec::TwoFactorI8 { rank, down: down_codes, up: up_codes, down_scale, up_scale };
     Quantized { term, error }
+}
+
+/// The largest |A·x| of each row over all inputs that codes can say.
+pub(crate) fn largest_sums(site: &FrozenSite<'_>, scales: &SiteScales<'_>, down: &[f32]) -> Vec<f32> {
+    let zero = scales.input_zero_point;
+    let reach = |end: i32| (end - zero).unsigned_abs() as f32;
+    let largest = scales.input * reach(-128).max(reach(127));
+    let rows = down.chunks(site.desc.row().max(1));
+    rows.map(|row| row.iter().map(|a| a.abs()).sum::<f32>() * largest).collect()
 }
 
 /// Sparse deltas in steps of the base's weights, zero entries dropped; `None` when all round to zero.
@@ -98,21 +109,23 @@ pub(crate) fn overlay(
 pub(crate) fn fused(
     site: &FrozenSite<'_>,
     scales: &SiteScales<'_>,
-    deltas: &[f32],
+    delta: &[f32],
 ) -> (Quantized, Option<TermSpec>) {
     let (out, row) = (site.desc.out, site.desc.row());
-    let (mut weight, mut bias) = (alloc::vec![0i8; deltas.len()], alloc::vec![0i32; out]);
+    let (mut weight, mut bias) = (alloc::vec![0i8; delta.len()], alloc::vec![0i32; out]);
     let mut factors = alloc::vec![1.0f32; out];
     let (mut error, mut total) = (0.0, 0.0);
-    for (channel, deltas) in deltas.chunks_exact(row.max(1)).enumerate() {
+    for channel in 0..out {
         let step = scales.weight(channel);
+        let delta = |position: usize| delta.get(site.offset(channel, position)).copied().unwrap_or(0.0);
         let code = |position: usize| f32::from(site.code(channel, position).unwrap_or(0));
-        let steps = |position: usize| code(position) + deltas.get(position).map_or(0.0, |delta| delta / step);
+        let steps = |position: usize| code(position) + delta(position) / step;
         let fit = Channel::fit(row, steps, base_bias(site, scales, channel), scales.input_zero_point);
-        for (position, (fitted, delta)) in fit.codes.iter().zip(deltas).enumerate() {
+        for (position, fitted) in fit.codes.iter().enumerate() {
             let moved = f64::from(*fitted) * f64::from(fit.factor) - f64::from(code(position));
-            error += square(moved * f64::from(step) - f64::from(*delta));
-            total += square(f64::from(*delta));
+            let delta = f64::from(delta(position));
+            error += square(moved * f64::from(step) - delta);
+            total += square(delta);
             if let Some(to) = weight.get_mut(site.offset(channel, position)) {
                 *to = *fitted;
             }
@@ -199,12 +212,24 @@ fn down_scale(unit: f32, peak: f32) -> f32 {
     if peak > 0.0 && scale.is_normal() { scale } else { 1.0 }
 }
 
-/// Relative error of `up·down` of the second pair against the first.
+/// The most that the rank-space values of `down` can be on an int8 input, `[groups · rank]`: for factors that no clips
+/// were run through.
+pub(crate) fn peak_bounds(site: &FrozenSite<'_>, scales: &SiteScales<'_>, down: &[f32]) -> Vec<f32> {
+    let furthest =
+        scales.input_zero_point.saturating_sub(-128).max(127i32.saturating_sub(scales.input_zero_point));
+    let largest = scales.input * furthest as f32;
+    down.chunks(site.desc.row().max(1))
+        .map(|row| row.iter().map(|a| a.abs()).sum::<f32>() * largest)
+        .collect()
+}
+
+/// Relative error of `up·down` of the second pair against `wanted`, or else against the first pair.
 fn product_error(
     site: &ingraft_kernel::SiteDesc<'_>,
     rank: usize,
     (down, up): (&[f32], &[f32]),
     (down_q, up_q): (&[f32], &[f32]),
+    wanted: Option<&[f32]>,
 ) -> f64 {
     let (row, per_group) = (site.row().max(1), (site.out / site.groups.max(1)).max(1));
     let (mut error, mut total) = (0.0f64, 0.0f64);
@@ -217,6 +242,10 @@ fn product_error(
             for (d, (a, a_q)) in delta.iter_mut().zip(a.iter().zip(a_q)) {
                 *d = [d[0] + f64::from(b * a), d[1] + f64::from(b_q * a_q)];
             }
+        }
+        if let Some(wanted) = wanted {
+            let wanted = wanted.get(channel * row..).unwrap_or(&[]);
+            delta.iter_mut().zip(wanted).for_each(|(d, wanted)| d[0] = f64::from(*wanted));
         }
         for [want, got] in &delta {
             error += square(got - want);

@@ -6,8 +6,8 @@ use core::str::FromStr;
 
 use ingraft_train::Method;
 
-use crate::MethodError;
 use crate::expression::Expression;
+use crate::{MethodError, Saliency, Score};
 
 /// One method as `ingraft methods` prints it.
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +34,12 @@ pub struct MethodRow {
 pub(crate) enum Make {
     /// Its terms are trained as they are.
     Terms(fn(&Settings<'_>) -> Result<Box<dyn Method>, MethodError>),
+    /// Its terms are trained at places that a score chooses.
+    Measured {
+        /// The score.
+        score: fn(&Settings<'_>) -> Result<Score, MethodError>,
+        make: fn(&Settings<'_>) -> Result<Box<dyn Method>, MethodError>,
+    },
     /// Its terms are the value of an expression.
     Expression(fn(&Settings<'_>) -> Result<Box<dyn Expression>, MethodError>),
 }
@@ -100,6 +106,8 @@ impl Family {
 pub(crate) struct Settings<'s> {
     pub(crate) row: &'s MethodRow,
     pub(crate) given: &'s [(&'s str, &'s str)],
+    /// What was measured on training data, if it was.
+    pub(crate) saliency: Option<&'s Saliency>,
 }
 
 impl Settings<'_> {
@@ -140,12 +148,65 @@ impl Settings<'_> {
         self.number("rank", |rank| (1..=256).contains(rank))
     }
 
+    /// The setting `name`, a positive whole number.
+    ///
+    /// # Errors
+    /// [`MethodError::Value`].
+    pub(crate) fn count(&self, name: &str) -> Result<u32, MethodError> {
+        self.number(name, |n| (1..=1 << 20).contains(n))
+    }
+
+    /// The setting `name`, yes or no.
+    ///
+    /// # Errors
+    /// [`MethodError::Value`].
+    pub(crate) fn flag(&self, name: &str) -> Result<bool, MethodError> {
+        self.number(name, |_: &bool| true)
+    }
+
+    /// The one of `all` whose name, by `name_of`, setting `name` has.
+    ///
+    /// # Errors
+    /// [`MethodError::Value`].
+    pub(crate) fn choice<T: Copy>(
+        &self,
+        name: &str,
+        all: &[T],
+        name_of: impl Fn(T) -> &'static str,
+    ) -> Result<T, MethodError> {
+        self.value(name, |text| all.iter().copied().find(|one| name_of(*one) == text))
+    }
+
     /// The setting `name`, a positive real number.
     ///
     /// # Errors
     /// [`MethodError::Value`].
     pub(crate) fn positive(&self, name: &str) -> Result<f64, MethodError> {
         self.number(name, |value: &f64| *value > 0.0 && value.is_finite())
+    }
+
+    /// The one of `all` that the setting `name` names.
+    ///
+    /// # Errors
+    /// [`MethodError::Value`].
+    pub(crate) fn one_of<T: Copy>(&self, name: &str, all: &[(&'static str, T)]) -> Result<T, MethodError> {
+        self.value(name, |text| all.iter().find(|(known, _)| *known == text).map(|(_, value)| *value))
+    }
+
+    /// The setting `name`, a share of a whole.
+    ///
+    /// # Errors
+    /// [`MethodError::Value`].
+    pub(crate) fn share(&self, name: &str) -> Result<f64, MethodError> {
+        self.number(name, |share: &f64| *share > 0.0 && *share <= 1.0)
+    }
+
+    /// The setting `scope`: whether a budget is one for all sites, and its name.
+    ///
+    /// # Errors
+    /// [`MethodError::Value`].
+    pub(crate) fn scope(&self) -> Result<(bool, &'static str), MethodError> {
+        self.one_of("scope", &[("matrix", (false, "matrix")), ("network", (true, "network"))])
     }
 }
 
@@ -156,9 +217,31 @@ pub(crate) fn boxed<E: Expression + 'static>(
     Ok(Box::new(method?))
 }
 
+/// A setting that is a positive whole number.
+pub(crate) const fn count(name: &'static str, default: &'static str) -> SettingRow {
+    SettingRow { name, default, expected: "a whole number in 1..=1048576" }
+}
+
+/// A setting that is a positive real number.
+pub(crate) const fn positive(name: &'static str, default: &'static str) -> SettingRow {
+    SettingRow { name, default, expected: "a positive number" }
+}
+
+/// A setting that is yes or no.
+pub(crate) const fn flag(name: &'static str, default: &'static str) -> SettingRow {
+    SettingRow { name, default, expected: "true or false" }
+}
+
 /// The setting `rank` of most methods.
 pub(crate) const RANK: SettingRow =
     SettingRow { name: "rank", default: "8", expected: "a whole number in 1..=256" };
+/// A setting that is a share.
+pub(crate) const SHARE: &str = "a share above 0, at most 1";
+/// The setting `scope` of those that choose by scores.
+pub(crate) const SCOPE: SettingRow =
+    SettingRow { name: "scope", default: "matrix", expected: "matrix or network" };
+/// Deployed as an overlay.
+pub(crate) const OVERLAY: &str = "sparse overlay, int8 steps on int8 sites";
 /// The setting `alpha` of those that scale by α/r.
 pub(crate) const ALPHA: SettingRow =
     SettingRow { name: "alpha", default: "8", expected: "a positive number" };

@@ -10,12 +10,18 @@ use crate::mask::keep_representable;
 use alloc::boxed::Box;
 
 #[cfg(feature = "alloc")]
-use crate::MethodError;
+use crate::row::{Definition, Family, Make, MethodRow, OVERLAY, SHARE, SettingRow, Settings};
 #[cfg(feature = "alloc")]
-use crate::row::{Definition, Family, Make, MethodRow, SettingRow, Settings};
+use crate::select::Pattern;
+#[cfg(feature = "alloc")]
+use crate::sparse::{Budget, Sparse};
+#[cfg(feature = "alloc")]
+use crate::{MethodError, Score};
 
 /// Trains a small share of the weights themselves: `W' = W + S`, S zero outside
 /// a fixed mask and zero at the start.
+///
+/// These masks need no heap; the list has more, among them those chosen by gradients.
 ///
 /// On int8 sites S is written on the base's own scale, as the integer overlay
 /// `Δ = clamp(round(w + δ/s_w), −127, 127) − w`: it runs beside the immutable
@@ -70,26 +76,49 @@ pub(crate) const ROW: MethodRow = MethodRow {
     name: "shira",
     family: Family::Selective,
     settings: &[
-        SettingRow { name: "density", default: "0.02", expected: "a share above 0, at most 1" },
-        SettingRow { name: "mask", default: "random", expected: "random, magnitude or row" },
+        SettingRow { name: "density", default: "0.02", expected: SHARE },
+        SettingRow {
+            name: "mask",
+            default: "random",
+            expected: "random, magnitude, row, gradient, snip or structured",
+        },
     ],
-    deploy: "sparse overlay, int8 steps on int8 sites",
+    deploy: OVERLAY,
     source: "Sparse High Rank Adapters (2024)",
     definition: Definition::Verified,
     starts_as_base: true,
-    make: Make::Terms(make),
+    make: Make::Measured { score, make },
 };
+
+/// The scores and patterns of the masks that need a heap: the sum of gradients' sizes, SNIP, rows and columns with the
+/// diagonal.
+#[cfg(feature = "alloc")]
+fn heaped(settings: &Settings<'_>) -> Result<Option<(&'static str, Score, Pattern)>, MethodError> {
+    let density = settings.share("density")?;
+    settings.value("mask", |text| match text {
+        "random" | "magnitude" | "row" => Some(None),
+        "gradient" => Some(Some(("gradient", Score::Travel, Pattern::Entries))),
+        "snip" => Some(Some(("snip", Score::Snip, Pattern::Entries))),
+        "structured" => Some(Some(("structured", Score::Random, Pattern::Cross(density)))),
+        _ => None,
+    })
+}
+
+#[cfg(feature = "alloc")]
+fn score(settings: &Settings<'_>) -> Result<Score, MethodError> {
+    Ok(heaped(settings)?.map_or(Score::Random, |(_, score, _)| score))
+}
 
 #[cfg(feature = "alloc")]
 fn make(settings: &Settings<'_>) -> Result<Box<dyn Method>, MethodError> {
-    let mask = |text: &str| match text {
-        "random" => Some(Mask::Random),
-        "magnitude" => Some(Mask::Magnitude),
-        "row" => Some(Mask::Row),
-        _ => None,
-    };
-    Ok(Box::new(Shira {
-        density: settings.number("density", |density: &f64| *density > 0.0 && *density <= 1.0)?,
-        mask: settings.value("mask", mask)?,
-    }))
+    let density = settings.share("density")?;
+    if let Some((name, score, pattern)) = heaped(settings)? {
+        let sparse = Sparse::new("shira", score, pattern, Budget::Rounded(density));
+        return sparse
+            .with("density", Setting::Real(density))
+            .with("mask", Setting::Name(name))
+            .boxed(settings);
+    }
+    let mask = |text: &str| [Mask::Random, Mask::Magnitude, Mask::Row].into_iter().find(|m| m.name() == text);
+    Ok(Box::new(Shira { density, mask: settings.value("mask", mask)? }))
 }

@@ -29,7 +29,13 @@ struct Golden {
     constants: BTreeMap<String, Vec<f64>>,
     /// The effective weight less the base's.
     delta: Vec<f64>,
-    /// Gradient of the effective weight.
+    /// The base's bias, where it counts.
+    #[serde(default)]
+    bias: Vec<f64>,
+    /// What is added to the bias.
+    #[serde(default)]
+    shift: Vec<f64>,
+    /// Gradient of the effective weight; its first column is that of the shift.
     #[serde(default)]
     direction: Vec<f64>,
     /// Gradients of the trained tensors; absent where only the weight is compared.
@@ -43,6 +49,7 @@ struct Subject<'g> {
     method: Box<dyn Method>,
     site: SiteDesc<'static>,
     weight: Vec<f32>,
+    bias: Vec<f32>,
     layout: TermLayout,
     tensors: Vec<LatentTensor>,
     decaying: Vec<f32>,
@@ -52,6 +59,8 @@ struct Subject<'g> {
     down: Vec<f32>,
     up: Vec<f32>,
     delta: Vec<f32>,
+    scale: Vec<f32>,
+    shift: Vec<f32>,
 }
 
 impl<'g> Subject<'g> {
@@ -71,6 +80,7 @@ impl<'g> Subject<'g> {
             golden,
             method,
             weight: vec![0.0; out * site.row()],
+            bias: golden.bias.iter().map(|b| *b as f32).collect(),
             layout,
             tensors,
             decaying: vec![0.0; latent.decaying as usize],
@@ -79,7 +89,9 @@ impl<'g> Subject<'g> {
             workspace: vec![0.0; latent.workspace as usize],
             down: vec![0.0; rank * site.row()],
             up: vec![0.0; out * rank],
-            delta: vec![0.0; layout.nnz as usize],
+            delta: vec![0.0; if layout.dense { out * site.row() } else { 0 }],
+            scale: vec![1.0; if layout.scale { out } else { 0 }],
+            shift: vec![0.0; if layout.shift { out } else { 0 }],
             site,
         };
         for (i, value) in golden.weight.iter().enumerate() {
@@ -100,7 +112,7 @@ impl<'g> Subject<'g> {
     }
 
     fn run(&mut self, act: impl FnOnce(&dyn Method, &FrozenSite<'_>, &mut Latent<'_>, &mut SiteValues<'_>)) {
-        let site = FrozenSite::of_weight(self.site, &self.weight).unwrap();
+        let site = FrozenSite::of_layer(self.site, &self.weight, &self.bias).unwrap();
         let mut latent = Latent {
             decaying: &mut self.decaying,
             steady: &mut self.steady,
@@ -110,11 +122,12 @@ impl<'g> Subject<'g> {
         let mut terms = SiteValues {
             down: &mut self.down,
             up: &mut self.up,
-            sparse: &mut self.delta,
+            sparse: &mut [],
             indptr: &mut [],
             indices: &mut [],
-            scale: &mut [],
-            shift: &mut [],
+            dense: &mut self.delta,
+            scale: &mut self.scale,
+            shift: &mut self.shift,
         };
         act(&*self.method, &site, &mut latent, &mut terms);
     }
@@ -122,7 +135,7 @@ impl<'g> Subject<'g> {
     /// Takes the golden's tensors over; every trained one must be there, and no other.
     fn fill(&mut self) {
         let golden = self.golden;
-        let mut taken = 0;
+        let (mut taken, mut fixed) = (0, 0);
         for tensor in &self.tensors {
             let range = tensor.first..tensor.first + tensor.rows * tensor.columns;
             match (golden.tensors.get(tensor.name), tensor.holder) {
@@ -131,6 +144,7 @@ impl<'g> Subject<'g> {
                 (None, LatentHolder::Constants) => {
                     if let Some(values) = golden.constants.get(tensor.name) {
                         self.constants[range].copy_from_slice(values);
+                        fixed += 1;
                     }
                     continue;
                 }
@@ -139,6 +153,7 @@ impl<'g> Subject<'g> {
             taken += 1;
         }
         assert_eq!(taken, golden.tensors.len(), "{}", golden.method);
+        assert_eq!(fixed, golden.constants.len(), "{}: constants", golden.method);
     }
 
     /// The delta of the weight that its terms are, in published order.
@@ -148,9 +163,20 @@ impl<'g> Subject<'g> {
             let at = self.in_kernel(i);
             let factors = (0..rank)
                 .map(|k| f64::from(self.up[at / row * rank + k]) * f64::from(self.down[k * row + at % row]));
-            self.delta.get(at).map_or_else(|| factors.sum(), |delta| f64::from(*delta))
+            let delta = self.delta.get(at).map_or_else(|| factors.sum(), |delta| f64::from(*delta));
+            let (weight, scale) =
+                (self.golden.weight[i], self.scale.get(at / row).map_or(1.0, |s| f64::from(*s)));
+            scale * (weight + delta) - weight
         };
         (0..self.golden.delta.len()).map(entry).collect()
+    }
+
+    /// What is added to the bias.
+    fn shifted(&self) -> Vec<f64> {
+        let scale = |channel: usize| self.scale.get(channel).map_or(1.0, |s| f64::from(*s));
+        let bias = |channel: usize| self.bias.get(channel).map_or(0.0, |b| f64::from(*b));
+        let shift = |channel: usize| self.shift.get(channel).map_or(0.0, |s| f64::from(*s));
+        (0..self.golden.shift.len()).map(|o| scale(o) * bias(o) + shift(o) - bias(o)).collect()
     }
 
     /// The gradients of the trained tensors, given that of the weight.
@@ -169,11 +195,17 @@ impl<'g> Subject<'g> {
         }
         let (mut decaying, mut steady) = (vec![0.0; self.decaying.len()], vec![0.0; self.steady.len()]);
         let mut gradients = LatentGradients { decaying: &mut decaying, steady: &mut steady };
-        let terms = if rank == 0 {
-            SiteGrads { sparse: Some(&mut whole), ..SiteGrads::default() }
+        assert!(self.scale.is_empty(), "no golden has a scale as a term");
+        let mut first: Vec<f32> =
+            self.golden.direction.chunks(row).take(self.shift.len()).map(|along| along[0] as f32).collect();
+        let present = |values| -> Option<&mut [f32]> { Some(values) };
+        let mut terms = if rank == 0 {
+            SiteGrads { dense: present(&mut whole), ..SiteGrads::default() }
         } else {
             SiteGrads { down: Some(&mut down), up: Some(&mut up), ..SiteGrads::default() }
         };
+        terms.dense = terms.dense.filter(|_| !self.delta.is_empty());
+        terms.shift = (!first.is_empty()).then_some(&mut first);
         self.run(|method, site, latent, _| method.pull_back(site, latent, &terms, &mut gradients));
         let held = self.tensors.iter().filter_map(|tensor| {
             let range = tensor.first..tensor.first + tensor.rows * tensor.columns;
@@ -209,9 +241,18 @@ fn compare(file: &str) {
     for golden in &goldens {
         let mut subject = Subject::new(golden);
         let title = format!("{} {:?} {}x{}", golden.method, golden.settings, golden.out, subject.site.row());
-        let apart = distance(&subject.effective(), &golden.delta);
+        let still = golden.delta.iter().all(|delta| *delta == 0.0);
+        let apart = if still && subject.effective() == golden.delta {
+            0.0
+        } else {
+            distance(&subject.effective(), &golden.delta)
+        };
         if apart > TOLERANCE {
             failures.push(format!("{title}: weights {apart:.1e} apart"));
+        }
+        let apart = if golden.shift.is_empty() { 0.0 } else { distance(&subject.shifted(), &golden.shift) };
+        if apart > TOLERANCE {
+            failures.push(format!("{title}: biases {apart:.1e} apart"));
         }
         let gradients = if golden.gradient.is_empty() { BTreeMap::new() } else { subject.gradients() };
         for (name, want) in &golden.gradient {

@@ -21,6 +21,7 @@ mod optim;
 mod parameters;
 mod prefix;
 mod readout;
+mod revise;
 mod route;
 mod schedule;
 mod setup;
@@ -34,12 +35,13 @@ pub use head::TrainedHead;
 pub use loss::{Loss, Truth};
 pub use memory::TrainMemory;
 pub use method::{
-    Latent, LatentGradients, LatentHolder, LatentLayout, LatentTensor, Method, Part, PartRate, Setting,
-    SiteValues, TermLayout, Unfit,
+    Latent, LatentGradients, LatentHolder, LatentLayout, LatentTensor, LatentValues, Method, Part, PartRate,
+    Setting, SiteValues, TermLayout, Unfit,
 };
 pub use optim::{Adam, AdamW, Group, MAX_SLOTS, Momentum, OPTIMIZERS, Optimizer, Rate, Sgd, optimizer};
 pub use parameters::Parameters;
 pub use readout::Readout;
+pub use revise::{LatentSites, Revision};
 pub use schedule::{Schedule, ScheduleShape};
 pub use setup::{LearningRate, Setup};
 pub use site::{FrozenSite, SiteScales};

@@ -193,12 +193,22 @@ pub(crate) fn for_each_slot(
         }
         let place = plan.site_tensors(Phase::Train, *index as usize);
         let place = place.filter(|place| place.step as usize >= plan.train_cut());
-        let place = place.filter(|_| FrozenSite::new(plan, *index as usize).is_some());
+        let place = place.filter(|_| FrozenSite::new(plan, *index as usize).is_some() && kept(plan, *index));
         let step = place.ok_or(TrainError::NotTrainable(name))?.step;
         visit(slot, next, step as usize);
         ends = next;
     }
     Ok(())
+}
+
+/// Whether the gradient of site `site` finds the input of its layer: one that the plan was not compiled to train keeps none.
+fn kept(plan: &PlanView<'_>, site: u32) -> bool {
+    let mut backward = plan.train_backward()..plan.step_count(Phase::Train);
+    backward.any(|index| {
+        let step = plan.step(Phase::Train, index).filter(|step| step.site == Some(site));
+        let whole = |tensor: &u32| plan.tensor(*tensor).is_some_and(|t| t.operand.shape.elements() != 0);
+        step.is_some_and(|step| step.inputs.iter().all(whole))
+    })
 }
 
 /// Cuts memory into slices, each starting at an aligned byte.

@@ -3,7 +3,7 @@
 use ingraft_kernel::{SiteDesc, SiteGrads};
 use ingraft_tensor::Rng;
 
-use crate::FrozenSite;
+use crate::{FrozenSite, LatentSites, Revision};
 
 /// A way to adapt a frozen base whose parameters are the terms of sites.
 ///
@@ -17,6 +17,11 @@ use crate::FrozenSite;
 pub trait Method {
     /// Its name, as in `--method NAME`.
     fn name(&self) -> &'static str;
+
+    /// Counts changes of what its parameters mean, from 1: an adapter records it.
+    fn version(&self) -> u32 {
+        1
+    }
 
     /// Calls `visit` with the name and value of every setting, for the adapter's record.
     fn settings(&self, visit: &mut dyn FnMut(&'static str, Setting));
@@ -40,7 +45,8 @@ pub trait Method {
 
     /// How the parameters of one part of a term move.
     fn rate(&self, part: Part) -> PartRate {
-        PartRate { scale: 1.0, decays: matches!(part, Part::Down | Part::Up | Part::Sparse | Part::Decaying) }
+        let decays = matches!(part, Part::Down | Part::Up | Part::Sparse | Part::Dense | Part::Decaying);
+        PartRate { scale: 1.0, decays }
     }
 
     /// Calls `visit` with every named tensor of a latent site, in the order of their declaration.
@@ -67,6 +73,12 @@ pub trait Method {
         gradients: &mut LatentGradients<'_>,
     ) {
         let _ = (site, latent, terms, gradients);
+    }
+
+    /// Revises what latent sites are computed from, after the optimizer moved it and before terms are computed
+    /// again: what a method does beside following gradients (pruning, freezing, proximal steps).
+    fn revise(&self, sites: &mut LatentSites<'_>, at: &Revision) {
+        let _ = (sites, at);
     }
 }
 
@@ -109,6 +121,8 @@ pub struct TermLayout {
     pub rank: u32,
     /// Entries of a sparse term; 0 for none.
     pub nnz: u32,
+    /// Whether every weight is trained.
+    pub dense: bool,
     /// Whether the scale of the pre-activation value is trained.
     pub scale: bool,
     /// Whether the shift of the pre-activation value is trained.
@@ -139,7 +153,8 @@ impl LatentLayout {
 
 impl TermLayout {
     /// No term: the site stays as it is.
-    pub const NONE: Self = Self { rank: 0, nnz: 0, scale: false, shift: false, latent: LatentLayout::NONE };
+    pub const NONE: Self =
+        Self { rank: 0, nnz: 0, dense: false, scale: false, shift: false, latent: LatentLayout::NONE };
 
     /// Number of values of each term part at `site`, in order; `None` when it does not fit.
     pub(crate) fn lengths(&self, site: &SiteDesc<'_>) -> Option<[usize; Part::TERMS]> {
@@ -149,6 +164,7 @@ impl TermLayout {
             site.groups.checked_mul(rank)?.checked_mul(site.row())?,
             site.out.checked_mul(rank)?,
             self.nnz as usize,
+            if self.dense { site.out.checked_mul(site.row())? } else { 0 },
             per_channel(self.scale),
             per_channel(self.shift),
         ])
@@ -164,6 +180,8 @@ pub enum Part {
     Up,
     /// Sparse deltas.
     Sparse,
+    /// A delta of every weight.
+    Dense,
     /// Scale per output channel.
     Scale,
     /// Shift per output channel.
@@ -176,12 +194,20 @@ pub enum Part {
 
 impl Part {
     /// Number of parts.
-    pub const COUNT: usize = 7;
+    pub const COUNT: usize = 8;
     /// Number of parts that are terms; they come first.
-    pub const TERMS: usize = 5;
+    pub const TERMS: usize = 6;
     /// Every part, in order.
-    pub const ALL: [Self; Self::COUNT] =
-        [Self::Down, Self::Up, Self::Sparse, Self::Scale, Self::Shift, Self::Decaying, Self::Steady];
+    pub const ALL: [Self; Self::COUNT] = [
+        Self::Down,
+        Self::Up,
+        Self::Sparse,
+        Self::Dense,
+        Self::Scale,
+        Self::Shift,
+        Self::Decaying,
+        Self::Steady,
+    ];
 }
 
 /// How the parameters of one part move.
@@ -209,6 +235,8 @@ pub struct SiteValues<'s> {
     pub indptr: &'s mut [u32],
     /// `[nnz]`, ascending within a row; for a sparse term the method sets it.
     pub indices: &'s mut [u16],
+    /// As long as the base's weight and in its layout ([`FrozenSite::offset`]).
+    pub dense: &'s mut [f32],
     /// `[out]`.
     pub scale: &'s mut [f32],
     /// `[out]`.
@@ -226,6 +254,30 @@ pub struct Latent<'s> {
     pub constants: &'s mut [f64],
     /// Of no certain content between two calls.
     pub workspace: &'s mut [f64],
+}
+
+/// What a latent site's terms are computed from, to look at.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LatentValues<'s> {
+    /// As [`Latent::decaying`].
+    pub decaying: &'s [f32],
+    /// As [`Latent::steady`].
+    pub steady: &'s [f32],
+    /// As [`Latent::constants`].
+    pub constants: &'s [f64],
+}
+
+impl LatentValues<'_> {
+    /// Element `index` of `tensor`, row by row; 0 outside.
+    pub fn element(&self, tensor: &LatentTensor, index: usize) -> f64 {
+        let at = tensor.first.saturating_add(index);
+        let narrow = |values: &[f32]| values.get(at).map_or(0.0, |value| f64::from(*value));
+        match tensor.holder {
+            LatentHolder::Decaying => narrow(self.decaying),
+            LatentHolder::Steady => narrow(self.steady),
+            LatentHolder::Constants => self.constants.get(at).copied().unwrap_or(0.0),
+        }
+    }
 }
 
 /// A named matrix among what a latent site's terms are computed from.
@@ -297,6 +349,8 @@ pub enum Unfit {
         /// The least possible.
         least: usize,
     },
+    /// The method chooses what it trains by gradients of training data, which were not measured.
+    Unmeasured,
     /// The method's expression has no meaning for a weight of this shape, or is too long to be recorded.
     Expression {
         /// Output channels.
@@ -325,6 +379,9 @@ impl core::fmt::Display for Unfit {
             Self::TooSmall { dimension, least } => {
                 write!(f, "a dimension of {dimension} is below {least}; leave this site out")
             }
+            Self::Unmeasured => f.write_str(
+                "the method chooses weights by gradients of the training data; measure them first (`ingraft train` does)",
+            ),
             Self::Expression { out, row } => {
                 write!(f, "the method is not defined on a weight of {out} by {row}; leave this site out")
             }

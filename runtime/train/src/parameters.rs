@@ -4,7 +4,7 @@ use ingraft_adapter::{HeadView, TermSource};
 use ingraft_kernel::{Affine, Factors, SiteDesc, SiteGrads, SiteTerms, Sparse, SparseValues, TwoFactor};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
-use crate::method::{Latent, LatentGradients, Part, SiteValues, TermLayout};
+use crate::method::{Latent, LatentGradients, LatentValues, Part, SiteValues, TermLayout};
 
 /// Live parameters in caller memory.
 ///
@@ -171,6 +171,17 @@ impl Slot {
         Latent { decaying, steady, constants, workspace: window_mut(workspace, 0, self.workspace as usize) }
     }
 
+    /// This site's latent parameters and constants, to look at.
+    pub(crate) fn latent_values<'v>(&self, values: &'v [f32], constants: &'v [f64]) -> LatentValues<'v> {
+        let [decaying, steady] = self.latent.map(|len| len as usize);
+        let first = self.first.parameters;
+        LatentValues {
+            decaying: window(values, first, decaying),
+            steady: window(values, first.wrapping_add(decaying as u32), steady),
+            constants: window(constants, self.first.constants, self.constants as usize),
+        }
+    }
+
     /// The gradients of this site's latent parameters in `gradients`.
     pub(crate) fn latent_gradients<'v>(&self, gradients: &'v mut [f32]) -> LatentGradients<'v> {
         let [decaying, steady] = cut(gradients, self.first.parameters as usize, self.latent);
@@ -180,14 +191,14 @@ impl Slot {
     /// The gradients of this site's terms in `gradients`, the vector that goes with the one that holds them.
     pub(crate) fn grads<'v>(&self, gradients: &'v mut [f32]) -> SiteGrads<'v> {
         let present = |part: &'v mut [f32]| if part.is_empty() { None } else { Some(part) };
-        let [down, up, sparse, scale, shift] = self.parts_mut(gradients);
+        let [down, up, sparse, dense, scale, shift] = self.parts_mut(gradients);
         SiteGrads {
             down: present(down),
             up: present(up),
             sparse: present(sparse),
             scale: present(scale),
             shift: present(shift),
-            dense: None,
+            dense: present(dense),
         }
     }
 
@@ -202,10 +213,10 @@ impl Slot {
         indptr: &'v mut [u32],
         indices: &'v mut [u16],
     ) -> SiteValues<'v> {
-        let [down, up, sparse, scale, shift] = self.parts_mut(values);
+        let [down, up, sparse, dense, scale, shift] = self.parts_mut(values);
         let indptr = window_mut(indptr, self.first.indptr, self.rows());
         let indices = window_mut(indices, self.first.indices, sparse.len());
-        SiteValues { down, up, sparse, indptr, indices, scale, shift }
+        SiteValues { down, up, sparse, indptr, indices, dense, scale, shift }
     }
 }
 
@@ -230,7 +241,7 @@ impl TermSource for Parameters<'_> {
     fn terms(&self, index: usize) -> SiteTerms<'_> {
         let Some(slot) = self.slot(index) else { return SiteTerms::NONE };
         let held: &[f32] = if slot.is_latent() { self.computed } else { self.values };
-        let [down, up, sparse, scale, shift] = slot.parts(held);
+        let [down, up, sparse, dense, scale, shift] = slot.parts(held);
         let mut terms = SiteTerms::NONE;
         if !up.is_empty() {
             let factors = Factors::F32 { down, up };
@@ -240,6 +251,9 @@ impl TermSource for Parameters<'_> {
             let indptr = window(self.indptr, slot.first.indptr, slot.rows());
             let indices = window(self.indices, slot.first.indices, sparse.len());
             terms.sparse = Some(Sparse { indptr, indices, values: SparseValues::F32(sparse) });
+        }
+        if !dense.is_empty() {
+            terms.dense = Some(dense);
         }
         if !(scale.is_empty() && shift.is_empty()) {
             let out = slot.out as usize;

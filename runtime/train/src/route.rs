@@ -58,7 +58,9 @@ impl<'m> Route<'m> {
             }
             let mut flags = NEEDED;
             for (bit, output) in step.outputs.iter().enumerate() {
-                if self.written(plan, tap, *output, index, false) {
+                // What is written over its own input overwrites, whatever wrote that.
+                let over = step.inputs.first().is_some_and(|dy| same_place(plan, *dy, *output));
+                if !over && self.written(plan, tap, *output, index, false) {
                     flags |= 1 << bit;
                 }
             }
@@ -100,6 +102,10 @@ impl<'m> Route<'m> {
             if step.outputs.iter().any(|output| same_place(plan, *output, tensor)) {
                 if self.step(earlier).is_some() {
                     return true;
+                }
+                if step.inputs.first().is_some_and(|dy| same_place(plan, *dy, tensor)) {
+                    // Not taken, so what lies there is the gradient that it would have written over.
+                    return false;
                 }
                 behind_readers = true;
             } else if behind_readers && step.inputs.first().is_some_and(|dy| same_place(plan, *dy, tensor)) {

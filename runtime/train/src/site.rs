@@ -30,8 +30,21 @@ pub struct SiteScales<'p> {
 
 #[derive(Clone, Copy, Debug)]
 enum Weight<'p> {
-    Real(&'p [f32]),
-    Codes { codes: &'p [i8], bias: &'p [i32], scales: SiteScales<'p> },
+    Real {
+        weight: &'p [f32],
+        bias: &'p [f32],
+    },
+    Codes {
+        codes: &'p [i8],
+        bias: &'p [i32],
+        scales: SiteScales<'p>,
+    },
+    /// int8 with a scale per channel, on an input whose scale is found at run time.
+    Dynamic {
+        codes: &'p [i8],
+        bias: &'p [f32],
+        scales: &'p [f32],
+    },
 }
 
 impl<'p> FrozenSite<'p> {
@@ -44,7 +57,11 @@ impl<'p> FrozenSite<'p> {
             .find_map(|phase| plan.site_tensors(phase, index).map(|place| (phase, place)))?;
         let step = plan.step(phase, place.step as usize)?;
         let weight = match step.op {
-            OpCode::Conv | OpCode::Depthwise => Weight::Real(constant(plan, step.inputs, 1)?),
+            OpCode::Conv | OpCode::Depthwise => {
+                let bias: &[f32] = constant(plan, step.inputs, 2)?;
+                (bias.len() == desc.out).then_some(())?;
+                Weight::Real { weight: constant(plan, step.inputs, 1)?, bias }
+            }
             OpCode::QConv | OpCode::QDepthwise => {
                 let attrs = QConvAttrs::read(step.attrs)?;
                 let multiplier = constant(plan, step.inputs, 3)?;
@@ -58,11 +75,17 @@ impl<'p> FrozenSite<'p> {
                 (multiplier.len() == desc.out && bias.len() == desc.out).then_some(())?;
                 Weight::Codes { codes: constant(plan, step.inputs, 1)?, bias, scales }
             }
+            OpCode::DynamicConv => {
+                let scales: &[f32] = constant(plan, step.inputs, 3)?;
+                let bias: &[f32] = constant(plan, step.inputs, 2)?;
+                (scales.len() == desc.out && bias.len() == desc.out).then_some(())?;
+                Weight::Dynamic { codes: constant(plan, step.inputs, 1)?, bias, scales }
+            }
             _ => return None,
         };
         let elements = match weight {
-            Weight::Real(values) => values.len(),
-            Weight::Codes { codes, .. } => codes.len(),
+            Weight::Real { weight, .. } => weight.len(),
+            Weight::Codes { codes, .. } | Weight::Dynamic { codes, .. } => codes.len(),
         };
         (elements == desc.out.checked_mul(desc.row())?).then_some(Self { desc, weight })
     }
@@ -71,31 +94,71 @@ impl<'p> FrozenSite<'p> {
     ///
     /// For computing with a method outside a plan.
     pub fn of_weight(desc: SiteDesc<'p>, weight: &'p [f32]) -> Option<Self> {
-        let whole = weight.len() == desc.out.checked_mul(desc.row())?;
-        whole.then_some(Self { desc, weight: Weight::Real(weight) })
+        Self::of_layer(desc, weight, &[])
     }
 
-    /// The scales of an int8 site; `None` for an f32 one.
+    /// As [`Self::of_weight`], with a bias of every output channel or none.
+    pub fn of_layer(desc: SiteDesc<'p>, weight: &'p [f32], bias: &'p [f32]) -> Option<Self> {
+        let whole = weight.len() == desc.out.checked_mul(desc.row())?;
+        let fits = bias.is_empty() || bias.len() == desc.out;
+        (whole && fits).then_some(Self { desc, weight: Weight::Real { weight, bias } })
+    }
+
+    /// The scales of an int8 site; `None` for one whose input is real, or quantized at run time.
     pub fn scales(&self) -> Option<SiteScales<'p>> {
         match self.weight {
             Weight::Codes { scales, .. } => Some(scales),
-            Weight::Real(_) => None,
+            Weight::Real { .. } | Weight::Dynamic { .. } => None,
         }
     }
 
-    /// The weight code at `position` of the row of output channel `channel`; `None` for an f32 site.
+    /// The weight code at `position` of the row of output channel `channel`; `None` where [`Self::scales`] is.
     pub fn code(&self, channel: usize, position: usize) -> Option<i8> {
         match self.weight {
             Weight::Codes { codes, .. } => codes.get(self.offset(channel, position)).copied(),
-            Weight::Real(_) => None,
+            Weight::Real { .. } | Weight::Dynamic { .. } => None,
         }
     }
 
-    /// The folded bias of output channel `channel`, in steps of the accumulator; `None` for an f32 site.
+    /// Every weight code as it is stored ([`Self::offset`]); `None` for an f32 site.
+    pub fn codes(&self) -> Option<&'p [i8]> {
+        match self.weight {
+            Weight::Codes { codes, .. } | Weight::Dynamic { codes, .. } => Some(codes),
+            Weight::Real { .. } => None,
+        }
+    }
+
+    /// The folded bias of output channel `channel`, in steps of the accumulator; `None` where [`Self::scales`] is.
     pub fn bias(&self, channel: usize) -> Option<i32> {
         match self.weight {
             Weight::Codes { bias, .. } => bias.get(channel).copied(),
-            Weight::Real(_) => None,
+            Weight::Real { .. } | Weight::Dynamic { .. } => None,
+        }
+    }
+
+    /// The real bias of output channel `channel`; 0 outside, and where the base has none.
+    pub fn real_bias(&self, channel: usize) -> f32 {
+        match self.weight {
+            Weight::Real { bias, .. } | Weight::Dynamic { bias, .. } => {
+                bias.get(channel).copied().unwrap_or(0.0)
+            }
+            Weight::Codes { bias, scales, .. } => {
+                // The stored bias has the input's zero point folded in.
+                let row = 0..self.desc.row();
+                let codes = row.filter_map(|position| self.code(channel, position)).map(i64::from);
+                let folded = i64::from(scales.input_zero_point).wrapping_mul(codes.sum::<i64>());
+                let steps = i64::from(bias.get(channel).copied().unwrap_or(0)).wrapping_add(folded);
+                steps as f32 * (scales.input * scales.weight(channel))
+            }
+        }
+    }
+
+    /// The real value of one step of the weights of output channel `channel`; `None` where they are real.
+    pub fn weight_step(&self, channel: usize) -> Option<f32> {
+        match self.weight {
+            Weight::Real { .. } => None,
+            Weight::Codes { scales, .. } => Some(scales.weight(channel)),
+            Weight::Dynamic { scales, .. } => scales.get(channel).copied(),
         }
     }
 
@@ -103,9 +166,12 @@ impl<'p> FrozenSite<'p> {
     pub fn weight(&self, channel: usize, position: usize) -> f32 {
         let at = self.offset(channel, position);
         match self.weight {
-            Weight::Real(values) => values.get(at).copied().unwrap_or(0.0),
+            Weight::Real { weight, .. } => weight.get(at).copied().unwrap_or(0.0),
             Weight::Codes { codes, scales, .. } => {
                 f32::from(codes.get(at).copied().unwrap_or(0)) * scales.weight(channel)
+            }
+            Weight::Dynamic { codes, scales, .. } => {
+                f32::from(codes.get(at).copied().unwrap_or(0)) * scales.get(channel).copied().unwrap_or(0.0)
             }
         }
     }

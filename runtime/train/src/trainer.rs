@@ -15,7 +15,9 @@ use crate::optim::MAX_SLOTS;
 use crate::parameters::{Ends, Parameters, Slot};
 use crate::readout::Tap;
 use crate::route::Route;
-use crate::{Clip, FrozenSite, Readout, Setup, TrainError, TrainMemory, TrainedHead, Truth, prefix};
+use crate::{
+    Clip, FrozenSite, LatentValues, Readout, Setup, TrainError, TrainMemory, TrainedHead, Truth, prefix,
+};
 use engine::Stage;
 
 /// Trains the terms of sites, a head, or both, in caller memory.
@@ -224,6 +226,12 @@ impl<'a, 'm> Trainer<'a, 'm> {
     /// The live parameters: the terms of the trained sites.
     pub fn parameters(&self) -> &Parameters<'m> {
         &self.parameters
+    }
+
+    /// What the terms of latent site `site` are computed from; `None` where they are trained as they are.
+    pub fn latent(&self, site: usize) -> Option<LatentValues<'_>> {
+        let slot = self.parameters.slot(site).filter(|slot| slot.is_latent())?;
+        Some(slot.latent_values(self.parameters.values, self.latent.constants))
     }
 
     /// The gradients accumulated since the last step, summed over clips, in the

@@ -123,6 +123,7 @@ fn for_each_part(
                 let values = values.get_mut(..block_of.pixels)?;
                 add_low_rank(conv, first, panel, scratch.latent, scratch.up, values)?;
                 add_sparse(conv, first, panel, &rows, values)?;
+                add_dense(conv, first, panel, &rows, values)?;
                 add_affine(conv, first, values);
                 visit(block_of, first, panel, values)?;
             }
@@ -202,6 +203,25 @@ fn add_sparse(
             let x = |index: &u16| rows.at(pixel, (*index).into()).unwrap_or(0.0);
             *values.get_mut(lane)? += indices.iter().zip(deltas).fold(0.0f32, |s, (i, d)| s + x(i) * d);
         }
+    }
+    Some(())
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn add_dense(
+    conv: &Conv<'_>,
+    first: usize,
+    panel: Panel,
+    rows: &Rows<'_, f32, ROW_ALIGN>,
+    values: &mut [[f32; WIDTH]],
+) -> Option<()> {
+    let Some(delta) = conv.terms.dense else { return Some(()) };
+    let delta = delta.get(first * rows.len..)?.get(..panel.count * rows.len)?;
+    for (pixel, values) in values.iter_mut().enumerate() {
+        let patch = rows.row(pixel)?.get(..rows.len)?;
+        let rows = delta.chunks_exact(rows.len.max(1));
+        values.iter_mut().zip(rows).for_each(|(v, row)| *v += dot(row, patch));
     }
     Some(())
 }

@@ -72,8 +72,10 @@ impl<'a> Depthwise<'a> {
         }
         let (input, weight, bias): (_, &[f32], &[f32]) = (call.slice(0)?, call.slice(1)?, call.slice(2)?);
         let out = shape.output[3];
-        let fits = weight.len() == shape.row() * out && bias.len() == out;
         let terms = call.terms;
+        let fits = weight.len() == shape.row() * out
+            && bias.len() == out
+            && terms.dense.is_none_or(|delta| delta.len() == weight.len());
         fits.then_some(Self { attrs, shape, input, weight, bias, terms }).ok_or(error)
     }
 
@@ -86,9 +88,11 @@ impl<'a> Depthwise<'a> {
         for ky in 0..self.shape.kernel[0] {
             for kx in 0..self.shape.kernel[1] {
                 let Some(at) = self.shape.tap(pixel, ky, kx) else { continue };
-                let weight = row(self.weight, ky * self.shape.kernel[1] + kx, channels)?;
                 let x = row(self.input, at, channels)?;
-                y.iter_mut().zip(weight).zip(x).for_each(|((y, w), x)| *y += w * x);
+                for weight in [Some(self.weight), self.terms.dense].into_iter().flatten() {
+                    let weight = row(weight, ky * self.shape.kernel[1] + kx, channels)?;
+                    y.iter_mut().zip(weight).zip(x).for_each(|((y, w), x)| *y += w * x);
+                }
             }
         }
         Some(())

@@ -37,7 +37,9 @@
 #![no_std]
 #![cfg(target_arch = "aarch64")]
 
+mod add;
 mod asm;
+mod codes;
 mod conv;
 mod depthwise;
 mod dot;
@@ -45,10 +47,12 @@ mod elementwise;
 mod features;
 mod fma;
 mod lanes;
+mod lookup;
 mod math;
 mod matmul;
 mod panel;
 mod patch;
+mod pool;
 mod qconv;
 mod qdepthwise;
 mod quantize;
@@ -91,6 +95,9 @@ const NEON: &[Kernel] = &[
     elementwise::KERNEL,
     softmax::KERNEL,
     quantize::DYNAMIC,
+    add::KERNEL,
+    lookup::KERNEL,
+    pool::KERNEL,
 ];
 
 /// Rows that execute `SDOT` too.

@@ -112,7 +112,7 @@ fn pack_groups<D: Dot>(step: &Step<'_>, shape: &ConvShape, out: &mut [u8]) -> Re
 
 fn run<D: Dot>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     let terms = &call.terms;
-    let plain = terms.two_factor.is_none() && terms.sparse.is_none() && terms.affine.is_none();
+    let plain = terms.two_factor.is_none() && !terms.has_delta() && terms.affine.is_none();
     // SAFETY: rows leave this crate only through functions whose arguments prove what `D` stands for.
     unsafe {
         if plain && call.outputs.len() == 1 {

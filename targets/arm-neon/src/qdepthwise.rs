@@ -63,7 +63,7 @@ impl<'m> Scratch<'m> {
 
 fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     let terms = &call.terms;
-    let plain = terms.sparse.is_none() && terms.affine.is_none();
+    let plain = !terms.has_delta() && terms.affine.is_none();
     // SAFETY: rows leave this crate only through functions whose arguments prove NEON.
     unsafe { if plain && call.outputs.len() == 1 { codes(call) } else { values::run(call) } }
 }

@@ -1,10 +1,9 @@
 //! Rows for AVX2 and FMA.
 
-pub(crate) mod backward;
 pub(crate) mod conv;
 pub(crate) mod depthwise;
 mod dot;
-mod lanes;
+pub(crate) mod lanes;
 pub(crate) mod qconv;
 pub(crate) mod qdepthwise;
 mod qdot;

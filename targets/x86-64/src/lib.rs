@@ -18,8 +18,11 @@
 //! | `gemm` | patches by packed weights in register tiles; `Arithmetic` says what a step is, `Weights` where weights come from, `Finish` what becomes of the sums |
 //! | `qconv`, `conv` | the rows: an `Arithmetic` and a `Finish` each; `qconv::terms` is the `Finish` with adapter terms |
 //! | `qconv::factors`, `qconv::low_rank` | how factors are packed, and their two products |
-//! | `qdepthwise`, `depthwise` | vectors along channels, and for int8 along neighboring pixels |
-//! | `blocks` | 64 elements at a time, for everything element-wise |
+//! | `qdepthwise` | vectors along channels and neighboring pixels |
+//! | `depthwise` | `strip`: one vector of channels by up to eight pixels, going down the lines of a band |
+//! | `blocks` | 64 elements at a time, for what maps element to element |
+//! | `binary`, `reduce`, `pool` | f32 operands that repeat, and sums of results that lie side by side: gates and pools of whole images |
+//! | `backward` | gradients: products without packing, on either instruction set |
 //!
 //! A row that cannot take a step says so in its `check`; one that meets a term it has no code for calls the next row.
 //!
@@ -36,11 +39,19 @@
 //! With four weight and two activation vectors, 30 of the 32 registers are in use. A pass of up to 96 pixels reads a
 //! chunk's weights once: `64·k` bytes for `96·64·k` multiply-accumulates, 48 cycles of products per 64-byte line.
 //!
+//! An f32 depthwise strip has 8 accumulators, 3 or 5 weights of a row of the window, and each column of the input once: 10
+//! and 3 loads for 24 products at 3×3, 12 and 5 for 40 at 5×5, both with stride 1.
+//!
+//! Vectors of 64 bytes that begin at no cache line lie in two and take two loads: memory for a session is best aligned
+//! to 64 bytes, which took a quarter off depthwise layers. The plan's offsets keep 16.
+//!
 //! # Limit
 //!
 //! `vpdpbusd` and `vfmadd231ps` start twice a cycle on cores with two 512-bit multipliers (Zen 5, Ice Lake server):
-//! 128 int8 or 32 f32 multiply-accumulates a cycle. A 1×1 layer of `P` pixels, `K` inputs and `N` outputs takes at
-//! least `P·⌈N/16⌉·⌈K/4⌉/2` cycles (twice that on Zen 4, which starts one a cycle; `peak` measures it), its requantization `P·⌈N/16⌉·8/4` on four vector pipes: the products dominate from
+//! 128 int8 or 32 f32 multiply-accumulates a cycle; once on Zen 4, which has 256-bit ones. `benches/peers/peak` measures
+//! it. An f32 depthwise layer has the same limit, `P·⌈C/16⌉·T` products of `T` taps, and is bound by memory where
+//! `16·T` products of a line of a tensor take less than fetching it: 3×3 with stride 2 on tensors beyond the second level. A 1×1 layer of `P` pixels, `K` inputs and `N` outputs takes at
+//! least `P·⌈N/16⌉·⌈K/4⌉/2` cycles, its requantization `P·⌈N/16⌉·8/4` on four vector pipes: the products dominate from
 //! `K = 16` on. A depthwise window of `T` taps takes `⌈T/4⌉·(8 shuffles + 4 products)` per 64 channels, shuffles on two
 //! pipes: `4·⌈T/4⌉` cycles, of which the products are half.
 //!
@@ -57,6 +68,8 @@
 #![cfg(target_arch = "x86_64")]
 
 mod avx2;
+mod backward;
+mod binary;
 mod blocks;
 mod columns;
 mod conv;
@@ -73,6 +86,7 @@ mod pool;
 mod qconv;
 mod qdepthwise;
 mod quantize;
+mod reduce;
 mod simd;
 mod softmax;
 mod transcendental;
@@ -119,6 +133,14 @@ const AVX512: &[Kernel] = &[
     matmul::AVX512,
     softmax::AVX512,
     unary::AVX512,
+    backward::CONV_AVX512,
+    backward::CONV_Q_AVX512,
+    binary::AVX512,
+    reduce::AVX512,
+    pool::AVX512_F32,
+    backward::CONV_DYNAMIC_AVX512,
+    backward::DEPTHWISE_AVX512,
+    backward::DEPTHWISE_Q_AVX512,
 ];
 
 /// Rows that execute AVX2 and FMA instructions. They must not leave this crate
@@ -131,8 +153,9 @@ const AVX2: &[Kernel] = &[
     avx2::qconv::KERNEL_I32,
     avx2::qdepthwise::KERNEL,
     copy::KERNEL,
-    avx2::backward::CONV,
-    avx2::backward::CONV_Q,
-    avx2::backward::DEPTHWISE,
-    avx2::backward::DEPTHWISE_Q,
+    backward::CONV_AVX2,
+    backward::CONV_Q_AVX2,
+    backward::CONV_DYNAMIC_AVX2,
+    backward::DEPTHWISE_AVX2,
+    backward::DEPTHWISE_Q_AVX2,
 ];

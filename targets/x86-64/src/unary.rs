@@ -52,8 +52,9 @@ fn compute(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
         UnaryFn::Erf => each(input, out, |x| erf(x)),
         UnaryFn::HardSigmoid => each(input, out, |x| unit(_mm512_add_ps(_mm512_mul_ps(alpha, x), beta))),
         UnaryFn::HardSwish => {
-            let six = _mm512_set1_ps(6.0);
-            each(input, out, |x| _mm512_mul_ps(x, unit(_mm512_add_ps(_mm512_div_ps(x, six), half))));
+            // A product with the nearest to a sixth: a division takes four times as long.
+            let sixth = _mm512_set1_ps(1.0 / 6.0);
+            each(input, out, |x| _mm512_mul_ps(x, unit(_mm512_fmadd_ps(x, sixth, half))));
         }
         UnaryFn::Gelu => {
             let scale = _mm512_set1_ps(core::f32::consts::FRAC_1_SQRT_2);

@@ -2,14 +2,18 @@
 
 use ingraft::kernel::OpCode;
 use ingraft::kernel::attrs::{
-    BinaryBackwardAttrs, MatMulBackwardAttrs, NormAttrs, ReduceAttrs, SoftmaxAttrs,
+    Attrs, BinaryBackwardAttrs, GatherAttrs, MatMulBackwardAttrs, NormAttrs, QSoftmaxAttrs, RecurrentAttrs,
+    RecurrentBackwardAttrs, ReduceAttrs, ResizeAttrs, SoftmaxAttrs, WhereBackwardAttrs,
 };
+use ingraft::kernel::backward::recurrent::{CELL, SEQUENCE, STATE};
 use ingraft::kernel::backward::reduce::needs_input;
 use ingraft::kernel::elementwise::BinaryFn;
 use ingraft::kernel::reduce::ReduceFn;
-use ingraft::tensor::DType;
+use ingraft::kernel::resize::{HALF_DOWN, HALF_UP, LINEAR, NEAREST};
+use ingraft::kernel::softmax::exp_table;
+use ingraft::tensor::{DType, Shape, bytes};
 
-use super::{Case, Random, Tensor};
+use super::{Case, Random, Tensor, matrix};
 
 pub(crate) fn cases(op: OpCode, random: &mut Random) -> Vec<Case> {
     let overwriting = match op {
@@ -17,13 +21,19 @@ pub(crate) fn cases(op: OpCode, random: &mut Random) -> Vec<Case> {
         OpCode::ReduceBackward => reductions(random),
         OpCode::MatMulBackward => products(random),
         OpCode::SoftmaxBackward => softmaxes(random),
+        OpCode::WhereBackward => choices(random),
+        OpCode::GatherBackward | OpCode::GatherElementsBackward => picks(op, random),
+        OpCode::ResizeBackward => resizes(random),
+        OpCode::LstmBackward | OpCode::GruBackward => recurrent(op, random),
         _ => norms(random),
     };
     let adding = overwriting.iter().cloned().map(|mut case| {
-        let dims: Vec<usize> = case.outputs[0].shape.dims().iter().map(|d| *d as usize).collect();
-        case.outputs[0] = Tensor::random(DType::F32, &dims, random);
+        for output in &mut case.outputs {
+            let dims: Vec<usize> = output.shape.dims().iter().map(|d| *d as usize).collect();
+            *output = Tensor::random(DType::F32, &dims, random);
+        }
         case.name.push_str(", added");
-        case.accumulate = 1;
+        case.accumulate = (1 << case.outputs.len()) - 1;
         case
     });
     let adding: Vec<Case> = adding.collect();
@@ -78,9 +88,6 @@ fn reductions(random: &mut Random) -> Vec<Case> {
     for (function, axes) in
         ReduceFn::ALL.iter().flat_map(|f| [0b0110u32, 0b1000, 0b0001, 0b1111].map(|a| (*f, a)))
     {
-        if function == ReduceFn::Prod {
-            continue;
-        }
         let out: Vec<usize> =
             dims.iter().enumerate().map(|(i, d)| if axes >> i & 1 == 1 { 1 } else { *d }).collect();
         let (lo, hi, code) = (f32::NEG_INFINITY, f32::INFINITY, function.code());
@@ -129,7 +136,96 @@ fn softmaxes(random: &mut Random) -> Vec<Case> {
             .input(Tensor::new(dims, &y))
             .output(DType::F32, dims)
     };
-    [(0, &[3usize, 7][..]), (1, &[2, 3, 65]), (0, &[1]), (0, &[4, 98])].into_iter().map(case).collect()
+    let reals = [(0, &[3usize, 7][..]), (1, &[2, 3, 65]), (0, &[1]), (0, &[4, 98])];
+    let mut cases: Vec<Case> = reals.into_iter().map(case).collect();
+    cases.extend([&[3usize, 7][..], &[2, 3, 65], &[1]].map(|dims| quantized_softmax(dims, random)));
+    cases
+}
+
+fn quantized_softmax(dims: &[usize], random: &mut Random) -> Case {
+    let attrs = QSoftmaxAttrs { out_zero_point: -128, inv_scale: 256.0 };
+    Case::new(OpCode::SoftmaxBackward, format!("SoftmaxBackward of codes {dims:?}"), &attrs)
+        .input(Tensor::random(DType::F32, dims, random))
+        .input(Tensor::random(DType::I8, dims, random))
+        .input(Tensor::new(&[256], &exp_table(0.07)))
+        .output(DType::F32, dims)
+}
+
+fn choices(random: &mut Random) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for ([condition, wanted, out], operand) in SHAPES.iter().flat_map(|shape| [(shape, 0), (shape, 1)]) {
+        let name = format!("WhereBackward {operand} {condition:?} {wanted:?}");
+        let case = Case::new(OpCode::WhereBackward, name, &WhereBackwardAttrs { operand });
+        let case = case.input(Tensor::random(DType::F32, out, random));
+        cases.push(case.input(Tensor::random(DType::Bool, condition, random)).output(DType::F32, wanted));
+    }
+    cases
+}
+
+fn picks(op: OpCode, random: &mut Random) -> Vec<Case> {
+    let dims = [4usize, 5, 17];
+    let mut cases = Vec::new();
+    for axis in 0..dims.len() {
+        let mut out = dims;
+        out[axis] = 7;
+        let count = if op == OpCode::GatherBackward { 7 } else { out.iter().product() };
+        let extent = dims[axis] as i64;
+        let indices: Vec<i64> = (0..count).map(|_| random.int(-extent, extent - 1)).collect();
+        let shape: Vec<usize> = if op == OpCode::GatherBackward { vec![7] } else { out.to_vec() };
+        let case = Case::new(op, format!("{op} axis {axis}"), &GatherAttrs { axis: axis as u32 });
+        let case = case.input(Tensor::random(DType::F32, &out, random)).input(Tensor::new(&shape, &indices));
+        cases.push(case.output(DType::F32, &dims));
+    }
+    cases
+}
+
+fn resizes(random: &mut Random) -> Vec<Case> {
+    let mut cases = Vec::new();
+    for ([h, w], [oh, ow]) in [([5usize, 7usize], [10usize, 21usize]), ([9, 4], [4, 4]), ([1, 1], [3, 5])] {
+        for (mode, rounding) in [(LINEAR, HALF_DOWN), (NEAREST, HALF_DOWN), (NEAREST, HALF_UP)] {
+            let attrs = ResizeAttrs {
+                mode,
+                rounding,
+                before: [0.5; 2],
+                numerator: [1.0; 2],
+                denominator: [oh as f32 / h as f32, ow as f32 / w as f32],
+                after: [-0.5; 2],
+            };
+            let name = format!("ResizeBackward {mode} {rounding} {h}x{w} from {oh}x{ow}");
+            let case = Case::new(OpCode::ResizeBackward, name, &attrs);
+            let case = case.input(Tensor::random(DType::F32, &[2, oh, ow, 3], random));
+            cases.push(case.output(DType::F32, &[2, h, w, 3]));
+        }
+    }
+    cases
+}
+
+/// The forward operators' cases, with each of their outputs' gradients coming in and everything wanted.
+fn recurrent(op: OpCode, random: &mut Random) -> Vec<Case> {
+    let lstm = op == OpCode::LstmBackward;
+    let forward = matrix::cases(if lstm { OpCode::Lstm } else { OpCode::Gru }, random);
+    let mut cases = Vec::new();
+    for case in forward {
+        let attrs = RecurrentAttrs::read(bytes::of(&case.attrs)).expect("the forward step's record");
+        for (incoming, output) in (0u32..).zip(&case.outputs) {
+            let wanted = if lstm { SEQUENCE | STATE | CELL } else { SEQUENCE | STATE };
+            let attrs = RecurrentBackwardAttrs {
+                direction: attrs.direction,
+                linear_before_reset: attrs.linear_before_reset,
+                incoming,
+                wanted,
+            };
+            let dims = |shape: Shape| shape.dims().iter().map(|d| *d as usize).collect::<Vec<_>>();
+            let dy = Tensor::random(DType::F32, &dims(output.shape), random);
+            let backward = Case::new(op, format!("{op} {attrs:?} of {}", case.name), &attrs).input(dy);
+            let backward = case.inputs.iter().cloned().fold(backward, Case::input);
+            let sources = if lstm { vec![0, 4, 5] } else { vec![0, 4] };
+            cases.push(sources.into_iter().fold(backward, |backward, at: usize| {
+                backward.output(DType::F32, &dims(case.inputs[at].shape))
+            }));
+        }
+    }
+    cases
 }
 
 fn norms(random: &mut Random) -> Vec<Case> {

@@ -74,6 +74,10 @@ pub(crate) fn dense() -> Vec<Geometry> {
         Geometry::new(&[1, 2, 2, 3], 7, 1, square(5, 1, 2)),
         Geometry::new(&[1, 1, 30, 3], 6, 1, window([1, 7], [1, 3], [1, 2], [0, 5, 0, 2])),
         Geometry::new(&[1, 5, 5, 6], 9, 3, square(3, 1, 1)),
+        // Of one size on both sides: gradients can be written over each other.
+        Geometry::new(&[2, 4, 3, 20], 20, 1, UNIT),
+        Geometry::new(&[2, 6, 5, 8], 8, 1, square(3, 1, 1)),
+        Geometry::new(&[1, 7, 4, 6], 6, 2, window([2, 3], [1; 2], [3, 1], [2, 1, 1, 1])),
         Geometry::new(&[1, 4, 4, 16], 8, 4, UNIT),
         Geometry::new(&[1, 4, 5, 5], 10, 5, square(3, 2, 1)),
     ]
@@ -93,6 +97,13 @@ pub(crate) fn depthwise() -> Vec<Geometry> {
         of(4, 3, 8, window([3; 2], [1; 2], [1; 2], [1; 4])),
         of(3, 5, 13, window([3; 2], [2; 2], [1; 2], [1; 4])),
         of(4, 4, 27, window([4, 3], [1; 2], [1; 2], [1; 4])),
+        // Lines of several tiles, with every remainder.
+        of(4, 21, 33, window([3; 2], [1; 2], [1; 2], [1; 4])),
+        of(5, 30, 16, window([3; 2], [2; 2], [1; 2], [0, 0, 1, 1])),
+        of(6, 27, 32, window([5; 2], [1; 2], [1; 2], [2; 4])),
+        of(9, 29, 20, window([5; 2], [2; 2], [1; 2], [1, 1, 2, 2])),
+        of(4, 19, 18, window([7; 2], [1; 2], [1; 2], [3; 4])),
+        of(1, 40, 16, window([1, 9], [1; 2], [1, 2], [0, 8, 0, 8])),
     ];
     all.push(Geometry::new(&[2, 4, 3, 33], 33, 33, window([3; 2], [1; 2], [1; 2], [1; 4])));
     all
@@ -106,6 +117,7 @@ pub(crate) enum Kind {
     RealLowRank,
     IntegerSparse,
     RealSparse,
+    Dense,
     Affine,
     Patched,
     AllInteger,
@@ -119,6 +131,7 @@ const KINDS: &[Kind] = &[
     Kind::RealLowRank,
     Kind::IntegerSparse,
     Kind::RealSparse,
+    Kind::Dense,
     Kind::Affine,
     Kind::Patched,
     Kind::AllInteger,
@@ -148,6 +161,10 @@ impl Kind {
         if has(&[Kind::RealSparse, Kind::AllReal, Kind::Mixed]) {
             terms.sparse = Some(Delta::real(extents, 0.5 / (extents.row as f32).sqrt(), random));
         }
+        if has(&[Kind::Dense, Kind::AllReal]) {
+            let width = 0.5 / (extents.row as f32).sqrt();
+            terms.dense = Some(random.floats(extents.out * extents.row, -width, width));
+        }
         if has(&[Kind::Affine, Kind::AllInteger, Kind::AllReal]) {
             terms.affine =
                 Some([random.floats(extents.out, 0.5, 1.5), random.floats(extents.out, -1.0, 1.0)]);
@@ -170,7 +187,11 @@ pub(crate) fn cases(op: OpCode, random: &mut Random) -> Vec<Case> {
             let name = format!("{op} {filters:?} {kind:?}");
             cases.extend(match op {
                 OpCode::Conv | OpCode::Depthwise => real(op, name, geometry, terms, random),
-                OpCode::DynamicConv => vec![dynamic(name, geometry, terms, random)],
+                OpCode::DynamicConv => {
+                    let plain = dynamic(name.clone(), geometry, terms.clone(), random);
+                    let masked = dynamic(format!("{name} masked"), geometry, terms, random).mask();
+                    vec![plain, masked]
+                }
                 _ => quantized(op, name, geometry, terms, random),
             });
         }
@@ -283,7 +304,7 @@ impl Layer {
 }
 
 /// Codes whose scale and zero point are operands.
-fn dynamic(name: String, geometry: &Geometry, terms: Terms, random: &mut Random) -> Case {
+pub(super) fn dynamic(name: String, geometry: &Geometry, terms: Terms, random: &mut Random) -> Case {
     let Extents { out, row, .. } = geometry.extents();
     let lo = random.pick(&[f32::NEG_INFINITY, 0.0]);
     let attrs = ConvAttrs { window: geometry.window, groups: geometry.groups as u32, lo, hi: f32::INFINITY };

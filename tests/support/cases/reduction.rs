@@ -21,9 +21,12 @@ pub(crate) fn cases(op: OpCode, random: &mut Random) -> Vec<Case> {
 
 fn reductions(random: &mut Random) -> Vec<Case> {
     let mut cases = Vec::new();
-    let dims = [2usize, 7, 5, 17];
-    for (function, axes) in
-        ReduceFn::ALL.iter().flat_map(|f| [0b0110u32, 0b1000, 0b0001, 0b1111, 0].map(|a| (*f, a)))
+    let small = [2usize, 7, 5, 17];
+    // More elements than a run of a sum, more results than a block.
+    let large = ([1usize, 9, 8, 70], 0b0110u32);
+    let wanted = [0b0110, 0b1000, 0b0001, 0b1111, 0].map(|axes| (small, axes)).into_iter().chain([large]);
+    for (function, (dims, axes)) in
+        wanted.flat_map(|wanted| ReduceFn::ALL.iter().map(move |function| (*function, wanted)))
     {
         let out: Vec<usize> =
             dims.iter().enumerate().map(|(i, d)| if axes >> i & 1 == 1 { 1 } else { *d }).collect();
@@ -42,7 +45,7 @@ fn reductions(random: &mut Random) -> Vec<Case> {
             let function_code = function.code();
             let attrs =
                 ReduceAttrs { function: function_code, axes, in_zero_point, out_zero_point, ratio, lo, hi };
-            let name = format!("Reduce {} {dtype} axes {axes:#06b}", function.name());
+            let name = format!("Reduce {} {dtype} {dims:?} axes {axes:#06b}", function.name());
             // A product of many values leaves the range of f32, a sum of mixed signs that of the logarithm.
             let input = match (dtype, function) {
                 (DType::F32, ReduceFn::Prod) => {
@@ -54,6 +57,9 @@ fn reductions(random: &mut Random) -> Vec<Case> {
                 _ => Tensor::random(dtype, &dims, random),
             };
             let case = Case::new(OpCode::Reduce, name, &attrs).input(input).output(dtype, &out);
+            if dtype == DType::I8 {
+                cases.push(case.clone().exact());
+            }
             cases.push(match dtype {
                 DType::F32 => case,
                 DType::I8 => case.mask().exact(),

@@ -9,6 +9,8 @@ use super::Random;
 pub(crate) struct Terms {
     pub(crate) two_factor: Option<LowRank>,
     pub(crate) sparse: Option<Delta>,
+    /// In the layout of the weight.
+    pub(crate) dense: Option<Vec<f32>>,
     /// Scale and shift.
     pub(crate) affine: Option<[Vec<f32>; 2]>,
     /// Weight and folded bias.
@@ -51,6 +53,7 @@ impl Terms {
         SiteTerms {
             two_factor: self.two_factor.as_ref().map(LowRank::term),
             sparse: self.sparse.as_ref().map(Delta::term),
+            dense: self.dense.as_deref(),
             affine: self.affine.as_ref().map(|[scale, shift]| Affine { scale, shift }),
             patched: self.patched.as_ref().map(|(weight, bias)| Patched { weight, bias }),
             packed: PackedTerms::NONE,
@@ -61,6 +64,7 @@ impl Terms {
     pub(crate) fn is_real(&self) -> bool {
         matches!(self.two_factor, Some(LowRank::Real { .. }))
             || matches!(self.sparse, Some(Delta { values: Values::Real(_), .. }))
+            || self.dense.is_some()
     }
 }
 

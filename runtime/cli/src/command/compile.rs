@@ -43,9 +43,13 @@ pub(crate) struct Args {
     /// Accept that some nodes of a quantized model stay in float.
     #[arg(long)]
     allow_float: bool,
-    /// Make the plan trainable from this site on: a site's name, `late` or `all`.
-    #[arg(long, value_name = "SITE|late|all")]
+    /// Make the plan trainable from this site on: a site's name, `late` or `all`; or these sites alone, with commas.
+    #[arg(long, value_name = "SITE|SITE,..|late|all")]
     train_from: Option<String>,
+    /// Most bytes of activations and gradients in training: gradients share their place where they can, and where
+    /// that is not enough, training begins at a later site.
+    #[arg(long, value_name = "BYTES", requires = "train_from")]
+    train_memory: Option<usize>,
     /// Fix a named dimension; may be repeated.
     #[arg(long = "dim", value_name = "N=1", value_parser = extent)]
     dims: Vec<(String, usize)>,
@@ -158,6 +162,7 @@ impl Args {
         let trained = self.train_from.as_deref().map(|from| match from {
             "late" => TrainFrom::Late,
             "all" => TrainFrom::All,
+            sites if sites.contains(',') => TrainFrom::Sites(sites.split(',').map(str::to_owned).collect()),
             site => TrainFrom::Site(site.to_owned()),
         });
         let reserved = if trained.is_some() { HEAD_CLASSES } else { 0 };
@@ -165,6 +170,7 @@ impl Args {
             import: import_options,
             calibrate,
             train_from: trained,
+            train_memory: self.train_memory,
             model_name: self
                 .model
                 .file_stem()

@@ -1,5 +1,7 @@
 //! `ingraft methods`: every adaptation method, its settings, source and deployed form.
 
+mod tensors;
+
 use ingraft_method::METHODS;
 use serde::Serialize;
 
@@ -22,10 +24,27 @@ struct MethodReport {
     family: &'static str,
     /// Its settings, as in `--set NAME=VALUE`.
     parameters: Vec<ParameterReport>,
+    /// The tensors it keeps at a linear layer of `out` by `in`, at the defaults.
+    tensors: Vec<TensorReport>,
     /// What an adapter made by it consists of.
     deploy: &'static str,
     /// The paper.
     source: &'static str,
+    /// `verified` or `inferred`: how sure it is that this is what the paper defines.
+    definition: &'static str,
+    /// Whether an adapter acts as the base before it is trained.
+    starts_as_base: bool,
+}
+
+/// One tensor of a method.
+#[derive(Debug, Serialize)]
+struct TensorReport {
+    /// Name, behind the site's name and a dot in a file.
+    name: &'static str,
+    /// Extents, in `out`, `in` and settings; `…` where they follow from divisors.
+    shape: Vec<String>,
+    /// Whether it is trained; else it is drawn or computed once.
+    trained: bool,
 }
 
 /// One setting of a method.
@@ -49,19 +68,30 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
                 expected: s.expected,
             };
             let parameters = row.settings.iter().map(parameter).collect();
-            let (name, family) = (row.name, row.family.name());
-            MethodReport { name, family, parameters, deploy: row.deploy, source: row.source }
+            MethodReport {
+                name: row.name,
+                family: row.family.name(),
+                parameters,
+                tensors: tensors::of(row),
+                deploy: row.deploy,
+                source: row.source,
+                definition: row.definition.name(),
+                starts_as_base: row.starts_as_base,
+            }
         })
         .collect();
     if args.json {
         return console.json(&reports);
     }
-    let mut table = Table::new(["method", "family", "settings", "deployed as", "source"]);
+    let mut table =
+        Table::new(["method", "family", "definition", "starts as", "settings", "deployed as", "source"]);
     for report in &reports {
         let settings = report.parameters.iter().map(|p| format!("{}={}", p.name, p.default));
         table.row([
             report.name.to_owned(),
             report.family.to_owned(),
+            report.definition.to_owned(),
+            if report.starts_as_base { "base" } else { "other" }.to_owned(),
             settings.collect::<Vec<_>>().join(" "),
             report.deploy.to_owned(),
             report.source.to_owned(),

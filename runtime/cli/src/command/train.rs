@@ -12,10 +12,12 @@ mod options;
 
 use std::path::PathBuf;
 
+use clap::ValueEnum;
 use ingraft_dataset::Dataset;
 use ingraft_dataset::stats::{Confusion, wilson};
 use ingraft_exec::MemoryNeeds;
 use ingraft_kernel::Host;
+use ingraft_method::DeltaFormat;
 use ingraft_plan::{Phase, PlanView};
 use ingraft_train::Readout;
 use serde::Serialize;
@@ -47,6 +49,13 @@ pub(crate) struct Args {
     /// Where to write the adapter.
     #[arg(short, long, value_name = "A.adapter")]
     output: PathBuf,
+    /// Leave the method's own tensors out of the file: what is needed to run the adapter, not to export it or train on.
+    #[arg(long)]
+    terms_only: bool,
+    /// How deltas of whole int8 weights are written: as another int8 weight, as two factors of rank 8 beside the base's,
+    /// or as those where rounding would lose more than a tenth of the delta and they lose less.
+    #[arg(long, value_name = "FORM", value_enum, default_value = "auto")]
+    deltas: Deltas,
     #[command(flatten)]
     method: MethodArgs,
     #[command(flatten)]
@@ -109,6 +118,28 @@ struct SiteReport {
     name: String,
     /// Relative error of the written delta against the trained one (Frobenius).
     error: f64,
+    /// What it is of a whole delta as a fused weight, if that was tried.
+    fused_error: Option<f64>,
+    /// What it is of a whole delta as two factors, if that was tried.
+    two_factor_error: Option<f64>,
+}
+
+/// How deltas of whole weights are written.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Deltas {
+    Auto,
+    Fused,
+    TwoFactor,
+}
+
+impl From<Deltas> for DeltaFormat {
+    fn from(deltas: Deltas) -> Self {
+        match deltas {
+            Deltas::Auto => Self::Auto,
+            Deltas::Fused => Self::Fused,
+            Deltas::TwoFactor => Self::TwoFactor(Self::AUTO_RANK),
+        }
+    }
 }
 
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError> {
@@ -118,8 +149,25 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
     let target = target::find(&args.target)?;
     let dataset = Dataset::open(&args.data)?;
     let Sides { learned, judged, accuracy_of } = args.sides(&dataset)?;
-    let trainee = args.method.find(&plan, dataset.classes().len())?;
+    let mut trainee = args.method.find(&plan, dataset.classes().len())?;
     let (augment, views) = args.augment.recipe()?;
+    let reader = Reader::new(&plan)?;
+    let source = Source::new(&reader, &dataset, &learned, augment, args.course.seed())?;
+    let (labels, groups) = source.labels(&class_map(&plan, trainee.readout, &dataset)?)?;
+    let lessons = Lessons {
+        labels: &labels,
+        groups: &groups,
+        classes: dataset.classes(),
+        clips: &source,
+        provenance: args.provenance(),
+        parameters: !args.terms_only,
+        deltas: args.deltas.into(),
+    };
+    if let Some(score) = args.method.score()? {
+        let course = args.course.course(&trainee, views);
+        let saliency = course.measure(plan, &target, &lessons, score, console)?;
+        trainee = args.method.choose(trainee, &saliency)?;
+    }
     let course = args.course.course(&trainee, views);
     let memory = course.memory(&plan, &target)?;
     console.note(format_args!(
@@ -131,16 +179,6 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
         bytes(memory.total()),
         bytes(memory.cached_patch)
     ));
-    let reader = Reader::new(&plan)?;
-    let source = Source::new(&reader, &dataset, &learned, augment, args.course.seed())?;
-    let (labels, groups) = source.labels(&class_map(&plan, trainee.readout, &dataset)?)?;
-    let lessons = Lessons {
-        labels: &labels,
-        groups: &groups,
-        classes: dataset.classes(),
-        clips: &source,
-        provenance: args.provenance(),
-    };
     let trained = course.train(plan, &target, &lessons, console)?;
     write_whole(&args.output, &trained.bytes)?;
     let confusion = deployed(plan, &target, &trained, &reader, &dataset, &judged, console)?;
@@ -212,7 +250,12 @@ impl TrainReport {
     ) -> Result<Self, CliError> {
         let file = ArtifactFile::from_bytes("the trained adapter", &trained.bytes);
         let interval = wilson(confusion.correct(), confusion.total());
-        let site = |(name, error): &(String, f64)| SiteReport { name: name.clone(), error: *error };
+        let site = |site: &ingraft_method::SiteReport| SiteReport {
+            name: site.name.clone(),
+            error: site.error,
+            fused_error: site.fused_error,
+            two_factor_error: site.two_factor_error,
+        };
         Ok(Self {
             accuracy: confusion.accuracy(),
             interval: interval.map_or([0.0, 1.0], |interval| [interval.low, interval.high]),
@@ -230,7 +273,7 @@ impl TrainReport {
             seconds: trained.seconds,
             base_hash: hex(plan.hash()),
             adapter_hash: hex(file.adapter()?.hash()),
-            sites: trained.site_errors.iter().map(site).collect(),
+            sites: trained.sites.iter().map(site).collect(),
         })
     }
 
@@ -246,6 +289,12 @@ impl TrainReport {
         line("loss", format!("{:.4} after {} epochs, {} steps", self.loss, self.epochs, self.steps));
         line("parameters", format!("{} at {} sites and the head", self.trained_parameters, self.sites.len()));
         line("adapter", format!("{} {}", bytes(self.adapter_bytes), self.adapter_hash));
+        let whole =
+            self.sites.iter().filter_map(|site| Some((site.error, site.fused_error?, site.two_factor_error)));
+        if let Some((error, fused, factors)) = whole.max_by(|a, b| a.0.total_cmp(&b.0)) {
+            let factors = factors.map_or(String::new(), |error| format!(", as two factors {error:.3}"));
+            line("deltas", format!("{error:.3} apart at most; as a fused weight {fused:.3}{factors}"));
+        }
         line("memory", bytes(self.arena_bytes));
         line("time", format!("{:.1} s", self.seconds));
         table

@@ -99,6 +99,8 @@ fn dimensions_are_fixed_by_name_or_by_arrays() {
         plan["inputs"][0]["shape"].clone()
     };
     assert_eq!(shape("--dim N=2 --dim T=5"), json!([2, 5]));
+    let superfluous = folder.run("compile relu.onnx -o a.plan --float --dim N=2 --dim T=5 --dim t=5");
+    superfluous.refused(&["no input has a dimension 't'", "'N', 'T'"]);
     folder.write("in.npz", &npz(&[("x", &floats(&[3, 4]))]));
     assert_eq!(shape("--shapes in.npz"), json!([3, 4]));
     assert_eq!(folder.run("run a.plan --input in.npz --json").json()["outputs"][0]["shape"], json!([3, 4]));

@@ -1,5 +1,7 @@
 //! Compile, look, run, learn, judge, switch, and find the base as it was.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use crate::fixture::{SOUNDS, lay_out, read_npy};
@@ -63,17 +65,21 @@ fn the_same_seed_learns_the_same_bytes() {
     let folder = Folder::new("seeds");
     lay_out(&folder, 3);
     folder.run(COMPILE).ok();
-    let learn = |seed: u32, name: &str| {
-        let line = format!(
-            "train base.plan --data clips --method lora --set rank=1 --epochs 3 --seed {seed} --augment noise=10..20 \
-             --views 2 -o {name}"
-        );
-        folder.run(&line).ok();
-        folder.read(name)
+    let learn = |options: &str| {
+        let line = "train base.plan --data clips --method lora --set rank=1 --epochs 3 --augment noise=10..20 --views 2";
+        folder.run(&format!("{line} {options} -o a.adapter")).ok();
+        folder.read("a.adapter")
     };
-    let (first, again, other) = (learn(5, "a.adapter"), learn(5, "b.adapter"), learn(6, "c.adapter"));
+    let (first, again, other) = (learn("--seed 5"), learn("--seed 5"), learn("--seed 6"));
     assert!(first == again, "the same seed gives the same file");
     assert!(first != other, "another seed gives another");
+    let by_default = learn("--seed 5 --schedule cosine");
+    assert!(first == by_default, "rates fall as a cosine unless told otherwise");
+    let courses = ["constant", "linear", "linear --warmup 2"];
+    let mut files = courses.map(|course| learn(&format!("--seed 5 --schedule {course}"))).to_vec();
+    files.push(first);
+    let distinct: BTreeSet<&Vec<u8>> = files.iter().collect();
+    assert_eq!(distinct.len(), files.len(), "each course of the rates leads elsewhere");
 }
 
 #[test]
@@ -197,6 +203,11 @@ fn methods_say_how_to_set_them() {
         assert!(names.contains(&name), "{names:?}");
     }
     for method in methods.as_array().expect("a list") {
+        assert!(
+            ["verified", "inferred"].contains(&method["definition"].as_str().expect("a text")),
+            "{method:#}"
+        );
+        assert!(method["starts_as_base"].is_boolean(), "{method:#}");
         for key in ["family", "deploy", "source"] {
             assert!(method[key].as_str().is_some_and(|text| !text.is_empty()), "{key} of {method:#}");
         }

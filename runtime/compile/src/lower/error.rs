@@ -39,6 +39,13 @@ pub enum LowerError {
         /// Its plan operator.
         op: ingraft_kernel::OpCode,
     },
+    /// Training within the memory given is not possible.
+    TrainMemory {
+        /// Bytes given.
+        budget: usize,
+        /// Bytes that the schedule with the smallest need takes.
+        needed: usize,
+    },
     /// The plan would be larger than its format can address.
     TooLarge,
 }
@@ -55,6 +62,11 @@ impl core::fmt::Display for LowerError {
             Self::NoBackward { node, op } => {
                 write!(f, "node {node:?} ({op}) has no gradient; train from a later site")
             }
+            Self::TrainMemory { budget, needed } => write!(
+                f,
+                "training needs {needed} bytes of activations and gradients at least, {} more than {budget}",
+                needed.saturating_sub(*budget)
+            ),
             Self::TooLarge => f.write_str("the plan would exceed 4 GiB"),
         }
     }

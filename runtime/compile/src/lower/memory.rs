@@ -1,6 +1,6 @@
 //! Placing tensors in the arena by live range.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ingraft_tensor::bytes::align_up;
 
@@ -54,18 +54,19 @@ pub fn live_ranges(program: &Program, seeded_at: usize) -> Vec<LiveRange> {
     for (_, input) in &program.inputs {
         touch(*input, 0);
     }
-    let producers = program.producers();
+    let mut written: BTreeSet<TensorRef> = BTreeSet::new();
     let given: Vec<TensorRef> = program.inputs.iter().map(|(_, t)| program.root(*t)).collect();
     for (index, step) in program.steps.iter().enumerate() {
         for tensor in &step.inputs {
             let root = program.root(*tensor);
-            if producers[root.0].is_none() && !given.contains(&root) {
+            if !written.contains(&root) && !given.contains(&root) {
                 touch(root, seeded_at.min(index));
             }
             touch(*tensor, index);
         }
         for tensor in &step.outputs {
             touch(*tensor, index);
+            written.insert(program.root(*tensor));
         }
     }
     for (_, output) in &program.outputs {

@@ -1,10 +1,17 @@
 //! Deriving the training schedule: forward steps with masks, then backward steps.
 
+mod budget;
+mod in_place;
+
 use std::collections::BTreeMap;
 
+pub use budget::{arena_bytes, fit};
+pub use in_place::in_place;
 use ingraft_kernel::attrs::{
-    Attrs, BinaryAttrs, BinaryBackwardAttrs, MatMulBackwardAttrs, PoolAttrs, ReduceAttrs,
+    Attrs, BinaryAttrs, BinaryBackwardAttrs, ConvAttrs, MatMulBackwardAttrs, PoolAttrs, QConvAttrs,
+    RecurrentAttrs, RecurrentBackwardAttrs, ReduceAttrs, WhereBackwardAttrs,
 };
+use ingraft_kernel::backward::recurrent::{CELL, SEQUENCE, STATE};
 use ingraft_kernel::backward::reduce::needs_input;
 use ingraft_kernel::elementwise::BinaryFn;
 use ingraft_kernel::reduce::ReduceFn;
@@ -19,6 +26,8 @@ use super::{LowerError, ProgStep, ProgTensor, Program, Storage, TensorRef};
 pub enum TrainFrom {
     /// From this site on.
     Site(String),
+    /// These sites and no others: layers between them keep no input.
+    Sites(Vec<String>),
     /// Every pointwise site after the last but one stage of stride 2.
     Late,
     /// From the first site on.
@@ -46,7 +55,8 @@ pub struct TrainSchedule {
 pub fn derive(program: &Program, from: &TrainFrom) -> Result<TrainSchedule, LowerError> {
     let cut = lowest_step(program, from)?;
     let (logits, _) = logits(program).ok_or(LowerError::NoSuchSite { site: "late".to_owned() })?;
-    let mut deriver = Deriver::new(program, cut, logits);
+    let trained = trained(program, from, cut);
+    let mut deriver = Deriver::new(program, cut, logits, trained);
     deriver.masks()?;
     let backward = deriver.schedule.steps.len();
     for index in (cut..backward).rev() {
@@ -95,14 +105,37 @@ pub fn features(program: &Program) -> Option<(TensorRef, usize)> {
     Some((tensor, producers[tensor.0]?))
 }
 
+/// The steps whose sites are trained.
+fn trained(program: &Program, from: &TrainFrom, cut: usize) -> Vec<bool> {
+    let wanted = |name: &str| match from {
+        TrainFrom::Sites(names) => names.iter().any(|wanted| wanted == name),
+        _ => true,
+    };
+    let mut trained = vec![false; program.steps.len()];
+    program
+        .sites
+        .iter()
+        .filter(|site| site.step >= cut && wanted(&site.name))
+        .for_each(|site| trained[site.step] = true);
+    trained
+}
+
 fn lowest_step(program: &Program, from: &TrainFrom) -> Result<usize, LowerError> {
     let found = match from {
         TrainFrom::Site(name) => program.sites.iter().find(|s| s.name == *name).map(|s| s.step),
+        TrainFrom::Sites(names) => {
+            let step = |name: &String| program.sites.iter().find(|s| s.name == *name).map(|s| s.step);
+            if let Some(site) = names.iter().find(|name| step(name).is_none()) {
+                return Err(LowerError::NoSuchSite { site: site.clone() });
+            }
+            names.iter().filter_map(step).min()
+        }
         TrainFrom::Late => late_sites(program).first().map(|i| program.sites[*i].step),
         TrainFrom::All => program.sites.first().map(|s| s.step),
     };
     let name = match from {
         TrainFrom::Site(name) => name.clone(),
+        TrainFrom::Sites(names) => names.join(","),
         TrainFrom::Late => "late".to_owned(),
         TrainFrom::All => "all".to_owned(),
     };
@@ -113,6 +146,8 @@ struct Deriver<'p> {
     source: &'p Program,
     schedule: Program,
     differentiable: Vec<bool>,
+    /// Steps whose sites are trained.
+    trained: Vec<bool>,
     /// Roots that depend on a trained site.
     active: Vec<bool>,
     masks: BTreeMap<usize, TensorRef>,
@@ -120,8 +155,8 @@ struct Deriver<'p> {
 }
 
 impl<'p> Deriver<'p> {
-    fn new(source: &'p Program, cut: usize, logits: TensorRef) -> Self {
-        let (active, acting) = active(source, cut);
+    fn new(source: &'p Program, cut: usize, logits: TensorRef, trained: Vec<bool>) -> Self {
+        let (active, acting) = active(source, cut, &trained);
         let relevant = relevant(source, logits);
         let mut schedule = source.clone();
         let end = source.producers()[logits.0].map_or(0, |p| p + 1);
@@ -129,7 +164,8 @@ impl<'p> Deriver<'p> {
         let differentiable = (0..end).map(|i| acting[i] && relevant[i]).collect();
         // Outputs behind the logits are not computed when training.
         schedule.outputs.clear();
-        Self { source, schedule, differentiable, active, masks: BTreeMap::new(), grads: BTreeMap::new() }
+        let (masks, grads) = (BTreeMap::new(), BTreeMap::new());
+        Self { source, schedule, differentiable, trained, active, masks, grads }
     }
 
     /// Adds a mask to every differentiable step that clips or rounds.
@@ -155,16 +191,22 @@ impl<'p> Deriver<'p> {
     fn step(&mut self, index: usize) -> Result<(), LowerError> {
         let forward = self.source.steps[index].clone();
         let output = forward.outputs[0];
+        if !has_slope(&forward, self.source) {
+            return Ok(());
+        }
         let dy = self.grad(output);
         let mut inputs = vec![dy];
         inputs.extend(self.masks.get(&index));
         match forward.op {
-            OpCode::QConv | OpCode::Conv => {
-                inputs.extend(&forward.inputs);
+            OpCode::QConv if self.source.tensor(output).dtype == DType::I32 => {
+                return Err(LowerError::NoBackward { node: forward.name, op: forward.op });
+            }
+            OpCode::QConv | OpCode::Conv | OpCode::DynamicConv => {
+                inputs.extend(self.layer_operands(index, &forward)?);
                 self.emit(index, &forward, OpCode::ConvBackward, inputs, &forward.inputs[..1]);
             }
             OpCode::QDepthwise | OpCode::Depthwise => {
-                inputs.extend(&forward.inputs);
+                inputs.extend(self.layer_operands(index, &forward)?);
                 self.emit(index, &forward, OpCode::DepthwiseBackward, inputs, &forward.inputs[..1]);
             }
             OpCode::QPool | OpCode::Pool => {
@@ -181,11 +223,21 @@ impl<'p> Deriver<'p> {
                 inputs.push(output);
                 self.emit(index, &forward, OpCode::SoftmaxBackward, inputs, &forward.inputs[..1]);
             }
+            OpCode::QSoftmax => {
+                inputs.extend(&forward.inputs);
+                self.emit(index, &forward, OpCode::SoftmaxBackward, inputs, &forward.inputs[..1]);
+            }
             OpCode::Norm => {
                 inputs.extend(forward.inputs.iter().take(2));
                 self.emit(index, &forward, OpCode::NormBackward, inputs, &forward.inputs[..1]);
             }
-            OpCode::Quantize | OpCode::Requantize | OpCode::Dequantize => {
+            // The range found at run time contains every value, so nothing is clipped.
+            OpCode::Quantize
+            | OpCode::Requantize
+            | OpCode::Dequantize
+            | OpCode::DynamicQuantize
+            | OpCode::Recode
+            | OpCode::Cast => {
                 let plain = ProgStep { attrs: Vec::new(), ..forward.clone() };
                 self.emit(index, &plain, OpCode::AddBackward, inputs, &forward.inputs[..1]);
             }
@@ -199,10 +251,37 @@ impl<'p> Deriver<'p> {
                 inputs.push(forward.inputs[0]);
                 self.emit(index, &forward, OpCode::UnaryBackward, inputs, &forward.inputs[..1]);
             }
+            OpCode::Where => self.choices(index, &forward, dy),
+            OpCode::Gather | OpCode::GatherElements => {
+                inputs.push(forward.inputs[1]);
+                let op = if forward.op == OpCode::Gather {
+                    OpCode::GatherBackward
+                } else {
+                    OpCode::GatherElementsBackward
+                };
+                self.emit(index, &forward, op, inputs, &forward.inputs[..1]);
+            }
+            OpCode::Resize => {
+                self.emit(index, &forward, OpCode::ResizeBackward, inputs, &forward.inputs[..1]);
+            }
+            OpCode::Lstm | OpCode::Gru => self.recurrent(index, &forward)?,
             OpCode::Fill => {}
             op => return Err(LowerError::NoBackward { node: forward.name, op }),
         }
         Ok(())
+    }
+
+    /// The operands of a layer that its gradient needs: one that is not trained keeps no input, only its type.
+    fn layer_operands(&mut self, index: usize, forward: &ProgStep) -> Result<Vec<TensorRef>, LowerError> {
+        let mut operands = forward.inputs.clone();
+        if !self.trained[index] {
+            let name = format!("{}.frozen", forward.name);
+            let dtype = self.source.tensor(operands[0]).dtype;
+            let shape = plan_shape(&name, &[0])?;
+            let storage = Storage::Constant(Vec::new());
+            operands[0] = self.schedule.add(ProgTensor { name, dtype, shape, qparams: None, storage });
+        }
+        Ok(operands)
     }
 
     /// One step per operand of an addition: each may broadcast differently.
@@ -257,9 +336,8 @@ impl<'p> Deriver<'p> {
     ) -> Result<(), LowerError> {
         let function =
             ReduceAttrs::read(&forward.attrs).and_then(|attrs| ReduceFn::from_code(attrs.function));
-        let known = function.filter(|function| *function != ReduceFn::Prod);
         let function =
-            known.ok_or_else(|| LowerError::NoBackward { node: forward.name.clone(), op: forward.op })?;
+            function.ok_or_else(|| LowerError::NoBackward { node: forward.name.clone(), op: forward.op })?;
         if needs_input(function) {
             inputs.push(forward.inputs[0]);
         }
@@ -278,6 +356,66 @@ impl<'p> Deriver<'p> {
         }
     }
 
+    /// One step per choice that depends on a trained site.
+    fn choices(&mut self, index: usize, forward: &ProgStep, dy: TensorRef) {
+        for (operand, wanted) in [(0, forward.inputs[1]), (1, forward.inputs[2])] {
+            let step = with_attrs(forward, &WhereBackwardAttrs { operand });
+            if self.needs_grad(wanted) {
+                self.emit(index, &step, OpCode::WhereBackward, vec![dy, forward.inputs[0]], &[wanted]);
+            }
+        }
+    }
+
+    /// One step per output that something reads: the gradients of all add up.
+    fn recurrent(&mut self, index: usize, forward: &ProgStep) -> Result<(), LowerError> {
+        let refused = || LowerError::NoBackward { node: forward.name.clone(), op: forward.op };
+        let attrs = RecurrentAttrs::read(&forward.attrs).ok_or_else(refused)?;
+        let (sequence, states) = (forward.inputs[0], forward.inputs.get(4..).unwrap_or(&[]));
+        let differentiable = match forward.op {
+            OpCode::Lstm => vec![(SEQUENCE, sequence), (STATE, states[0]), (CELL, states[1])],
+            _ => vec![(SEQUENCE, sequence), (STATE, states[0])],
+        };
+        // A layer whose weights are computed has no gradient for them.
+        let weights = forward.inputs.iter().enumerate().filter(|(i, _)| matches!(i, 1..=3 | 6..));
+        if weights.into_iter().any(|(_, tensor)| self.needs_grad(*tensor)) {
+            return Err(refused());
+        }
+        let wanted: Vec<(u32, TensorRef)> =
+            differentiable.into_iter().filter(|(_, tensor)| self.needs_grad(*tensor)).collect();
+        let (bits, tensors) = wanted.iter().fold((0, Vec::new()), |(bits, mut tensors), (bit, tensor)| {
+            tensors.push(*tensor);
+            (bits | bit, tensors)
+        });
+        let op = if forward.op == OpCode::Lstm { OpCode::LstmBackward } else { OpCode::GruBackward };
+        for (incoming, output) in (0u32..).zip(&forward.outputs) {
+            if !self.read_later(index, *output) {
+                continue;
+            }
+            let step = with_attrs(
+                forward,
+                &RecurrentBackwardAttrs {
+                    direction: attrs.direction,
+                    linear_before_reset: attrs.linear_before_reset,
+                    incoming,
+                    wanted: bits,
+                },
+            );
+            let mut inputs = vec![self.grad(*output)];
+            inputs.extend(&forward.inputs);
+            self.emit(index, &step, op, inputs, &tensors);
+        }
+        Ok(())
+    }
+
+    /// Whether a forward step that the loss depends on reads `tensor`.
+    fn read_later(&self, index: usize, tensor: TensorRef) -> bool {
+        let root = self.source.root(tensor);
+        let later = self.differentiable.iter().enumerate().skip(index + 1).filter(|(_, on)| **on);
+        later
+            .filter_map(|(i, _)| self.source.steps.get(i))
+            .any(|step| step.inputs.iter().any(|input| self.source.root(*input) == root))
+    }
+
     fn emit(
         &mut self,
         index: usize,
@@ -289,7 +427,7 @@ impl<'p> Deriver<'p> {
         let outputs: Vec<TensorRef> =
             wanted.iter().filter(|t| self.needs_grad(**t)).copied().collect::<Vec<_>>();
         let outputs: Vec<TensorRef> = outputs.into_iter().map(|t| self.grad(t)).collect();
-        if outputs.is_empty() && forward.site.is_none() {
+        if outputs.is_empty() && !self.trained[index] {
             return;
         }
         self.schedule.steps.push(ProgStep {
@@ -367,29 +505,52 @@ fn with_attrs(forward: &ProgStep, attrs: &impl Attrs) -> ProgStep {
     ProgStep { attrs: attrs.as_bytes().to_vec(), ..forward.clone() }
 }
 
+/// Whether the step's result moves with its operands at all: truth values, indices and whole numbers do not.
+fn has_slope(step: &ProgStep, program: &Program) -> bool {
+    let dtype = |tensors: &[TensorRef]| tensors.first().map(|tensor| program.tensor(*tensor).dtype);
+    let float = |dtype: Option<DType>| matches!(dtype, Some(DType::F32 | DType::F16));
+    match step.op {
+        OpCode::ArgReduce => false,
+        OpCode::Cast => float(dtype(&step.inputs)) && float(dtype(&step.outputs)),
+        // Sums of codes that a later step scales: refused where they are met, not passed over.
+        OpCode::MatMulInteger | OpCode::QConv => true,
+        _ => float(dtype(&step.outputs)) || matches!(dtype(&step.outputs), Some(DType::I8 | DType::U8)),
+    }
+}
+
 /// Whether the step's result is clamped or rounded, so that its gradient needs a mask.
 fn clips(step: &ProgStep, output: DType) -> bool {
     match step.op {
-        OpCode::QConv | OpCode::QDepthwise | OpCode::Conv | OpCode::Depthwise | OpCode::QAdd => true,
-        OpCode::Quantize | OpCode::Requantize => true,
-        OpCode::QMul => true,
+        OpCode::QConv | OpCode::QDepthwise if output == DType::I8 => true,
+        OpCode::QConv | OpCode::QDepthwise => {
+            QConvAttrs::read(&step.attrs).is_some_and(|a| finite(a.lo, a.hi))
+        }
+        OpCode::Conv | OpCode::Depthwise | OpCode::DynamicConv => {
+            ConvAttrs::read(&step.attrs).is_some_and(|a| finite(a.lo, a.hi))
+        }
+        OpCode::Quantize | OpCode::Requantize | OpCode::QAdd | OpCode::QMul => true,
         OpCode::QPool => !is_maximum(step),
         OpCode::Reduce => output == DType::I8,
         _ => false,
     }
 }
 
+/// Whether a clamp to these bounds can do anything.
+fn finite(lo: f32, hi: f32) -> bool {
+    lo > f32::NEG_INFINITY || hi < f32::INFINITY
+}
+
 fn is_maximum(step: &ProgStep) -> bool {
     PoolAttrs::read(&step.attrs).is_some_and(|attrs| attrs.kind == 0)
 }
 
-/// Roots that depend on a site at or after step `cut`, and the steps that compute them.
-fn active(program: &Program, cut: usize) -> (Vec<bool>, Vec<bool>) {
+/// Roots that depend on a trained site, all of them at or after step `cut`, and the steps that compute them.
+fn active(program: &Program, cut: usize, trained: &[bool]) -> (Vec<bool>, Vec<bool>) {
     let mut tensors = vec![false; program.tensors.len()];
     let mut steps = vec![false; program.steps.len()];
     for (index, step) in program.steps.iter().enumerate().skip(cut) {
         let fed = step.inputs.iter().any(|t| tensors[program.root(*t).0]);
-        if fed || step.site.is_some() {
+        if fed || trained[index] {
             steps[index] = true;
             step.outputs.iter().for_each(|t| tensors[program.root(*t).0] = true);
         }

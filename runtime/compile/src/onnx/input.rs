@@ -1,5 +1,7 @@
 //! The types of the graph's inputs.
 
+use std::collections::BTreeSet;
+
 use ingraft_tensor::DType;
 
 use super::ImportOptions;
@@ -40,6 +42,25 @@ pub(super) fn resolve(
     Ok((dtype, shape.collect::<Result<_, _>>()?))
 }
 
+/// Refuses an extent for a dimension that none of the inputs has: a wrong name would fix nothing, unseen.
+///
+/// # Errors
+/// [`ImportError::SuperfluousDim`].
+pub(super) fn check_dims<'a>(
+    inputs: impl Iterator<Item = &'a ValueInfoProto>,
+    options: &ImportOptions,
+) -> Result<(), ImportError> {
+    let types = inputs.filter_map(|info| info.r#type.as_ref()?.tensor_type.as_ref()?.shape.as_ref());
+    let named: BTreeSet<&str> = types.flat_map(|shape| &shape.dim).filter_map(named).collect();
+    match options.dims.keys().find(|dim| !named.contains(dim.as_str())) {
+        Some(dim) => Err(ImportError::SuperfluousDim {
+            dim: dim.clone(),
+            named: named.into_iter().map(str::to_owned).collect(),
+        }),
+        None => Ok(()),
+    }
+}
+
 /// The extent of a dimension that the file fixes; some exporters write −1 for an open one.
 fn fixed(dim: &DimensionProto) -> Option<usize> {
     match dim.value {
@@ -50,8 +71,13 @@ fn fixed(dim: &DimensionProto) -> Option<usize> {
 
 /// The name of an open dimension, `?` where it has none.
 fn name(dim: &DimensionProto) -> &str {
+    named(dim).unwrap_or("?")
+}
+
+/// The name of a dimension that has one.
+fn named(dim: &DimensionProto) -> Option<&str> {
     match &dim.value {
-        Some(Value::DimParam(name)) if !name.is_empty() => name,
-        _ => "?",
+        Some(Value::DimParam(name)) if !name.is_empty() => Some(name),
+        _ => None,
     }
 }

@@ -1,7 +1,8 @@
 //! Gradient of a convolution or linear layer and of the terms at its site.
 //!
 //! The forward step is `y = clip(scale ⊙ z + shift)` with
-//! `z = W·x + bias + up·(down·x) + Δ·x` per output pixel and group. With
+//! `z = W·x + bias + up·(down·x) + Δ·x` per output pixel and group, Δ the sum of
+//! a sparse and a dense delta. With
 //! `dv = dy·mask` and `dz = dv ⊙ scale`:
 //!
 //! | gradient | per output pixel |
@@ -10,14 +11,14 @@
 //! | down, up | `(upᵀdz)·xᵀ`, `dz·(down·x)ᵀ` |
 //! | sparse values | `dz·x` at their positions |
 //! | scale, shift | `dv ⊙ z`, `dv` |
-//! | whole weight | `dz·xᵀ` |
+//! | weight, dense delta | `dz·xᵀ` |
 //!
 //! `x` is the dequantized input, real zero in the padding; int8 weights are
 //! dequantized on the fly with their scale per channel.
 
 use ingraft_tensor::bytes::cast_mut;
 
-use super::layer::{Layer, check_quantized, check_real};
+use super::layer::{Layer, check_dynamic, check_quantized, check_real};
 use super::rows::{Code, add, add_outer, add_rows, dot, rows};
 use super::trained::Trained;
 use super::{F32, gradient};
@@ -59,6 +60,21 @@ pub const KERNEL_Q: Kernel =
         .checked(|step| check_quantized(step).map(|_| ()))
         .with_workspace(|step| check_quantized(step).map_or(0, |shape| Work::<i8>::bytes(&shape)));
 
+/// Through an int8 layer on codes whose parameters were found at run time.
+///
+/// # Shapes
+/// Inputs `dy`, optionally its mask, then the seven operands of [`crate::qconv::KERNEL_DYNAMIC`]; outputs as [`KERNEL`].
+///
+/// # Numerics
+/// As [`KERNEL`]. Scale and zero point count as constants.
+///
+/// # Errors
+/// As [`KERNEL`].
+pub const KERNEL_DYNAMIC: Kernel =
+    Kernel::new("conv_backward_f32_qd8_qc8w_f32__scalar", OpCode::ConvBackward, F32, None, run_dynamic)
+        .checked(|step| check_dynamic(step).map(|_| ()))
+        .with_workspace(|step| check_dynamic(step).map_or(0, |shape| Work::<i8>::bytes(&shape)));
+
 /// [`KERNEL`], for a target to compile with its own instructions.
 ///
 /// # Errors
@@ -75,6 +91,10 @@ pub fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
 #[inline(always)]
 pub fn run_quantized(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     backward(call, Layer::quantized(call)?)
+}
+
+fn run_dynamic(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
+    backward(call, Layer::dynamic(call)?)
 }
 
 #[inline(always)]
@@ -226,10 +246,13 @@ impl<T: Code> Site<'_, T> {
                 z += delta.value * x.get(delta.index)?;
             }
         }
+        if let Some(delta) = self.terms.dense {
+            z += dot(row(delta, channel, x.len())?, x);
+        }
         Some(z)
     }
 
-    /// Gradients of factors, sparse values and the whole weight.
+    /// Gradients of factors, sparse values and the weight.
     #[inline(always)]
     fn parameters(&self, work: &mut Work<'_, T>, group: usize) -> Option<()> {
         let shape = &self.layer.shape;
@@ -279,6 +302,10 @@ impl<T: Code> Site<'_, T> {
         let weight = row(self.layer.weight, group, shape.out_group.wrapping_mul(shape.row()))?;
         let factors = (first..).zip(dz).map(|(channel, dz)| dz * self.layer.weight_scale(channel));
         add_rows(patch, factors.zip(rows(weight, shape.row())));
+        if let Some(delta) = self.terms.dense {
+            let delta = row(delta, group, shape.out_group.wrapping_mul(shape.row()))?;
+            add_rows(patch, dz.iter().copied().zip(rows(delta, shape.row())));
+        }
         if let Some(term) = self.terms.low_rank {
             add_rows(patch, dt.iter().copied().zip(rows(term.down(shape, group)?, shape.row())));
         }
@@ -293,9 +320,9 @@ impl<T: Code> Site<'_, T> {
     }
 }
 
-/// Adds the gradient of a patch to the input elements it was gathered from.
+/// Adds the gradient of a patch to the input elements it was gathered from; `None` past the end of either.
 #[inline(always)]
-fn scatter(shape: &ConvShape, patch: &[f32], pixel: Pixel, group: usize, dx: &mut [f32]) -> Option<()> {
+pub fn scatter(shape: &ConvShape, patch: &[f32], pixel: Pixel, group: usize, dx: &mut [f32]) -> Option<()> {
     let mut taps = rows(patch, shape.in_group);
     for ky in 0..shape.kernel[0] {
         for kx in 0..shape.kernel[1] {

@@ -1,9 +1,9 @@
 //! Gradient of a depthwise convolution and of the terms at its site.
 //!
 //! The equations are those of [`conv`](super::conv) with one filter per
-//! channel: every product runs over the channels of one tap. Weights are
-//! `[kh, kw, C]`; sparse indices and rows of the whole weight's gradient, `[C, kh·kw]`,
-//! count the taps of one channel. There is no low-rank term.
+//! channel: every product runs over the channels of one tap. Weights and dense
+//! deltas are `[kh, kw, C]`; sparse indices count the taps of one channel. There is
+//! no low-rank term.
 
 use ingraft_tensor::bytes::cast_mut;
 
@@ -184,12 +184,25 @@ impl<T: Code> Site<'_, T> {
         }
         let channels = scale.iter_mut().zip(dz.iter()).zip(sums.iter());
         for (channel, ((scale, dv), sum)) in channels.enumerate().filter(|(_, ((_, dv), _))| **dv != 0.0) {
-            *scale += dv * (self.layer.value(channel, *sum)? + self.sparse_value(channel, pixel)?);
+            let deltas = self.sparse_value(channel, pixel)? + self.dense_value(channel, pixel)?;
+            *scale += dv * (self.layer.value(channel, *sum)? + deltas);
         }
         Some(())
     }
 
-    /// `Δ·x` of `channel`.
+    /// `Δ·x` of `channel`, of the dense delta.
+    #[inline(always)]
+    fn dense_value(&self, channel: usize, pixel: Pixel) -> Option<f32> {
+        let Some(delta) = self.terms.dense else { return Some(0.0) };
+        let (mut sum, mut at) = (0.0, channel);
+        for tap in 0..self.layer.shape.row() {
+            sum += delta.get(at)? * self.real(channel, tap, pixel)?;
+            at = at.wrapping_add(self.layer.shape.input[3]);
+        }
+        Some(sum)
+    }
+
+    /// `Δ·x` of `channel`, of the sparse delta.
     #[inline(always)]
     fn sparse_value(&self, channel: usize, pixel: Pixel) -> Option<f32> {
         let Some(sparse) = self.terms.sparse else { return Some(0.0) };
@@ -228,7 +241,7 @@ impl<T: Code> Site<'_, T> {
         Some(())
     }
 
-    /// Gradients of the input through the base weight, and of the whole weight.
+    /// Gradients of the input through the weight and its dense delta, and of the weight.
     #[inline(always)]
     fn taps(&self, work: &mut Work<'_>, pixel: Pixel) -> Option<()> {
         let Work { grads, dx, dz, scaled, x } = work;
@@ -239,13 +252,17 @@ impl<T: Code> Site<'_, T> {
         }
         for (tap, weight) in super::rows::rows(weight, channels).enumerate() {
             let Some(at) = tap_position(shape, pixel, tap) else { continue };
-            if let Some(dx) = dx {
+            if let Some(dx) = &mut *dx {
                 let dx = row_mut(dx, at, channels)?.iter_mut();
                 dx.zip(scaled.iter()).zip(weight).for_each(|((dx, dz), w)| *dx += dz * (*w).into());
             }
+            if let (Some(dx), Some(delta)) = (&mut *dx, self.terms.dense) {
+                let (dx, delta) = (row_mut(dx, at, channels)?.iter_mut(), row(delta, tap, channels)?);
+                dx.zip(dz.iter()).zip(delta).for_each(|((dx, dz), delta)| *dx += dz * delta);
+            }
             if let Some(dense) = &mut grads.dense {
                 self.layer.dequantize(row(input, at, channels)?, x);
-                let dense = dense.iter_mut().skip(tap).step_by(shape.row().max(1));
+                let dense = row_mut(dense, tap, channels)?.iter_mut();
                 dense.zip(dz.iter()).zip(x.iter()).for_each(|((dense, dz), x)| *dense += dz * x);
             }
         }

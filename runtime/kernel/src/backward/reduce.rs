@@ -16,7 +16,8 @@ use crate::{Call, Kernel, KernelError, OpCode, Step, check};
 ///
 /// # Numerics
 /// Maximum and minimum: the first of equal elements gets all of `dy`. What depends on the result — the norm, the
-/// logarithm of the sum — computes it again. Products have no gradient here.
+/// logarithm of the sum, the product — computes it again.
+/// A product gives each element that of the others, zeros included.
 pub const KERNEL: Kernel =
     Kernel::new("reduce_backward_f32_f32__scalar", OpCode::ReduceBackward, F32, F32, run).checked(check);
 
@@ -32,7 +33,7 @@ fn check(step: &Step<'_>) -> Result<(), KernelError> {
     let error = KernelError::Operands(step.op);
     let function = ReduceFn::from_code(attrs.function).ok_or(error)?;
     let (dy, dx) = (step.input(0)?.shape, step.output(0)?.shape);
-    check::require(step, function != ReduceFn::Prod && Axes::new(dx, attrs.axes, dy).is_some())?;
+    check::require(step, Axes::new(dx, attrs.axes, dy).is_some())?;
     if !needs_input(function) {
         return check::require(step, step.inputs().len() == first);
     }
@@ -119,21 +120,23 @@ fn extreme<T: Copy>(
 /// What the slope of a smooth reduction needs of all its elements.
 #[derive(Clone, Copy)]
 struct Total {
-    /// `Σ x`, `√ Σ x²` or `Σ exp(x − max)`.
+    /// `Σ x`, `√ Σ x²`, `Σ exp(x − max)` or the product of what is not zero.
     sum: f32,
     max: f32,
+    zeros: usize,
 }
 
 impl Total {
     fn of(function: ReduceFn, values: impl Iterator<Item = f32> + Clone) -> Self {
         let max = values.clone().fold(f32::NEG_INFINITY, f32::max);
         let sum = match function {
-            ReduceFn::L2 => libm::sqrtf(values.map(|x| x * x).sum()),
-            ReduceFn::LogSum => values.sum(),
-            ReduceFn::LogSumExp => values.map(|x| libm::expf(x - max)).sum(),
+            ReduceFn::L2 => libm::sqrtf(values.clone().map(|x| x * x).sum()),
+            ReduceFn::LogSum => values.clone().sum(),
+            ReduceFn::LogSumExp => values.clone().map(|x| libm::expf(x - max)).sum(),
+            ReduceFn::Prod => values.clone().filter(|x| *x != 0.0).product(),
             _ => 0.0,
         };
-        Self { sum, max }
+        Self { sum, max, zeros: values.filter(|x| *x == 0.0).count() }
     }
 
     fn slope(&self, function: ReduceFn, x: f32) -> f32 {
@@ -145,6 +148,11 @@ impl Total {
             ReduceFn::SumSquare => 2.0 * x,
             ReduceFn::LogSum => 1.0 / self.sum,
             ReduceFn::LogSumExp => libm::expf(x - self.max) / self.sum,
+            ReduceFn::Prod => match self.zeros {
+                0 => self.sum / x,
+                1 if x == 0.0 => self.sum,
+                _ => 0.0,
+            },
             _ => 0.0,
         }
     }

@@ -1,7 +1,7 @@
 //! Row arithmetic: loops over whole slices that a compiler turns into vector code.
 
 /// A stored element: int8 code or f32.
-pub(super) trait Code: ingraft_tensor::bytes::Element + Into<f32> {
+pub trait Code: ingraft_tensor::bytes::Element + Into<f32> {
     /// `Σ a·b`; of codes the exact sum, rounded to f32.
     fn dot(a: &[Self], b: &[Self]) -> f32;
 }

@@ -7,6 +7,7 @@ mod adjoint;
 mod elementwise;
 mod exact;
 mod finite_differences;
+mod moved;
 mod site;
 
 use std::vec::Vec;

@@ -1,15 +1,20 @@
 //! The terms of a site as a backward step differentiates them.
 
-use crate::terms::{Affine, Factors, MAX_TERM_RANK, Sparse, SparseValues};
+use crate::terms::{Affine, Factors, MAX_TERM_RANK, SiteTerms, Sparse, SparseValues};
 use crate::window::{ConvShape, row};
 use crate::{Call, KernelError};
 
 /// The active terms of a site, all with f32 parameters, of the site's extents.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Trained<'a> {
-    pub(super) low_rank: Option<LowRank<'a>>,
-    pub(super) sparse: Option<SparseRows<'a>>,
-    pub(super) affine: Option<Affine<'a>>,
+pub struct Trained<'a> {
+    /// The factors.
+    pub low_rank: Option<LowRank<'a>>,
+    /// The sparse delta.
+    pub sparse: Option<SparseRows<'a>>,
+    /// The dense delta, in the layout of the base's weight.
+    pub dense: Option<&'a [f32]>,
+    /// Scale and shift.
+    pub affine: Option<Affine<'a>>,
 }
 
 impl<'a> Trained<'a> {
@@ -18,7 +23,7 @@ impl<'a> Trained<'a> {
     /// # Errors
     /// [`KernelError::Terms`] for integer parameters, which cannot be trained,
     /// for lengths that are not the site's, and for an accumulator without its parameter.
-    pub(super) fn new(call: &Call<'a, '_>, shape: &ConvShape) -> Result<Self, KernelError> {
+    pub fn new(call: &Call<'a, '_>, shape: &ConvShape) -> Result<Self, KernelError> {
         let error = KernelError::Terms(call.op);
         let low_rank = match call.terms.two_factor.map(|term| (term.rank, term.factors)) {
             Some((rank, Factors::F32 { down, up })) => Some(LowRank { rank, down, up }),
@@ -32,7 +37,8 @@ impl<'a> Trained<'a> {
             Some(Sparse { values: SparseValues::I16(_), .. }) => return Err(error),
             None => None,
         };
-        let terms = Self { low_rank, sparse, affine: call.terms.affine };
+        let SiteTerms { dense, affine, .. } = call.terms;
+        let terms = Self { low_rank, sparse, dense, affine };
         (terms.fit(shape) && terms.receive(call, shape)).then_some(terms).ok_or(error)
     }
 
@@ -46,8 +52,9 @@ impl<'a> Trained<'a> {
         let sparse = self
             .sparse
             .is_none_or(|s| s.indptr.len() == out.wrapping_add(1) && s.indices.len() == s.values.len());
+        let dense = self.dense.is_none_or(|delta| delta.len() == out.wrapping_mul(shape.row()));
         let affine = self.affine.is_none_or(|a| a.scale.len() == out && a.shift.len() == out);
-        low_rank && sparse && affine
+        low_rank && sparse && dense && affine
     }
 
     /// Whether every accumulator has the length of the parameter it belongs to.
@@ -68,8 +75,9 @@ impl<'a> Trained<'a> {
 
 /// `down` `[groups · rank, row]`, `up` `[out, rank]`.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct LowRank<'a> {
-    pub(super) rank: usize,
+pub struct LowRank<'a> {
+    /// Rank per group.
+    pub rank: usize,
     down: &'a [f32],
     up: &'a [f32],
 }
@@ -77,43 +85,46 @@ pub(super) struct LowRank<'a> {
 impl<'a> LowRank<'a> {
     /// The rows of `down` that `group` reads: `[rank, row]`.
     #[inline(always)]
-    pub(super) fn down(&self, shape: &ConvShape, group: usize) -> Option<&'a [f32]> {
+    pub fn down(&self, shape: &ConvShape, group: usize) -> Option<&'a [f32]> {
         row(self.down, group, self.rank.wrapping_mul(shape.row()))
     }
 
     /// The rows of `up` of the channels of `group`: `[out/groups, rank]`.
     #[inline(always)]
-    pub(super) fn up(&self, shape: &ConvShape, group: usize) -> Option<&'a [f32]> {
+    pub fn up(&self, shape: &ConvShape, group: usize) -> Option<&'a [f32]> {
         row(self.up, group, self.rank.wrapping_mul(shape.out_group))
     }
 
     /// The row of `up` of `channel`: `[rank]`.
     #[inline(always)]
-    pub(super) fn up_row(&self, channel: usize) -> Option<&'a [f32]> {
+    pub fn up_row(&self, channel: usize) -> Option<&'a [f32]> {
         row(self.up, channel, self.rank)
     }
 }
 
 /// A sparse delta in compressed rows.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct SparseRows<'a> {
+pub struct SparseRows<'a> {
     indptr: &'a [u32],
     indices: &'a [u16],
     values: &'a [f32],
 }
 
-/// One delta: where it stands among the values, which element of the weight row it changes, by how much.
+/// One delta.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Delta {
-    pub(super) at: usize,
-    pub(super) index: usize,
-    pub(super) value: f32,
+pub struct Delta {
+    /// Where it stands among the values.
+    pub at: usize,
+    /// Which element of the weight row it changes.
+    pub index: usize,
+    /// By how much.
+    pub value: f32,
 }
 
 impl<'a> SparseRows<'a> {
     /// The deltas of `channel`.
     #[inline(always)]
-    pub(super) fn deltas(&self, channel: usize) -> Option<impl Iterator<Item = Delta> + 'a> {
+    pub fn deltas(&self, channel: usize) -> Option<impl Iterator<Item = Delta> + 'a> {
         let start = *self.indptr.get(channel)? as usize;
         let end = *self.indptr.get(channel.wrapping_add(1))? as usize;
         let pairs = self.indices.get(start..end)?.iter().zip(self.values.get(start..end)?);

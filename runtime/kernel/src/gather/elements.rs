@@ -1,7 +1,8 @@
 //! One element per index.
 
-use ingraft_tensor::{DType, Shape, View};
+use ingraft_tensor::{DType, Shape};
 
+use super::{Integers, integers};
 use crate::attrs::GatherAttrs;
 use crate::walk::{Dim, Walk};
 use crate::{Call, Kernel, KernelError, OpCode, Step, check};
@@ -19,14 +20,14 @@ pub const KERNEL: Kernel =
     Kernel::new("gather_elements_x_x__scalar", OpCode::GatherElements, None, None, run).checked(check);
 
 /// A walk over the indices in order, giving the position in the data at index zero.
-struct Picks {
+pub(crate) struct Picks {
     walk: Walk<1>,
     extent: i64,
     stride: i64,
 }
 
 impl Picks {
-    fn new(data: Shape, indices: Shape, axis: u32) -> Option<Self> {
+    pub(crate) fn new(data: Shape, indices: Shape, axis: u32) -> Option<Self> {
         let mut dims = [Dim { extent: 1, strides: [0] }; ingraft_tensor::MAX_RANK];
         let strides = data.strides();
         let shapes = data.dims().iter().zip(indices.dims()).zip(&strides);
@@ -40,19 +41,21 @@ impl Picks {
         fits.then(|| Self { walk: Walk::new(&dims, [0]), extent: data.dim(axis as usize) as i64, stride })
     }
 
-    fn gather<const N: usize>(
-        &self,
-        data: &[u8],
-        indices: impl Iterator<Item = i64>,
-        out: &mut [u8],
-    ) -> Option<()> {
+    /// The element of the data that each of `indices` picks, in order; `None` for an index outside.
+    pub(crate) fn elements(&self, indices: impl Iterator<Item = i64>) -> impl Iterator<Item = Option<usize>> {
+        let (extent, stride) = (self.extent, self.stride);
+        indices.zip(self.walk.elements()).map(move |(index, [start])| {
+            let wrapped = if index < 0 { index.checked_add(extent)? } else { index };
+            (0..extent).contains(&wrapped).then_some(())?;
+            Some(start.wrapping_add(wrapped.wrapping_mul(stride) as usize))
+        })
+    }
+
+    fn gather<const N: usize>(&self, data: &[u8], indices: Integers<'_>, out: &mut [u8]) -> Option<()> {
         let data = data.as_chunks::<N>().0;
         let out = out.as_chunks_mut::<N>().0;
-        for ((y, index), [start]) in out.iter_mut().zip(indices).zip(self.walk.elements()) {
-            let wrapped = if index < 0 { index.checked_add(self.extent)? } else { index };
-            (0..self.extent).contains(&wrapped).then_some(())?;
-            let offset = wrapped.wrapping_mul(self.stride) as usize;
-            *y = *data.get(start.wrapping_add(offset))?;
+        for (y, at) in out.iter_mut().zip(self.elements(indices.iter())) {
+            *y = *data.get(at?)?;
         }
         Some(())
     }
@@ -69,25 +72,17 @@ fn check(step: &Step<'_>) -> Result<(), KernelError> {
 
 fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     let attrs: &GatherAttrs = call.attrs()?;
-    let (data, indices) = (call.input(0)?, call.input(1)?);
-    let error = call.operands();
-    let picks = Picks::new(data.shape(), indices.shape(), attrs.axis).ok_or(error)?;
+    let (data, shape, indices) = (call.input(0)?, call.input(1)?.shape(), integers(call, 1)?);
+    let picks = Picks::new(data.shape(), shape, attrs.axis).ok_or(call.operands())?;
     let outside = KernelError::Index(call.op);
     let out = call.output(0)?.bytes();
-    match indices.as_slice::<i32>() {
-        Some(indices) => pick(&picks, data, indices.iter().map(|&i| i as i64), out),
-        None => pick(&picks, data, indices.as_slice::<i64>().ok_or(error)?.iter().copied(), out),
-    }
-    .ok_or(outside)
-}
-
-fn pick(picks: &Picks, data: View<'_>, indices: impl Iterator<Item = i64>, out: &mut [u8]) -> Option<()> {
     match data.dtype().size() {
         1 => picks.gather::<1>(data.bytes(), indices, out),
         2 => picks.gather::<2>(data.bytes(), indices, out),
         4 => picks.gather::<4>(data.bytes(), indices, out),
         _ => picks.gather::<8>(data.bytes(), indices, out),
     }
+    .ok_or(outside)
 }
 
 #[cfg(test)]

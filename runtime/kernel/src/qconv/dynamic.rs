@@ -5,7 +5,7 @@ use ingraft_tensor::{DType, bytes};
 use super::QConv;
 use crate::attrs::{ConvAttrs, QConvAttrs};
 use crate::conv::check_float_terms;
-use crate::requantize::clamp;
+use crate::requantize::{clamp, passes, set_bit};
 use crate::window::ConvShape;
 use crate::{Call, Kernel, KernelError, OpCode, Step, check};
 
@@ -31,7 +31,7 @@ pub const KERNEL: Kernel = Kernel::new(
 
 fn check(step: &Step<'_>) -> Result<(), KernelError> {
     let attrs: &ConvAttrs = step.attrs()?;
-    check::operands(step, 7, 1)?;
+    check::operands_and_mask(step, 7)?;
     check::clamp(step, attrs.lo, attrs.hi)?;
     let shape = shape(step).ok_or(KernelError::Operands(step.op))?;
     let out = shape.output[3];
@@ -95,10 +95,14 @@ fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
         out_scale: 1.0,
     };
     let conv = QConv { attrs: &attrs, shape, input, weight, bias: folded, multiplier: scaled, shift, terms };
-    let out: &mut [f32] = call.slice_mut(0)?;
+    let (out, mut mask) = call.out_and_mask::<f32>()?;
     conv.for_each(bytes::cast_mut(patch).ok_or(error)?, |index, channel, acc, extra| {
+        let v = conv.pre_activation(channel, acc, extra, 1.0);
         if let Some(o) = out.get_mut(index) {
-            *o = clamp(conv.pre_activation(channel, acc, extra, 1.0), attrs.lo, attrs.hi);
+            *o = clamp(v, attrs.lo, attrs.hi);
+        }
+        if let Some(mask) = mask.as_deref_mut() {
+            set_bit(mask, index, passes(v, attrs.lo, attrs.hi));
         }
     })
 }

@@ -20,9 +20,16 @@ use crate::{Call, Kernel, KernelError, OpCode, Step, check};
 pub const KERNEL: Kernel =
     Kernel::new("gru_f32_f32_f32__scalar", OpCode::Gru, Some(DType::F32), Some(DType::F32), run)
         .checked(check)
-        .with_workspace(|step| Layer::of(step, GATES).map_or(0, |layer| layer.workspace()));
+        .with_workspace(|step| Layer::of(step, GATES).map_or(0, |layer| layer.scratch().wrapping_mul(4)));
 
-const GATES: usize = 3;
+pub(crate) const GATES: usize = 3;
+
+impl Layer {
+    /// Values beside a sample's state: its gates, and what its candidate is made of.
+    fn scratch(&self) -> usize {
+        self.rows().wrapping_add(self.hidden)
+    }
+}
 
 fn check(step: &Step<'_>) -> Result<(), KernelError> {
     check::operands(step, 5, 2)?;
@@ -38,7 +45,7 @@ fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     let first = call.slice::<f32>(4)?;
     let [y, hidden] = &mut *call.outputs else { return Err(error) };
     let (y, hidden) = (y.as_slice::<f32>().ok_or(error)?, hidden.as_slice::<f32>().ok_or(error)?);
-    let gates = gates(call.workspace, layer.rows()).ok_or(KernelError::Memory(call.op))?;
+    let gates = gates(call.workspace, layer.scratch()).ok_or(KernelError::Memory(call.op))?;
     hidden.iter_mut().zip(first).for_each(|(h, &first)| *h = first);
     let linear = attrs.linear_before_reset == 1;
     layer
@@ -59,25 +66,41 @@ fn advance(
     hidden: &mut [f32],
     gates: &mut [f32],
 ) -> Option<()> {
-    let len = hidden.len();
-    let mut rows = weights.rows(x.len(), len);
-    let (update, rest) = gates.split_at_mut_checked(len)?;
-    let (reset, candidate) = rest.split_at_mut_checked(len)?;
-    for (gate, (input, recurrent, a, b)) in update.iter_mut().chain(&mut *reset).zip(&mut rows) {
-        *gate = sigmoid(dot(input, x) + dot(recurrent, hidden) + (a + b));
-    }
-    if linear_before_reset {
-        for ((n, &r), (input, recurrent, a, b)) in candidate.iter_mut().zip(&*reset).zip(rows) {
-            *n = libm::tanhf(dot(input, x) + a + r * (dot(recurrent, hidden) + b));
-        }
-    } else {
-        reset.iter_mut().zip(&*hidden).for_each(|(r, h)| *r *= h);
-        for (n, (input, recurrent, a, b)) in candidate.iter_mut().zip(rows) {
-            *n = libm::tanhf(dot(input, x) + dot(recurrent, reset) + (a + b));
-        }
-    }
+    let [update, _, candidate, _] = compute(weights, linear_before_reset, x, hidden, gates)?;
     for ((h, n), z) in hidden.iter_mut().zip(candidate).zip(update) {
         *h = (1.0 - *z) * *n + *z * *h;
     }
     Some(())
+}
+
+/// Fills `gates` with z, r, n and what n was made of beside the input: `R_h h` with its bias, or else `r·h`.
+pub(crate) fn compute<'g>(
+    weights: &Weights<'_>,
+    linear_before_reset: bool,
+    x: &[f32],
+    hidden: &[f32],
+    gates: &'g mut [f32],
+) -> Option<[&'g mut [f32]; 4]> {
+    let len = hidden.len();
+    let mut rows = weights.rows(x.len(), len);
+    let (update, rest) = gates.split_at_mut_checked(len)?;
+    let (reset, rest) = rest.split_at_mut_checked(len)?;
+    let (candidate, rest) = rest.split_at_mut_checked(len)?;
+    let inner = rest.get_mut(..len)?;
+    for (gate, (input, recurrent, a, b)) in update.iter_mut().chain(&mut *reset).zip(&mut rows) {
+        *gate = sigmoid(dot(input, x) + dot(recurrent, hidden) + (a + b));
+    }
+    if linear_before_reset {
+        let pairs = candidate.iter_mut().zip(&mut *inner).zip(&*reset);
+        for (((n, inner), r), (input, recurrent, a, b)) in pairs.zip(rows) {
+            *inner = dot(recurrent, hidden) + b;
+            *n = libm::tanhf(dot(input, x) + a + r * *inner);
+        }
+    } else {
+        inner.iter_mut().zip(&*reset).zip(hidden).for_each(|((i, r), h)| *i = r * h);
+        for (n, (input, recurrent, a, b)) in candidate.iter_mut().zip(rows) {
+            *n = libm::tanhf(dot(input, x) + dot(recurrent, inner) + (a + b));
+        }
+    }
+    Some([update, reset, candidate, inner])
 }

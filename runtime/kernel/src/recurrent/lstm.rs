@@ -25,7 +25,7 @@ pub const KERNEL: Kernel =
         .checked(check)
         .with_workspace(|step| Layer::of(step, GATES).map_or(0, |layer| layer.workspace()));
 
-const GATES: usize = 4;
+pub(crate) const GATES: usize = 4;
 
 fn check(step: &Step<'_>) -> Result<(), KernelError> {
     let layer = Layer::of(step, GATES)?;
@@ -69,8 +69,8 @@ fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
         .ok_or(error)
 }
 
-/// One sample, one time step.
-fn advance(
+/// One sample, one time step; leaves in `gates` what the activations are taken of, without the peepholes' share.
+pub(crate) fn advance(
     weights: &Weights<'_>,
     peepholes: Option<&[f32]>,
     x: &[f32],
@@ -86,15 +86,20 @@ fn advance(
     let mut parts = Rows::new(gates, len);
     let mut gate = || parts.next().unwrap_or(&[]).iter();
     let (i, o, f, z) = (gate(), gate(), gate(), gate());
-    let peep = |gate: usize, k: usize| match peepholes {
-        Some(p) => p.get(gate.wrapping_mul(len).wrapping_add(k)).copied().unwrap_or(0.0),
-        None => 0.0,
-    };
+    let peep = |gate: usize, k: usize| peephole(peepholes, len, gate, k);
     let state = hidden.iter_mut().zip(cell).enumerate();
     for ((k, (h, c)), ((i, o), (f, z))) in state.zip(i.zip(o).zip(f.zip(z))) {
         let i = sigmoid(i + peep(0, k) * *c);
         let f = sigmoid(f + peep(2, k) * *c);
         *c = f * *c + i * libm::tanhf(*z);
         *h = sigmoid(o + peep(1, k) * *c) * libm::tanhf(*c);
+    }
+}
+
+/// The weight with which gate `gate` (0 i, 1 o, 2 f) of unit `k` sees the cell.
+pub(crate) fn peephole(peepholes: Option<&[f32]>, len: usize, gate: usize, k: usize) -> f32 {
+    match peepholes {
+        Some(p) => p.get(gate.wrapping_mul(len).wrapping_add(k)).copied().unwrap_or(0.0),
+        None => 0.0,
     }
 }

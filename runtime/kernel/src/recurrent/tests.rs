@@ -2,11 +2,14 @@
 
 extern crate std;
 
+mod gradient;
+
 use std::vec::Vec;
 
 use super::*;
 use crate::test_case::{Random, Tensor, assert_close, run};
 
+#[derive(Clone)]
 struct Operands {
     dims: [usize; 5],
     x: Vec<f64>,
@@ -92,6 +95,45 @@ impl Operands {
     }
 }
 
+impl Operands {
+    /// y, last hidden and last cell of an LSTM.
+    fn lstm(&self, direction: u32, peeping: bool) -> [Vec<f64>; 3] {
+        let hs = self.dims[4];
+        self.unroll(direction, |d, x, h, c| {
+            let gate = |g: usize, k: usize, h: &[f64]| {
+                let (a, b) = self.row(4, d, g * hs + k, x, h);
+                a + b
+            };
+            let peep = |g: usize, k: usize| if peeping { self.peepholes[(3 * d + g) * hs + k] } else { 0.0 };
+            let old = h.clone();
+            for k in 0..hs {
+                let i = sigma(gate(0, k, &old) + peep(0, k) * c[k]);
+                let f = sigma(gate(2, k, &old) + peep(2, k) * c[k]);
+                c[k] = f * c[k] + i * gate(3, k, &old).tanh();
+                h[k] = sigma(gate(1, k, &old) + peep(1, k) * c[k]) * c[k].tanh();
+            }
+        })
+    }
+
+    /// y and last hidden of a GRU.
+    fn gru(&self, direction: u32, linear: bool) -> [Vec<f64>; 3] {
+        let hs = self.dims[4];
+        self.unroll(direction, |d, x, h, _| {
+            let gate = |g: usize, k: usize, h: &[f64]| self.row(3, d, g * hs + k, x, h);
+            let sum = |(a, b): (f64, f64)| a + b;
+            let old = h.clone();
+            let reset: Vec<f64> = (0..hs).map(|k| sigma(sum(gate(1, k, &old)))).collect();
+            let gated: Vec<f64> = reset.iter().zip(&old).map(|(r, h)| r * h).collect();
+            for k in 0..hs {
+                let z = sigma(sum(gate(0, k, &old)));
+                let (a, b) = gate(2, k, &old);
+                let n = if linear { a + reset[k] * b } else { sum(gate(2, k, &gated)) };
+                h[k] = (1.0 - z) * n.tanh() + z * old[k];
+            }
+        })
+    }
+}
+
 /// Directions, time, batch, inputs, hidden.
 const CASES: [(u32, [usize; 5]); 4] = [
     (FORWARD, [1, 5, 2, 3, 7]),
@@ -106,23 +148,7 @@ fn lstm_agrees_with_naive() {
     for (direction, dims) in CASES {
         for peeping in [false, true] {
             let operands = Operands::new(&mut random, 4, dims);
-            let hs = dims[4];
-            let want = operands.unroll(direction, |d, x, h, c| {
-                let gate = |g: usize, k: usize, h: &[f64]| {
-                    let (a, b) = operands.row(4, d, g * hs + k, x, h);
-                    a + b
-                };
-                let peep = |g: usize, k: usize| {
-                    if peeping { operands.peepholes[(3 * d + g) * hs + k] } else { 0.0 }
-                };
-                let old = h.clone();
-                for k in 0..hs {
-                    let i = sigma(gate(0, k, &old) + peep(0, k) * c[k]);
-                    let f = sigma(gate(2, k, &old) + peep(2, k) * c[k]);
-                    c[k] = f * c[k] + i * gate(3, k, &old).tanh();
-                    h[k] = sigma(gate(1, k, &old) + peep(1, k) * c[k]) * c[k].tanh();
-                }
-            });
+            let want = operands.lstm(direction, peeping);
             let tensors = operands.tensors(4);
             let inputs: Vec<&Tensor> = tensors.iter().take(if peeping { 7 } else { 6 }).collect();
             let attrs = RecurrentAttrs { direction, linear_before_reset: 0 };
@@ -142,20 +168,7 @@ fn gru_agrees_with_naive() {
     for (direction, dims) in CASES {
         for linear_before_reset in [0, 1] {
             let operands = Operands::new(&mut random, 3, dims);
-            let hs = dims[4];
-            let want = operands.unroll(direction, |d, x, h, _| {
-                let gate = |g: usize, k: usize, h: &[f64]| operands.row(3, d, g * hs + k, x, h);
-                let sum = |(a, b): (f64, f64)| a + b;
-                let old = h.clone();
-                let reset: Vec<f64> = (0..hs).map(|k| sigma(sum(gate(1, k, &old)))).collect();
-                let gated: Vec<f64> = reset.iter().zip(&old).map(|(r, h)| r * h).collect();
-                for k in 0..hs {
-                    let z = sigma(sum(gate(0, k, &old)));
-                    let (a, b) = gate(2, k, &old);
-                    let n = if linear_before_reset == 1 { a + reset[k] * b } else { sum(gate(2, k, &gated)) };
-                    h[k] = (1.0 - z) * n.tanh() + z * old[k];
-                }
-            });
+            let want = operands.gru(direction, linear_before_reset == 1);
             let tensors = operands.tensors(3);
             let inputs: Vec<&Tensor> = tensors.iter().take(5).collect();
             let attrs = RecurrentAttrs { direction, linear_before_reset };

@@ -6,6 +6,7 @@ use ingraft_train::{TermLayout, Unfit};
 
 use super::Node;
 use super::word::Shape;
+use crate::mask::dense;
 
 /// What becomes of a site: the value of an expression, and the terms it lowers to exactly.
 ///
@@ -15,6 +16,8 @@ pub(crate) struct Form<'t> {
     up: Option<Node<'t>>,
     down: Option<Node<'t>>,
     delta: Option<Node<'t>>,
+    scale: Option<Node<'t>>,
+    shift: Option<Node<'t>>,
 }
 
 impl<'t> Form<'t> {
@@ -33,6 +36,27 @@ impl<'t> Form<'t> {
         Self::delta(weight - weight.tape().weight())
     }
 
+    /// `y = scale ⊙ (Wx + b) + shift`, columns.
+    pub(crate) fn affine(scale: Node<'t>, shift: Node<'t>) -> Self {
+        Self { scale: Some(scale), shift: Some(shift), ..Self::default() }
+    }
+
+    /// `y = Wx + b + shift`, a column.
+    pub(crate) fn shift(shift: Node<'t>) -> Self {
+        Self::default().shifted(shift)
+    }
+
+    /// The same with another bias: `shift` is added to the output.
+    pub(crate) fn shifted(self, shift: Node<'t>) -> Self {
+        Self { shift: Some(shift), ..self }
+    }
+
+    /// The delta of the weight that this is, whole, and the shift of the output.
+    pub(crate) fn parts(self) -> [Option<Node<'t>>; 2] {
+        let product = self.up.zip(self.down).map(|(up, down)| up.matmul(down));
+        [self.delta.or(product), self.shift]
+    }
+
     /// The same, in terms that are worth having at this site: two factors become a delta where kernels
     /// have none, or take no such rank, or the factors have more values than the delta.
     pub(super) fn at(self, site: &SiteDesc<'_>) -> Self {
@@ -40,16 +64,22 @@ impl<'t> Form<'t> {
         let (rank, out, row) = (down.rows(), site.out, site.row());
         let larger = rank.saturating_mul(out.saturating_add(row)) > out.saturating_mul(row);
         if site.kind == SiteKind::Depthwise || rank > MAX_TERM_RANK || larger {
-            return Self::delta(up.matmul(down));
+            return Self { up: None, down: None, delta: Some(up.matmul(down)), ..self };
         }
         self
     }
 
     /// The values, with the shapes they must have at a site of `out` by `row`, in the order of the term parts.
-    pub(super) fn outputs(&self, out: usize, row: usize) -> [Option<(Node<'t>, Shape)>; 3] {
+    pub(super) fn outputs(&self, out: usize, row: usize) -> [Option<(Node<'t>, Shape)>; 5] {
         let rank = self.down.map_or(0, Node::rows);
         let with = |node: Option<Node<'t>>, rows, columns| node.map(|node| (node, Shape::new(rows, columns)));
-        [with(self.down, rank, row), with(self.up, out, rank), with(self.delta, out, row)]
+        [
+            with(self.down, rank, row),
+            with(self.up, out, rank),
+            with(self.delta, out, row),
+            with(self.scale, out, 1),
+            with(self.shift, out, 1),
+        ]
     }
 
     /// The terms of this form.
@@ -62,17 +92,12 @@ impl<'t> Form<'t> {
         if !fits {
             return Err(Unfit::Expression { out, row });
         }
-        if self.delta.is_some() && row > ROW_LIMIT {
-            return Err(Unfit::RowTooLong { row, limit: ROW_LIMIT });
-        }
-        let nnz = self.delta.map_or(0, |_| out.saturating_mul(row));
+        let delta = self.delta.map_or(Ok(TermLayout::NONE), |_| dense(site))?;
         Ok(TermLayout {
             rank: self.down.map_or(0, |down| down.rows() as u32),
-            nnz: u32::try_from(nnz).map_err(|_| Unfit::Expression { out, row })?,
-            ..TermLayout::NONE
+            scale: self.scale.is_some(),
+            shift: self.shift.is_some(),
+            ..delta
         })
     }
 }
-
-/// Positions in a row are stored in 16 bits.
-const ROW_LIMIT: usize = 1 << 16;

@@ -6,14 +6,13 @@ use core::fmt::Debug;
 use ingraft_kernel::{SiteDesc, SiteGrads, SiteKind};
 use ingraft_tensor::Rng;
 use ingraft_train::{
-    FrozenSite, Latent, LatentGradients, LatentLayout, LatentTensor, Method, Setting, SiteValues, TermLayout,
-    Unfit,
+    FrozenSite, Latent, LatentGradients, LatentLayout, LatentSites, LatentTensor, Method, Revision, Setting,
+    SiteValues, TermLayout, Unfit,
 };
 
-use super::place::in_kernel;
 use super::tape::Needs;
-use super::{Form, Tape};
-use crate::mask::fill;
+use super::{Form, Revised, Tape};
+use crate::place::in_kernel;
 
 /// A method written as an expression.
 pub(crate) trait Expression: Debug {
@@ -34,6 +33,11 @@ pub(crate) trait Expression: Debug {
     /// # Errors
     /// [`Unfit`] when the method is not defined there.
     fn express<'t>(&self, tape: &'t Tape<'t>) -> Result<Form<'t>, Unfit>;
+
+    /// What it does to its tensors between the optimizer's step and the next, beside following gradients.
+    fn revise(&self, sites: &mut Revised<'_, '_>, at: &Revision) {
+        let _ = (sites, at);
+    }
 }
 
 /// An expression as a [`Method`].
@@ -93,12 +97,6 @@ impl Method for Expressed {
         }
     }
 
-    fn initialize(&self, site: &FrozenSite<'_>, _: &mut Rng, terms: &mut SiteValues<'_>) {
-        if !terms.indptr.is_empty() {
-            fill(site, terms, |_, _| true);
-        }
-    }
-
     fn start(&self, site: &FrozenSite<'_>, rng: &mut Rng, latent: &mut Latent<'_>) {
         let Ok((_, needs)) = self.measure(&site.desc) else { return };
         if let Some(tape) = Tape::evaluating(*site, Self::lend(latent), needs, Some(rng)) {
@@ -112,13 +110,14 @@ impl Method for Expressed {
         let Some(tape) = Tape::evaluating(*site, Self::lend(latent), needs, None) else { return };
         let Ok(form) = self.0.express(&tape) else { return };
         let (out, row) = (site.desc.out, site.desc.row());
-        let parts = [&mut *terms.down, &mut *terms.up, &mut *terms.sparse];
+        let SiteValues { down, up, dense, scale, shift, .. } = terms;
+        let parts = [&mut **down, &mut **up, &mut **dense, &mut **scale, &mut **shift];
         let outputs = form.at(&site.desc).outputs(out, row);
         for (which, (part, output)) in parts.into_iter().zip(outputs).enumerate() {
             let Some((node, shape)) = output else { continue };
             // The factor that reads the input is written once for every group.
             for copy in part.chunks_exact_mut(shape.len().max(1)) {
-                tape.read(node, |i, value| copy[kernel_index(&site.desc, which, i)] = value as f32);
+                tape.read(node, |i, value| copy[kernel_index(site, which, i)] = value as f32);
             }
         }
     }
@@ -135,21 +134,29 @@ impl Method for Expressed {
         let Ok(form) = self.0.express(&tape) else { return };
         let form = form.at(&site.desc);
         tape.clear();
-        let parts = [&terms.down, &terms.up, &terms.sparse];
+        let parts = [&terms.down, &terms.up, &terms.dense, &terms.scale, &terms.shift];
         let outputs = form.outputs(site.desc.out, site.desc.row());
         for (which, (part, output)) in parts.into_iter().zip(outputs).enumerate() {
             let (Some(part), Some((node, shape))) = (part, output) else { continue };
             for copy in part.chunks_exact(shape.len().max(1)) {
-                tape.seed(node, |i| f64::from(copy[kernel_index(&site.desc, which, i)]));
+                tape.seed(node, |i| f64::from(copy[kernel_index(site, which, i)]));
             }
         }
         tape.backward(gradients);
     }
+
+    fn revise(&self, sites: &mut LatentSites<'_>, at: &Revision) {
+        self.0.revise(&mut Revised::new(&*self.0, sites), at);
+    }
 }
 
-/// Where element `i` of output `which` stands in its term: rows of the first (down)
-/// and the third (delta) are in a kernel's order there.
-fn kernel_index(site: &SiteDesc<'_>, which: usize, i: usize) -> usize {
-    let row = site.row().max(1);
-    if matches!(which, 0 | 2) { i / row * row + in_kernel(site, i % row) } else { i }
+/// Where element `i` of output `which` stands in its term: rows of the first (down) are in a
+/// kernel's order there, the third (delta) is in the layout of the base's weight.
+fn kernel_index(site: &FrozenSite<'_>, which: usize, i: usize) -> usize {
+    let row = site.desc.row().max(1);
+    match which {
+        0 => i / row * row + in_kernel(&site.desc, i % row),
+        2 => site.offset(i / row, in_kernel(&site.desc, i % row)),
+        _ => i,
+    }
 }

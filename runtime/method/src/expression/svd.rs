@@ -3,14 +3,14 @@
 use alloc::vec;
 use alloc::vec::Vec;
 
-use super::word::Matrix;
+use super::word::{Matrix, Shape};
 
 /// `A = U·diag(σ)·Vᵀ`, σ descending.
 ///
 /// Of each pair (u, v) and (−u, −v) the one is taken whose u has a positive entry of
 /// largest magnitude, the first of equals: the same pair everywhere.
 #[derive(Debug)]
-pub(super) struct Svd {
+pub(crate) struct Svd {
     rows: usize,
     columns: usize,
     /// Columns of U·diag(σ) as rows, `[k, rows]`, in order of σ.
@@ -22,20 +22,27 @@ pub(super) struct Svd {
 
 impl Svd {
     /// Entry of U; 0 in a column whose σ is 0, which no one reads a direction from.
-    pub(super) fn left(&self, row: usize, k: usize) -> f64 {
+    pub(crate) fn left(&self, row: usize, k: usize) -> f64 {
         let sigma = self.values[k];
         if sigma > 0.0 { self.left[k * self.rows + row] / sigma } else { 0.0 }
     }
 
     /// σ_k.
-    pub(super) fn value(&self, k: usize) -> f64 {
+    pub(crate) fn value(&self, k: usize) -> f64 {
         self.values[k]
     }
 
     /// Entry of Vᵀ.
-    pub(super) fn right(&self, k: usize, column: usize) -> f64 {
+    pub(crate) fn right(&self, k: usize, column: usize) -> f64 {
         self.right[k * self.columns + column]
     }
+}
+
+/// The eigenvectors of a symmetric matrix `[n, n]` without negative eigenvalues, as columns, the largest value
+/// first; zero where a value is.
+pub(crate) fn eigenvectors(matrix: &[f64], n: usize) -> Vec<f64> {
+    let svd = svd(Matrix { shape: Shape::new(n, n), data: matrix });
+    (0..n * n).map(|at| svd.left(at / n, at % n)).collect()
 }
 
 /// One-sided Jacobi (Hestenes, 1958): rotates pairs of columns until all are orthogonal.

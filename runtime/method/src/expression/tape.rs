@@ -1,16 +1,17 @@
 //! The tape: values in the order they were said, in memory of the caller.
 
 use core::cell::RefCell;
+use core::ops::Range;
 
 use ingraft_kernel::SiteDesc;
 use ingraft_tensor::Rng;
 use ingraft_train::{FrozenSite, Latent, LatentGradients, LatentHolder, LatentTensor};
 
-use super::place::in_kernel;
 use super::start::normal;
 use super::svd::{self, Svd};
 use super::word::{Matrix, Shape, Word};
 use super::{Node, Start};
+use crate::place::in_kernel;
 
 /// Records an expression while it is evaluated, at one site.
 ///
@@ -39,6 +40,8 @@ struct State<'m> {
     weight: Option<usize>,
     /// Whether a word did not fit its operands, or there were more than [`MAX_ENTRIES`].
     faulty: bool,
+    /// Whether what starts as zero is drawn instead.
+    draws_zeros: bool,
     memory: Option<Memory<'m>>,
 }
 
@@ -129,6 +132,7 @@ impl<'m> Tape<'m> {
         let state = self.state.borrow();
         for entry in state.entries.list.iter().take(state.entries.len) {
             let (name, holder, first) = match entry.kind {
+                Kind::Constant { name } if name.is_empty() || name.starts_with(STATE) => continue,
                 Kind::Constant { name } => (name, LatentHolder::Constants, entry.first),
                 Kind::Parameter { name, decays: true, first } => (name, LatentHolder::Decaying, first),
                 Kind::Parameter { name, decays: false, first } => (name, LatentHolder::Steady, first),
@@ -136,6 +140,22 @@ impl<'m> Tape<'m> {
             };
             visit(LatentTensor { name, rows: entry.shape.rows, columns: entry.shape.columns, holder, first });
         }
+    }
+
+    /// Where the first tensor called `name` is held, state included.
+    pub(super) fn find(&self, wanted: &str) -> Option<(LatentHolder, Range<usize>)> {
+        let state = self.state.borrow();
+        let entries = state.entries.list.iter().take(state.entries.len);
+        let mut held = entries.filter_map(|entry| {
+            let (name, holder, first) = match entry.kind {
+                Kind::Constant { name } => (name, LatentHolder::Constants, entry.first),
+                Kind::Parameter { name, decays: true, first } => (name, LatentHolder::Decaying, first),
+                Kind::Parameter { name, decays: false, first } => (name, LatentHolder::Steady, first),
+                Kind::Weight | Kind::Word { .. } => return None,
+            };
+            (name == wanted).then(|| (holder, first..first + entry.shape.len()))
+        });
+        held.next()
     }
 
     pub(super) fn shape(&self, index: usize) -> Shape {
@@ -166,6 +186,68 @@ impl<'t> Tape<'t> {
             }
         }
         self.node(index)
+    }
+
+    /// The frozen bias, a column; zeros where the base has none.
+    pub(crate) fn bias(&'t self) -> Node<'t> {
+        let out = self.site.out;
+        let site = self.state.borrow().memory.as_ref().map(|memory| memory.site);
+        self.fixed(out, 1, |values, _| {
+            let Some(site) = site else { return };
+            values.iter_mut().enumerate().for_each(|(channel, to)| *to = f64::from(site.real_bias(channel)));
+        })
+    }
+
+    /// The step of the quantizer of every output channel, a column: the base's own, or that of int8 on a float base.
+    pub(crate) fn weight_steps(&'t self) -> Node<'t> {
+        let out = self.site.out;
+        let site = self.state.borrow().memory.as_ref().map(|memory| memory.site);
+        self.constant("base_scale", out, 1, |values, _| {
+            let Some(site) = site else { return };
+            values.iter_mut().enumerate().for_each(|(channel, to)| {
+                let row = 0..site.desc.row();
+                let largest = row.fold(0.0f32, |most, at| most.max(site.weight(channel, at).abs()));
+                *to = f64::from(site.weight_step(channel).unwrap_or(largest / 127.0));
+            });
+        })
+    }
+
+    /// From here on draws what would start as zero, as Kaiming has it; or does so no more.
+    pub(crate) fn draw_zeros(&self, draws: bool) {
+        self.state.borrow_mut().draws_zeros = draws;
+    }
+
+    /// A matrix drawn once: normal with mean 0.
+    pub(crate) fn normal(
+        &'t self,
+        name: &'static str,
+        rows: usize,
+        columns: usize,
+        deviation: f64,
+    ) -> Node<'t> {
+        self.constant(name, rows, columns, |values, rng| {
+            values.iter_mut().for_each(|value| *value = deviation * normal(rng));
+        })
+    }
+
+    /// A matrix computed once, at the start, from the value of `from`, and kept.
+    pub(crate) fn derived(
+        &'t self,
+        name: &'static str,
+        from: Node<'t>,
+        rows: usize,
+        columns: usize,
+        fill: impl FnOnce(Matrix<'_>, &mut [f64]),
+    ) -> Node<'t> {
+        let source = {
+            let state = self.state.borrow();
+            let starting = state.memory.as_ref().is_some_and(|memory| memory.rng.is_some());
+            starting.then(|| (state.shape(from.index), state.value(from.index).data.to_vec()))
+        };
+        self.constant(name, rows, columns, |values, _| {
+            let Some((shape, data)) = &source else { return };
+            fill(Matrix { shape: *shape, data }, values);
+        })
     }
 
     /// A trained matrix whose zero is the base.
@@ -222,6 +304,21 @@ impl<'t> Tape<'t> {
             fill(&mut latent.constants[first..first + len], rng);
         }
         self.node(index)
+    }
+
+    /// A matrix set once, by `fill`, that follows from the shapes and the weight alone: it has no name in files.
+    pub(crate) fn fixed(
+        &'t self,
+        rows: usize,
+        columns: usize,
+        fill: impl FnOnce(&mut [f64], &mut Rng),
+    ) -> Node<'t> {
+        self.constant("", rows, columns, fill)
+    }
+
+    /// A matrix that a revision keeps between steps, from zero. Its name begins with [`STATE`]; files do not have it.
+    pub(crate) fn state(&'t self, name: &'static str, rows: usize, columns: usize) -> Node<'t> {
+        self.constant(name, rows, columns, |_, _| ())
     }
 
     /// The first `rank` singular triplets of `matrix`: U, σ as a row, Vᵀ; constants.
@@ -322,6 +419,8 @@ impl State<'_> {
 
     /// Sets a parameter while starting.
     fn start(&mut self, start: Start<'_>, decays: bool, first: usize, shape: Shape) {
+        let drawn = self.draws_zeros && matches!(start, Start::Constant(0.0));
+        let start = if drawn { Start::kaiming(shape.columns) } else { start };
         let State { memory: Some(Memory { latent, rng: Some(rng), .. }), entries, .. } = self else { return };
         let Latent { decaying, steady, constants, workspace } = latent;
         let held = &mut (if decays { decaying } else { steady })[first..first + shape.len()];
@@ -401,8 +500,14 @@ fn operand<'v>(entries: &Entries, index: usize, constants: &'v [f64], before: &'
         .map_or(Matrix::NONE, |entry| Matrix { shape: entry.shape, data: entry.value(constants, before) })
 }
 
+/// How names of state begin.
+const STATE: char = '~';
 /// The longest expression, in values.
-const MAX_ENTRIES: usize = 96;
+const MAX_ENTRIES: usize = 128;
 
 #[cfg(test)]
+mod counts;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) mod words;

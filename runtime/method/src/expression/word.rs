@@ -7,18 +7,26 @@ mod crop;
 mod detach;
 mod fourier;
 mod function;
+mod gather;
 mod haar;
 mod hadamard;
 mod khatri_rao;
 mod kronecker;
 mod matmul;
 mod norm;
+mod orthonormalize;
+mod permute;
+mod quantile;
 mod reflect;
 mod reshape;
+mod rotate;
 mod scale;
 mod scatter;
+mod select;
+mod softmax;
 mod stack;
 mod transpose;
+mod walsh;
 
 /// A matrix in row-major order.
 #[derive(Clone, Copy, Debug)]
@@ -118,9 +126,11 @@ macro_rules! vocabulary {
 }
 
 vocabulary! {
-    Add(add), Cayley(cayley), Crop(crop), Detach(detach), Fourier(fourier), Function(function), Haar(haar),
-    Hadamard(hadamard), KhatriRao(khatri_rao), Kronecker(kronecker), MatMul(matmul), Norm(norm), Reflect(reflect),
-    Reshape(reshape), Scale(scale), Scatter(scatter), Stack(stack), Transpose(transpose),
+    Add(add), Cayley(cayley), Crop(crop), Detach(detach), Fourier(fourier), Function(function), Gather(gather),
+    Haar(haar), Hadamard(hadamard), KhatriRao(khatri_rao), Kronecker(kronecker), MatMul(matmul), Norm(norm),
+    Orthonormalize(orthonormalize), Permute(permute), Quantile(quantile), Reflect(reflect), Reshape(reshape), Rotate(rotate),
+    Scale(scale), Scatter(scatter), Select(select), Softmax(softmax), Stack(stack), Transpose(transpose),
+    Walsh(walsh),
 }
 
 impl Word {
@@ -167,3 +177,6 @@ fn axpy(a: f64, x: &[f64], y: &mut [f64]) {
 fn dot(a: &[f64], b: &[f64]) -> f64 {
     a.iter().zip(b).map(|(a, b)| a * b).sum()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,10 +1,11 @@
 //! From a trained state to an adapter that acts.
 
-use ingraft_adapter::{Adapter, Base, TermSource};
+use ingraft_adapter::{Adapter, Base, TermSource, TermSpec};
 use ingraft_exec::{MemoryNeeds, Session};
-use ingraft_kernel::{Factors, Host, NO_SITE, Sites, SparseValues};
+use ingraft_kernel::{Factors, Host, NO_SITE, SiteTerms, Sites, SparseValues};
 use ingraft_method::{
-    ExportError, ExportOptions, FactorFormat, Lora, Mask, Ranges, Saturation, Shira, export,
+    DeltaFormat, ExportError, ExportOptions, FactorFormat, Lora, Mask, Ranges, Saturation, Shira, TermFormat,
+    build, deploy_as, export,
 };
 use ingraft_plan::{Phase, PlanView};
 use ingraft_train::{Clip, FrozenSite, Method, Trainer, Truth};
@@ -34,7 +35,7 @@ fn trained(method: &dyn Method, then: impl FnOnce(&mut Trainer<'_, '_>, &PlanVie
 
 fn options<'o>(factors: FactorFormat<'o>) -> ExportOptions<'o> {
     let labels = ["left", "right", "half"].map(String::from).to_vec();
-    ExportOptions { factors, labels, provenance: "test".to_string() }
+    ExportOptions { factors, labels, provenance: "test".to_string(), ..ExportOptions::default() }
 }
 
 fn measured(trainer: &mut Trainer<'_, '_>) -> Ranges {
@@ -88,7 +89,7 @@ fn has_delta(method: &dyn Method) -> bool {
     let plan = Net::new(11).plan();
     let plan = PlanView::new(plan.bytes()).unwrap();
     let layout = |site: &u32| method.layout(&plan.site(*site as usize).unwrap()).unwrap();
-    SITES.iter().any(|site| layout(site).nnz != 0)
+    SITES.iter().any(|site| layout(site).nnz != 0 || layout(site).dense)
 }
 
 #[test]
@@ -105,6 +106,101 @@ fn whole_deltas_are_written_in_steps_of_the_base() {
             assert!(near, "{}: {} steps, error {worst}", method.name(), features / step);
         });
     }
+}
+
+/// How far the written terms are from `delta`, a delta of the weight in kernel order.
+fn distance(site: &FrozenSite<'_>, terms: &[TermSpec], delta: &[f32]) -> f64 {
+    let (row, scales) = (site.desc.row(), site.scales().unwrap());
+    let (mut apart, mut total) = (0.0, 0.0);
+    for (i, wanted) in delta.iter().enumerate() {
+        let (channel, position) = (i / row, i % row);
+        let group = channel / (site.desc.out / site.desc.groups);
+        let found = match &terms[0] {
+            TermSpec::FusedI8 { weight, .. } => {
+                let factor = match terms.get(1) {
+                    Some(TermSpec::Affine { scale, .. }) => f64::from(scale[channel]),
+                    _ => 1.0,
+                };
+                let base = f64::from(site.code(channel, position).unwrap());
+                (f64::from(weight[i]) * factor - base) * f64::from(scales.weight(channel))
+            }
+            TermSpec::TwoFactorF32 { rank, down, up } => (0..*rank)
+                .map(|k| {
+                    f64::from(up[channel * rank + k]) * f64::from(down[(group * rank + k) * row + position])
+                })
+                .sum(),
+            other => panic!("{other:?}"),
+        };
+        apart += (found - f64::from(*wanted)).powi(2);
+        total += f64::from(*wanted).powi(2);
+    }
+    (apart / total).sqrt()
+}
+
+#[test]
+fn deltas_below_half_a_step_are_kept_as_two_factors() {
+    let plan = Net::new(11).plan();
+    let plan = PlanView::new(plan.bytes()).unwrap();
+    let site = FrozenSite::new(&plan, MIX as usize).unwrap();
+    let (out, row, step) = (site.desc.out, site.desc.row(), site.scales().unwrap().weight(0));
+    let across: Vec<f32> = (0..out).map(|o| 0.2 + 0.1 * (o as f32).sin()).collect();
+    let delta = |size: f32| -> Vec<f32> {
+        (0..out * row).map(|i| size * step * across[i / row] * ((i % row) as f32).cos()).collect()
+    };
+    let written = |delta: &[f32], deltas| {
+        let terms = SiteTerms { dense: Some(delta), ..SiteTerms::NONE };
+        deploy_as(&site, MIX, terms, TermFormat { factors: FactorFormat::F32, deltas }).unwrap()
+    };
+    let small = delta(1.0);
+    let fused = written(&small, DeltaFormat::Fused);
+    assert_eq!((fused.error, distance(&site, &fused.terms, &small)), (1.0, 1.0));
+    let auto = written(&small, DeltaFormat::Auto);
+    assert!(auto.error < 1e-6 && distance(&site, &auto.terms, &small) < 1e-6, "{}", auto.error);
+    assert_eq!((auto.fused_error, auto.two_factor_error), (Some(1.0), Some(auto.error)));
+    // What the steps hold well stays fused, unless two factors are asked for.
+    let large = delta(100.0);
+    let auto = written(&large, DeltaFormat::Auto);
+    assert!(matches!(auto.terms[0], TermSpec::FusedI8 { .. }) && auto.two_factor_error.is_none());
+    assert!((auto.error - distance(&site, &auto.terms, &large)).abs() < 1e-6);
+    let asked = written(&large, DeltaFormat::TwoFactor(3));
+    assert!(asked.error < 1e-6 && matches!(asked.terms[0], TermSpec::TwoFactorF32 { .. }));
+}
+
+#[test]
+fn what_is_trained_on_the_steps_of_the_base_is_written_without_error() {
+    let method = build("sqft", &[("quantized", "true"), ("rank", "2")]).unwrap();
+    trained(&*method, |trainer, plan| {
+        let written = export(trainer, &options(FactorFormat::F32)).unwrap();
+        assert!(written.sites.iter().all(|site| site.error < 1e-6), "{:?}", written.sites);
+        assert!(difference(trainer, plan, &written.bytes).0 <= Net::new(11).pool.scale);
+    });
+}
+
+#[test]
+fn steps_of_the_quantizer_are_an_output_scale_before_the_bias() {
+    let method = build("peqa", &[]).unwrap();
+    let net = Net::new(11);
+    trained(&*method, |trainer, plan| {
+        for site in SITES {
+            let frozen = FrozenSite::new(plan, site as usize).unwrap();
+            let affine = trainer.parameters().terms(site as usize).affine.unwrap();
+            let layer = &net.layers[site as usize];
+            for (channel, (scale, shift)) in affine.scale.iter().zip(affine.shift).enumerate() {
+                // scale·(Wx + b) + shift is (s₀ + Δs)·(W̄x) + b, whatever x is.
+                let bias = f64::from(frozen.real_bias(channel));
+                let unit = f64::from(layer.input.scale) * f64::from(layer.scales[channel]);
+                assert!((bias - f64::from(layer.bias[channel]) * unit).abs() < 1e-6, "{bias}");
+                let moved = f64::from(*scale) * bias + f64::from(*shift);
+                assert!((moved - bias).abs() <= 1e-6 * bias.abs().max(1.0), "{moved} {bias}");
+                let own = f64::from(frozen.weight(channel, 0)) * f64::from(*scale);
+                let step = f64::from(layer.scales[channel]) * f64::from(*scale);
+                let code = f64::from(frozen.code(channel, 0).unwrap());
+                assert!((own - step * code).abs() < 1e-6);
+            }
+        }
+        let written = export(trainer, &options(FactorFormat::F32)).unwrap();
+        assert!(written.sites.iter().all(|site| site.error == 0.0));
+    });
 }
 
 #[test]

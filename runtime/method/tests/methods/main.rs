@@ -2,6 +2,7 @@
 
 mod adapters;
 mod masks;
+mod revisions;
 mod starts;
 
 #[path = "../../../train/tests/trainer/oracle.rs"]

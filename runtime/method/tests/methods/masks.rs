@@ -2,11 +2,12 @@
 
 use ingraft_adapter::TermSource;
 use ingraft_kernel::{Host, Sites};
-use ingraft_method::{Full, Mask, Shira};
+use ingraft_method::{Mask, MethodError, Score, Shira, build, build_on};
 use ingraft_plan::PlanView;
-use ingraft_train::{Method, Setup, Trainer};
+use ingraft_train::{Method, Setup, Trainer, Unfit};
 
 use crate::setup::{HEAD, setup};
+use crate::starts::{SITES as ALL, saliency};
 use crate::tiny::{Aligned, DEPTH, MIX, Net};
 
 const SITES: [u32; 2] = [DEPTH, MIX];
@@ -42,7 +43,7 @@ fn counts_are_exact_and_choices_seeded() {
         assert_eq!(positions(&method, 2) == [depth, mix], mask == Mask::Magnitude);
     }
     assert_eq!(positions(&Shira { density: 1e-9, mask: Mask::Random }, 1).map(|p| p.len()), [1, 1]);
-    assert_eq!(positions(&Full, 1).map(|p| p.len()), [36, 108]);
+    assert_eq!(positions(&Shira { density: 1.0, mask: Mask::Random }, 1).map(|p| p.len()), [36, 108]);
 }
 
 #[test]
@@ -82,4 +83,30 @@ fn rows_are_whole() {
             assert_eq!((*position, *channel), (i % row, chosen[i / row * row].0));
         }
     }
+}
+
+#[test]
+fn a_budget_over_all_sites_is_spent_exactly() {
+    let plan = Net::new(11).plan();
+    let plan = PlanView::new(plan.bytes()).unwrap();
+    let saliency = saliency(Score::Gradient);
+    let sites = ALL.map(|site| plan.site(site as usize).unwrap());
+    let all: usize = sites.iter().map(|site| site.out * site.row()).sum();
+    for (budget, wanted) in [("7", 7), ("40", 40), ("1", all), ("0.25", all / 4)] {
+        let method = build_on("speft", &[("budget", budget), ("scope", "network")], &saliency).unwrap();
+        let spent: u32 = sites.iter().map(|site| method.layout(site).unwrap().nnz).sum();
+        assert_eq!(spent as usize, wanted);
+    }
+}
+
+#[test]
+fn what_was_not_measured_is_refused() {
+    let plan = Net::new(11).plan();
+    let plan = PlanView::new(plan.bytes()).unwrap();
+    let settings = [("mask", "snip")];
+    let unmeasured = build("shira", &settings).unwrap();
+    assert_eq!(unmeasured.layout(&plan.site(MIX as usize).unwrap()), Err(Unfit::Unmeasured));
+    let other = build_on("shira", &settings, &saliency(Score::Fisher));
+    let wanted = MethodError::Measured { method: "shira".to_string(), wanted: "snip", measured: "fisher" };
+    assert_eq!(other.unwrap_err(), wanted);
 }

@@ -24,15 +24,34 @@ impl Adam {
         let reach = rate.learning_rate * rate.scale / bias(first) as f32;
         let root_bias = libm::sqrt(bias(second)) as f32;
         let [mean, square] = group.state;
-        let moments = mean.iter_mut().zip(square);
-        for ((p, g), (m, v)) in group.parameters.iter_mut().zip(group.gradients).zip(moments) {
-            let g = slope(*g, *p);
-            *m += new_first * (g - *m);
-            *v = second as f32 * *v + new_second * (g * g);
-            *p = *p * keep - reach * (*m / (libm::sqrtf(*v) / root_bias + self.epsilon));
+        let move_run = |p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]| {
+            let mut roots = [0.0f32; RUN];
+            for ((((p, g), m), v), root) in
+                p.iter().zip(g).zip(m.iter_mut()).zip(v.iter_mut()).zip(&mut roots)
+            {
+                let g = slope(*g, *p);
+                *m += new_first * (g - *m);
+                *v = second as f32 * *v + new_second * (g * g);
+                *root = *v;
+            }
+            roots.iter_mut().for_each(|root| *root = libm::sqrtf(*root));
+            for ((p, m), root) in p.iter_mut().zip(m.iter()).zip(&roots) {
+                *p = *p * keep - reach * (*m / (*root / root_bias + self.epsilon));
+            }
+        };
+        let (parameters, parameters_rest) = group.parameters.as_chunks_mut::<RUN>();
+        let (gradients, gradients_rest) = group.gradients.as_chunks::<RUN>();
+        let (mean, mean_rest) = mean.as_chunks_mut::<RUN>();
+        let (square, square_rest) = square.as_chunks_mut::<RUN>();
+        for (((p, g), m), v) in parameters.iter_mut().zip(gradients).zip(mean).zip(square) {
+            move_run(p, g, m, v);
         }
+        move_run(parameters_rest, gradients_rest, mean_rest, square_rest);
     }
 }
+
+/// Parameters that are moved together: the root is no instruction a compiler makes a vector of, all else is.
+const RUN: usize = 16;
 
 impl Optimizer for Adam {
     fn name(&self) -> &'static str {

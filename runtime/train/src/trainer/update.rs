@@ -8,7 +8,7 @@ use super::{LatentMemory, Stage, Trainer};
 use crate::method::{Method, Part};
 use crate::optim::{Group, Rate};
 use crate::parameters::{Parameters, Slot};
-use crate::{FrozenSite, LearningRate, Setup, TrainError};
+use crate::{FrozenSite, LatentSites, LearningRate, Revision, Setup, TrainError};
 
 /// One contiguous group: where it lies and how it moves.
 #[derive(Clone, Debug, PartialEq)]
@@ -24,7 +24,7 @@ impl<'a, 'm> Trainer<'a, 'm> {
     ///
     /// # Numerics
     /// The length is that of the gradient of the unscaled parameters
-    /// ([`crate::Optimizer`]), summed in f64 in the order of the vector.
+    /// ([`crate::Optimizer`]), summed in f64 in eight interleaved partial sums per part.
     ///
     /// # Errors
     /// [`TrainError::Busy`], [`TrainError::NoGradients`], or
@@ -64,9 +64,23 @@ impl<'a, 'm> Trainer<'a, 'm> {
             self.setup.optimizer.update(&rate, group);
         }
         self.constrain();
+        self.revise(self.setup.adapter.rate * factor, mean * clip);
         self.compute();
         self.discard();
         Ok(norm)
+    }
+
+    fn revise(&mut self, learning_rate: f32, gradient: f32) {
+        let Parameters { values, slots, .. } = &mut self.parameters;
+        let mut sites = LatentSites {
+            plan: self.session.plan(),
+            slots,
+            values,
+            gradients: self.gradients,
+            constants: self.latent.constants,
+            workspace: self.latent.workspace,
+        };
+        self.setup.method.revise(&mut sites, &Revision { step: self.steps, learning_rate, gradient });
     }
 
     /// Forgets the accumulated gradients, and the clip in progress if there is one.
@@ -108,8 +122,13 @@ impl<'a, 'm> Trainer<'a, 'm> {
     /// Length of the summed gradient of the unscaled parameters.
     fn norm(&self) -> f32 {
         let squares = self.spans().map(|span| {
-            let gradients = self.gradients.get(span.range).unwrap_or(&[]);
-            gradients.iter().map(|g| f64::from(g * span.scale)).map(|g| g * g).sum::<f64>()
+            let (runs, rest) = self.gradients.get(span.range).unwrap_or(&[]).as_chunks::<8>();
+            let square = |g: &f32| f64::from(g * span.scale) * f64::from(g * span.scale);
+            let mut sums = [0.0f64; 8];
+            for run in runs {
+                sums.iter_mut().zip(run).for_each(|(sum, g)| *sum += square(g));
+            }
+            sums.into_iter().chain(rest.iter().map(square)).sum::<f64>()
         });
         libm::sqrt(squares.sum::<f64>()) as f32
     }

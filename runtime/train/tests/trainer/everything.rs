@@ -4,7 +4,7 @@ use ingraft_kernel::{SiteDesc, SiteKind};
 use ingraft_tensor::Rng;
 use ingraft_train::{FrozenSite, Method, Part, PartRate, Setting, SiteValues, TermLayout, Unfit};
 
-/// Rank 2 where there can be one, five sparse entries, scale and shift.
+/// Rank 2 where there can be one, five sparse entries, a dense delta, scale and shift.
 #[derive(Debug)]
 pub(crate) struct Everything;
 
@@ -17,7 +17,7 @@ impl Method for Everything {
 
     fn layout(&self, site: &SiteDesc<'_>) -> Result<TermLayout, Unfit> {
         let rank = if site.kind == SiteKind::Depthwise { 0 } else { 2 };
-        Ok(TermLayout { rank, nnz: 5, scale: true, shift: true, ..TermLayout::NONE })
+        Ok(TermLayout { rank, nnz: 5, dense: true, scale: true, shift: true, ..TermLayout::NONE })
     }
 
     fn initialize(&self, site: &FrozenSite<'_>, rng: &mut Rng, terms: &mut SiteValues<'_>) {

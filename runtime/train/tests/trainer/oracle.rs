@@ -69,11 +69,12 @@ impl Oracle<'_> {
         weight.iter_mut().chain(bias).for_each(&mut visit);
         // Where terms are computed, they are no parameters themselves.
         for (site, layout) in self.trained.iter().filter(|(_, layout)| layout.latent == LatentLayout::NONE) {
-            let Terms { down, up, sparse, scale, shift, .. } = &mut self.terms[*site as usize];
+            let Terms { down, up, sparse, dense, scale, shift, .. } = &mut self.terms[*site as usize];
             let sparse = sparse.iter_mut().map(|s| &mut s.2);
             let scale = scale.iter_mut().filter(|_| layout.scale);
             let shift = shift.iter_mut().filter(|_| layout.shift);
-            down.iter_mut().chain(up).chain(sparse).chain(scale).chain(shift).for_each(&mut visit);
+            let deltas = down.iter_mut().chain(up).chain(sparse).chain(dense);
+            deltas.chain(scale).chain(shift).for_each(&mut visit);
         }
     }
 }
@@ -165,10 +166,10 @@ pub(crate) fn check(method: &dyn Method, readout: Readout, sites: &[u32], patche
 fn latent(trained: &[(u32, TermLayout)], head: usize, terms: &[Terms]) -> Vec<bool> {
     let mut latent = vec![false; head];
     for (site, layout) in trained {
-        let Terms { down, up, sparse, scale, shift, .. } = &terms[*site as usize];
+        let Terms { down, up, sparse, dense, scale, shift, .. } = &terms[*site as usize];
         let optional = |wanted: bool, values: &[f64]| if wanted { values.len() } else { 0 };
         if layout.latent == LatentLayout::NONE {
-            let count = down.len() + up.len() + sparse.len();
+            let count = down.len() + up.len() + sparse.len() + dense.len();
             let count = count + optional(layout.scale, scale) + optional(layout.shift, shift);
             latent.extend(core::iter::repeat_n(false, count));
         } else {

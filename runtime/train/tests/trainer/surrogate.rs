@@ -19,6 +19,8 @@ pub(crate) struct Terms {
     pub(crate) up: Vec<f64>,
     /// (channel, position, value).
     pub(crate) sparse: Vec<(usize, usize, f64)>,
+    /// In the layout of the weight.
+    pub(crate) dense: Vec<f64>,
     pub(crate) scale: Vec<f64>,
     pub(crate) shift: Vec<f64>,
 }
@@ -42,6 +44,7 @@ impl Terms {
                     .extend(entries.map(|(index, value)| (channel, *index as usize, f64::from(*value))));
             }
         }
+        out.dense = terms.dense.map_or_else(Vec::new, wide);
         if let Some(affine) = terms.affine {
             (out.scale, out.shift) = (wide(affine.scale), wide(affine.shift));
         }
@@ -144,6 +147,9 @@ fn pre_activation(layer: &Layer, dims: [usize; 3], x: &[f64], terms: &Terms) -> 
             let first = channel / (layer.out / layer.groups) * terms.rank;
             let t: f64 = (0..row).map(|p| terms.down[(first + k) * row + p] * at(p)).sum();
             z += terms.up[channel * terms.rank + k] * t;
+        }
+        if !terms.dense.is_empty() {
+            z += (0..row).map(|p| terms.dense[layer.offset(channel, p)] * at(p)).sum::<f64>();
         }
         z += terms.sparse.iter().filter(|s| s.0 == channel).map(|s| s.2 * at(s.1)).sum::<f64>();
         out.push(match terms.scale.is_empty() {

@@ -87,6 +87,14 @@ impl Layer {
         f64::from(self.codes[out * self.row() + position]) * f64::from(self.scales[out])
     }
 
+    /// Where the kernel stores that weight.
+    pub(crate) fn offset(&self, out: usize, position: usize) -> usize {
+        match self.kind {
+            SiteKind::Depthwise => position * self.out + out,
+            _ => out * self.row() + position,
+        }
+    }
+
     pub(crate) fn bias(&self, out: usize) -> f64 {
         f64::from(self.bias[out]) * f64::from(self.input.scale) * f64::from(self.scales[out])
     }

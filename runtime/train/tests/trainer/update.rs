@@ -20,7 +20,8 @@ fn groups(plan: &PlanView<'_>, setup: &Setup<'_>) -> Vec<(usize, f32, LearningRa
     for site in SITES {
         let desc = plan.site(site as usize).unwrap();
         let rank = if site == DEPTH { 0 } else { 2 };
-        let lengths = [desc.groups * rank * desc.row(), desc.out * rank, 5, desc.out, desc.out];
+        let (row, out) = (desc.row(), desc.out);
+        let lengths = [desc.groups * rank * row, out * rank, 5, out * row, out, out];
         for (part, len) in Part::ALL.into_iter().zip(lengths) {
             let moves = Everything.rate(part);
             groups.push((len, moves.scale, if moves.decays { setup.adapter } else { bare(setup.adapter) }));

@@ -35,6 +35,10 @@ row!(I8MM: I8mm, "i8mm");
 
 fn check(step: &Step<'_>) -> Result<(), KernelError> {
     (REFERENCE.check)(step)?;
+    // Masks are the reference's.
+    if step.outputs().len() != 1 {
+        return Err(KernelError::Operands(step.op));
+    }
     constant(step).map(|_| ())
 }
 

@@ -125,12 +125,8 @@ impl<'m> Latent<'m> {
         block: Block,
         rows: &Rows<'_, i8, ROW_ALIGN>,
     ) -> Option<()> {
-        let zero = conv.attrs.in_zero_point;
-        let patch = self.patch.get_mut(..rows.len)?;
         for pixel in 0..block.pixels {
-            for (x, code) in patch.iter_mut().zip(rows.row(pixel)?) {
-                *x = i32::from(*code).wrapping_sub(zero) as f32;
-            }
+            let patch = center(conv, rows.row(pixel)?.get(..rows.len)?, self.patch)?;
             let latent = self.reals.get_mut(pixel * self.stride..)?.get_mut(..self.stride)?;
             latent.fill(0.0);
             for (k, t) in latent.iter_mut().take(rank).enumerate() {
@@ -138,6 +134,13 @@ impl<'m> Latent<'m> {
             }
         }
         Some(())
+    }
+
+    /// `codes` as `x − zx`.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    pub(super) fn centered(&mut self, conv: &QConv<'_>, codes: &[i8]) -> Option<&[f32]> {
+        center(conv, codes, self.patch)
     }
 
     /// Transposes the rows of `B` that belong to the channels of `part`.
@@ -238,4 +241,15 @@ fn apply_codes(latent: &[i16], up: &[[i16; WIDTH]]) -> [i32; WIDTH] {
         sums.iter_mut().zip(up).for_each(|(s, b)| *s = s.wrapping_add(i32::from(*u) * i32::from(*b)));
     }
     sums
+}
+
+/// `codes` as `x − zx`, in `patch`.
+#[inline]
+#[target_feature(enable = "neon")]
+fn center<'p>(conv: &QConv<'_>, codes: &[i8], patch: &'p mut [f32]) -> Option<&'p [f32]> {
+    let patch = patch.get_mut(..codes.len())?;
+    for (x, code) in patch.iter_mut().zip(codes) {
+        *x = i32::from(*code).wrapping_sub(conv.attrs.in_zero_point) as f32;
+    }
+    Some(patch)
 }

@@ -15,6 +15,7 @@ use super::{Part, for_each_part};
 use crate::dot::{Dot, Sink, multiply};
 use crate::lanes::{block, store_i32};
 use crate::panel::WIDTH;
+use crate::rank::dot;
 use crate::requantize;
 use crate::tile::{BLOCK, after_operands};
 
@@ -165,6 +166,7 @@ fn pre_activation(
     latent.prepare(conv, part)?;
     latent.add(conv, part, 0, values)?;
     add_real_sparse(conv, part, inv, values)?;
+    add_dense(conv, part, latent, inv, values)?;
     if let Some(affine) = conv.terms.affine {
         let scale: [f32; WIDTH] = block(affine.scale, part.channel);
         let shift: [f32; WIDTH] = block(affine.shift, part.channel);
@@ -190,6 +192,26 @@ fn add_real_sparse(conv: &QConv<'_>, part: &Part<'_>, inv: f32, values: &mut [[f
                 .fold(0.0f32, |s, (index, delta)| s + centered(conv, part, pixel, *index) as f32 * delta);
             *values.get_mut(lane)? += sum * conv.attrs.in_scale * inv;
         }
+    }
+    Some(())
+}
+
+#[inline]
+#[target_feature(enable = "neon")]
+fn add_dense(
+    conv: &QConv<'_>,
+    part: &Part<'_>,
+    latent: &mut Latent<'_>,
+    inv: f32,
+    values: &mut [[f32; WIDTH]],
+) -> Option<()> {
+    let Some(delta) = conv.terms.dense else { return Some(()) };
+    let len = part.rows.len;
+    let delta = delta.get(part.channel * len..)?.get(..part.panel.count * len)?;
+    for (pixel, values) in values.iter_mut().enumerate() {
+        let patch = latent.centered(conv, part.rows.row(pixel)?.get(..len)?)?;
+        let rows = delta.chunks_exact(len.max(1));
+        values.iter_mut().zip(rows).for_each(|(v, row)| *v += dot(row, patch) * conv.attrs.in_scale * inv);
     }
     Some(())
 }

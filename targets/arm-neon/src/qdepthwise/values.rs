@@ -5,7 +5,7 @@ use core::arch::aarch64::int32x4_t;
 use ingraft_kernel::attrs::QConvAttrs;
 use ingraft_kernel::qdepthwise::QDepthwise;
 use ingraft_kernel::terms::SparseValues;
-use ingraft_kernel::window::Pixel;
+use ingraft_kernel::window::{Pixel, row};
 use ingraft_kernel::{Call, KernelError};
 
 use super::taps::Taps;
@@ -81,6 +81,7 @@ fn pre_activation(conv: &QDepthwise<'_>, pixel: Pixel, sums: &mut [i32], values:
         *v = *sum as f32 * m;
     }
     add_real_sparse(conv, pixel, inv, values)?;
+    add_dense(conv, pixel, inv, values)?;
     if let Some(affine) = conv.terms.affine {
         let (scale, shift) = (affine.scale.get(..values.len())?, affine.shift.get(..values.len())?);
         for ((v, scale), shift) in values.iter_mut().zip(scale).zip(shift) {
@@ -114,6 +115,22 @@ fn add_real_sparse(conv: &QDepthwise<'_>, pixel: Pixel, inv: f32, values: &mut [
         let pairs = sparse.indices.get(span.clone())?.iter().zip(deltas.get(span)?);
         let sum = pairs.fold(0.0f32, |s, (i, d)| s + centered(conv, pixel, channel, *i) as f32 * d);
         *v += sum * conv.attrs.in_scale * inv;
+    }
+    Some(())
+}
+
+/// Adds `Σ Δ·(x − zx)` of the dense delta, tap by tap.
+#[inline]
+#[target_feature(enable = "neon")]
+fn add_dense(conv: &QDepthwise<'_>, pixel: Pixel, inv: f32, values: &mut [f32]) -> Option<()> {
+    let Some(delta) = conv.terms.dense else { return Some(()) };
+    let (channels, scale) = (conv.shape.output[3], conv.attrs.in_scale * inv);
+    for (tap, delta) in delta.chunks_exact(channels.max(1)).enumerate() {
+        let ky = tap.checked_div(conv.shape.kernel[1])?;
+        let Some(at) = conv.shape.tap(pixel, ky, tap - ky * conv.shape.kernel[1]) else { continue };
+        for ((v, delta), x) in values.iter_mut().zip(delta).zip(row(conv.input, at, channels)?) {
+            *v += delta * scale * i32::from(*x).wrapping_sub(conv.attrs.in_zero_point) as f32;
+        }
     }
     Some(())
 }

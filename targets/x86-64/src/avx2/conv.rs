@@ -100,6 +100,13 @@ fn add_terms(
         }
     }
     add_sparse(conv, strip, scratch, y)?;
+    if let Some(delta) = conv.terms.dense {
+        let mut sums = [[0.0f32; STRIP]; PIXELS];
+        products(&scratch.patches, delta, strip.channel, strip.count, &mut sums)?;
+        for (y, sums) in y.iter_mut().zip(&sums) {
+            y.iter_mut().zip(sums).take(strip.count).for_each(|(y, s)| *y += s);
+        }
+    }
     if let Some(affine) = conv.terms.affine {
         let (scale, shift) = (strip.of(affine.scale)?, strip.of(affine.shift)?);
         for y in y.iter_mut() {

@@ -193,6 +193,7 @@ fn pre_activation(
     }
     add_two_factor(conv, run, strip, scratch, inv, v)?;
     add_real_sparse(conv, run, strip, scratch, inv, v)?;
+    add_dense(conv, run, strip, scratch, inv, v)?;
     if let Some(affine) = conv.terms.affine {
         let (scale, shift) = (strip.of(affine.scale)?, strip.of(affine.shift)?);
         for v in v.iter_mut().take(run.pixels) {
@@ -255,6 +256,26 @@ fn add_real_sparse(
             });
             *v.get_mut(local)? += sum * conv.attrs.in_scale * inv;
         }
+    }
+    Some(())
+}
+
+#[inline]
+#[target_feature(enable = "avx2,fma")]
+fn add_dense(
+    conv: &QConv<'_>,
+    run: Run,
+    strip: Strip,
+    scratch: &Scratch<'_>,
+    inv: f32,
+    v: &mut Tile<f32>,
+) -> Option<()> {
+    let Some(delta) = conv.terms.dense else { return Some(()) };
+    let mut sums = [[0.0f32; STRIP]; PIXELS];
+    dot::products(&scratch.reals, delta, strip.channel, strip.count, &mut sums)?;
+    for (v, sums) in v.iter_mut().zip(&sums).take(run.pixels) {
+        let pairs = v.iter_mut().zip(sums).take(strip.count);
+        pairs.for_each(|(v, sum)| *v += sum * conv.attrs.in_scale * inv);
     }
     Some(())
 }

@@ -146,6 +146,7 @@ fn pre_activation(conv: &QDepthwise<'_>, pixel: Pixel, scratch: &mut Scratch<'_>
         *v = *acc as f32 * m;
     }
     add_real_sparse(conv, pixel, inv, scratch.v)?;
+    add_dense(conv, pixel, inv, scratch.v)?;
     if let Some(affine) = conv.terms.affine {
         let channels = scratch.v.len();
         let (scale, shift) = (affine.scale.get(..channels)?, affine.shift.get(..channels)?);
@@ -180,6 +181,22 @@ fn add_real_sparse(conv: &QDepthwise<'_>, pixel: Pixel, inv: f32, v: &mut [f32])
         let pairs = sparse.indices.get(span.clone())?.iter().zip(values.get(span)?);
         let sum = pairs.fold(0.0f32, |s, (i, value)| s + centered(conv, pixel, channel, *i) as f32 * value);
         *v += sum * conv.attrs.in_scale * inv;
+    }
+    Some(())
+}
+
+/// Adds `Σ Δ·(x − zx)` of the dense delta, tap by tap.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add_dense(conv: &QDepthwise<'_>, pixel: Pixel, inv: f32, v: &mut [f32]) -> Option<()> {
+    let Some(delta) = conv.terms.dense else { return Some(()) };
+    let (channels, scale) = (conv.shape.output[3], conv.attrs.in_scale * inv);
+    for (tap, delta) in delta.chunks_exact(channels.max(1)).enumerate() {
+        let ky = tap.checked_div(conv.shape.kernel[1])?;
+        let Some(at) = conv.shape.tap(pixel, ky, tap - ky * conv.shape.kernel[1]) else { continue };
+        for ((v, delta), x) in v.iter_mut().zip(delta).zip(row(conv.input, at, channels)?) {
+            *v += delta * scale * i32::from(*x).wrapping_sub(conv.attrs.in_zero_point) as f32;
+        }
     }
     Some(())
 }

@@ -21,7 +21,10 @@ pub(crate) const AVX512: Kernel = Kernel { name: "dynamic_conv_qd8_qc8w_f32__avx
 fn check(step: &Step<'_>) -> Result<(), KernelError> {
     (REFERENCE.check)(step)?;
     let constant = matches!(step.input(1)?.place, Place::Plan(_));
-    (constant && patches(step).is_some()).then_some(()).ok_or(KernelError::Operands(step.op))
+    // Masks are the reference's.
+    (constant && step.outputs().len() == 1 && patches(step).is_some())
+        .then_some(())
+        .ok_or(KernelError::Operands(step.op))
 }
 
 fn patches(step: &Step<'_>) -> Option<(ConvShape, Patches)> {

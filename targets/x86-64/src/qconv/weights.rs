@@ -28,6 +28,9 @@ impl<'a> Effective<'a> {
     /// The weights of `conv` under its terms; `None` for terms whose weights are real.
     pub(super) fn new(conv: &QConv<'a>) -> Option<Self> {
         let (terms, out_group) = (conv.terms, conv.shape.out_group);
+        if terms.dense.is_some() {
+            return None;
+        }
         if terms.overlay_is_packed() && terms.patched.is_none() {
             return Some(Self::Base);
         }

@@ -74,6 +74,7 @@ fn setup<'u>(untrusted: &Untrusted<'u>) -> Option<Setup<'u>> {
     let (word, choice) = (number as u32, number & 3);
     let shape = match choice {
         0 => ScheduleShape::Constant,
+        1 => ScheduleShape::Linear { steps: word, floor: real },
         _ => ScheduleShape::Cosine { steps: word, floor: real },
     };
     Some(Setup {

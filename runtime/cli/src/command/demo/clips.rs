@@ -80,6 +80,8 @@ impl Task {
             classes: &self.classes,
             clips: &self.train,
             provenance: format!("ingraft {} demo: {}", env!("CARGO_PKG_VERSION"), self.name),
+            parameters: true,
+            deltas: ingraft_method::DeltaFormat::Auto,
         }
     }
 }

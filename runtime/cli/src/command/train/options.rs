@@ -1,13 +1,13 @@
 //! The options of `train` and what they mean.
 
 use ingraft_dataset::augment::{Augmentation, Meaning, Recipe};
-use ingraft_method::build;
+use ingraft_method::{Saliency, Score, build, build_on, score_for};
 use ingraft_plan::PlanView;
 use ingraft_train::{AdamW, LearningRate, Method, Readout, optimizer};
 
 use crate::CliError;
 use crate::args::{assignment, method_names, optimizer_names};
-use crate::training::{self, Course, HeadChoice, SiteChoice};
+use crate::training::{self, Course, Decay, HeadChoice, SiteChoice};
 
 /// What is trained.
 #[derive(Debug, clap::Args)]
@@ -42,6 +42,12 @@ pub(super) struct CourseArgs {
     /// Learning rate of the head, at its peak.
     #[arg(long, value_name = "RATE", default_value_t = training::HEAD.rate)]
     head_lr: f32,
+    /// How both rates go on from their peak: they stay there, or fall to 0 over all epochs.
+    #[arg(long, value_enum, value_name = "NAME", default_value_t = Decay::Cosine)]
+    schedule: Decay,
+    /// Steps of the optimizer over which both rates rise to their peak; by default a twentieth of all.
+    #[arg(long, value_name = "STEPS")]
+    warmup: Option<u32>,
     /// Weight decay of the method's parameters.
     #[arg(long, value_name = "DECAY", default_value_t = training::ADAPTER.weight_decay)]
     weight_decay: f32,
@@ -98,9 +104,7 @@ impl MethodArgs {
     /// # Errors
     /// [`CliError::Method`], [`CliError::NoSites`], [`CliError::Setting`].
     pub(super) fn find(&self, plan: &PlanView<'_>, classes: usize) -> Result<Trainee, CliError> {
-        let settings: Vec<(&str, &str)> =
-            self.settings.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
-        let method = build(&self.method, &settings)?;
+        let method = build(&self.method, &self.settings())?;
         let readout = self.head.resolve(plan, classes)?;
         let sites = training::sites(plan, readout, &*method, self.sites.as_ref())?;
         Ok(Trainee { method, sites, readout })
@@ -111,6 +115,27 @@ impl MethodArgs {
     /// The method's name.
     pub(super) fn name(&self) -> &str {
         &self.method
+    }
+
+    /// What must be measured on the clips before the method can train, if anything.
+    ///
+    /// # Errors
+    /// [`CliError::Method`].
+    pub(super) fn score(&self) -> Result<Option<Score>, CliError> {
+        Ok(score_for(&self.method, &self.settings())?)
+    }
+
+    /// `trainee` with a method that trains what `saliency` chose.
+    ///
+    /// # Errors
+    /// [`CliError::Method`].
+    pub(super) fn choose(&self, trainee: Trainee, saliency: &Saliency) -> Result<Trainee, CliError> {
+        let method = build_on(&self.method, &self.settings(), saliency)?;
+        Ok(Trainee { method, ..trainee })
+    }
+
+    fn settings(&self) -> Vec<(&str, &str)> {
+        self.settings.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect()
     }
 }
 
@@ -135,6 +160,8 @@ impl CourseArgs {
             head: LearningRate { rate: self.head_lr, weight_decay: self.head_decay },
             smoothing: self.smoothing,
             clip_norm: self.clip_norm,
+            decay: self.schedule,
+            warm_up: self.warmup,
             epochs: self.epochs,
             batch: self.batch as usize,
             views,

@@ -1,5 +1,6 @@
 use ingraft_tensor::DType;
 
+use super::super::proto::dimension_proto::Value as Dim;
 use super::super::proto::{
     AttributeProto, AttributeType, FunctionProto, GraphProto, ModelProto, NodeProto, SparseTensorProto,
     TensorProto, ValueInfoProto, data_type,
@@ -193,6 +194,28 @@ fn shapes_given_must_fit_the_file() {
     let mismatch =
         ImportError::Input { input: "x".to_owned(), fault: InputFault::Mismatch { given: vec![3, 4] } };
     assert_eq!(import_model(&model, &options).unwrap_err(), mismatch);
+}
+
+#[test]
+fn dimensions_given_must_be_dimensions_of_an_input() {
+    let options = ImportOptions { dims: [("M".to_owned(), 2)].into(), ..ImportOptions::default() };
+    let refusal = |dims: &[Dim]| {
+        let mut graph = GraphProto::new("test").with_input("x", DType::F32, dims);
+        graph.node = vec![node("Relu", &["x"])];
+        graph.output.push(ValueInfoProto { name: "y".to_owned(), r#type: None });
+        let error = import_model(&ModelProto::new(13, graph), &options).unwrap_err();
+        (error.to_string(), error)
+    };
+    let superfluous = |named: &[&str]| ImportError::SuperfluousDim {
+        dim: "M".to_owned(),
+        named: named.iter().map(|&name| name.to_owned()).collect(),
+    };
+    let (text, error) = refusal(&["T".into(), "N".into(), 3.into(), "N".into()]);
+    assert_eq!(error, superfluous(&["N", "T"]));
+    assert!(text.contains("'M'") && text.contains("'N', 'T'"), "{text}");
+    let (text, error) = refusal(&[2.into()]);
+    assert_eq!(error, superfluous(&[]));
+    assert!(text.contains("leave --dim M out"), "{text}");
 }
 
 #[test]

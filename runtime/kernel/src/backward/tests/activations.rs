@@ -5,7 +5,9 @@ use std::vec::Vec;
 use ingraft_tensor::{DType, Shape};
 
 use super::*;
-use crate::attrs::{BinaryBackwardAttrs, MatMulBackwardAttrs, NormAttrs, ReduceAttrs, SoftmaxAttrs};
+use crate::attrs::{
+    BinaryBackwardAttrs, MatMulBackwardAttrs, NormAttrs, QSoftmaxAttrs, ReduceAttrs, SoftmaxAttrs,
+};
 use crate::elementwise::BinaryFn;
 use crate::norm::{LAYER, RMS};
 use crate::reduce::ReduceFn;
@@ -276,7 +278,7 @@ fn reduce_attrs(function: ReduceFn, axes: u32) -> ReduceAttrs {
 }
 
 #[test]
-fn every_reduction_but_the_product() {
+fn every_reduction() {
     let mut random = Random(76);
     let dims = [2u32, 3, 4];
     for (&function, axes) in
@@ -290,12 +292,7 @@ fn every_reduction_but_the_product() {
         let (dy_t, x_t) = (Tensor::new(&results, &dy), Tensor::new(&dims, &x));
         let inputs = [&dy_t, &x_t];
         let inputs = &inputs[..1 + usize::from(reduce::needs_input(function))];
-        let done = run(&reduce::KERNEL, &attrs, inputs, &mut [&mut dx], Site::default());
-        if function == ReduceFn::Prod {
-            assert!(done.is_err());
-            continue;
-        }
-        done.unwrap();
+        run(&reduce::KERNEL, &attrs, inputs, &mut [&mut dx], Site::default()).unwrap();
         let forward = |x: &[f64]| -> Vec<f64> {
             let mut groups = std::vec![Vec::new(); dy.len()];
             for (index, x) in indices(&dims).iter().zip(x) {
@@ -308,6 +305,44 @@ fn every_reduction_but_the_product() {
             &slopes(&x, &dy, forward),
             &std::format!("{} {axes:b}", function.name()),
         );
+    }
+}
+
+#[test]
+fn a_product_with_zeros_gives_each_element_that_of_the_others() {
+    let x = [2.0f32, 0.0, 3.0, 0.0, 5.0, 0.0, 4.0, 0.5, 2.0];
+    let mut dx = Tensor::zeros(DType::F32, &[3, 3]);
+    let inputs = [&Tensor::new(&[3], &[1.0f32, 1.0, 10.0]), &Tensor::new(&[3, 3], &x)];
+    run(&reduce::KERNEL, &reduce_attrs(ReduceFn::Prod, 0b10), &inputs, &mut [&mut dx], Site::default())
+        .unwrap();
+    assert_eq!(dx.values::<f32>(), [0.0, 6.0, 0.0, 0.0, 0.0, 0.0, 10.0, 80.0, 20.0]);
+}
+
+#[test]
+fn a_softmax_of_codes_is_one_of_reals_within_its_range() {
+    let mut random = Random(77);
+    for (scale, dims) in [(0.05f32, [3u32, 7]), (0.2, [2, 33]), (0.11, [4, 1])] {
+        let len = dims[1] as usize;
+        let codes = random.codes(elements(&dims));
+        let dy = random.floats(codes.len(), -1.0, 1.0);
+        let attrs = QSoftmaxAttrs { out_zero_point: -128, inv_scale: 256.0 };
+        let mut dx = Tensor::zeros(DType::F32, &dims);
+        let table = Tensor::new(&[256], &crate::softmax::exp_table(scale));
+        let inputs = [&Tensor::new(&dims, &dy), &Tensor::new(&dims, &codes), &table];
+        run(&softmax::KERNEL_Q, &attrs, &inputs, &mut [&mut dx], Site::default()).unwrap();
+        let reals: Vec<f32> = codes.iter().map(|c| f32::from(*c) * scale).collect();
+        let forward = |x: &[f64]| -> Vec<f64> {
+            let row = |row: &[f64]| -> Vec<f64> {
+                let sum: f64 = row.iter().map(|x| x.exp()).sum();
+                row.iter().map(|x| x.exp() / sum).collect()
+            };
+            x.chunks(len).flat_map(row).collect()
+        };
+        let wide: Vec<f64> = reals.iter().map(|x| f64::from(*x)).collect();
+        // Of 256 steps the last is out of range, and nothing is below the first.
+        let open = forward(&wide).into_iter().map(|p| p > 0.0 && p * 256.0 < 255.0);
+        let masked: Vec<f32> = dy.iter().zip(open).map(|(dy, open)| if open { *dy } else { 0.0 }).collect();
+        assert_slopes(&dx.values::<f32>(), &slopes(&reals, &masked, forward), "softmax of codes");
     }
 }
 

@@ -18,8 +18,18 @@ fn assert_adjoint(dy: &[f32], jv: &[f32], dx: &[f32], v: &[f32]) {
 
 fn recipe(seed: u64, quantized: bool, depthwise: bool) -> Recipe {
     let pointwise = !depthwise && seed.is_multiple_of(3);
-    let low_rank = !depthwise;
-    Recipe { seed, quantized, depthwise, pointwise, clipped: false, low_rank, sparse: true, affine: true }
+    let (low_rank, dense) = (!depthwise, seed.is_multiple_of(2));
+    Recipe {
+        seed,
+        quantized,
+        depthwise,
+        pointwise,
+        clipped: false,
+        low_rank,
+        sparse: true,
+        dense,
+        affine: true,
+    }
 }
 
 /// The outputs of `forward` for two inputs, subtracted: biases and shifts drop out.

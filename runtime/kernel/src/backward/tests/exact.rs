@@ -20,6 +20,7 @@ fn recipe(seed: u64) -> Recipe {
         clipped: true,
         low_rank: !depthwise,
         sparse: true,
+        dense: seed.is_multiple_of(3),
         affine: true,
     }
 }
@@ -156,7 +157,7 @@ fn the_maximum_gets_all_of_it() {
 
 #[test]
 fn a_patched_copy_replaces_the_weight() {
-    let plain = Recipe { low_rank: false, sparse: false, affine: false, ..recipe(5) };
+    let plain = Recipe { low_rank: false, sparse: false, dense: false, affine: false, ..recipe(5) };
     let (layer, other) = (Layer::new(plain), Layer::new(plain));
     let dy = Random(3).floats(layer.naive.shape.output.iter().product(), -1.0, 1.0);
     let patched = Random(9).codes(layer.constants[0].shape.elements());

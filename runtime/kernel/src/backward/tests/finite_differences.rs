@@ -2,7 +2,7 @@
 
 use std::vec::Vec;
 
-use super::site::{Layer, PARAMETERS, Recipe};
+use super::site::{Layer, PARAMETERS, Recipe, WEIGHT};
 use super::*;
 use crate::test_case::Random;
 
@@ -21,6 +21,7 @@ fn recipes(quantized: bool, depthwise: bool) -> impl Iterator<Item = Recipe> {
         clipped: i % 4 != 0,
         low_rank: !depthwise && i & 1 == 0,
         sparse: i & 2 == 0,
+        dense: i % 7 < 3,
         affine: i % 5 < 3,
     })
 }
@@ -75,6 +76,7 @@ fn check_all(quantized: bool, depthwise: bool) {
         let (mut dx, mut grads) = (layer.dx(), layer.grads());
         layer.backward(&dy, mask.as_ref(), Some(&mut dx), grads.as_site(), 0).unwrap();
         grads.0[0] = dx.values();
+        grads.0[WEIGHT] = layer.rows(&grads.0[WEIGHT]);
         for (parameter, name) in PARAMETERS.iter().enumerate() {
             let error = deviation(&grads.0[parameter], &differences(&layer, &dy, parameter));
             assert!(error < TOLERANCE, "{name} is off by {error:.1e} in {recipe:?}");

@@ -21,6 +21,7 @@ pub(super) struct Recipe {
     pub(super) clipped: bool,
     pub(super) low_rank: bool,
     pub(super) sparse: bool,
+    pub(super) dense: bool,
     pub(super) affine: bool,
 }
 
@@ -36,12 +37,14 @@ pub(super) const SHIFT: usize = 6;
 
 /// The float surrogate of a layer: quantizers as identity, the clip kept.
 ///
-/// `weight` is `[out, kh, kw, in/groups]`, for depthwise layers too.
+/// `weight` and `delta` are `[out, kh, kw, in/groups]`, for depthwise layers too.
 #[derive(Clone)]
 pub(super) struct Naive {
     pub(super) shape: ConvShape,
     pub(super) values: [Vec<f64>; 7],
     pub(super) bias: Vec<f64>,
+    /// The dense delta; its gradient is the weight's.
+    delta: Vec<f64>,
     pub(super) rank: usize,
     pub(super) indptr: Vec<u32>,
     pub(super) indices: Vec<u16>,
@@ -50,10 +53,11 @@ pub(super) struct Naive {
 }
 
 impl Naive {
-    /// The weight with both deltas.
+    /// The weight with every delta.
     fn effective_weight(&self) -> Vec<f64> {
         let (row, out_group) = (self.shape.row(), self.shape.out_group);
         let mut weight = self.values[WEIGHT].clone();
+        weight.iter_mut().zip(&self.delta).for_each(|(w, delta)| *w += delta);
         for (o, weight) in weight.chunks_mut(row).enumerate() {
             for k in 0..self.rank {
                 let up = self.values[UP][o * self.rank + k];
@@ -111,6 +115,8 @@ pub(super) struct Layer {
     pub(super) constants: Vec<Tensor>,
     /// f32 term parameters in the order of [`PARAMETERS`]; input and weight stay empty.
     terms: [Vec<f32>; 7],
+    /// The dense delta as the kernel stores it.
+    delta: Vec<f32>,
     recipe: Recipe,
 }
 
@@ -159,7 +165,18 @@ impl Layer {
         ];
         let (lo, hi) = if recipe.clipped { (-1.0, 2.0) } else { (f64::NEG_INFINITY, f64::INFINITY) };
         let values = terms.clone().map(|term| term.iter().map(|v| *v as f64).collect());
-        let naive = Naive { shape, values, bias: Vec::new(), rank, indptr, indices, lo, hi };
+        let delta = floats(if recipe.dense { row * out } else { 0 }, -1.0, 1.0);
+        let naive = Naive {
+            shape,
+            values,
+            bias: Vec::new(),
+            delta: delta.iter().map(|v| *v as f64).collect(),
+            rank,
+            indptr,
+            indices,
+            lo,
+            hi,
+        };
         let mut layer = Self {
             attrs: LayerAttrs::Real(ConvAttrs {
                 window,
@@ -171,8 +188,10 @@ impl Layer {
             x: Tensor::zeros(DType::F32, &[0]),
             constants: Vec::new(),
             terms,
+            delta: Vec::new(),
             recipe,
         };
+        layer.delta = layer.stored(&delta).values();
         if recipe.quantized {
             layer.fill_codes(&mut random, window)
         } else {
@@ -237,7 +256,7 @@ impl Layer {
     /// A weight given as `[out, row]`, as the kernel stores it.
     fn stored<T: ingraft_tensor::bytes::Element>(&self, weight: &[T]) -> Tensor {
         let (row, out) = (self.naive.shape.row(), self.naive.shape.output[3]);
-        let transposed: Vec<T> = (0..row * out)
+        let transposed: Vec<T> = (0..weight.len())
             .map(|i| weight[if self.recipe.depthwise { i % out * row + i / out } else { i }])
             .collect();
         Tensor::new(&[transposed.len() as u32], &transposed)
@@ -263,9 +282,17 @@ impl Layer {
                 indices,
                 values: SparseValues::F32(values),
             }),
+            dense: self.recipe.dense.then_some(&self.delta),
             affine: self.recipe.affine.then_some(Affine { scale, shift }),
             ..SiteTerms::NONE
         }
+    }
+
+    /// A gradient of the weight as the kernel stores it, as `[out, row]`.
+    pub(super) fn rows(&self, stored: &[f32]) -> Vec<f32> {
+        let (row, out) = (self.naive.shape.row(), self.naive.shape.output[3]);
+        let at = |i: usize| if self.recipe.depthwise { i % row * out + i / row } else { i };
+        (0..stored.len()).map(|i| stored[at(i)]).collect()
     }
 
     /// Zeroed accumulators of every parameter.

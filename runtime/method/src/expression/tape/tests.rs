@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use ingraft_kernel::{SiteDesc, SiteKind};
 use ingraft_tensor::{DType, Rng};
-use ingraft_train::{FrozenSite, Latent, LatentGradients, Unfit};
+use ingraft_train::{FrozenSite, Latent, LatentGradients, Setting, Unfit};
 
 use super::super::word::Word;
 use super::super::{Expression, Form};
@@ -28,28 +28,79 @@ const SITES: [(usize, usize, [usize; 2], usize); 9] = [
 ];
 
 /// Settings beside the defaults: small ranks, ranks that do not divide, other branches.
-const VARIANTS: [(&str, &[(&str, &str)]); 22] = [
+const VARIANTS: &[(&str, &[(&str, &str)])] = &[
+    ("abba", &[("rank1", "2"), ("rank2", "3"), ("alpha1", "2")]),
+    ("adalora", &[("rank", "3"), ("target_rank", "2"), ("alpha", "5")]),
+    ("boft", &[("block", "2"), ("factors", "2")]),
+    ("boft", &[("block", "3")]),
     ("bone", &[("rank", "1")]),
     ("bone", &[("rank", "2")]),
+    ("bora", &[("rank", "3"), ("alpha", "5")]),
+    ("c3a", &[("block", "2")]),
+    ("context-peft", &[("rank", "3"), ("domains", "3"), ("domain", "1"), ("bias", "true")]),
+    ("deft", &[("rank", "3")]),
+    ("deft", &[("rank", "2"), ("decomposition", "relu")]),
+    ("deft", &[("rank", "2"), ("para", "true")]),
     ("delora", &[("rank", "3"), ("lambda", "2")]),
+    ("diablo", &[("blocks", "3")]),
     ("dora", &[("rank", "3"), ("alpha", "5")]),
+    ("edora", &[("rank", "3")]),
     ("ether", &[("blocks", "1")]),
     ("ether+", &[("blocks", "2")]),
+    ("flix", &[("features", "3"), ("active", "5"), ("rank", "2")]),
     ("fourierft", &[("frequencies", "5"), ("scale", "30")]),
+    ("gralora", &[("grid", "1"), ("rank", "3")]),
+    ("gralora", &[("grid", "2"), ("rank", "4"), ("hybrid_rank", "2"), ("alpha", "3")]),
+    ("hd-pissa", &[("slices", "2"), ("rank", "3")]),
     ("hira", &[("rank", "3")]),
     ("hra", &[("rank", "2")]),
+    ("hut", &[("form", "scale"), ("rank", "3"), ("alpha", "2")]),
+    ("l4q", &[("rank", "3"), ("bits", "3"), ("group", "2")]),
     ("loha", &[("rank", "1")]),
     ("loha", &[("rank", "3"), ("alpha", "2")]),
     ("lokr", &[("rank", "1")]),
     ("lokr", &[("rank", "1"), ("decompose_both", "true")]),
+    ("loretta", &[("rank", "3"), ("tensor_rank", "2")]),
+    ("map", &[("rank", "2")]),
+    ("map", &[("delta", "loha")]),
+    ("map", &[("delta", "kradapter")]),
+    ("melora", &[("minis", "1"), ("rank", "3")]),
+    ("mhr", &[("splits", "2"), ("skills", "3"), ("tasks", "2"), ("task", "1"), ("rank", "2")]),
     ("miss", &[("rank", "3")]),
+    ("moka", &[("components", "3"), ("scale", "2")]),
     ("oft", &[("block", "3")]),
     ("oft", &[("block", "4"), ("neumann_terms", "2")]),
     ("oft", &[("block", "4"), ("neumann_terms", "5")]),
+    ("peqa", &[("group", "2")]),
     ("pissa", &[("rank", "2"), ("alpha", "3")]),
+    ("poly", &[("skills", "2"), ("rank", "3")]),
+    ("psoft", &[("rank", "3")]),
+    ("psoft", &[("rank", "3"), ("neumann_terms", "4")]),
+    ("quantum-peft", &[("rank", "2"), ("layers", "2")]),
+    ("qwha", &[("rank", "1"), ("scale", "3")]),
+    ("randlora", &[("rank", "2"), ("alpha", "4")]),
+    ("road", &[("variant", "2"), ("group", "4")]),
+    ("road", &[("variant", "4"), ("group", "2")]),
+    ("sketchtune", &[("bits", "1")]),
+    ("sketchtune", &[("bits", "2"), ("group", "2")]),
+    ("snell", &[("rank", "4"), ("mode", "hard")]),
+    ("snell", &[("rank", "2"), ("tau", "0")]),
+    ("snella", &[("rank", "4"), ("tau", "0.6")]),
+    ("soka", &[("rank", "2")]),
+    ("sora", &[("rank", "3"), ("alpha", "2")]),
+    ("spectral-adapter", &[("rank", "2")]),
+    ("spectral-adapter", &[("rank", "2"), ("slice", "1")]),
+    ("spectral-adapter", &[("kind", "rotational"), ("rank", "3")]),
+    ("sqft", &[("rank", "3"), ("quantized", "true")]),
+    ("surm", &[("kind", "kronecker"), ("block", "2")]),
+    ("surm", &[("kind", "symmetric-toeplitz")]),
+    ("surm", &[("kind", "toeplitz"), ("scale", "2")]),
     ("svft", &[("pattern", "plain")]),
     ("svft", &[("pattern", "random"), ("off_diagonals", "1")]),
+    ("tinylora", &[("rank", "3"), ("coefficients", "5")]),
+    ("tlora", &[("ring", "3"), ("residual_ring", "1")]),
     ("vera", &[("rank", "3")]),
+    ("wara", &[("rank", "3"), ("alpha", "2")]),
     ("waveft", &[("coefficients", "6")]),
 ];
 
@@ -60,6 +111,7 @@ struct Subject {
     expression: alloc::boxed::Box<dyn Expression>,
     site: SiteDesc<'static>,
     weight: Vec<f32>,
+    bias: Vec<f32>,
     needs: Needs,
     decaying: Vec<f32>,
     steady: Vec<f32>,
@@ -76,19 +128,21 @@ impl Subject {
     fn new(name: &str, given: &[(&str, &str)], site: SiteDesc<'static>) -> Result<Self, Unfit> {
         let row = METHODS.iter().find(|row| row.name == name).unwrap();
         let Make::Expression(make) = row.make else { panic!("{name} is no expression") };
-        let expression = make(&Settings { row, given }).unwrap();
+        let expression = make(&Settings { row, given, saliency: None }).unwrap();
         let tape = Tape::counting(site);
         let form = expression.express(&tape)?.at(&site);
         let needs = tape.needs().unwrap_or_else(|| panic!("{name} {given:?} {site:?}: shapes disagree"));
         form.layout(&site)?;
         let mut rng = Rng::new(3);
         let weight = (0..site.out * site.row()).map(|_| rng.uniform(-1.0, 1.0) as f32).collect();
+        let bias = (0..site.out).map(|_| rng.uniform(-1.0, 1.0) as f32).collect();
         let mut subject = Self {
             title: alloc::format!("{name} {given:?} at {}x{}", site.out, site.row()),
             row,
             expression,
             site,
             weight,
+            bias,
             needs,
             decaying: vec![0.0; needs.decaying],
             steady: vec![0.0; needs.steady],
@@ -111,7 +165,7 @@ impl Subject {
             constants: &mut self.constants,
             workspace: &mut self.workspace,
         };
-        let frozen = FrozenSite::of_weight(self.site, &self.weight).unwrap();
+        let frozen = FrozenSite::of_layer(self.site, &self.weight, &self.bias).unwrap();
         let tape = Tape::evaluating(frozen, latent, self.needs, rng).unwrap();
         let form = self.expression.express(&tape).unwrap().at(&self.site);
         then(&tape, form)
@@ -159,20 +213,20 @@ impl Subject {
     }
 
     /// The slope of the objective along parameter `index`: five points, exact to the fourth power of the step.
-    fn slope(&mut self, index: usize, held: &[f64]) -> f64 {
+    fn slope(&mut self, index: usize, held: &[f64], step: f32) -> f64 {
         let mut at = |steps: f32| {
             let split = self.decaying.len();
             let vector = if index < split { &mut self.decaying } else { &mut self.steady };
             let place = if index < split { index } else { index - split };
             let kept = vector[place];
-            vector[place] = kept + steps * STEP;
+            vector[place] = kept + steps * step;
             let value = self.objective(held);
             let vector = if index < split { &mut self.decaying } else { &mut self.steady };
             vector[place] = kept;
             value
         };
         let rise = 8.0 * (at(1.0) - at(-1.0)) - (at(2.0) - at(-2.0));
-        rise / (12.0 * f64::from(STEP))
+        rise / (12.0 * f64::from(step))
     }
 
     /// The values of detached nodes, in order.
@@ -184,24 +238,35 @@ impl Subject {
         })
     }
 
-    /// The delta of the weight.
+    /// Whether it is not listed, or known, to start as the base: what rounds a float base does not, nor what
+    /// takes a subspace out.
+    fn starts_elsewhere(&self) -> bool {
+        let mut rounds = false;
+        self.expression.settings(&mut |name, value| {
+            rounds |= matches!(name, "quantized" | "para") && value == Setting::Flag(true);
+        });
+        rounds || !self.row.starts_as_base
+    }
+
+    /// The delta of the weight, the scale of the output less one, and its shift.
     fn delta(&mut self) -> Vec<f64> {
         let site = self.site;
         self.evaluate(None, |tape, form| {
             let outputs = form.outputs(site.out, site.row());
             let (rank, row) = (outputs[0].map_or(0, |(_, shape)| shape.rows), site.row());
-            let [down, up, delta] = outputs.map(|output| {
+            let [down, up, mut delta, scale, shift] = outputs.map(|output| {
                 let mut values = Vec::new();
                 if let Some((node, _)) = output {
                     tape.read(node, |_, value| values.push(value));
                 }
                 values
             });
-            if !delta.is_empty() {
-                return delta;
+            if delta.is_empty() {
+                let entry =
+                    |i: usize| (0..rank).map(|k| up[i / row * rank + k] * down[k * row + i % row]).sum();
+                delta = (0..site.out * row).map(entry).collect();
             }
-            let entry = |i: usize| (0..rank).map(|k| up[i / row * rank + k] * down[k * row + i % row]).sum();
-            (0..site.out * row).map(entry).collect()
+            delta.into_iter().chain(scale.iter().map(|c| c - 1.0)).chain(shift).collect()
         })
     }
 }
@@ -234,7 +299,7 @@ fn direction(which: usize, i: usize) -> f64 {
 fn subjects() -> Vec<Subject> {
     let expressions = METHODS.iter().filter(|row| matches!(row.make, Make::Expression(_)));
     let defaults = expressions.map(|row| (row.name, &[][..]));
-    let cases: Vec<_> = defaults.chain(VARIANTS).collect();
+    let cases: Vec<_> = defaults.chain(VARIANTS.iter().copied()).collect();
     cases
         .iter()
         .flat_map(|(name, given)| SITES.map(|s| Subject::new(name, given, site(s))))
@@ -248,13 +313,16 @@ fn gradients_are_slopes_of_the_surrogate() {
         subject.stir();
         let (gradient, held) = (subject.gradient(), subject.detached());
         let largest = gradient.iter().fold(0.0f64, |m, g| m.max(f64::from(g.abs())));
-        for (index, found) in gradient.iter().enumerate() {
-            let slope = subject.slope(index, &held);
-            let error = (f64::from(*found) - slope).abs();
+        // Of many parameters some, spread over all.
+        let stride = gradient.len().div_ceil(96).max(1);
+        for (index, found) in gradient.iter().enumerate().step_by(stride) {
+            // A clamp has a kink, which a shorter step does not reach over.
+            let close = |slope: &f64| (f64::from(*found) - slope).abs() <= 1e-5 * largest.max(1e-3);
+            let (title, mut slope) = (subject.title.clone(), |step| subject.slope(index, &held, step));
+            let whole = slope(STEP);
             assert!(
-                error <= 1e-5 * largest.max(1e-3),
-                "{}: parameter {index}: {found} is not {slope}",
-                subject.title
+                close(&whole) || close(&slope(STEP / 64.0)),
+                "{title}: parameter {index}: {found} is not {whole}"
             );
         }
     }
@@ -262,45 +330,37 @@ fn gradients_are_slopes_of_the_surrogate() {
 
 #[test]
 fn starts_are_the_base_where_the_list_says_so() {
+    let mut elsewhere = alloc::collections::BTreeMap::new();
     for mut subject in subjects() {
         let (delta, base) = (subject.delta(), subject.row.starts_as_base);
         let furthest = delta.iter().fold(0.0f64, |m, d| m.max(d.abs()));
+        if subject.starts_elsewhere() {
+            let most: &mut f64 = elsewhere.entry(subject.row.name).or_default();
+            *most = most.max(furthest);
+            continue;
+        }
         // Start values are f32.
-        assert_eq!(furthest < 1e-6, base, "{}: the start is {furthest:e} from the base", subject.title);
+        assert!(base && furthest < 2e-6, "{}: the start is {furthest:e} from the base", subject.title);
+    }
+    // A quantizer may find a small weight exactly; none finds all.
+    for row in METHODS.iter().filter(|row| matches!(row.make, Make::Expression(_)) && !row.starts_as_base) {
+        assert!(elsewhere[row.name] > 1e-3, "{} starts as the base: {elsewhere:?}", row.name);
     }
 }
 
 #[test]
 fn parameter_counts_are_the_published_formulas() {
     for subject in subjects() {
-        let (out, row) = (subject.site.out, subject.site.row());
-        let Make::Expression(_) = subject.row.make else { continue };
-        let mut rank = None;
-        subject.expression.settings(&mut |name, value| {
-            if name == "rank" {
-                rank = value.to_string().parse::<usize>().ok();
-            }
-        });
-        let (r, side) = (rank.unwrap_or(0), out.min(row));
-        let want = match subject.row.name {
-            "bone" => r * out,
-            "delora" => r * (out + row) + 1,
-            "dora" => r * (out + row) + out,
-            "ether" => row,
-            "ether+" => 2 * (out + row),
-            "hira" => r * (out + row),
-            "hra" => r * row,
-            "kradapter" => {
-                let k1 = (side as f64).sqrt().floor() as usize;
-                side * (k1 + (k1..).find(|k2| k1 * k2 >= out.max(row)).unwrap())
-            }
-            "loha" => 2 * r * (out + row),
-            "miss" => r.min(row) * out,
-            "pissa" => r.min(side) * (out + row),
-            "vera" => out + r,
-            // Their counts depend on other settings; see the tests beside them.
-            _ => continue,
+        let set = |wanted: &str| {
+            let mut found = String::new();
+            subject.expression.settings(&mut |name, value| {
+                if name == wanted {
+                    found = value.to_string();
+                }
+            });
+            found
         };
+        let Some(want) = super::counts::published(subject.row.name, &set, &subject.site) else { continue };
         assert_eq!(subject.needs.decaying + subject.needs.steady, want, "{}", subject.title);
     }
 }

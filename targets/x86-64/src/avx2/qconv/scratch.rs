@@ -13,8 +13,8 @@ use crate::avx2::tile::{PIXELS, Panels, Run, STRIP, take};
 pub(super) struct Scratch<'m> {
     /// Patches as codes.
     pub(super) codes: Codes<'m>,
-    /// Patches as `x − zx`; filled for a real two-factor term only.
-    reals: Reals<'m>,
+    /// Patches as `x − zx`; filled for a real two-factor term or a dense delta only.
+    pub(super) reals: Reals<'m>,
     /// `A·x` of a real two-factor term.
     pub(super) latent: Reals<'m>,
     /// `A·x` of an integer two-factor term.
@@ -52,7 +52,8 @@ impl<'m> Scratch<'m> {
     #[inline(always)]
     pub(super) fn fill(&mut self, conv: &QConv<'_>, i: usize, patch: &[i8]) -> Option<()> {
         self.codes.fill(i, 0, patch, i16::from)?;
-        if let Some(TwoFactor { factors: Factors::F32 { .. }, .. }) = conv.terms.two_factor {
+        let factors = matches!(conv.terms.two_factor, Some(TwoFactor { factors: Factors::F32 { .. }, .. }));
+        if factors || conv.terms.dense.is_some() {
             let zero = conv.attrs.in_zero_point;
             self.reals.fill(i, 0, patch, |x| i32::from(x).wrapping_sub(zero) as f32)?;
         }

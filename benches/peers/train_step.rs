@@ -1,0 +1,141 @@
+//! One training step of a model, timed on demand: what `train.py` puts beside PyTorch.
+//!
+//! Usage: `train_step MODEL.onnx head|lora|full late|all BATCH inputs|cached [TARGET]`. Prints a line of JSON with the memory
+//! it takes; then, for every line on standard input, the median microseconds of a step over about a second.
+#![forbid(unsafe_code)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+use std::io::BufRead;
+use std::time::{Duration, Instant};
+
+use ingraft::compile::lower::train::TrainFrom;
+use ingraft::compile::{CompileOptions, compile};
+use ingraft::kernel::{Host, NO_SITE, Target};
+use ingraft::method::{DepthwiseTerm, Full, Head, Lora};
+use ingraft::plan::PlanView;
+use ingraft::tensor::{DType, Rng};
+use ingraft::train::{AdamW, Clip, LearningRate, Loss, Method, Readout, Schedule, Setup, Trainer, Truth};
+use support::{AlignedBytes, CLASSES, as_bytes};
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [model, method, from, batch, kept, rest @ ..] = &arguments[..] else {
+        panic!("usage: train_step MODEL.onnx head|lora|full late|all BATCH inputs|cached [TARGET]");
+    };
+    let method: &dyn Method = match method.as_str() {
+        "head" => &Head,
+        "lora" => &LORA,
+        "full" => &Full,
+        other => panic!("no method {other}"),
+    };
+    let train_from = match from.as_str() {
+        "late" => TrainFrom::Late,
+        "all" => TrainFrom::All,
+        other => panic!("no part {other}"),
+    };
+    let target = match rest.first() {
+        Some(name) => support::targets().into_iter().find(|target| target.name() == name),
+        None => Some(support::native()),
+    };
+    let plan = compiled(model, train_from);
+    let plan = PlanView::new(plan.as_slice()).expect("a plan we wrote is valid");
+    let batch = batch.parse().expect("a number of samples");
+    serve(plan, &target.expect("a target of this machine"), method, batch, kept == "cached");
+}
+
+/// r = 8 on every dense layer.
+const LORA: Lora = Lora { rank: 8, alpha: 8.0, rank_stabilized: false, depthwise: DepthwiseTerm::Skip };
+
+fn compiled(model: &str, train_from: TrainFrom) -> AlignedBytes {
+    let onnx = std::fs::read(model).expect("the model reads");
+    let train_from = Some(train_from);
+    let mut options =
+        CompileOptions { head_classes: CLASSES as u32, train_from, ..CompileOptions::default() };
+    options.import.dims.insert("N".into(), 1);
+    AlignedBytes::copy_of(&compile(&onnx, &options).expect("the model compiles").plan)
+}
+
+/// Binds a trainer and times a step for every line that comes.
+fn serve(plan: PlanView<'_>, target: &Host, method: &dyn Method, batch: usize, cached: bool) {
+    let sites = if method.name() == "head" { Vec::new() } else { support::trained_sites(&plan, method) };
+    let rate = LearningRate { rate: 1e-4, weight_decay: 0.01 };
+    let setup = Setup {
+        method,
+        sites: &sites,
+        readout: Readout::Head { site: NO_SITE, pool: 0, classes: CLASSES as u32 },
+        loss: Loss::CrossEntropy { smoothing: 0.0 },
+        optimizer: &AdamW::DEFAULT,
+        adapter: rate,
+        head: rate,
+        schedule: Schedule::CONSTANT,
+        clip_norm: None,
+        seed: 0,
+    };
+    let memory = Trainer::memory(&plan, target, &setup).expect("the plan can be trained");
+    let mut arena = AlignedBytes::zeroed(memory.total());
+    let mut trainer = Trainer::bind(plan, target, setup, arena.as_mut()).expect("memory suffices");
+    let clips: Vec<Vec<u8>> = (0..batch).map(|sample| random_input(&plan, sample as u64)).collect();
+    let mut prefix = AlignedBytes::zeroed(trainer.cut_bytes());
+    let mut features = vec![0.0; trainer.feature_count()];
+    let mut kept: Vec<(Vec<u8>, Vec<f32>)> = Vec::new();
+    for clip in clips.iter().filter(|_| cached) {
+        if sites.is_empty() {
+            trainer.features(Clip::Inputs(clip), &mut features).expect("one sample");
+        } else {
+            trainer.run_prefix(clip, prefix.as_mut()).expect("one sample");
+        }
+        kept.push((prefix.as_slice().to_vec(), features.clone()));
+    }
+    println!(
+        r#"{{"target": "{}", "sites": {}, "trained": {}, "arena_bytes": {}, "plan_bytes": {}}}"#,
+        target.name(),
+        sites.len(),
+        trainer.parameters().values().len(),
+        memory.total(),
+        plan.bytes().len()
+    );
+    for _ in std::io::stdin().lock().lines() {
+        let step = || {
+            for sample in 0..batch {
+                let clip = match kept.get(sample) {
+                    None => Clip::Inputs(&clips[sample]),
+                    Some((_, features)) if sites.is_empty() => Clip::Features(features),
+                    Some((prefix, _)) => Clip::Prefixes(prefix),
+                };
+                trainer.accumulate(clip, Truth::Class(sample % CLASSES)).expect("a sample of this plan");
+            }
+            trainer.step().expect("gradients are finite");
+        };
+        println!("{}", median_us(step));
+    }
+}
+
+/// A sample of random values.
+fn random_input(plan: &PlanView<'_>, seed: u64) -> Vec<u8> {
+    let mut rng = Rng::new(seed);
+    let mut bytes = Vec::new();
+    for io in plan.inputs() {
+        let operand = plan.tensor(io.tensor).expect("inputs are tensors").operand;
+        assert_eq!(operand.dtype, DType::F32, "models of real inputs");
+        let values: Vec<f32> = (0..operand.shape.elements()).map(|_| rng.uniform(-1.0, 1.0) as f32).collect();
+        bytes.extend_from_slice(as_bytes(&values));
+    }
+    bytes
+}
+
+fn median_us(mut step: impl FnMut()) -> f64 {
+    step();
+    let (start, mut times) = (Instant::now(), Vec::new());
+    while times.len() < LEAST || start.elapsed() < Duration::from_secs(1) {
+        let before = Instant::now();
+        step();
+        times.push(before.elapsed().as_secs_f64() * 1e6);
+    }
+    times.sort_by(f64::total_cmp);
+    times[times.len() / 2]
+}
+
+/// Steps of a median.
+const LEAST: usize = 3;

@@ -1,0 +1,60 @@
+//! Measuring what training clips say of the weights, for methods that choose by it.
+
+use ingraft_kernel::Host;
+use ingraft_method::{Full, Saliency, Score};
+use ingraft_plan::PlanView;
+use ingraft_train::{LearningRate, Trainer};
+
+use super::views::Views;
+use super::{Course, Lessons, truth};
+use crate::aligned::AlignedBytes;
+use crate::console::Console;
+use crate::error::CliError;
+
+impl Course<'_> {
+    /// The saliency of the weights of this course's sites: the head learns for a few epochs, since a gradient passes it only
+    /// then; after that every clip is one batch.
+    ///
+    /// # Errors
+    /// [`CliError::Train`], and those of reading clips.
+    pub(crate) fn measure(
+        &self,
+        plan: PlanView<'_>,
+        target: &Host,
+        lessons: &Lessons<'_>,
+        score: Score,
+        console: &Console<'_>,
+    ) -> Result<Saliency, CliError> {
+        let still = LearningRate { rate: 0.0, weight_decay: 0.0 };
+        let course = Course { method: &Full, adapter: still, epochs: self.epochs.min(HEAD_EPOCHS), ..*self };
+        let (learned, _) = course.sides(lessons)?;
+        let setup = course.setup(learned.len());
+        let mut arena = AlignedBytes::zeroed(Trainer::memory(&plan, target, &setup)?.total());
+        let mut trainer = Trainer::bind(plan, target, setup, arena.as_mut_slice())?;
+        let bar = console.bar(lessons.labels.len(), "reading");
+        let views = Views::compute(&mut trainer, &course, lessons, &bar)?;
+        bar.finish_and_clear();
+        for &clip in &learned {
+            views.of(clip).try_for_each(|view| trainer.observe(view))?;
+        }
+        trainer.standardize();
+        if trainer.head().is_some() {
+            for epoch in 0..course.epochs {
+                course.epoch(&mut trainer, &views, lessons.labels, &learned, epoch)?;
+            }
+        }
+        let bar = console.bar(learned.len(), "measuring");
+        let mut saliency = Saliency::new(&plan, self.sites, score);
+        for &clip in &learned {
+            trainer.accumulate(views.first(clip), truth(lessons.labels, clip))?;
+            // The sites of the trainer are those of the saliency.
+            saliency.observe(&mut trainer, 1);
+            bar.inc(1);
+        }
+        bar.finish_and_clear();
+        Ok(saliency)
+    }
+}
+
+/// Epochs of the head before gradients are measured.
+const HEAD_EPOCHS: u32 = 10;

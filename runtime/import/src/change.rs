@@ -1,0 +1,154 @@
+//! What a checkpoint does to one weight, and the terms it becomes at a site.
+
+use ingraft_adapter::TermSpec;
+use ingraft_kernel::{SiteDesc, SiteKind, terms::MAX_TERM_RANK};
+use ingraft_method::{OwnedTerms, TermFormat, deploy_as, in_kernel};
+
+use crate::base::Place;
+use crate::matrix::Matrix;
+use crate::{Fault, ImportError};
+
+/// A change of `y = W·x + b`, in the weight as the model file has it and in published order:
+/// `y' = scale ⊙ ((W + Δ)·x + b) + shift`, Δ the sum of the parts.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Change {
+    /// `[out, r]` and `[r, row]`.
+    pub(crate) factors: Option<(Matrix, Matrix)>,
+    /// `[out, row]`.
+    pub(crate) dense: Option<Matrix>,
+    /// Entries at `channel · row + position`.
+    pub(crate) sparse: Vec<(usize, f64)>,
+    pub(crate) scale: Option<Vec<f64>>,
+    pub(crate) shift: Option<Vec<f64>>,
+}
+
+/// The terms of a site and the error of writing them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Placed {
+    pub(crate) terms: Vec<TermSpec>,
+    pub(crate) error: f64,
+}
+
+impl Change {
+    pub(crate) fn dense(delta: Matrix) -> Self {
+        Self { dense: Some(delta), ..Self::default() }
+    }
+
+    pub(crate) fn factors(up: Matrix, down: Matrix) -> Self {
+        Self { factors: Some((up, down)), ..Self::default() }
+    }
+
+    /// Δ as a whole.
+    pub(crate) fn delta(&self, out: usize, row: usize) -> Matrix {
+        let mut delta = self.dense.clone().unwrap_or_else(|| Matrix::zeros(out, row));
+        if let Some((up, down)) = &self.factors {
+            delta = delta.plus(&up.matmul(down));
+        }
+        for (at, value) in &self.sparse {
+            delta.data[*at] += value;
+        }
+        delta
+    }
+
+    /// The terms this is at `place`, carried over to the weight of the plan by the site's diagonals.
+    ///
+    /// # Errors
+    /// [`Fault::NotFinite`], [`Fault::NeedsWeights`], or what writing them says.
+    pub(crate) fn place(&self, place: &Place<'_>) -> Result<Placed, ImportError> {
+        let mut owned = OwnedTerms::default();
+        self.weight_terms(place, &mut owned);
+        write(place, owned, self.affine(place)?, TermFormat::default())
+    }
+
+    fn weight_terms(&self, place: &Place<'_>, owned: &mut OwnedTerms) {
+        let (out, row) = place.shape();
+        let desc = place.desc();
+        let rank = self.factors.as_ref().map_or(0, |(_, down)| down.rows);
+        let smaller = rank * (out + row) <= out * row && rank <= MAX_TERM_RANK;
+        let alone = self.dense.is_none() && self.sparse.is_empty();
+        match &self.factors {
+            Some((up, down)) if alone && smaller && desc.kind != SiteKind::Depthwise => {
+                owned.rank = rank;
+                owned.up = up.clone().rows_times(&place.output).data.iter().map(|v| *v as f32).collect();
+                let mut one = vec![0.0; rank * row];
+                for (i, value) in down.data.iter().enumerate() {
+                    let factor = place.input_factor(i % row);
+                    one[i / row * row + in_kernel(desc, i % row)] = (value * factor) as f32;
+                }
+                owned.down = one.repeat(desc.groups);
+            }
+            None if self.dense.is_none() => sparse_terms(place, &self.sparse, owned),
+            _ => dense_terms(place, &self.delta(out, row), owned),
+        }
+    }
+
+    /// Scale and shift of the plan's pre-activation value.
+    fn affine(&self, place: &Place<'_>) -> Result<Option<(Vec<f32>, Vec<f32>)>, ImportError> {
+        if self.scale.is_none() && self.shift.is_none() {
+            return Ok(None);
+        }
+        let out = place.desc().out;
+        let scale = self.scale.clone().unwrap_or_else(|| vec![1.0; out]);
+        let mut shift = self.shift.clone().unwrap_or_else(|| vec![0.0; out]);
+        shift.iter_mut().zip(&place.output).for_each(|(shift, factor)| *shift *= factor);
+        if self.scale.is_some() {
+            // The plan's value is o·(W·x + b) + t; only the part in brackets is scaled.
+            let why = "a scale before a folded batch norm needs the bias of the layer";
+            let folded = place
+                .folded_shift()
+                .ok_or_else(|| ImportError::at(place.desc().name, Fault::NeedsWeights(why)))?;
+            let tiny = |t: f64, of: f64| if t.abs() <= 1e-6 * of.abs() { 0.0 } else { t };
+            for (channel, (shift, t)) in shift.iter_mut().zip(folded).enumerate() {
+                let whole = f64::from(place.frozen.real_bias(channel));
+                *shift += (1.0 - scale[channel]) * tiny(t, whole);
+            }
+        }
+        let narrow = |values: &[f64]| values.iter().map(|v| *v as f32).collect();
+        Ok(Some((narrow(&scale), narrow(&shift))))
+    }
+}
+
+fn dense_terms(place: &Place<'_>, delta: &Matrix, owned: &mut OwnedTerms) {
+    let (out, row) = place.shape();
+    let desc = place.desc();
+    owned.dense = vec![0.0; out * row];
+    for (i, value) in delta.data.iter().enumerate() {
+        let (channel, position) = (i / row, i % row);
+        let carried = value * place.output[channel] * place.input_factor(position);
+        owned.dense[place.frozen.offset(channel, in_kernel(desc, position))] = carried as f32;
+    }
+}
+
+fn sparse_terms(place: &Place<'_>, entries: &[(usize, f64)], owned: &mut OwnedTerms) {
+    let (out, row) = place.shape();
+    let desc: &SiteDesc<'_> = place.desc();
+    let mut placed: Vec<(usize, u16, f32)> = entries
+        .iter()
+        .map(|(at, value)| {
+            let (channel, position) = (at / row, at % row);
+            let carried = value * place.output[channel] * place.input_factor(position);
+            (channel, in_kernel(desc, position) as u16, carried as f32)
+        })
+        .collect();
+    placed.sort_by_key(|(channel, position, _)| (*channel, *position));
+    if !placed.is_empty() {
+        owned.indptr = (0..=out).map(|out| placed.partition_point(|(c, _, _)| *c < out) as u32).collect();
+    }
+    owned.indices = placed.iter().map(|(_, position, _)| *position).collect();
+    owned.sparse = placed.iter().map(|(_, _, value)| *value).collect();
+}
+
+/// Terms as `place` runs them.
+pub(crate) fn write(
+    place: &Place<'_>,
+    mut owned: OwnedTerms,
+    affine: Option<(Vec<f32>, Vec<f32>)>,
+    format: TermFormat<'_>,
+) -> Result<Placed, ImportError> {
+    if let Some((scale, shift)) = affine {
+        (owned.scale, owned.shift) = (scale, shift);
+    }
+    let deployed = deploy_as(&place.frozen, place.index as u32, owned.terms(), format)
+        .map_err(|error| ImportError::at(place.desc().name, Fault::Export(error)))?;
+    Ok(Placed { terms: deployed.terms, error: deployed.error })
+}

@@ -1,0 +1,115 @@
+//! The methods of HF PEFT: which can be read, under which names, and why the others cannot.
+
+use crate::ImportError;
+use crate::change::Change;
+use crate::peft::module::Module;
+use crate::peft::{low_rank, product, rotation, sparse};
+
+/// A method that can be read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kind {
+    /// As `peft_type` has it.
+    pub(crate) peft_type: &'static str,
+    /// As `ingraft methods` has it, or would.
+    pub(crate) method: &'static str,
+    /// How the tensors of a module end.
+    pub(crate) leaves: &'static [&'static str],
+    /// Settings that are part of its mathematics.
+    pub(crate) honoured: &'static [&'static str],
+    /// What a module's tensors do to its weight.
+    pub(crate) change: fn(&Module<'_>) -> Result<Change, ImportError>,
+}
+
+macro_rules! kinds {
+    ($($peft_type:literal $method:literal $change:path: [$($leaf:literal)*] [$($honoured:literal)*];)*) => {
+        &[$(Kind {
+            peft_type: $peft_type,
+            method: $method,
+            leaves: &[$($leaf),*],
+            honoured: &[$($honoured),*],
+            change: $change,
+        }),*]
+    };
+}
+
+/// Those that can be read.
+pub(crate) static KINDS: &[Kind] = kinds! {
+    "LORA" "lora" low_rank::lora:
+        ["lora_A.weight" "lora_B.weight" "lora_B.bias" "lora_magnitude_vector" "lora_embedding_A" "lora_embedding_B"]
+        ["r" "lora_alpha" "use_rslora" "rank_pattern" "alpha_pattern" "use_dora" "lora_bias" "fan_in_fan_out"
+         "init_lora_weights"];
+    "ADALORA" "adalora" low_rank::adalora: ["lora_A" "lora_B" "lora_E"]
+        ["r" "init_r" "lora_alpha" "rank_pattern" "fan_in_fan_out" "init_lora_weights"];
+    "VERA" "vera" low_rank::vera: ["vera_lambda_b" "vera_lambda_d"] ["r" "projection_prng_key" "fan_in_fan_out"];
+    "RANDLORA" "randlora" low_rank::randlora: ["randlora_lambda" "randlora_gamma" "randlora_A" "randlora_B"]
+        ["r" "randlora_alpha" "projection_prng_key" "fan_in_fan_out" "sparse" "very_sparse"];
+    "GRALORA" "gralora" low_rank::gralora:
+        ["gralora_A" "gralora_B" "gralora_A_general.weight" "gralora_B_general.weight"]
+        ["r" "alpha" "gralora_k" "hybrid_r" "fan_in_fan_out"];
+    "DELORA" "delora" low_rank::delora: ["delora_A" "delora_B" "delora_lambda" "delora_w_norm"]
+        ["r" "delora_lambda" "rank_pattern" "lambda_pattern"];
+    "VBLORA" "vblora" low_rank::vblora:
+        ["vblora_logits_A" "vblora_logits_B" "vblora_logits_A_topk_indices" "vblora_logits_B_topk_indices"
+         "vblora_logits_A_topk_weights" "vblora_logits_B_topk_weights"]
+        ["r" "topk" "fan_in_fan_out"];
+    "UNILORA" "unilora" low_rank::unilora:
+        ["unilora_indices_A" "unilora_indices_B" "unilora_scales_A" "unilora_scales_B"] ["r" "fan_in_fan_out"];
+    "TINYLORA" "tinylora" low_rank::tinylora: ["tinylora_A" "tinylora_B" "tinylora_P"] ["r" "fan_in_fan_out"];
+    "LOHA" "loha" product::loha: ["hada_w1_a" "hada_w1_b" "hada_w2_a" "hada_w2_b" "hada_t1" "hada_t2"]
+        ["r" "alpha" "rank_pattern" "alpha_pattern"];
+    "LOKR" "lokr" product::lokr:
+        ["lokr_w1" "lokr_w1_a" "lokr_w1_b" "lokr_w2" "lokr_w2_a" "lokr_w2_b" "lokr_t2"]
+        ["r" "alpha" "rank_pattern" "alpha_pattern"];
+    "HIRA" "hira" product::hira: ["hira_A" "hira_B"] ["r" "rank_pattern" "fan_in_fan_out"];
+    "DEFT" "deft" product::deft: ["deft_P" "deft_R"] ["r" "alpha" "para" "decomposition_method" "fan_in_fan_out"];
+    "OFT" "oft" rotation::oft: ["oft_R.weight"]
+        ["r" "block_share" "coft" "use_cayley_neumann" "num_cayley_neumann_terms" "fan_in_fan_out"];
+    "BOFT" "boft" rotation::boft: ["boft_R" "boft_s"] ["fan_in_fan_out"];
+    "HRA" "hra" rotation::hra: ["hra_u"] ["r" "apply_GS"];
+    "ROAD" "road" rotation::road: ["road_theta" "road_alpha"] ["variant" "group_size"];
+    "MISS" "miss" rotation::miss: ["miss_block"] ["r" "mini_r"];
+    "BONE" "bone" rotation::miss: ["miss_block"] ["r"];
+    "SHIRA" "shira" sparse::shira: ["shira_weight" "shira_indices"] ["r" "fan_in_fan_out"];
+    "SUPERTUNING" "supertuning" sparse::supertuning:
+        ["supertuning_values" "supertuning_indices" "supertuning_lora_A.weight" "supertuning_lora_B.weight"]
+        ["r" "lora_alpha"];
+    "FOURIERFT" "fourierft" sparse::fourierft: ["fourierft_spectrum"] ["scaling" "random_loc_seed" "fan_in_fan_out"];
+    "WAVEFT" "waveft" sparse::waveft: ["waveft_spectrum"]
+        ["scaling" "random_loc_seed" "wavelet_family" "use_idwt" "fan_in_fan_out"];
+    "C3A" "c3a" sparse::c3a: ["c3a_kernel"] ["block_size"];
+    "IA3" "ia3" sparse::ia3: ["ia3_l"] ["fan_in_fan_out"];
+    "BEFT" "beft" sparse::beft: ["beft_bias"] [];
+};
+
+/// Those that cannot be, and why.
+pub(crate) const REFUSED: &[(&str, &str)] = &[
+    ("XLORA", "X-LoRA chooses its experts token by token in two passes; there is no fixed weight to import"),
+    ("POLY", "Poly mixes its skills by task at run time; save one task as a LoRA"),
+    ("LILY", "Lily's router averages over the whole batch: what a sample gets depends on its neighbours"),
+    ("SHADOW", "Shadow runs a second model beside the base, and adds no weight to it"),
+    ("CARTRIDGE", "a cartridge is a key-value cache of a language model, no weight"),
+    ("PROMPT_TUNING", "prompt tuning adds inputs, no weight"),
+    ("MULTITASK_PROMPT_TUNING", "prompt tuning adds inputs, no weight"),
+    ("P_TUNING", "p-tuning adds inputs, no weight"),
+    ("PREFIX_TUNING", "prefix tuning adds keys and values, no weight"),
+    ("CPT", "context prompts add inputs, no weight"),
+    ("ADAPTION_PROMPT", "adaption prompts add inputs of attention, no weight"),
+    ("LN_TUNING", "normalizations take no terms yet: their weights are folded into their neighbours"),
+    ("TRAINABLE_TOKENS", "embeddings take no terms yet: their rows cannot be replaced"),
+    (
+        "ADAMSS",
+        "AdaMSS's rows are found by clustering when it is loaded; convert it with PEFT's save_as_lora",
+    ),
+    (
+        "FROD",
+        "FRoD's bases are computed from the weight when it is loaded; convert it with PEFT's save_as_lora",
+    ),
+    ("OSF", "OSF's frozen part is computed from the weight when it is loaded; merge it in PEFT first"),
+    (
+        "PSOFT",
+        "PSOFT's factors are singular vectors of the weight, whose signs another library chooses otherwise; convert it with PEFT's save_as_lora",
+    ),
+    ("PEANUT", "PEANuT's network over the weight is not read; convert it with PEFT's save_as_lora"),
+    ("GLORA", "GLoRA's supports are not read; merge it in PEFT first"),
+    ("PVERA", "PVeRA's probabilistic factors are not read; convert it with PEFT's save_as_lora"),
+];

@@ -1,0 +1,284 @@
+//! Checkpoints that are two factors: LoRA and its relatives.
+
+use crate::change::Change;
+use crate::matrix::Matrix;
+use crate::peft::module::Module;
+use crate::torch::Generator;
+use crate::{Fault, ImportError};
+
+type Result<T> = core::result::Result<T, ImportError>;
+
+/// s of LoRA: α/r, or α/√r.
+fn lora_scale(module: &Module<'_>, rank: usize) -> Result<f64> {
+    let config = module.config;
+    let stated = config.patterned("r", "rank_pattern", module.path, 8.0)?;
+    if stated != rank as f64 {
+        let wanted = format!("rank {stated}, which adapter_config.json states");
+        return Err(ImportError::at(module.path, Fault::Shape { given: vec![rank], wanted }));
+    }
+    let alpha = config.patterned("lora_alpha", "alpha_pattern", module.path, 8.0)?;
+    Ok(alpha / if config.flag("use_rslora", false)? { stated.sqrt() } else { stated })
+}
+
+/// The start values with which the base was changed too: the file means another base.
+fn unchanged_base(module: &Module<'_>) -> Result<()> {
+    let start = module.config.text("init_lora_weights");
+    let changing = ["pissa", "olora", "corda", "loftq", "lora_ga"];
+    if changing.iter().any(|name| start.starts_with(name)) {
+        return module.refuse(
+            "init_lora_weights changed the base when training began; save it in PEFT with \
+             path_initial_model_for_weight_conversion, which writes a plain LoRA",
+        );
+    }
+    Ok(())
+}
+
+pub(super) fn lora(module: &Module<'_>) -> Result<Change> {
+    unchanged_base(module)?;
+    if module.config.value("use_bdlora").is_some_and(|value| value.as_bool() != Some(false)) {
+        return module.refuse("block-diagonal LoRA stores its factors block by block, which is not read");
+    }
+    module.ungrouped()?;
+    let (out, row) = module.place.shape();
+    let a = module.matrix("lora_A.weight", 0, row)?;
+    let b = module.matrix("lora_B.weight", out, a.rows)?;
+    let scale = lora_scale(module, a.rows)?;
+    let shift =
+        module.optional("lora_B.bias").is_some().then(|| module.vector("lora_B.bias", out)).transpose()?;
+    let shift = shift.map(|shift| shift.iter().map(|v| v * scale).collect());
+    let mut change = match module.config.flag("use_dora", false)? {
+        true => dora(module, &b.matmul(&a).scaled(scale))?,
+        false => Change::factors(b.scaled(scale), a),
+    };
+    change.shift = shift;
+    Ok(change)
+}
+
+/// `W' = m·V/‖V‖`, `V = W + Δ`.
+fn dora(module: &Module<'_>, delta: &Matrix) -> Result<Change> {
+    let (out, _) = module.place.shape();
+    let magnitude = module.vector("lora_magnitude_vector", out)?;
+    let weight = &module.place.weight;
+    let v = weight.clone().plus(delta);
+    let factors: Vec<f64> = magnitude.iter().zip(v.row_norms()).map(|(m, norm)| m / norm).collect();
+    if !factors.iter().all(|factor| factor.is_finite()) {
+        return Err(ImportError::at(module.path, Fault::NotFinite));
+    }
+    Ok(Change::dense(v.rows_times(&factors).minus(weight)))
+}
+
+pub(super) fn adalora(module: &Module<'_>) -> Result<Change> {
+    let (out, row) = module.place.shape();
+    let a = module.matrix("lora_A", 0, row)?;
+    let b = module.matrix("lora_B", out, a.rows)?;
+    let e = module.vector("lora_E", a.rows)?;
+    let start = module.config.number("init_r", 12.0)?;
+    let alpha = module.config.number("lora_alpha", 8.0)?;
+    let scale = if alpha > 0.0 { alpha } else { start } / (start + 1e-5);
+    Ok(Change::factors(b.scaled(scale), a.rows_times(&e)))
+}
+
+pub(super) fn vera(module: &Module<'_>) -> Result<Change> {
+    let (out, row) = module.place.shape();
+    let d = module.tensor("vera_lambda_d")?.values.clone();
+    let b = module.vector("vera_lambda_b", out)?;
+    let rank = module.config.count("r", 256)?;
+    let (down, up) = match (module.shared.get("vera_A"), module.shared.get("vera_B")) {
+        (Some(a), Some(b)) => (a.matrix(), b.matrix()),
+        (None, None) => vera_projection(module, rank)?,
+        _ => return Err(ImportError::new(Fault::Missing("vera_A or vera_B".to_owned()))),
+    };
+    let short =
+        d.len() != rank || down.rows != rank || up.columns != rank || down.columns < row || up.rows < out;
+    if short {
+        return module
+            .refuse("the shared projection, or vera_lambda_d, is smaller than the rank or the module");
+    }
+    let down = Matrix::from_fn(rank, row, |i, j| down.at(i, j));
+    let up = Matrix::from_fn(out, rank, |i, j| up.at(i, j));
+    Ok(Change::factors(up.rows_times(&b), down.rows_times(&d)))
+}
+
+/// The projection as PEFT draws it where it was not saved: A, then B, both for the widest module.
+fn vera_projection(module: &Module<'_>, rank: usize) -> Result<(Matrix, Matrix)> {
+    let seed = module.config.count("projection_prng_key", 0)?;
+    let (out, inputs) = module.widest;
+    let mut generator = Generator::new(seed as u64);
+    let mut draw = |rows: usize, columns: usize| {
+        // Kaiming's bound for the gain of a ReLU, as PyTorch computes it.
+        let deviation = 2f64.sqrt() / (columns as f64).sqrt();
+        let bound = (3f64.sqrt() * deviation) as f32;
+        let data = (0..rows * columns).map(|_| f64::from(generator.uniform(-bound, bound))).collect();
+        Matrix::new(rows, columns, data)
+    };
+    let a = draw(rank, inputs);
+    Ok((a, draw(out, rank)))
+}
+
+pub(super) fn randlora(module: &Module<'_>) -> Result<Change> {
+    let (out, row) = module.place.shape();
+    let (least, most) = (out.min(row), out.max(row));
+    let (a, b) = (module.shared("randlora_A")?, module.shared("randlora_B")?);
+    let lambda = module.matrix("randlora_lambda", 0, 0)?;
+    let (rank, bases) = (lambda.rows, lambda.columns);
+    let gamma = module.matrix("randlora_gamma", bases, least)?;
+    let shapes = match (&a.dims[..], &b.dims[..]) {
+        ([a0, a1, a2], [b0, b1, b2]) => {
+            (*a0 == rank && *a1 >= 1 && *a2 >= least && *b0 >= most && *b1 >= bases && *b2 == rank)
+                .then_some(([*a1, *a2], [*b1, *b2]))
+        }
+        _ => None,
+    };
+    let Some(([a_rows, a_columns], [b_rows, b_columns])) = shapes else {
+        return module.refuse("randlora_A or randlora_B has a shape that does not hold this module");
+    };
+    // A is shared by all bases where it holds but one. Both are flattened as PEFT does, in their own orders.
+    let a_at = |r: usize, n: usize, j: usize| a.values[(r * a_rows + n.min(a_rows - 1)) * a_columns + j];
+    let b_at = |i: usize, n: usize, r: usize| b.values[(i * b_rows + n) * b_columns + r];
+    let inner = rank * bases;
+    let small = Matrix::from_fn(inner, least, |k, j| {
+        let (r, n) = (k / bases, k % bases);
+        lambda.at(r, n) * a_at(r, n, j) * gamma.at(n, j)
+    });
+    let large = Matrix::from_fn(most, inner, |i, k| b_at(i, k / rank, k % rank));
+    let scale = module.config.number("randlora_alpha", 640.0)? / rank as f64;
+    Ok(match least == row {
+        true => Change::factors(large.scaled(scale), small),
+        false => Change::factors(small.transpose().scaled(scale), large.transpose()),
+    })
+}
+
+pub(super) fn gralora(module: &Module<'_>) -> Result<Change> {
+    let (out, row) = module.place.shape();
+    let (a, b) = (module.tensor("gralora_A")?, module.tensor("gralora_B")?);
+    let ([k, slice, rank], [bk, brank, bout]) =
+        (three(module, "gralora_A", a)?, three(module, "gralora_B", b)?);
+    if k * slice != row || bk != k || brank != rank || k * bout != out || !rank.is_multiple_of(k) {
+        return module.refuse("gralora_A and gralora_B do not tile this module");
+    }
+    let chunk = rank / k;
+    let delta = Matrix::from_fn(out, row, |o, l| {
+        let (j, n) = (o / bout, l / slice);
+        let product = |q: usize| {
+            let left = a.values[(n * slice + l % slice) * rank + j * chunk + q];
+            left * b.values[(j * rank + n * chunk + q) * bout + o % bout]
+        };
+        (0..chunk).map(product).sum()
+    });
+    let mut hybrid = 0;
+    let mut change = Change::dense(delta);
+    if module.optional("gralora_A_general.weight").is_some() {
+        let general = module.matrix("gralora_A_general.weight", 0, row)?;
+        hybrid = general.rows;
+        change.factors = Some((module.matrix("gralora_B_general.weight", out, hybrid)?, general));
+    }
+    let scale = module.config.number("alpha", 64.0)? / (module.config.number("r", 32.0)? + hybrid as f64);
+    Ok(Change::dense(change.delta(out, row).scaled(scale)))
+}
+
+pub(super) fn delora(module: &Module<'_>) -> Result<Change> {
+    let (out, row) = module.place.shape();
+    let a = module.matrix("delora_A", 0, row)?;
+    let b = module.matrix("delora_B", out, a.rows)?;
+    let lambda = module.vector("delora_lambda", 1)?[0];
+    let norms = match module.optional("delora_w_norm") {
+        Some(_) => module.vector("delora_w_norm", row)?,
+        None => module.place.weight.transpose().row_norms(),
+    };
+    let strength = lambda / a.rows as f64;
+    let lengths = a.row_norms().into_iter().zip(b.transpose().row_norms());
+    let diagonal: Vec<f64> = lengths.map(|(a, b)| strength / (a.max(1e-4) * b.max(1e-4))).collect();
+    Ok(Change::factors(b.columns_times(&diagonal), a.columns_times(&norms)))
+}
+
+pub(super) fn vblora(module: &Module<'_>) -> Result<Change> {
+    let (out, row) = module.place.shape();
+    let bank = module.shared("vblora_vector_bank")?.matrix();
+    let top = module.config.count("topk", 2)?;
+    let mixed = |name: &str| mixtures(module, name, &bank, top);
+    let ((a, [rank, tiles]), (b, [btiles, brank])) = (mixed("vblora_logits_A")?, mixed("vblora_logits_B")?);
+    let len = bank.columns;
+    if tiles * len != row || btiles * len != out || rank != brank {
+        return module.refuse("vblora_logits_A and vblora_logits_B do not tile this module");
+    }
+    let down = Matrix::new(rank, row, a);
+    let up = Matrix::from_fn(out, rank, |o, r| b[((o / len) * rank + r) * len + o % len]);
+    Ok(Change::factors(up, down))
+}
+
+/// Vectors mixed from the best of a bank, one for each leading position of `name`.
+fn mixtures(module: &Module<'_>, name: &str, bank: &Matrix, top: usize) -> Result<(Vec<f64>, [usize; 2])> {
+    let mut mixed = Vec::new();
+    if let Some(logits) = module.optional(name) {
+        let [first, second, count] = three(module, name, logits)?;
+        if count != bank.rows || top == 0 || top > count {
+            return module.refuse("the logits are not as many as the vectors of the bank");
+        }
+        for logits in logits.values.chunks_exact(count) {
+            let mut order: Vec<usize> = (0..count).collect();
+            order.sort_by(|a, b| logits[*b].total_cmp(&logits[*a]).then(a.cmp(b)));
+            let weights: Vec<f64> =
+                order[..top].iter().map(|at| (logits[*at] - logits[order[0]]).exp()).collect();
+            let sum: f64 = weights.iter().sum();
+            mix(&mut mixed, bank, order.iter().zip(weights.iter().map(|weight| weight / sum)));
+        }
+        return Ok((mixed, [first, second]));
+    }
+    let places = module.tensor(&format!("{name}_topk_indices"))?;
+    let weights = module.tensor(&format!("{name}_topk_weights"))?;
+    let ([first, second, top], [w1, w2, given]) =
+        (three(module, name, places)?, three(module, name, weights)?);
+    let places_of: Vec<usize> = places.values.iter().map(|at| *at as usize).collect();
+    if [w1, w2] != [first, second] || given + 1 != top || places_of.iter().any(|at| *at >= bank.rows) {
+        return module.refuse("the weights of the best vectors do not fit their indices");
+    }
+    for (places, weights) in places_of.chunks_exact(top).zip(weights.values.chunks(given.max(1))) {
+        // The last weight is what the others leave.
+        let last = 1.0 - weights.iter().take(given).sum::<f64>();
+        mix(&mut mixed, bank, places.iter().zip(weights.iter().take(given).copied().chain([last])));
+    }
+    Ok((mixed, [first, second]))
+}
+
+fn mix<'i>(mixed: &mut Vec<f64>, bank: &Matrix, parts: impl Iterator<Item = (&'i usize, f64)> + Clone) {
+    let value = |column: usize| parts.clone().map(|(row, weight)| bank.at(*row, column) * weight).sum();
+    mixed.extend((0..bank.columns).map(value).collect::<Vec<f64>>());
+}
+
+pub(super) fn unilora(module: &Module<'_>) -> Result<Change> {
+    let (out, row) = module.place.shape();
+    let theta = &module.shared("unilora_theta_d")?.values;
+    let rank = module.config.count("r", 4)?;
+    let factor = |which: char, rows: usize, columns: usize| -> Result<Matrix> {
+        let places = module.matrix(&format!("unilora_indices_{which}"), rows, columns)?;
+        let scales = module.matrix(&format!("unilora_scales_{which}"), rows, columns)?;
+        if places.data.iter().any(|at| *at < 0.0 || *at as usize >= theta.len()) {
+            return module.refuse("an index lies outside unilora_theta_d");
+        }
+        Ok(scales.zip(&places, |scale, at| scale * theta[at as usize]))
+    };
+    Ok(Change::factors(factor('B', out, rank)?, factor('A', rank, row)?))
+}
+
+pub(super) fn tinylora(module: &Module<'_>) -> Result<Change> {
+    let (out, row) = module.place.shape();
+    let groups: Vec<_> = module.shared.iter().filter(|(name, _)| name.starts_with("tinylora_v.")).collect();
+    let [(_, v)] = groups[..] else {
+        return module.refuse("which of several tied vectors a module uses is not in the file");
+    };
+    if module.optional("tinylora_P").is_none() {
+        return module
+            .refuse("without tinylora_P the projection is drawn anew; save it with save_projection");
+    }
+    let a = module.matrix("tinylora_A", 0, row)?;
+    let rank = a.rows;
+    let b = module.matrix("tinylora_B", out, rank)?;
+    let p = module.matrix("tinylora_P", v.values.len(), rank * rank)?;
+    let mixed = Matrix::new(1, v.values.len(), v.values.clone()).matmul(&p);
+    Ok(Change::factors(b.matmul(&Matrix::new(rank, rank, mixed.data)), a))
+}
+
+fn three(module: &Module<'_>, name: &str, tensor: &crate::tensors::Tensor) -> Result<[usize; 3]> {
+    let wanted = || Fault::Shape { given: tensor.dims.clone(), wanted: "three extents".to_owned() };
+    tensor.dims[..].try_into().map_err(|_| ImportError::at(&format!("{}.{name}", module.path), wanted()))
+}

@@ -1,0 +1,167 @@
+//! Checkpoints of single entries, of spectra, and of scales and shifts.
+
+use crate::change::Change;
+use crate::matrix::Matrix;
+use crate::peft::module::Module;
+use crate::torch::Generator;
+use crate::{Fault, ImportError};
+
+type Result<T> = core::result::Result<T, ImportError>;
+
+pub(super) fn shira(module: &Module<'_>) -> Result<Change> {
+    module.off("fan_in_fan_out", "indices of a weight stored as (in, out) are not read")?;
+    let (out, row) = module.place.shape();
+    let values = &module.tensor("shira_weight")?.values;
+    let places = module.matrix("shira_indices", 2, values.len())?;
+    let flat: Vec<f64> = (0..values.len()).map(|k| places.at(0, k) * row as f64 + places.at(1, k)).collect();
+    let inside = (0..values.len()).all(|k| {
+        (0.0..out as f64).contains(&places.at(0, k)) && (0.0..row as f64).contains(&places.at(1, k))
+    });
+    if !inside {
+        return module.refuse("an index lies outside the weight");
+    }
+    entries(module, &flat, values)
+}
+
+/// A sparse change; what falls on the same place adds up.
+fn entries(module: &Module<'_>, places: &[f64], values: &[f64]) -> Result<Change> {
+    let (out, row) = module.place.shape();
+    let mut sparse = std::collections::BTreeMap::new();
+    for (place, value) in places.iter().zip(values) {
+        if !(0.0..(out * row) as f64).contains(place) || place.fract() != 0.0 {
+            return module.refuse("an index lies outside the weight");
+        }
+        *sparse.entry(*place as usize).or_insert(0.0) += value;
+    }
+    Ok(Change { sparse: sparse.into_iter().collect(), ..Change::default() })
+}
+
+pub(super) fn supertuning(module: &Module<'_>) -> Result<Change> {
+    let (out, row) = module.place.shape();
+    let values = &module.tensor("supertuning_values")?.values;
+    if module.optional("supertuning_indices").is_none() {
+        return module.refuse(
+            "without supertuning_indices the places depend on the bits of the base; save them with \
+             save_precomputed_indices",
+        );
+    }
+    let places = module.vector("supertuning_indices", values.len())?;
+    let mut change = entries(module, &places, values)?;
+    if module.optional("supertuning_lora_A.weight").is_some() {
+        let a = module.matrix("supertuning_lora_A.weight", 0, row)?;
+        let b = module.matrix("supertuning_lora_B.weight", out, a.rows)?;
+        let scale = module.config.number("lora_alpha", 8.0)? / a.rows as f64;
+        change.factors = Some((b.scaled(scale), a));
+    }
+    Ok(change)
+}
+
+/// The places of spectral coefficients: PEFT draws them from a seed and stores none.
+fn drawn(module: &Module<'_>, count: usize) -> Result<Vec<usize>> {
+    let (out, row) = module.place.shape();
+    let seed = module.config.count("random_loc_seed", 777)?;
+    if count > out * row {
+        return module.refuse("more coefficients than the weight has entries");
+    }
+    let places = Generator::new(seed as u64).permutation(out * row, count);
+    places.ok_or_else(|| {
+        ImportError::at(module.path, Fault::Unsupported("a weight too large to redraw its places"))
+    })
+}
+
+pub(super) fn fourierft(module: &Module<'_>) -> Result<Change> {
+    module.off("fan_in_fan_out", "places of a weight stored as (in, out) are not redrawn")?;
+    let (out, row) = module.place.shape();
+    let spectrum = &module.tensor("fourierft_spectrum")?.values;
+    let places = drawn(module, spectrum.len())?;
+    let scale = module.config.number("scaling", 150.0)? / (out * row) as f64;
+    // The real part of the inverse transform, one coefficient at a time.
+    let turn = 2.0 * core::f64::consts::PI;
+    let mut delta = Matrix::zeros(out, row);
+    for (place, value) in places.iter().zip(spectrum) {
+        let (u, v) = (place / row, place % row);
+        for (at, to) in delta.data.iter_mut().enumerate() {
+            let phase =
+                (u * (at / row) % out) as f64 / out as f64 + (v * (at % row) % row) as f64 / row as f64;
+            *to += value * scale * (turn * phase).cos();
+        }
+    }
+    Ok(Change::dense(delta))
+}
+
+pub(super) fn waveft(module: &Module<'_>) -> Result<Change> {
+    module.off("fan_in_fan_out", "places of a weight stored as (in, out) are not redrawn")?;
+    let (out, row) = module.place.shape();
+    let spectrum = &module.tensor("waveft_spectrum")?.values;
+    let places = drawn(module, spectrum.len())?;
+    let scale = module.config.number("scaling", 25.0)?;
+    if !module.config.flag("use_idwt", true)? {
+        let places: Vec<f64> = places.iter().map(|place| *place as f64).collect();
+        let values: Vec<f64> = spectrum.iter().map(|value| value * scale).collect();
+        return entries(module, &places, &values);
+    }
+    if !matches!(module.config.text("wavelet_family"), "db1" | "") {
+        return module.refuse("wavelet_family is not db1, the only one that is read");
+    }
+    let (rows, columns) = (out.next_multiple_of(2), row.next_multiple_of(2));
+    let mut coefficients = Matrix::zeros(rows, columns);
+    places
+        .iter()
+        .zip(spectrum)
+        .for_each(|(at, value)| coefficients.data[at / row * columns + at % row] = *value);
+    Ok(Change::dense(Matrix::from_fn(out, row, |i, j| {
+        let sign = |odd: usize| if odd == 1 { -0.5 } else { 0.5 };
+        let [down, right] = [rows / 2, columns / 2];
+        let at = |y: usize, x: usize| coefficients.at(i / 2 + y * down, j / 2 + x * right);
+        // Top right changes sign along the rows, bottom left along the columns, bottom right along both.
+        let sum =
+            at(0, 0) * 0.5 + at(0, 1) * sign(i % 2) + at(1, 0) * sign(j % 2) + at(1, 1) * sign((i + j) % 2);
+        sum * scale
+    })))
+}
+
+pub(super) fn c3a(module: &Module<'_>) -> Result<Change> {
+    let (out, row) = module.place.shape();
+    let kernel = module.tensor("c3a_kernel")?;
+    let [up, across, size] = kernel.dims[..] else { return module.refuse("c3a_kernel has three extents") };
+    if up * size != out || across * size != row {
+        return module.refuse("the blocks of c3a_kernel do not tile this module");
+    }
+    Ok(Change::dense(Matrix::from_fn(out, row, |o, j| {
+        let shifted = (j % size + size - o % size) % size;
+        kernel.values[(o / size * across + j / size) * size + shifted] / row as f64
+    })))
+}
+
+pub(super) fn ia3(module: &Module<'_>) -> Result<Change> {
+    let (out, row) = module.place.shape();
+    let desc = module.place.desc();
+    let stored = module.tensor("ia3_l")?;
+    let linear = stored.dims.len() == 2;
+    let feedforward = match module.config.value("feedforward_modules") {
+        // As PEFT tests it: the end of the path, without regard to where a name begins.
+        Some(serde_json::Value::Array(names)) => {
+            names.iter().filter_map(|name| name.as_str()).any(|name| module.path.ends_with(name))
+        }
+        Some(serde_json::Value::String(_)) if linear && out != row => stored.dims[0] == 1,
+        Some(serde_json::Value::String(_)) => {
+            return module.refuse("feedforward_modules as a pattern leaves open which side is scaled");
+        }
+        _ => false,
+    };
+    if !feedforward {
+        return Ok(Change { scale: Some(module.vector("ia3_l", out)?), ..Change::default() });
+    }
+    if desc.groups != 1 {
+        return module.refuse("inputs of a grouped convolution are scaled across its groups");
+    }
+    let scale = module.vector("ia3_l", desc.inputs)?;
+    let window = row / desc.inputs.max(1);
+    let factors: Vec<f64> = (0..row).map(|j| scale[j / window.max(1)] - 1.0).collect();
+    Ok(Change::dense(module.place.weight.clone().columns_times(&factors)))
+}
+
+pub(super) fn beft(module: &Module<'_>) -> Result<Change> {
+    let (out, _) = module.place.shape();
+    Ok(Change { shift: Some(module.vector("beft_bias", out)?), ..Change::default() })
+}

@@ -1,0 +1,193 @@
+//! The identities that make it an algebra.
+
+use ingraft_adapter::{Adapter, Base as NoAdapter, TermSource};
+use ingraft_import::{
+    Aligned, Base, Compression, Imported, Matching, Operation, Weighted, compose, compress, import_peft,
+};
+use ingraft_kernel::{Factors, SparseValues};
+
+use crate::fixture::{Compiled, checkpoint, distance, outputs, run};
+
+fn import(base: &Base<'_>, case: &str) -> Vec<u8> {
+    let (config, tensors) = checkpoint(case);
+    import_peft(base, &config, &tensors, &Matching::default(), "test").expect("fits").bytes
+}
+
+fn result(base: &Base<'_>, bytes: &[u8]) -> Vec<f64> {
+    let file = Aligned::copy_of(bytes);
+    let adapter = Adapter::attach(file.as_slice(), &base.plan).expect("made for this base");
+    run(base.plan, &outputs()["linear/input"], &adapter)
+}
+
+fn joined(base: &Base<'_>, parts: &[(&[u8], f64)], operation: Operation) -> Imported {
+    let parts: Vec<Weighted<'_>> =
+        parts.iter().map(|(bytes, weight)| Weighted { bytes, weight: *weight }).collect();
+    compose(base, &parts, operation).unwrap_or_else(|error| panic!("{operation:?}: {error}"))
+}
+
+fn same(base: &Base<'_>, a: &[u8], b: &[u8], what: &str) {
+    let apart = distance(&result(base, a), &result(base, b));
+    assert!(apart < 1e-5, "{what}: {apart:.1e} apart");
+}
+
+#[test]
+fn an_adapter_less_itself_is_the_base() {
+    let compiled = Compiled::new("linear", false);
+    let base = compiled.base(true);
+    let untouched = run(base.plan, &outputs()["linear/input"], &NoAdapter);
+    for case in ["lora", "dora", "ia3", "road_1", "shira", "lora_trained_bias"] {
+        let a = import(&base, case);
+        assert!(distance(&result(&base, &a), &untouched) > 1e-2, "{case} does something");
+        let nothing = joined(&base, &[(&a, 1.0), (&a, -1.0)], Operation::Sum);
+        let apart = distance(&result(&base, &nothing.bytes), &untouched);
+        assert!(apart < 1e-5, "{case}: {apart:.1e} apart");
+    }
+    let a = import(&base, "lora");
+    let minus = joined(&base, &[(&a, 1.0)], Operation::Negate).bytes;
+    for operation in [Operation::Sum, Operation::Concatenate, Operation::FactorSum] {
+        let nothing = joined(&base, &[(&a, 1.0), (&minus, 1.0)], operation);
+        let apart = distance(&result(&base, &nothing.bytes), &untouched);
+        assert!(apart < 1e-5, "{operation:?}: {apart:.1e} apart");
+    }
+}
+
+#[test]
+fn pairs_side_by_side_are_the_sum_of_their_deltas() {
+    let compiled = Compiled::new("linear", false);
+    let base = compiled.base(true);
+    // The second has other ranks, module by module.
+    let (a, b) = (import(&base, "lora"), import(&base, "adalora"));
+    let parts: [(&[u8], f64); 2] = [(&a, 0.7), (&b, -1.3)];
+    let concatenated = joined(&base, &parts, Operation::Concatenate).bytes;
+    same(&base, &concatenated, &joined(&base, &parts, Operation::Sum).bytes, "concat and sum");
+    let fused = joined(&base, &parts, Operation::Prune { density: 1.0 }).bytes;
+    same(&base, &concatenated, &fused, "concat and the sum of whole deltas");
+    let file = Aligned::copy_of(&concatenated);
+    let adapter = Adapter::attach(file.as_slice(), &base.plan).expect("made for this base");
+    assert_eq!(adapter.terms(0).two_factor.map(|term| term.rank), Some(3 + 5));
+    let added = compose(
+        &base,
+        &[Weighted { bytes: &a, weight: 1.0 }, Weighted { bytes: &b, weight: 1.0 }],
+        Operation::FactorSum,
+    );
+    assert!(added.expect_err("other ranks").to_string().contains("different ranks"));
+    let dora = import(&base, "dora");
+    let refused = compose(&base, &[Weighted { bytes: &dora, weight: 1.0 }], Operation::Concatenate)
+        .expect_err("no pair");
+    assert!(refused.to_string().contains("acts on factors"), "{refused}");
+}
+
+#[test]
+fn one_adapter_whole_is_itself_under_every_operation() {
+    let compiled = Compiled::new("linear", false);
+    let base = compiled.base(true);
+    let (a, c) = (import(&base, "lora"), import(&base, "lora_bias"));
+    let operations = [
+        Operation::Sum,
+        Operation::Concatenate,
+        Operation::FactorSum,
+        Operation::Ties { density: 1.0 },
+        Operation::Dare { density: 1.0, seed: 3 },
+        Operation::Prune { density: 1.0 },
+    ];
+    for operation in operations {
+        same(&base, &a, &joined(&base, &[(&a, 1.0)], operation).bytes, &operation.name());
+    }
+    same(
+        &base,
+        &c,
+        &joined(&base, &[(&a, 1.0), (&a, 1.0), (&c, 1.0)], Operation::Analogy).bytes,
+        "a − a + c",
+    );
+}
+
+#[test]
+fn what_is_drawn_depends_on_the_seed_alone() {
+    let compiled = Compiled::new("linear", false);
+    let base = compiled.base(true);
+    let a = import(&base, "loha");
+    let dare = |seed| joined(&base, &[(&a, 1.0)], Operation::Dare { density: 0.5, seed }).bytes;
+    assert_eq!(dare(1), dare(1));
+    assert_ne!(result(&base, &dare(1)), result(&base, &dare(2)));
+}
+
+#[test]
+fn ties_keeps_the_sign_of_the_majority() {
+    let compiled = Compiled::new("linear", false);
+    let base = compiled.base(true);
+    let a = import(&base, "loha");
+    let minus = joined(&base, &[(&a, -1.0)], Operation::Sum).bytes;
+    // Two of three say a, each by its own weight; the third is outvoted and does not count.
+    let elected =
+        joined(&base, &[(&a, 1.0), (&a, 3.0), (&minus, 1.0)], Operation::Ties { density: 1.0 }).bytes;
+    same(&base, &elected, &joined(&base, &[(&a, 2.0)], Operation::Sum).bytes, "the mean of those that agree");
+}
+
+#[test]
+fn compression_states_what_it_costs() {
+    let compiled = Compiled::new("linear", false);
+    let base = compiled.base(true);
+    let a = import(&base, "loha");
+    let whole = compress(&base, &a, Compression::Rank(256)).expect("any rank");
+    assert!(whole.sites.iter().all(|site| site.error < 1e-6), "{:?}", whole.sites);
+    same(&base, &a, &whole.bytes, "the full rank");
+    let errors: Vec<f64> = (1..5)
+        .map(|rank| compress(&base, &a, Compression::Rank(rank)).expect("any rank").sites[0].error)
+        .collect();
+    // LoHa of rank 2 has a delta of rank 4.
+    assert!(errors.is_sorted_by(|a, b| a > b) && errors[3] < 1e-6, "{errors:?}");
+    let lora = import(&base, "lora");
+    same(
+        &base,
+        &lora,
+        &compress(&base, &lora, Compression::Slice(3)).expect("all of it").bytes,
+        "the whole slice",
+    );
+    let slice = compress(&base, &lora, Compression::Slice(1)).expect("a part").bytes;
+    let file = Aligned::copy_of(&slice);
+    let adapter = Adapter::attach(file.as_slice(), &base.plan).expect("made for this base");
+    assert_eq!(adapter.terms(0).two_factor.map(|term| term.rank), Some(1));
+    assert!(compress(&base, &lora, Compression::Slice(4)).is_err());
+    assert!(compress(&base, &a, Compression::Slice(1)).is_err());
+}
+
+#[test]
+fn a_ternary_delta_has_one_size_and_as_many_entries_as_asked_for() {
+    let compiled = Compiled::new("linear", false);
+    let base = compiled.base(true);
+    let a = import(&base, "loha");
+    let ternary = compress(&base, &a, Compression::Ternary { density: 0.1, scale: 1.0 }).expect("a share");
+    let file = Aligned::copy_of(&ternary.bytes);
+    let adapter = Adapter::attach(file.as_slice(), &base.plan).expect("made for this base");
+    let Some(SparseValues::F32(values)) = adapter.terms(0).sparse.map(|sparse| sparse.values) else {
+        panic!("entries")
+    };
+    assert_eq!(values.len(), 12);
+    assert!(values.iter().all(|v| v.abs() == values[0].abs() && *v != 0.0));
+    assert!(ternary.bytes.len() < a.len());
+    assert!(compress(&base, &a, Compression::Ternary { density: 0.0, scale: 1.0 }).is_err());
+}
+
+#[test]
+fn integer_factors_and_fused_weights_stay_close_on_an_int8_base() {
+    let compiled = Compiled::new("linear", true);
+    let base = compiled.base(true);
+    let a = import(&base, "lora");
+    let int8 = compress(&base, &a, Compression::Int8).expect("a pair");
+    assert!(int8.sites.iter().all(|site| site.error > 0.0 && site.error < 0.02), "{:?}", int8.sites);
+    let file = Aligned::copy_of(&int8.bytes);
+    let adapter = Adapter::attach(file.as_slice(), &base.plan).expect("made for this base");
+    assert!(matches!(adapter.terms(0).two_factor.map(|term| term.factors), Some(Factors::I8 { .. })));
+    let apart = distance(&result(&base, &int8.bytes), &result(&base, &a));
+    assert!(apart < 0.05, "{apart:.1e} apart");
+    let fused = compress(&base, &a, Compression::Fuse).expect("any adapter");
+    let file = Aligned::copy_of(&fused.bytes);
+    let adapter = Adapter::attach(file.as_slice(), &base.plan).expect("made for this base");
+    assert!(adapter.terms(0).patched.is_some() && adapter.terms(0).two_factor.is_none());
+    let apart = distance(&result(&base, &fused.bytes), &result(&base, &a));
+    assert!(apart < 0.1, "{apart:.1e} apart");
+    // Integer pairs add as deltas too.
+    let nothing = joined(&base, &[(&int8.bytes, 1.0), (&int8.bytes, -1.0)], Operation::Sum);
+    let untouched = run(base.plan, &outputs()["linear/input"], &NoAdapter);
+    assert!(distance(&result(&base, &nothing.bytes), &untouched) < 1e-6);
+}

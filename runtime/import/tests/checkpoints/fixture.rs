@@ -1,0 +1,102 @@
+//! The golden checkpoints and the bases they were made on.
+
+use std::fs;
+use std::path::PathBuf;
+
+use ingraft_adapter::TermSource;
+use ingraft_compile::{CalibrateOptions, CompileOptions, compile, initializers};
+use ingraft_exec::{MemoryNeeds, Session};
+use ingraft_import::{Aligned, Base, Tensor, Tensors, read_tensors};
+use ingraft_kernel::Host;
+use ingraft_plan::{Phase, PlanView};
+use zerocopy::IntoBytes;
+
+/// The folder of the goldens.
+pub(crate) fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../tests/golden/import")
+}
+
+/// What PEFT computed.
+pub(crate) fn outputs() -> Tensors {
+    read_tensors(&fs::read(folder().join("outputs.safetensors")).expect("goldens are committed"))
+        .expect("whole")
+}
+
+/// Config and tensors of a checkpoint.
+pub(crate) fn checkpoint(case: &str) -> (Vec<u8>, Vec<u8>) {
+    let read = |name: &str| fs::read(folder().join(case).join(name)).expect("goldens are committed");
+    (read("adapter_config.json"), read("adapter_model.safetensors"))
+}
+
+/// Every case, with the model it was made on.
+pub(crate) fn cases(outputs: &Tensors) -> Vec<(String, &'static str)> {
+    let names = outputs.keys().filter_map(|name| name.strip_suffix("/output"));
+    let model = |case: &str| {
+        let (_, model) = checkpoint(case);
+        let held = read_tensors(&model).expect("whole");
+        let conv = held.keys().any(|name| name.contains("conv") || name.contains("point"));
+        if conv { "conv" } else { "linear" }
+    };
+    names
+        .filter(|case| !matches!(*case, "linear" | "conv"))
+        .map(|case| (case.to_owned(), model(case)))
+        .collect()
+}
+
+/// A compiled model.
+pub(crate) struct Compiled {
+    plan: Aligned,
+    initializers: Tensors,
+}
+
+impl Compiled {
+    /// `model` as floats, or quantized by what it computes on the goldens' input.
+    pub(crate) fn new(model: &str, quantized: bool) -> Self {
+        let bytes = fs::read(folder().join(format!("{model}.onnx"))).expect("goldens are committed");
+        let input = &outputs()[&format!("{model}/input")];
+        let calibrate = quantized.then(|| {
+            let values: Vec<f32> = input.values.iter().map(|v| *v as f32).collect();
+            let samples = vec![vec![("x".to_owned(), values.as_bytes().to_vec())]];
+            CalibrateOptions { samples, equalize: true, ..CalibrateOptions::default() }
+        });
+        let plan = compile(&bytes, &CompileOptions { calibrate, ..CompileOptions::default() })
+            .expect("compiles")
+            .plan;
+        let wide = |tensor: ingraft_compile::Tensor| Tensor {
+            dims: tensor.shape().to_vec(),
+            values: tensor.to_f32().iter().map(|v| f64::from(*v)).collect(),
+        };
+        let initializers = initializers(&bytes).expect("a model");
+        let initializers = initializers.into_iter().map(|(name, tensor)| (name, wide(tensor))).collect();
+        Self { plan: Aligned::copy_of(&plan), initializers }
+    }
+
+    /// The base, with or without the float weights.
+    pub(crate) fn base(&self, weights: bool) -> Base<'_> {
+        let plan = PlanView::new(self.plan.as_slice()).expect("a plan we wrote is valid");
+        let initializers = if weights { self.initializers.clone() } else { Tensors::new() };
+        Base { plan, initializers }
+    }
+}
+
+/// The first output on the goldens' input.
+pub(crate) fn run(plan: PlanView<'_>, input: &Tensor, source: &dyn TermSource) -> Vec<f64> {
+    let needs = MemoryNeeds::new(&plan, Phase::Infer, &Host::SCALAR).expect("fits");
+    let mut memory = vec![0u128; needs.total().div_ceil(16)];
+    let mut session =
+        Session::bind(plan, Phase::Infer, &Host::SCALAR, memory.as_mut_bytes()).expect("memory suffices");
+    let values: Vec<f32> = input.values.iter().map(|v| *v as f32).collect();
+    session.write_input(0, values.as_bytes()).expect("the input's size");
+    session.run(&source).expect("bound sessions run");
+    let mut out = vec![0f32; session.output(0).expect("an output").shape().elements()];
+    session.read_output(0, out.as_mut_bytes()).expect("the output's size");
+    out.iter().map(|v| f64::from(*v)).collect()
+}
+
+/// The largest difference, relative to the largest value.
+pub(crate) fn distance(got: &[f64], want: &[f64]) -> f64 {
+    assert_eq!(got.len(), want.len());
+    let largest = want.iter().fold(0.0f64, |largest, v| largest.max(v.abs()));
+    assert!(largest > 0.0 && got.iter().all(|v| v.is_finite()), "nothing to compare");
+    got.iter().zip(want).fold(0.0f64, |furthest, (g, w)| furthest.max((g - w).abs())) / largest
+}

@@ -1,0 +1,8 @@
+//! Checkpoints of other libraries: what they compute here is what they compute there, and what does not fit is refused.
+
+mod agree;
+mod algebra;
+mod carried;
+mod fixture;
+mod native;
+mod refusal;

@@ -1,0 +1,233 @@
+//! What is refused, and by which name.
+
+use ingraft_import::{Fault, ImportError, Matching, import_peft, read_tensors};
+use safetensors::tensor::{Dtype, TensorView};
+use serde_json::{Value, json};
+
+use crate::fixture::{Compiled, checkpoint};
+
+type Held = Vec<(String, Vec<usize>, Vec<f32>)>;
+
+fn held(case: &str) -> (Value, Held) {
+    let (config, tensors) = checkpoint(case);
+    let tensors = read_tensors(&tensors).expect("whole").into_iter();
+    let narrow = tensors.map(|(name, t)| (name, t.dims, t.values.iter().map(|v| *v as f32).collect()));
+    (serde_json::from_slice(&config).expect("JSON"), narrow.collect())
+}
+
+fn file(tensors: &Held) -> Vec<u8> {
+    let bytes: Vec<Vec<u8>> =
+        tensors.iter().map(|(_, _, v)| v.iter().flat_map(|v| v.to_le_bytes()).collect()).collect();
+    let views = tensors.iter().zip(&bytes).map(|((name, dims, _), data)| {
+        (name.as_str(), TensorView::new(Dtype::F32, dims.clone(), data).expect("whole"))
+    });
+    safetensors::serialize(views, None).expect("whole")
+}
+
+fn import(config: &Value, model: &[u8]) -> Result<usize, ImportError> {
+    let compiled = Compiled::new("linear", false);
+    let config = serde_json::to_vec(config).expect("JSON");
+    import_peft(&compiled.base(true), &config, model, &Matching::default(), "test")
+        .map(|made| made.sites.len())
+}
+
+fn refused(config: &Value, tensors: &Held) -> ImportError {
+    import(config, &file(tensors)).expect_err("refused")
+}
+
+#[test]
+fn damaged_files_are_refused() {
+    let (config, tensors) = held("lora");
+    let whole = file(&tensors);
+    assert_eq!(import(&config, &whole), Ok(2));
+    for len in [0, 7, 8, 50, whole.len() - 1] {
+        let error = import(&config, &whole[..len]).expect_err("truncated");
+        assert!(matches!(error.fault, Fault::Safetensors(_)), "{len}: {error}");
+    }
+    let with_header = |header: &str, data: usize| {
+        let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+        bytes.extend(header.as_bytes());
+        bytes.resize(bytes.len() + data, 0);
+        bytes
+    };
+    let entry = |name: &str, shape: &str, from: usize, to: usize| {
+        format!(r#""{name}":{{"dtype":"F32","shape":{shape},"data_offsets":[{from},{to}]}}"#)
+    };
+    let cases = [
+        ("duplicate names", format!("{{{},{}}}", entry("a", "[1]", 0, 4), entry("a", "[1]", 4, 8)), 8),
+        ("overlapping ranges", format!("{{{},{}}}", entry("a", "[1]", 0, 4), entry("b", "[1]", 2, 6)), 6),
+        ("huge extents", format!("{{{}}}", entry("a", "[4294967296,4294967296,4294967296]", 0, 4)), 4),
+        ("more than there is", format!("{{{}}}", entry("a", "[2]", 0, 8)), 4),
+        ("no JSON", "{".to_owned(), 0),
+    ];
+    for (what, header, data) in cases {
+        let error = import(&config, &with_header(&header, data)).expect_err(what);
+        assert!(matches!(error.fault, Fault::Safetensors(_)), "{what}: {error}");
+    }
+    let mut many = vec![0xff; 8];
+    many.extend([0; 64]);
+    assert!(matches!(
+        import(&config, &many).expect_err("a header past the end").fault,
+        Fault::Safetensors(_)
+    ));
+}
+
+#[test]
+fn pickles_are_refused_by_content() {
+    let (config, _) = held("lora");
+    let mut zip = b"PK\x03\x04".to_vec();
+    zip.extend([0; 30]);
+    zip.extend(b"archive/data.pkl");
+    for bytes in [b"\x80\x02}q\x00.".to_vec(), zip] {
+        let error = import(&config, &bytes).expect_err("a pickle");
+        assert!(matches!(error.fault, Fault::Pickle) && error.to_string().contains("safetensors"), "{error}");
+    }
+}
+
+#[test]
+fn tensors_that_do_not_fit_are_named() {
+    let (mut config, tensors) = held("lora");
+    config["target_modules"] = json!(["lin0", "lin1", "other"]);
+    let edited = |edit: &dyn Fn(&mut Held)| {
+        let mut tensors = tensors.clone();
+        edit(&mut tensors);
+        refused(&config, &tensors).to_string()
+    };
+    let push = |name: &str, dims: &[usize]| {
+        let (name, dims) = (name.to_owned(), dims.to_vec());
+        move |tensors: &mut Held| tensors.push((name.clone(), dims.clone(), vec![0.0; dims.iter().product()]))
+    };
+    let cases: [(&str, String, &[&str]); 8] = [
+        (
+            "a module too many",
+            edited(&push("base_model.model.other.lora_A.weight", &[3, 12])),
+            &["other", "sites without"],
+        ),
+        (
+            "a tensor of another method",
+            edited(&push("base_model.model.lin0.hada_w1_a.weight", &[3])),
+            &["hada_w1_a"],
+        ),
+        ("an unknown tensor", edited(&push("base_model.model.lin0.mystery", &[3])), &["mystery"]),
+        (
+            "a missing pair",
+            edited(&|t| t.retain(|(name, ..)| !name.contains("lin0.lora_B"))),
+            &["lin0", "lora_B"],
+        ),
+        ("NaN", edited(&|t| t[0].2[0] = f32::NAN), &["lora_A", "finite"]),
+        ("infinity", edited(&|t| t[0].2[0] = f32::INFINITY), &["lora_A", "finite"]),
+        (
+            "rank 0",
+            edited(&|t| {
+                t.iter_mut().for_each(|t| {
+                    let axis = usize::from(t.0.contains("lora_B"));
+                    (t.1[axis], t.2) = (0, Vec::new());
+                })
+            }),
+            &["lora_A", "shape"],
+        ),
+        (
+            "another shape",
+            edited(&|t| {
+                t.iter_mut().filter(|t| t.0.contains("lin0.lora_A")).for_each(|t| {
+                    (t.1, t.2) = (vec![3, 11], vec![0.0; 33]);
+                })
+            }),
+            &["lin0", "[3, 11]"],
+        ),
+    ];
+    for (what, error, parts) in cases {
+        assert!(parts.iter().all(|part| error.contains(part)), "{what}: {error}");
+    }
+}
+
+#[test]
+fn settings_that_change_the_mathematics_are_honoured_or_refused() {
+    let (config, tensors) = held("lora");
+    let with = |name: &str, value: Value| {
+        let mut config = config.clone();
+        config[name] = value;
+        config
+    };
+    // Each of these means other numbers; ignoring one would be an adapter that is silently wrong.
+    let cases = [
+        ("peft_type", json!("XLORA"), "two passes"),
+        ("peft_type", json!("PROMPT_TUNING"), "no weight"),
+        ("peft_type", json!("LN_TUNING"), "normalizations"),
+        ("peft_type", json!("NEXT_YEARS_METHOD"), "no method this version knows"),
+        ("use_dora", json!(true), "lora_magnitude_vector is missing"),
+        ("r", json!(4), "in place of rank 4"),
+        ("rank_pattern", json!({"lin0": 2}), "in place of rank 2"),
+        ("rank_pattern", json!({"(": 2}), "regular expressions"),
+        ("lora_alpha", json!("much"), "a number"),
+        ("init_lora_weights", json!("pissa"), "path_initial_model_for_weight_conversion"),
+        ("init_lora_weights", json!("olora"), "path_initial_model_for_weight_conversion"),
+        ("use_qalora", json!(true), "use_qalora"),
+        ("use_bdlora", json!({"nblocks": 2}), "use_bdlora"),
+        ("alora_invocation_tokens", json!([1, 2]), "alora_invocation_tokens"),
+        ("kasa_config", json!({"beta": 1}), "kasa_config"),
+        ("arrow_config", json!({"top_k": 1}), "arrow_config"),
+        ("layer_replication", json!([[0, 2]]), "layer_replication"),
+        ("target_parameters", json!(["experts"]), "target_parameters"),
+        ("trainable_token_indices", json!([1]), "trainable_token_indices"),
+        ("a_setting_of_next_year", json!(0.5), "a_setting_of_next_year"),
+        ("target_modules", json!(["lin1"]), "not adapted"),
+        ("exclude_modules", json!(["lin0"]), "not adapted"),
+        ("layers_to_transform", json!([7]), "lora"),
+    ];
+    for (name, value, reason) in cases {
+        let config = with(name, value);
+        match import(&config, &file(&tensors)) {
+            Err(error) => assert!(error.to_string().contains(reason), "{name}: {error}"),
+            // Modules without a number in their path belong to no layer.
+            Ok(_) => assert_eq!(name, "layers_to_transform", "{config}"),
+        }
+    }
+}
+
+#[test]
+fn settings_that_are_honoured_change_the_result() {
+    let compiled = Compiled::new("linear", false);
+    let base = compiled.base(true);
+    let (config, tensors) = held("lora");
+    let bytes = |config: &Value| {
+        let config = serde_json::to_vec(config).expect("JSON");
+        import_peft(&base, &config, &file(&tensors), &Matching::default(), "test").expect("fits").bytes
+    };
+    let plain = bytes(&config);
+    for (name, value) in
+        [("use_rslora", json!(true)), ("lora_alpha", json!(7)), ("alpha_pattern", json!({"lin0": 1.5}))]
+    {
+        let mut config = config.clone();
+        config[name] = value;
+        assert_ne!(bytes(&config), plain, "{name}");
+    }
+}
+
+#[test]
+fn what_no_name_leads_to_is_proposed_and_not_taken() {
+    let compiled = Compiled::new("linear", false);
+    let base = compiled.base(true);
+    let (mut config, mut tensors) = held("lora");
+    config["target_modules"] = json!(["first", "second"]);
+    for (name, ..) in &mut tensors {
+        *name = name.replace("block.lin1", "second").replace("lin0", "first");
+    }
+    let import = |matching: &Matching| {
+        let config = serde_json::to_vec(&config).expect("JSON");
+        import_peft(&base, &config, &file(&tensors), matching, "test")
+    };
+    let error = import(&Matching::default()).expect_err("nothing is called so");
+    let Fault::Unmatched { proposal, tensors: lost, .. } = &error.fault else { panic!("{error}") };
+    let pair = |module: &str, site: &str| (module.to_owned(), site.to_owned());
+    assert_eq!(*proposal, [pair("first", "lin0.weight"), pair("second", "block.lin1.weight")]);
+    assert_eq!(lost.len(), 4);
+    let accepted = import(&Matching { accept_proposal: true, ..Matching::default() }).expect("shapes fit");
+    let map = Matching::parse("# by hand\nfirst lin0.weight\nsecond block.lin1.weight\n").expect("two lines");
+    let mapped = import(&Matching { map, accept_proposal: false }).expect("every site is there");
+    assert_eq!(accepted.bytes, mapped.bytes);
+    assert!(Matching::parse("first lin0.weight and more").is_err());
+    assert!(Matching::parse("a b\na c").is_err());
+    let nowhere = Matching { map: [("first".into(), "nowhere".into())].into(), accept_proposal: true };
+    assert!(import(&nowhere).expect_err("no such site").to_string().contains("nowhere"));
+}

@@ -1,0 +1,139 @@
+//! What a pass over training data says of the weights, before places among them are chosen.
+
+use alloc::string::{String, ToString};
+use alloc::vec::Vec;
+
+use ingraft_kernel::{SiteDesc, Sites};
+use ingraft_plan::PlanView;
+use ingraft_train::{FrozenSite, Method, TermLayout, Trainer};
+
+use crate::Score;
+use crate::full::Full;
+use crate::place::in_kernel;
+use crate::score::Statistics;
+
+/// The statistics of the weight gradients of some sites, for one [`Score`].
+///
+/// The trainer needs no part of its own for this: under [`Full`] the gradient of a site's delta is that of its whole weight.
+/// So measuring is a trainer of `Full` that never moves what it trains. Bind it, let the head learn (before it has, no
+/// gradient passes it), then per batch accumulate clips and call [`Self::observe`]. [`crate::build_on`] makes a method
+/// that trains what was found.
+#[derive(Clone, Debug)]
+pub struct Saliency {
+    score: Score,
+    sites: Vec<Seen>,
+}
+
+/// One site. Matrices are `[out, row]`, rows in published order.
+#[derive(Clone, Debug)]
+pub(crate) struct Seen {
+    pub(crate) name: String,
+    pub(crate) out: usize,
+    pub(crate) row: usize,
+    weight: Vec<f64>,
+    statistics: Statistics,
+    /// Where each element stands in the base's own layout.
+    order: Vec<usize>,
+}
+
+impl Saliency {
+    /// Nothing seen yet of those `sites` of `plan` that have a weight.
+    pub fn new(plan: &PlanView<'_>, sites: &[u32], score: Score) -> Self {
+        let frozen = sites.iter().filter_map(|site| FrozenSite::new(plan, *site as usize));
+        let frozen =
+            frozen.filter(|site| Full.layout(&site.desc).is_ok_and(|terms| terms != TermLayout::NONE));
+        Self { score, sites: frozen.map(|site| Seen::new(&site, score)).collect() }
+    }
+
+    /// Nothing seen yet of `sites` outside a plan.
+    pub fn of_sites(sites: &[FrozenSite<'_>], score: Score) -> Self {
+        Self { score, sites: sites.iter().map(|site| Seen::new(site, score)).collect() }
+    }
+
+    /// The score that it serves.
+    pub fn score(&self) -> Score {
+        self.score
+    }
+
+    /// Takes in the gradients that `trainer` of [`Full`] has accumulated over a batch of `clips`, their mean, and
+    /// discards them.
+    ///
+    /// Gives `false`, and takes nothing in, when the trainer's parameters are not those of these sites.
+    pub fn observe(&mut self, trainer: &mut Trainer<'_, '_>, clips: u32) -> bool {
+        let sizes: usize = self.sites.iter().map(|site| site.out * site.row + site.out).sum();
+        let share = 1.0 / f64::from(clips.max(1));
+        let names = trainer.parameters().sites().filter_map(|site| trainer.plan().site(site as usize));
+        let same = names.map(|site| site.name).eq(self.sites.iter().map(|site| site.name.as_str()));
+        // The head stands first.
+        let all = trainer.gradients();
+        let Some(mut rest) = all.len().checked_sub(sizes).and_then(|head| all.get(head..)).filter(|_| same)
+        else {
+            return false;
+        };
+        for site in &mut self.sites {
+            let (own, tail) = rest.split_at(site.out * site.row);
+            site.observe(self.score, own, share);
+            // The shift of each output.
+            rest = tail.get(site.out..).unwrap_or(&[]);
+        }
+        trainer.discard();
+        true
+    }
+
+    /// Takes in the gradient of one batch of the weight of site `name`, in the layout of the base's; `false` when
+    /// there is no such site.
+    pub fn observe_site(&mut self, name: &str, gradient: &[f32]) -> bool {
+        let score = self.score;
+        let site = self.sites.iter_mut().find(|site| site.name == name);
+        let site = site.filter(|site| gradient.len() == site.out * site.row);
+        site.map(|site| site.observe(score, gradient, 1.0)).is_some()
+    }
+
+    /// What was seen, site by site.
+    pub(crate) fn sites(&self) -> &[Seen] {
+        &self.sites
+    }
+}
+
+impl Seen {
+    fn new(site: &FrozenSite<'_>, score: Score) -> Self {
+        let (out, row) = (site.desc.out, site.desc.row());
+        let weight = published(site);
+        let order = places(&site.desc).map(|(channel, position)| site.offset(channel, position)).collect();
+        Self {
+            name: site.desc.name.to_string(),
+            out,
+            row,
+            statistics: Statistics::new(score, weight.len()),
+            weight,
+            order,
+        }
+    }
+
+    fn observe(&mut self, score: Score, gradient: &[f32], share: f64) {
+        let at = |place: &usize| gradient.get(*place).map_or(0.0, |g| f64::from(*g) * share);
+        let turned: Vec<f64> = self.order.iter().map(at).collect();
+        self.statistics.observe(score, &self.weight, &turned);
+    }
+
+    /// The gradients of all batches, where the score keeps them.
+    pub(crate) fn stack(&self) -> &[f64] {
+        self.statistics.stack()
+    }
+
+    /// The scores of its weights.
+    pub(crate) fn scores(&self, score: Score) -> Vec<f64> {
+        // Scores of gradients draw nothing.
+        score.of(&self.weight, &self.statistics, &mut ingraft_tensor::Rng::new(0))
+    }
+}
+
+/// The real weights of a site, `[out, row]`, rows in published order.
+pub(crate) fn published(site: &FrozenSite<'_>) -> Vec<f64> {
+    places(&site.desc).map(|(channel, position)| f64::from(site.weight(channel, position))).collect()
+}
+
+/// Output channel and position in the kernel's row of every element, in published order.
+fn places<'d>(desc: &'d SiteDesc<'_>) -> impl Iterator<Item = (usize, usize)> + 'd {
+    (0..desc.out).flat_map(move |channel| (0..desc.row()).map(move |i| (channel, in_kernel(desc, i))))
+}

@@ -1,0 +1,128 @@
+//! The score engine: how much a weight matters, from its value and its gradients.
+
+use alloc::vec;
+use alloc::vec::Vec;
+
+use ingraft_tensor::Rng;
+
+/// How weights are scored. The larger, the sooner a weight is trained.
+///
+/// w is a weight, g its gradient summed over the batches of a measuring pass, gᵢ that of batch i.
+#[derive(Clone, Copy, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum Score {
+    /// Uniform in 0..1.
+    Random,
+    /// |w|.
+    Magnitude,
+    /// −|w|: the smallest first.
+    Smallness,
+    /// g itself, for scores of whole tiles.
+    Sum,
+    /// |g|, the choice that Refining Salience-Aware Sparse Fine-Tuning (2025) recommends.
+    Gradient,
+    /// Σ|gᵢ|.
+    Travel,
+    /// |w·g| (SNIP; Lee, Ajanthan & Torr, 2019).
+    Snip,
+    /// −w·g, signed (skeletonization; Mozer & Smolensky, 1989).
+    Skeletonization,
+    /// (w·g)², Taylor's first order (Molchanov et al., 2019).
+    Taylor,
+    /// Mean of gᵢ² (the diagonal of Fisher's matrix, where a batch is one clip).
+    Fisher,
+    /// All gᵢ as they are, for methods that look for a basis of them.
+    Stack,
+    /// What |w·gᵢ − ½(w·gᵢ)²| is on average, times how much it varies: moving averages with this
+    /// weight of the past, from zero (AdaLoRA; Zhang et al., 2023).
+    Importance(f64),
+}
+
+/// What a measuring pass keeps of one weight matrix for one score.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Statistics {
+    batches: usize,
+    /// Σ of what the score sums, or the moving average.
+    first: Vec<f64>,
+    /// The moving average of deviations.
+    second: Vec<f64>,
+}
+
+impl Score {
+    /// The name users see.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Random => "random",
+            Self::Magnitude => "magnitude",
+            Self::Smallness => "smallness",
+            Self::Sum => "sum",
+            Self::Gradient => "gradient",
+            Self::Travel => "travel",
+            Self::Snip => "snip",
+            Self::Skeletonization => "skeletonization",
+            Self::Taylor => "taylor",
+            Self::Fisher => "fisher",
+            Self::Stack => "stack",
+            Self::Importance(_) => "importance",
+        }
+    }
+
+    /// Whether it needs gradients of training data.
+    pub const fn needs_gradients(self) -> bool {
+        !matches!(self, Self::Random | Self::Magnitude | Self::Smallness)
+    }
+
+    /// The scores of weights `w`, in their order; `seen` are the statistics of their gradients.
+    pub(crate) fn of(self, w: &[f64], seen: &Statistics, rng: &mut Rng) -> Vec<f64> {
+        let with = |f: &dyn Fn(f64, f64) -> f64| w.iter().zip(&seen.first).map(|(w, g)| f(*w, *g)).collect();
+        let batches = seen.batches.max(1) as f64;
+        match self {
+            Self::Random => w.iter().map(|_| rng.unit()).collect(),
+            Self::Magnitude => w.iter().map(|w| w.abs()).collect(),
+            Self::Smallness => w.iter().map(|w| -w.abs()).collect(),
+            Self::Sum | Self::Travel | Self::Stack => seen.first.clone(),
+            Self::Gradient => with(&|_, g| g.abs()),
+            Self::Snip => with(&|w, g| (w * g).abs()),
+            Self::Skeletonization => with(&|w, g| -w * g),
+            Self::Taylor => with(&|w, g| (w * g) * (w * g)),
+            Self::Fisher => with(&|_, g| g / batches),
+            Self::Importance(_) => {
+                seen.first.iter().zip(&seen.second).map(|(mean, spread)| mean * spread).collect()
+            }
+        }
+    }
+}
+
+impl Statistics {
+    /// The gradients of all batches, where they are kept.
+    pub(crate) fn stack(&self) -> &[f64] {
+        &self.first
+    }
+
+    /// Nothing seen of `len` weights yet.
+    pub(crate) fn new(score: Score, len: usize) -> Self {
+        let held = |needed: bool| vec![0.0; if needed && score != Score::Stack { len } else { 0 }];
+        let second = held(matches!(score, Score::Importance(_)));
+        Self { batches: 0, first: held(score.needs_gradients()), second }
+    }
+
+    /// Takes the gradient of one batch in.
+    pub(crate) fn observe(&mut self, score: Score, w: &[f64], gradient: &[f64]) {
+        self.batches += 1;
+        if score == Score::Stack {
+            return self.first.extend_from_slice(gradient);
+        }
+        let each = self.first.iter_mut().zip(w.iter().zip(gradient));
+        match score {
+            Score::Random | Score::Magnitude | Score::Smallness => {}
+            Score::Travel => each.for_each(|(sum, (_, g))| *sum += g.abs()),
+            Score::Fisher => each.for_each(|(sum, (_, g))| *sum += g * g),
+            Score::Importance(past) => each.zip(&mut self.second).for_each(|((mean, (w, g)), spread)| {
+                let moved = (w * g - 0.5 * (w * g) * (w * g)).abs();
+                *mean = past * *mean + (1.0 - past) * moved;
+                *spread = past * *spread + (1.0 - past) * (moved - *mean).abs();
+            }),
+            _ => each.for_each(|(sum, (_, g))| *sum += g),
+        }
+    }
+}

@@ -1,0 +1,210 @@
+#!/usr/bin/env python3
+"""Checkpoints of HF PEFT as it saves them, on two tiny models, with what PEFT computes.
+
+Writes, beside this file, `linear.onnx` and `conv.onnx`; a folder per case with `adapter_config.json` and
+`adapter_model.safetensors`; and `outputs.safetensors` with `CASE/output` and, where PEFT can merge the case,
+`CASE/delta/MODULE`. Needs peft 0.21.2, torch, numpy, onnx and safetensors; made with torch 2.15.0.
+
+    python tests/golden/import/peft_checkpoints.py
+"""
+
+import json
+import pathlib
+import shutil
+
+import numpy as np
+import onnx
+import onnx.helper
+import onnx.numpy_helper
+import peft
+import torch
+from safetensors.torch import save_file
+
+HERE = pathlib.Path(__file__).parent
+CASES = []
+
+
+def rounded(rng, shape, scale):
+    return torch.tensor(np.round(rng.uniform(-scale, scale, shape) * 1024) / 1024, dtype=torch.float32)
+
+
+class Linear(torch.nn.Module):
+    """Two layers and a classifier; one of them an ONNX `MatMul` with its weight turned round."""
+
+    def __init__(self):
+        super().__init__()
+        self.lin0 = torch.nn.Linear(12, 10)
+        self.block = torch.nn.ModuleDict({"lin1": torch.nn.Linear(10, 15)})
+        self.score = torch.nn.Linear(15, 4)
+
+    def forward(self, x):
+        return self.score(torch.relu(self.block["lin1"](torch.relu(self.lin0(x)))))
+
+
+class Conv(torch.nn.Module):
+    """Batch norms behind two of its convolutions, which compilation folds."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv0 = torch.nn.Conv2d(3, 6, 3, bias=False)
+        self.bn0 = torch.nn.BatchNorm2d(6)
+        self.conv1 = torch.nn.Conv2d(6, 8, 3, padding=1)
+        self.bn1 = torch.nn.BatchNorm2d(8)
+        self.point = torch.nn.Conv2d(8, 5, 1)
+        self.fc = torch.nn.Linear(5, 4)
+
+    def forward(self, x):
+        x = torch.relu(self.bn0(self.conv0(x)))
+        x = torch.relu(self.point(torch.relu(self.bn1(self.conv1(x)))))
+        return self.fc(x.mean(dim=(2, 3)))
+
+
+def base(kind):
+    rng = np.random.default_rng(7)
+    model = kind().eval()
+    with torch.no_grad():
+        for name, tensor in model.state_dict().items():
+            if tensor.dtype == torch.float32:
+                values = rounded(rng, tuple(tensor.shape), 0.6)
+                near_one = "running_var" in name or (".bn" in "." + name and name.endswith("weight"))
+                tensor.copy_(values.abs() + 0.5 if near_one else values)
+    return model
+
+
+def node(op, inputs, output, **attributes):
+    return onnx.helper.make_node(op, inputs, [output], name="/" + "/".join(output.split(".") + [op]), **attributes)
+
+
+def write_onnx(model, shape, nodes, path, turned=()):
+    keep = {name: tensor for name, tensor in model.state_dict().items() if "num_batches" not in name}
+    initializers = [onnx.numpy_helper.from_array(
+        np.ascontiguousarray(tensor.numpy().T if name in turned else tensor.numpy()), name)
+        for name, tensor in keep.items()]
+    value = lambda name, dims: onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, dims)
+    graph = onnx.helper.make_graph(nodes, path.stem, [value("x", shape)], [value("y", [shape[0], 4])], initializers)
+    onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9), path)
+
+
+def write_bases():
+    linear = [
+        node("Gemm", ["x", "lin0.weight", "lin0.bias"], "lin0", transB=1), node("Relu", ["lin0"], "r0"),
+        node("MatMul", ["r0", "block.lin1.weight"], "block.lin1"),
+        node("Add", ["block.lin1", "block.lin1.bias"], "a1"), node("Relu", ["a1"], "r1"),
+        node("Gemm", ["r1", "score.weight", "score.bias"], "y", transB=1),
+    ]
+    write_onnx(base(Linear), [3, 12], linear, HERE / "linear.onnx", turned={"block.lin1.weight"})
+    norm = lambda x, name, y: node("BatchNormalization", [x] + [
+        f"{name}.{part}" for part in ["weight", "bias", "running_mean", "running_var"]], y)
+    conv = [
+        node("Conv", ["x", "conv0.weight"], "conv0"), norm("conv0", "bn0", "n0"), node("Relu", ["n0"], "r0"),
+        node("Conv", ["r0", "conv1.weight", "conv1.bias"], "conv1", pads=[1] * 4), norm("conv1", "bn1", "n1"),
+        node("Relu", ["n1"], "r1"), node("Conv", ["r1", "point.weight", "point.bias"], "point"),
+        node("Relu", ["point"], "r2"), node("GlobalAveragePool", ["r2"], "pool"), node("Flatten", ["pool"], "flat"),
+        node("Gemm", ["flat", "fc.weight", "fc.bias"], "y", transB=1),
+    ]
+    write_onnx(base(Conv), [2, 3, 9, 7], conv, HERE / "conv.onnx")
+
+
+def case(name, config, kind, targets, **settings):
+    CASES.append((name, getattr(peft, config), kind, dict(target_modules=targets, **settings)))
+
+
+LIN, BOTH = ["lin0", "lin1"], ["conv0", "conv1", "point"]
+case("lora", "LoraConfig", Linear, LIN, r=3, lora_alpha=5)
+case("lora_patterns", "LoraConfig", Linear, LIN, r=4, lora_alpha=6, rank_pattern={"block.lin1": 3, "lin1": 2},
+     alpha_pattern={"lin.": 7.5}, use_rslora=True, modules_to_save=["score"])
+case("lora_bias", "LoraConfig", Linear, LIN, r=2, lora_bias=True)
+case("lora_trained_bias", "LoraConfig", Linear, LIN, r=2, bias="lora_only")
+case("lora_conv", "LoraConfig", Conv, BOTH, r=3, lora_alpha=2)
+case("dora", "LoraConfig", Linear, LIN, r=3, lora_alpha=5, use_dora=True)
+case("dora_conv", "LoraConfig", Conv, BOTH, r=2, use_dora=True)
+case("adalora", "AdaLoraConfig", Linear, LIN, init_r=5, target_r=3, lora_alpha=4, total_step=10)
+case("vera_saved", "VeraConfig", Linear, LIN, r=6)
+case("vera_drawn", "VeraConfig", Linear, LIN, r=6, save_projection=False, projection_prng_key=11)
+case("randlora", "RandLoraConfig", Linear, LIN, r=3, randlora_alpha=5)
+case("gralora", "GraloraConfig", Linear, ["lin0"], r=4, gralora_k=2, hybrid_r=2, alpha=3)
+case("delora", "DeloraConfig", Linear, LIN, r=3, delora_lambda=4)
+case("vblora", "VBLoRAConfig", Linear, ["lin0"], r=3, num_vectors=7, vector_length=2, topk=2)
+case("vblora_top", "VBLoRAConfig", Linear, ["lin0"], r=3, num_vectors=7, vector_length=2, topk=3,
+     save_only_topk_weights=True)
+case("tinylora", "TinyLoraConfig", Linear, LIN, r=2, u=5, save_projection=True, weight_tying=1.0)
+case("unilora", "UniLoraConfig", Linear, LIN, r=3, theta_d_length=20, save_indices=True)
+case("loha", "LoHaConfig", Linear, LIN, r=2, alpha=3)
+case("loha_conv", "LoHaConfig", Conv, BOTH, r=2, alpha=3)
+case("loha_effective", "LoHaConfig", Conv, BOTH, r=2, alpha=3, use_effective_conv2d=True)
+case("lokr", "LoKrConfig", Linear, LIN, r=1, alpha=2, decompose_both=True)
+case("lokr_factor", "LoKrConfig", Linear, LIN, r=8, alpha=2, decompose_factor=5)
+case("lokr_effective", "LoKrConfig", Conv, BOTH, r=1, alpha=2, use_effective_conv2d=True)
+case("hira", "HiraConfig", Linear, LIN, r=3)
+case("hira_conv", "HiraConfig", Conv, BOTH, r=2)
+case("deft_qr", "DeftConfig", Linear, LIN, r=3, decomposition_method="qr", alpha=2)
+case("deft_relu", "DeftConfig", Linear, LIN, r=3, decomposition_method="relu")
+for terms in [2, 3, 4, 5]:
+    case(f"oft_neumann_{terms}", "OFTConfig", Linear, LIN, oft_block_size=5, r=0, num_cayley_neumann_terms=terms)
+case("oft_shared", "OFTConfig", Linear, LIN, oft_block_size=2, r=0, block_share=True, use_cayley_neumann=False)
+case("oft_conv", "OFTConfig", Conv, ["point"], oft_block_size=4, r=0, use_cayley_neumann=False)
+case("boft", "BOFTConfig", Linear, LIN, boft_block_size=2)
+case("hra", "HRAConfig", Linear, LIN, r=4)
+case("hra_scheme", "HRAConfig", Conv, BOTH, r=2, apply_GS=True)
+for variant in [1, 2, 4]:
+    case(f"road_{variant}", "RoadConfig", Linear, ["lin0"], variant=f"road_{variant}", group_size=10)
+case("miss", "MissConfig", Linear, LIN, r=4)
+case("miss_bat", "MissConfig", Linear, ["lin0"], r=2, init_weights="bat")
+case("miss_mini", "MissConfig", Linear, ["lin1"], r=4, mini_r=5, init_weights="mini")
+case("shira", "ShiraConfig", Linear, LIN, r=1)
+case("supertuning", "SupertuningConfig", Linear, LIN, sparsity=0.9, save_precomputed_indices=True, r=2, lora_alpha=3)
+case("fourierft", "FourierFTConfig", Linear, LIN, n_frequency=17, scaling=40.0)
+case("waveft", "WaveFTConfig", Linear, LIN, n_frequency=17, scaling=3.0, wavelet_family="db1")
+case("waveft_plain", "WaveFTConfig", Linear, LIN, n_frequency=17, scaling=3.0, use_idwt=False)
+case("c3a", "C3AConfig", Linear, LIN, block_size=2, block_size_pattern={"lin1": 5})
+case("ia3", "IA3Config", Linear, LIN, feedforward_modules=["lin1"])
+case("ia3_conv", "IA3Config", Conv, BOTH, feedforward_modules=["conv1"])
+case("beft", "BeftConfig", Linear, LIN)
+
+
+def run(index, name, config, kind, settings, outputs):
+    torch.manual_seed(index)
+    rng = np.random.default_rng(index)
+    wrapped = peft.get_peft_model(base(kind), config(**settings), autocast_adapter_dtype=False).eval()
+    with torch.no_grad():
+        for parameter_name, tensor in wrapped.named_parameters():
+            if not tensor.requires_grad:
+                continue
+            near_one = any(part in parameter_name for part in ["magnitude", "lambda_d", "delora_lambda", "ia3_l", "boft_s"])
+            old = tensor if any(part in parameter_name for part in ["modules_to_save", "base_layer"]) else float(near_one)
+            scale = 3.0 if "logits" in parameter_name else 0.4
+            tensor.copy_(rounded(rng, tuple(tensor.shape), scale) + old)
+    folder = HERE / name
+    shutil.rmtree(folder, ignore_errors=True)
+    wrapped.save_pretrained(folder)
+    (folder / "README.md").unlink(missing_ok=True)
+    path = folder / "adapter_config.json"
+    held = json.loads(path.read_text())
+    path.write_text(json.dumps({k: v for k, v in held.items() if v is not None}, indent=1, sort_keys=False) + "\n")
+    shape = (3, 12) if kind is Linear else (2, 3, 9, 7)
+    x = rounded(np.random.default_rng(3), shape, 2.0)
+    before = {n: m.weight.detach().clone() for n, m in base(kind).named_modules() if hasattr(m, "weight")}
+    wrapped = wrapped.double()
+    with torch.no_grad():
+        y = wrapped(x.double())
+        outputs[f"{name}/output"] = y.to(torch.float32)
+        merged = wrapped.merge_and_unload()
+        if not torch.allclose(merged(x.double()), y, rtol=1e-4, atol=1e-4):
+            raise SystemExit(f"{name}: what PEFT merges is not what it runs")
+    for module, old in before.items():
+        new = dict(merged.named_modules())[module].weight
+        if not torch.equal(new.float(), old):
+            outputs[f"{name}/delta/{module}"] = (new - old.double()).to(torch.float32).contiguous()
+
+
+if __name__ == "__main__":
+    write_bases()
+    outputs = {}
+    for index, (name, config, kind, settings) in enumerate(CASES):
+        run(index, name, config, kind, settings, outputs)
+    for kind, shape in [(Linear, (3, 12)), (Conv, (2, 3, 9, 7))]:
+        x = rounded(np.random.default_rng(3), shape, 2.0)
+        outputs[f"{kind.__name__.lower()}/input"] = x
+        outputs[f"{kind.__name__.lower()}/output"] = base(kind)(x).detach()
+    save_file(outputs, HERE / "outputs.safetensors")
+    print(len(CASES), "checkpoints")

@@ -1,0 +1,163 @@
+//! How much memory training needs, to the byte.
+
+use std::fs;
+
+use ingraft::adapter::SiteName;
+use ingraft::compile::lower::LowerError;
+use ingraft::compile::lower::train::TrainFrom;
+use ingraft::compile::{CompileError, CompileOptions, Compiled, compile};
+use ingraft::kernel::{Host, SiteKind, Sites};
+use ingraft::method::build;
+use ingraft::plan::{Phase, PlanView};
+use ingraft::train::{
+    Clip, LearningRate, Loss, Method, Readout, Schedule, Setup, Sgd, TrainError, TrainMemory, Trainer, Truth,
+};
+
+use crate::one_sample;
+use crate::support::{AlignedBytes, Lcg, data};
+
+/// The sites of `plan` that the training schedule reaches.
+fn reached(plan: &PlanView<'_>) -> Vec<u32> {
+    let reached = |site: &u32| {
+        let place = plan.site_tensors(Phase::Train, *site as usize);
+        place.is_some_and(|place| place.step as usize >= plan.train_cut())
+    };
+    (0..plan.site_count() as u32).filter(reached).collect()
+}
+
+/// The last two 1×1 convolutions of a model: indices of their sites.
+fn last_pointwise(plan: &PlanView<'_>) -> Vec<u32> {
+    let pointwise = |site: &u32| {
+        plan.site(*site as usize)
+            .is_some_and(|site| site.kernel == [1, 1] && matches!(site.kind, SiteKind::Conv))
+    };
+    let all: Vec<u32> = (0..plan.site_count() as u32).filter(pointwise).collect();
+    all[all.len().saturating_sub(2)..].to_vec()
+}
+
+fn onnx(name: &str) -> Option<Vec<u8>> {
+    Some(fs::read(data()?.join("models/onnx").join(name).with_extension("onnx")).expect("the model is there"))
+}
+
+fn compiled(onnx: &[u8], from: &TrainFrom, budget: Option<usize>) -> Result<Compiled, CompileError> {
+    let options = CompileOptions {
+        import: one_sample(),
+        train_from: Some(from.clone()),
+        train_memory: budget,
+        ..CompileOptions::default()
+    };
+    compile(onnx, &options)
+}
+
+/// Batch 1, plain descent: no state beside the gradients.
+fn setup<'s>(method: &'s dyn Method, sites: &'s [u32]) -> Setup<'s> {
+    let rate = LearningRate { rate: 0.01, weight_decay: 0.0 };
+    Setup {
+        method,
+        sites,
+        readout: Readout::Logits,
+        loss: Loss::CrossEntropy { smoothing: 0.0 },
+        optimizer: &Sgd,
+        adapter: rate,
+        head: rate,
+        schedule: Schedule::CONSTANT,
+        clip_norm: None,
+        seed: 3,
+    }
+}
+
+/// The parameters after a few steps on random clips in exactly the memory that is said to suffice, and that memory.
+fn train(compiled: &Compiled, method: &dyn Method, sites: &[u32]) -> (Vec<u32>, TrainMemory) {
+    let file = AlignedBytes::copy_of(&compiled.plan);
+    let plan = PlanView::new(file.as_slice()).expect("a plan we wrote is valid");
+    let setup = setup(method, sites);
+    let memory = Trainer::memory(&plan, &Host::SCALAR, &setup).expect("the sites can be trained");
+    let mut arena = AlignedBytes::zeroed(memory.total());
+    let mut trainer =
+        Trainer::bind(plan, &Host::SCALAR, setup, arena.as_mut()).expect("exactly this suffices");
+    let mut random = Lcg::new(11);
+    for class in 0..3 {
+        let input: Vec<u8> = (0..trainer.patch_bytes()).map(|_| random.below(256) as u8).collect();
+        trainer.accumulate(Clip::Inputs(&input), Truth::Class(class)).expect("one whole patch");
+        trainer.step().expect("gradients are finite");
+    }
+    (trainer.parameters().values().iter().map(|v| v.to_bits()).collect(), memory)
+}
+
+fn print(name: &str, memory: &TrainMemory) {
+    println!("{name}: {} bytes: {memory:?}", memory.total());
+}
+
+/// Rank 4 on the last two pointwise layers of the int8 DS-CNN: within 64 KiB in all, where the gradients of one of its
+/// layers alone would be as much if both stood beside each other.
+#[test]
+fn two_layers_of_a_keyword_model_train_in_64_kib() {
+    let Some(onnx) = onnx("mlperf_tiny_kws_dscnn_int8") else { return };
+    let method = build("lora", &[("rank", "4")]).expect("a method of the list");
+    let whole = compiled(&onnx, &TrainFrom::All, None).expect("it has a gradient");
+    let file = AlignedBytes::copy_of(&whole.plan);
+    let plan = PlanView::new(file.as_slice()).expect("a plan we wrote is valid");
+    let sites = last_pointwise(&plan);
+    let name = |site: &u32| plan.site(*site as usize).expect("a site of this plan").name.to_owned();
+    let from = compiled(&onnx, &TrainFrom::Site(name(&sites[0])), None).expect("it has a gradient");
+    let only = TrainFrom::Sites(sites.iter().map(name).collect());
+    let beside = compiled(&onnx, &only, None).expect("it has a gradient");
+    let over = compiled(&onnx, &only, Some(52 * 1024)).expect("it fits");
+    let (wanted, plenty) = train(&from, &*method, &sites);
+    print("DS-CNN, LoRA of rank 4 on the last two 1x1 layers, every input kept", &plenty);
+    let (found, less) = train(&beside, &*method, &sites);
+    print("DS-CNN, LoRA of rank 4 on the last two 1x1 layers, frozen layers keep none", &less);
+    assert_eq!(found, wanted, "the same parameters to the bit");
+    let (found, memory) = train(&over, &*method, &sites);
+    print("DS-CNN, LoRA of rank 4 on the last two 1x1 layers, gradients over each other", &memory);
+    assert_eq!(found, wanted, "the same parameters to the bit");
+    assert!(memory.total() < less.total() && less.total() < plenty.total());
+    assert!(memory.total() <= 64 * 1024, "{}", memory.total());
+}
+
+/// A layer that keeps no input cannot be trained, and says so by name; a budget that is too small says by how much.
+#[test]
+fn what_was_left_out_is_refused() {
+    let Some(onnx) = onnx("mlperf_tiny_kws_dscnn_int8") else { return };
+    let whole = compiled(&onnx, &TrainFrom::All, None).expect("it has a gradient");
+    let file = AlignedBytes::copy_of(&whole.plan);
+    let plan = PlanView::new(file.as_slice()).expect("a plan we wrote is valid");
+    let sites = last_pointwise(&plan);
+    let name = |site: &u32| plan.site(*site as usize).expect("a site of this plan").name.to_owned();
+    let only = TrainFrom::Sites(sites.iter().map(name).collect());
+    let plan_file = compiled(&onnx, &only, None).expect("it has a gradient");
+    let file = AlignedBytes::copy_of(&plan_file.plan);
+    let plan = PlanView::new(file.as_slice()).expect("a plan we wrote is valid");
+    let between = sites[0] + 1;
+    let method = build("bias", &[]).expect("a method of the list");
+    let error = Trainer::memory(&plan, &Host::SCALAR, &setup(&*method, &[between])).err();
+    assert_eq!(error, Some(TrainError::NotTrainable(SiteName::new(&name(&between)))));
+    let needed = match compiled(&onnx, &only, Some(1000)).err() {
+        Some(CompileError::Lower(LowerError::TrainMemory { budget: 1000, needed })) => needed,
+        other => panic!("{other:?}"),
+    };
+    assert!(compiled(&onnx, &only, Some(needed)).is_ok());
+    assert!(compiled(&onnx, &only, Some(needed - 1)).is_err());
+}
+
+/// Every layer of ResNet-8, by scale and shift and by factors: 256 KiB in all.
+#[test]
+fn a_residual_net_trains_in_256_kib() {
+    let Some(onnx) = onnx("mlperf_tiny_ic_resnet8_int8") else { return };
+    for (method, settings, budget) in
+        [("bias", &[][..], 240_000), ("ia3", &[], 240_000), ("lora", &[("rank", "2")], 208_000)]
+    {
+        let method = build(method, settings).expect("a method of the list");
+        let plan_file = compiled(&onnx, &TrainFrom::All, Some(budget)).expect("it fits");
+        let file = AlignedBytes::copy_of(&plan_file.plan);
+        let plan = PlanView::new(file.as_slice()).expect("a plan we wrote is valid");
+        let sites = reached(&plan);
+        let (_, memory) = train(&plan_file, &*method, &sites);
+        let bound = plan.lower_bound_bytes(Phase::Train);
+        print(
+            &format!("ResNet-8, {} on {} layers, lower bound {bound}", method.name(), sites.len()),
+            &memory,
+        );
+        assert!(memory.total() <= 256 * 1024, "{}", memory.total());
+    }
+}

@@ -2,9 +2,11 @@
 //!
 //! A row that a target adds to its table is measured by being listed there. Names read
 //! `family_types__isa/model/node`; criterion's filter picks: `cargo bench --bench kernels -- qconv.*avx2/yamnet`.
+//! `-- --peak` prints the share of a core's int8 products that 1×1 layers achieve.
 #![forbid(unsafe_code)]
 
 mod buffer;
+mod peak;
 mod problem;
 mod shape;
 #[path = "../support/mod.rs"]
@@ -15,6 +17,9 @@ use ingraft::kernel::{Host, Kernel};
 use problem::Problem;
 
 fn main() {
+    if std::env::args().any(|argument| argument == "--peak") {
+        return peak::print();
+    }
     let mut criterion = support::criterion();
     for row in support::targets().iter().flat_map(own_rows) {
         let mut group = criterion.benchmark_group(row.name);

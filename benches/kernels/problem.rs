@@ -47,6 +47,12 @@ impl Problem {
         row.matches(&step) && (row.check)(&step).is_ok()
     }
 
+    /// Whether it is a 1×1 layer over more than one pixel.
+    pub(crate) fn is_pointwise(&self) -> bool {
+        let (weight, pixels) = (self.inputs.get(1), &self.output.shape.dims()[1..3]);
+        weight.is_some_and(|w| w.shape.dims()[1..3] == [1, 1]) && pixels != [1, 1]
+    }
+
     /// Packs the step for `row`, then hands `measure` the call to repeat.
     pub(crate) fn run(&self, row: &Kernel, measure: impl FnOnce(&mut dyn FnMut())) {
         let step = self.step();

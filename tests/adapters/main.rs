@@ -9,6 +9,7 @@ mod targets;
 mod build;
 mod methods;
 mod refusal;
+mod resident;
 mod term;
 
 use ingraft::adapter::{Adapter, AdapterSet, Base, SetError};

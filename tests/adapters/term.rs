@@ -28,7 +28,7 @@ impl TermSource for Resident<'_, '_> {
 }
 
 /// The constants of the step that applies a site: weight and bias.
-fn constants(plan: &PlanView<'_>, site: usize) -> (Vec<i8>, Vec<i32>, i32) {
+pub(crate) fn constants(plan: &PlanView<'_>, site: usize) -> (Vec<i8>, Vec<i32>, i32) {
     let step = plan.site_tensors(Phase::Infer, site).expect("the site runs").step as usize;
     let resolved = plan.resolve(Phase::Infer, step).expect("the step resolves");
     let read = |i: usize| match resolved.input(i).expect("an operand").place {
@@ -66,7 +66,7 @@ fn overlay_and_patch_agree_to_the_bit_and_the_patch_comes_off() {
 }
 
 /// Deltas cut so that no patched code leaves int8.
-fn clamped(term: TermSpec, site: &ingraft::kernel::SiteDesc<'_>, weight: &[i8]) -> TermSpec {
+pub(crate) fn clamped(term: TermSpec, site: &ingraft::kernel::SiteDesc<'_>, weight: &[i8]) -> TermSpec {
     let TermSpec::SparseI16 { indptr, indices, mut values } = term else { return term };
     for channel in 0..site.out {
         for k in indptr[channel] as usize..indptr[channel + 1] as usize {

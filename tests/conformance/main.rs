@@ -15,9 +15,9 @@ mod targets;
 use core::cell::Cell;
 use std::collections::BTreeSet;
 
-use ingraft::kernel::{Host, Job, Kernel, OpCode, Parallel, REFERENCE, Target, Workers};
+use ingraft::kernel::{Host, Job, Kernel, KernelError, OpCode, Parallel, REFERENCE, Target, Workers};
 
-use cases::{Case, Outcome, Tolerance};
+use cases::{Case, Outcome, Tolerance, Values};
 use targets::targets;
 
 /// Every operator in a table of any target.
@@ -123,6 +123,42 @@ fn targets_run_every_case_as_their_rows_do() {
         }
     }
     assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
+}
+
+/// Terms packed beforehand are the same terms, whole and in bands; the integer ones without a step of difference.
+#[test]
+fn packed_terms_change_nothing() {
+    let (mut failures, mut packed, mut patched) = (Vec::new(), 0, 0);
+    for (target, op) in
+        targets().iter().flat_map(|target| [OpCode::QConv, OpCode::QDepthwise].map(|op| (target, op)))
+    {
+        let workers = Backwards { count: 3, done: Cell::new(0) };
+        let parallel = Parallel::new(*target, &workers).with_grain(1);
+        for case in cases::of(op).unwrap_or_default() {
+            let overlay = matches!(case.terms.sparse.as_ref().map(|s| &s.values), Some(Values::Integer(_)));
+            let want = case.run_on(target);
+            for have in [case.run_packed(target), case.run_packed(&parallel)] {
+                let difference = match (have, &want) {
+                    (Ok(have), Ok(want)) => have.difference(want, Tolerance::Exact),
+                    // Only deltas that leave int8 cannot be packed.
+                    (Err(KernelError::Terms(_)), Ok(_)) if overlay && !case.name.ends_with("fitted") => {
+                        continue;
+                    }
+                    (have, want) => Some(format!("{:?}, unpacked {:?}", have.err(), want.as_ref().err())),
+                };
+                failures.extend(difference.map(|d| format!("{}: {}: {d}", target.name(), case.name)));
+                packed += 1;
+            }
+            if overlay && case.name.ends_with("fitted") && case.terms.patched.is_none() {
+                let done = case.patches_to_the_bit(target);
+                let wrong = done != Ok(true);
+                failures.extend(wrong.then(|| format!("{}: {}: {done:?}", target.name(), case.name)));
+                patched += 1;
+            }
+        }
+    }
+    assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
+    assert!(packed > 100 && patched > 10, "{packed} packed, {patched} patched");
 }
 
 /// A gradient written over the one it is computed from is the one written beside it: by the reference to the bit, and

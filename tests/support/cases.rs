@@ -27,9 +27,10 @@ mod tensor;
 mod terms;
 
 use ingraft::kernel::attrs::Attrs;
+use ingraft::kernel::patch::UndoEntry;
 use ingraft::kernel::{
-    Call, Host, Kernel, KernelError, OpCode, Operand, Parallel, Place, SiteGrads, Span, Step, Target,
-    Workers, in_place,
+    Call, Host, Kernel, KernelError, OpCode, Operand, PackedTerms, Parallel, Place, SiteGrads, SiteTerms,
+    Span, Sparse, SparseValues, Step, Target, Workers, in_place,
 };
 use ingraft::tensor::{DType, View, ViewMut, bytes};
 
@@ -234,7 +235,7 @@ impl Case {
     pub(crate) fn run_on<T: Target<Memory = [u8]>>(&self, target: &T) -> Result<Outcome, KernelError> {
         let (step, end) = self.laid_out(target)?;
         let mut storage = vec![u128::MAX; end.div_ceil(16)];
-        self.run_in(target, bytes::of_mut(&mut storage), &step)
+        self.run_in(target, bytes::of_mut(&mut storage), &step, self.terms.site())
     }
 
     /// As [`Self::run_on`], in memory of another kind, which `allocate` makes of a length.
@@ -247,7 +248,48 @@ impl Case {
         T::Memory: Sized,
     {
         let (step, end) = self.laid_out(target)?;
-        self.run_in(target, &mut allocate(end), &step)
+        self.run_in(target, &mut allocate(end), &step, self.terms.site())
+    }
+
+    /// As [`Self::run_on`], with the terms packed for `target` beforehand; `Terms` where they cannot be.
+    pub(crate) fn run_packed<T: Target<Memory = [u8]>>(&self, target: &T) -> Result<Outcome, KernelError> {
+        let (step, terms) = (self.step(), self.terms.site());
+        let needs = target.terms_bytes(&step, &terms);
+        let (mut weights, mut factors) =
+            (Guarded::new(needs.weights, 0xff), Guarded::new(needs.factors, 0xff));
+        target.pack_terms(&step, &terms, weights.bytes(), factors.bytes())?;
+        let packed = PackedTerms { weights: weights.bytes(), factors: factors.bytes() };
+        let (step, end) = self.laid_out(target)?;
+        let mut storage = vec![u128::MAX; end.div_ceil(16)];
+        let terms = SiteTerms { packed, ..terms };
+        let outcome = self.run_in(target, bytes::of_mut(&mut storage), &step, terms);
+        assert!(weights.intact() && factors.intact(), "{}: {} overran", self.name, target.name());
+        outcome
+    }
+
+    /// Whether writing the case's overlay into packed weights makes what packing it makes, and taking it out what was
+    /// there before.
+    pub(crate) fn patches_to_the_bit<T: Target>(&self, target: &T) -> Result<bool, KernelError> {
+        let (step, terms) = (self.step(), self.terms.site());
+        let Some(overlay) = terms.sparse else { return Err(KernelError::Terms(self.op)) };
+        let none = Sparse { indptr: &[], indices: &[], values: SparseValues::I16(&[]) };
+        let mut buffer = Guarded::new(target.terms_bytes(&step, &terms).weights, 0xff);
+        let pack = |sparse, buffer: &mut Guarded| {
+            let terms = SiteTerms { sparse: Some(sparse), ..SiteTerms::NONE };
+            target.pack_terms(&step, &terms, buffer.bytes(), &mut []).map(|()| buffer.bytes().to_vec())
+        };
+        let with = pack(overlay, &mut buffer)?;
+        let base = pack(none, &mut buffer)?;
+        let mut log = vec![UndoEntry::default(); overlay.indices.len()];
+        let short = log.len().saturating_sub(1);
+        if short < log.len() {
+            let refused = target.patch(&step, buffer.bytes(), &overlay, &mut log[..short]);
+            assert!(refused.is_err() && buffer.bytes() == base, "{}: a short log", self.name);
+        }
+        let used = target.patch(&step, buffer.bytes(), &overlay, &mut log)?;
+        let patched = buffer.bytes() == with;
+        target.unpatch(&step, buffer.bytes(), &log[..used])?;
+        Ok(patched && buffer.bytes() == base && buffer.intact())
     }
 
     /// The name of the kernel that `target` runs this case with.
@@ -281,6 +323,7 @@ impl Case {
         target: &T,
         memory: &mut T::Memory,
         step: &Step<'_>,
+        terms: SiteTerms<'_>,
     ) -> Result<Outcome, KernelError> {
         let error = KernelError::Memory(self.op);
         let offsets = step.outputs().iter().map(|operand| match operand.place {
@@ -294,9 +337,9 @@ impl Case {
         let mut outcome = Outcome { outputs: self.outputs.clone(), grads: self.initial_grads() };
         let grads = site_grads(&self.grads, &mut outcome.grads);
         if self.grads.is_empty() && self.accumulate == 0 {
-            target.run(memory, step, self.terms.site())?;
+            target.run(memory, step, terms)?;
         } else {
-            target.run_backward(memory, step, self.terms.site(), grads, self.accumulate)?;
+            target.run_backward(memory, step, terms, grads, self.accumulate)?;
         }
         for (offset, tensor) in offsets.zip(&mut outcome.outputs) {
             target.read(memory, offset, tensor.bytes_mut()).ok_or(error)?;

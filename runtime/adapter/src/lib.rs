@@ -22,8 +22,9 @@ mod write;
 
 pub use attach::{Adapter, HeadView};
 pub use error::{AdapterError, SiteName};
+pub use ingraft_kernel::patch::UndoEntry;
 pub use parameters::{ParameterSection, ParameterTensor, ParameterType, ParameterValues};
-pub use patch::{PatchedSite, UndoEntry};
+pub use patch::PatchedSite;
 pub use record::{FORMAT_VERSION, Link, MAGIC, MAX_DIMS};
 pub use set::{AdapterId, AdapterSet, SetError};
 pub use source::{Base, TermSource};

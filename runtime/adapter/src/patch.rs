@@ -1,19 +1,9 @@
 //! Sparse terms written into a resident copy of a site's weight, with the way back.
 
+use ingraft_kernel::patch::{self, Log, PlanWeight, UndoEntry};
 use ingraft_kernel::{Patched, SiteDesc, SiteKind, Sparse, SparseValues};
 
 use crate::{AdapterError, SiteName};
-
-/// One overwritten weight: its position and what stood there.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct UndoEntry {
-    /// Output channel.
-    pub channel: u32,
-    /// Index into the weight.
-    pub position: u32,
-    /// The base's code.
-    pub original: i8,
-}
 
 /// A resident copy of one site's int8 weight and folded bias that a sparse term
 /// can be written into and taken out of, to the bit.
@@ -27,18 +17,10 @@ pub struct PatchedSite<'m> {
     bias: &'m mut [i32],
     log: &'m mut [UndoEntry],
     used: usize,
-    layout: Layout,
+    row: usize,
+    interleaved: bool,
     in_zero_point: i32,
     name: SiteName,
-}
-
-/// Where element `k` of row `o` stands in the weight.
-#[derive(Clone, Copy, Debug)]
-struct Layout {
-    row_stride: usize,
-    element_stride: usize,
-    out: usize,
-    row: usize,
 }
 
 impl<'m> PatchedSite<'m> {
@@ -63,11 +45,8 @@ impl<'m> PatchedSite<'m> {
         if weight.len() != row.saturating_mul(out) || bias.len() != out {
             return Err(AdapterError::Shape(name));
         }
-        let layout = match site.kind {
-            SiteKind::Depthwise => Layout { row_stride: 1, element_stride: out, out, row },
-            _ => Layout { row_stride: row, element_stride: 1, out, row },
-        };
-        Ok(Self { weight, bias, log, used: 0, layout, in_zero_point, name })
+        let interleaved = site.kind == SiteKind::Depthwise;
+        Ok(Self { weight, bias, log, used: 0, row, interleaved, in_zero_point, name })
     }
 
     /// Writes an integer sparse term into the copy, after undoing the present one.
@@ -77,27 +56,23 @@ impl<'m> PatchedSite<'m> {
     /// the log is too short or the term is not the site's. The copy is then the base's.
     pub fn apply(&mut self, sparse: &Sparse<'_>) -> Result<(), AdapterError> {
         self.revert();
-        let SparseValues::I16(values) = sparse.values else { return Err(AdapterError::Kind(self.name)) };
-        let done = self.write(sparse, values);
-        if done.is_none() {
-            self.revert();
+        if !matches!(sparse.values, SparseValues::I16(_)) {
+            return Err(AdapterError::Kind(self.name));
         }
-        done.ok_or(AdapterError::Shape(self.name))
+        let error = AdapterError::Shape(self.name);
+        let (mut weight, log) = self.parts().ok_or(error)?;
+        let mut log = Log::new(log);
+        patch::write(&mut weight, sparse, &mut log).ok_or(error)?;
+        self.used = log.used();
+        Ok(())
     }
 
     /// Restores the base's bytes.
     pub fn revert(&mut self) {
-        let entries = self.log.get(..self.used).unwrap_or(&[]);
-        for entry in entries.iter().rev() {
-            let weight = self.weight.get_mut(entry.position as usize);
-            let bias = self.bias.get_mut(entry.channel as usize);
-            if let (Some(weight), Some(bias)) = (weight, bias) {
-                let delta = i32::from(*weight).wrapping_sub(i32::from(entry.original));
-                *bias = bias.wrapping_add(delta.wrapping_mul(self.in_zero_point));
-                *weight = entry.original;
-            }
+        let used = core::mem::take(&mut self.used);
+        if let Some((mut weight, log)) = self.parts() {
+            patch::revert(&mut weight, log.get(..used).unwrap_or(&[]));
         }
-        self.used = 0;
     }
 
     /// The copy as a term for the kernel.
@@ -105,28 +80,8 @@ impl<'m> PatchedSite<'m> {
         Patched { weight: self.weight, bias: self.bias }
     }
 
-    fn write(&mut self, sparse: &Sparse<'_>, values: &[i16]) -> Option<()> {
-        let layout = self.layout;
-        for channel in 0..layout.out {
-            let start = *sparse.indptr.get(channel)? as usize;
-            let end = *sparse.indptr.get(channel.wrapping_add(1))? as usize;
-            for (index, delta) in sparse.indices.get(start..end)?.iter().zip(values.get(start..end)?) {
-                let element = *index as usize;
-                (element < layout.row).then_some(())?;
-                let position = channel
-                    .wrapping_mul(layout.row_stride)
-                    .wrapping_add(element.wrapping_mul(layout.element_stride));
-                let weight = self.weight.get_mut(position)?;
-                let patched = i32::from(*weight).wrapping_add(i32::from(*delta));
-                let entry =
-                    UndoEntry { channel: channel as u32, position: position as u32, original: *weight };
-                *self.log.get_mut(self.used)? = entry;
-                self.used = self.used.wrapping_add(1);
-                *weight = i8::try_from(patched).ok()?;
-                let bias = self.bias.get_mut(channel)?;
-                *bias = bias.wrapping_sub(i32::from(*delta).wrapping_mul(self.in_zero_point));
-            }
-        }
-        Some(())
+    fn parts(&mut self) -> Option<(PlanWeight<'_>, &mut [UndoEntry])> {
+        let weight = PlanWeight::new(self.weight, self.bias, self.row, self.interleaved, self.in_zero_point)?;
+        Some((weight, self.log))
     }
 }

@@ -13,6 +13,13 @@ pub enum ExecError {
         /// Bytes supplied.
         supplied: usize,
     },
+    /// The undo log has fewer entries than the overlays of an adapter.
+    LogTooSmall {
+        /// Entries needed.
+        needed: usize,
+        /// Entries supplied.
+        supplied: usize,
+    },
     /// The plan has no such schedule; compile with `--train-from`.
     NoSchedule,
     /// A step cannot run on this target.
@@ -45,6 +52,9 @@ impl core::fmt::Display for ExecError {
         match self {
             Self::MemoryTooSmall { needed, supplied } => {
                 write!(f, "the session needs {needed} bytes of memory, {supplied} were supplied")
+            }
+            Self::LogTooSmall { needed, supplied } => {
+                write!(f, "the adapter changes {needed} weights, the undo log holds {supplied}")
             }
             Self::NoSchedule => f.write_str("the plan has no training schedule; compile with --train-from"),
             Self::Step { index, op, error } => write!(f, "step {index} ({op}): {error}"),

@@ -7,6 +7,7 @@
 
 mod error;
 mod memory;
+mod resident;
 mod session;
 #[cfg(feature = "threads")]
 mod threads;
@@ -14,6 +15,7 @@ mod trace;
 
 pub use error::ExecError;
 pub use memory::MemoryNeeds;
+pub use resident::{Patch, PatchedCopy, Resident};
 pub use session::Session;
 #[cfg(feature = "threads")]
 pub use threads::{Pool, ThreadsError};

@@ -70,6 +70,11 @@ impl<'a, 'm, T: Target> Session<'a, 'm, T> {
         &self.plan
     }
 
+    /// The target.
+    pub fn target(&self) -> &'a T {
+        self.target
+    }
+
     /// The bytes in use, by purpose.
     pub fn needs(&self) -> MemoryNeeds {
         self.needs
@@ -215,8 +220,9 @@ impl<'a, 'm, T: Target> Session<'a, 'm, T> {
         sources: &[S],
         trace: &mut dyn Trace<T::Memory>,
     ) -> Result<(), ExecError> {
+        let mut step = Step::new(OpCode::Copy, &[]);
         for index in range {
-            let step = self.place(index)?;
+            self.place_into(index, &mut step)?;
             let at = |error| ExecError::Step { index: index as u32, op: step.op, error };
             let view = self.plan.step(self.phase, index).ok_or(at(KernelError::Operands(step.op)))?;
             let event = crate::StepEvent { index, view: &view, step: &step };
@@ -318,22 +324,47 @@ impl<'a, 'm, T: Target> Session<'a, 'm, T> {
         self.plan.resolve(self.phase, index).map_err(at)
     }
 
+    /// The first forward step that applies the weight of `site`.
+    pub(crate) fn step_of(&self, site: usize) -> Option<usize> {
+        Some(self.plan.site_tensors(self.phase, site)?.step as usize)
+    }
+
+    /// The forward step that applies the weight of `site`; `None` where there are several.
+    pub(crate) fn only_step_of(&self, site: usize) -> Option<usize> {
+        let first = self.step_of(site)?;
+        let op = self.plan.step(self.phase, first)?.op;
+        let mut others = (0..self.plan.step_count(self.phase)).filter(|index| *index != first);
+        let shares = |index| {
+            let step = self.plan.step(self.phase, index);
+            step.is_some_and(|step| step.site == Some(site as u32) && step.op == op)
+        };
+        (!others.any(shares)).then_some(first)
+    }
+
     /// Step `index` with its workspace and packed weights in place.
-    fn place(&self, index: usize) -> Result<Step<'a>, ExecError> {
-        let mut step = self.resolve(index)?;
+    pub(crate) fn place(&self, index: usize) -> Result<Step<'a>, ExecError> {
+        let mut step = Step::new(OpCode::Copy, &[]);
+        self.place_into(index, &mut step)?;
+        Ok(step)
+    }
+
+    fn place_into(&self, index: usize, step: &mut Step<'a>) -> Result<(), ExecError> {
+        let resolved = self.plan.resolve_into(self.phase, index, step);
+        let op = step.op;
+        let at = |error| ExecError::Step { index: index as u32, op, error };
+        resolved.map_err(at)?;
         let Some(offset) = self.needs.record_offset(index) else {
-            step.workspace = self.needs.workspace_span(self.target.workspace_bytes(&step));
-            return Ok(step);
+            step.workspace = self.needs.workspace_span(self.target.workspace_bytes(step));
+            return Ok(());
         };
         let mut bytes = [0; RECORD];
-        let error = KernelError::Memory(step.op);
         let read = self.target.read(self.memory, offset, &mut bytes);
-        read.ok_or(ExecError::Step { index: index as u32, op: step.op, error })?;
+        read.ok_or(at(KernelError::Memory(op)))?;
         let record = Record::from_bytes(bytes);
         step.choice = Some(record.choice);
         step.workspace = self.needs.workspace_span(record.workspace);
         step.packed = record.packed;
-        Ok(step)
+        Ok(())
     }
 
     fn io_span(&self, io: Option<IoView<'_>>) -> Option<Span> {

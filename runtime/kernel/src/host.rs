@@ -3,9 +3,10 @@
 use ingraft_tensor::{View, ViewMut, bytes};
 
 use crate::in_place::{self, Work};
+use crate::patch::{Log, UndoEntry};
 use crate::{
     Call, Choice, Kernel, KernelError, MAX_INPUTS, MAX_OUTPUTS, Place, REFERENCE, SiteGrads, SiteTerms, Span,
-    Step, Target, find,
+    Sparse, Step, Target, TermsBytes, find, packed_terms,
 };
 
 /// The memory of a host target.
@@ -84,7 +85,9 @@ impl Host {
             };
             *slot = View::new(operand.dtype, operand.shape, bytes).ok_or(memory_error)?;
         }
-        let packed = split.read(step.packed).ok_or(memory_error)?;
+        let mut packed = split.read(step.packed).ok_or(memory_error)?;
+        let mut terms = terms;
+        packed_terms::exchanged(row, step, &mut inputs, &mut packed, &mut terms).ok_or(memory_error)?;
         if in_place {
             let inputs = inputs.get(..step.inputs().len()).ok_or(memory_error)?;
             let held = outputs.first_mut().ok_or(memory_error)?.bytes();
@@ -153,6 +156,36 @@ impl Target for Host {
         let span = step.packed;
         let packed = memory.get_mut(span.offset..span.end()).ok_or(KernelError::Memory(step.op))?;
         (row.pack)(step, packed)
+    }
+
+    fn terms_bytes(&self, step: &Step<'_>, terms: &SiteTerms<'_>) -> TermsBytes {
+        self.row(step).map_or(TermsBytes::default(), |row| packed_terms::needs(row, step, terms))
+    }
+
+    fn pack_terms(
+        &self,
+        step: &Step<'_>,
+        terms: &SiteTerms<'_>,
+        weights: &mut [u8],
+        factors: &mut [u8],
+    ) -> Result<(), KernelError> {
+        packed_terms::pack(self.row(step)?, step, terms, weights, factors)
+    }
+
+    fn patch(
+        &self,
+        step: &Step<'_>,
+        weights: &mut [u8],
+        overlay: &Sparse<'_>,
+        log: &mut [UndoEntry],
+    ) -> Result<usize, KernelError> {
+        let mut log = Log::new(log);
+        packed_terms::write(self.row(step)?, step, weights, overlay, &mut log)?;
+        Ok(log.used())
+    }
+
+    fn unpatch(&self, step: &Step<'_>, weights: &mut [u8], log: &[UndoEntry]) -> Result<(), KernelError> {
+        packed_terms::revert(self.row(step)?, step, weights, log)
     }
 
     fn run(&self, memory: &mut [u8], step: &Step<'_>, terms: SiteTerms<'_>) -> Result<(), KernelError> {

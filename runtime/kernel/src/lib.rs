@@ -32,7 +32,9 @@ pub mod lookup;
 pub mod matmul;
 pub mod norm;
 mod op;
+mod packed_terms;
 mod parallel;
+pub mod patch;
 pub mod pool;
 pub mod qconv;
 pub mod qdepthwise;
@@ -55,9 +57,12 @@ pub mod window;
 pub use error::KernelError;
 pub use host::{Host, HostMemory};
 pub use op::OpCode;
+pub use packed_terms::TermsBytes;
 pub use parallel::{Job, MAX_WORKERS, Parallel, Workers};
 pub use site::{NO_SITE, SiteDesc, SiteKind, Sites};
 pub use step::{Call, Choice, MAX_INPUTS, MAX_OUTPUTS, Operand, Place, Span, Step};
 pub use table::{Kernel, REFERENCE, find};
 pub use target::{Replay, Target};
-pub use terms::{Affine, Factors, Patched, SiteGrads, SiteTerms, Sparse, SparseValues, TwoFactor};
+pub use terms::{
+    Affine, Factors, PackedTerms, Patched, SiteGrads, SiteTerms, Sparse, SparseValues, TwoFactor,
+};

@@ -5,9 +5,10 @@ use ingraft_tensor::{View, ViewMut};
 
 use crate::band::{Band, Bands};
 use crate::host::Split;
+use crate::patch::UndoEntry;
 use crate::{
     Call, Choice, Host, HostMemory, Kernel, KernelError, MAX_INPUTS, OpCode, Place, SiteGrads, SiteTerms,
-    Span, Step, Target,
+    Span, Sparse, Step, Target, TermsBytes, packed_terms,
 };
 
 /// The most workers a step is shared by.
@@ -133,7 +134,8 @@ impl<'w, W: Workers> Parallel<'w, W> {
                 *slot = View::new(operand.dtype, operand.shape, bytes)?;
             }
             let output = ViewMut::new(operand.dtype, operand.shape, split.take(output)?)?;
-            let (workspace, packed) = (split.take(scratch)?, split.read(step.packed)?);
+            let (workspace, mut packed, mut terms) = (split.take(scratch)?, split.read(step.packed)?, terms);
+            packed_terms::exchanged(row, &band.step, &mut inputs, &mut packed, &mut terms)?;
             job.work = Some(Work { row, band, inputs, output, workspace, packed, terms });
         }
         let jobs = jobs.get_mut(..bands.count())?;
@@ -189,6 +191,34 @@ impl<W: Workers> Target for Parallel<'_, W> {
 
     fn prepare(&self, memory: &mut [u8], step: &Step<'_>) -> Result<(), KernelError> {
         self.host.prepare(memory, step)
+    }
+
+    fn terms_bytes(&self, step: &Step<'_>, terms: &SiteTerms<'_>) -> TermsBytes {
+        self.host.terms_bytes(step, terms)
+    }
+
+    fn pack_terms(
+        &self,
+        step: &Step<'_>,
+        terms: &SiteTerms<'_>,
+        weights: &mut [u8],
+        factors: &mut [u8],
+    ) -> Result<(), KernelError> {
+        self.host.pack_terms(step, terms, weights, factors)
+    }
+
+    fn patch(
+        &self,
+        step: &Step<'_>,
+        weights: &mut [u8],
+        overlay: &Sparse<'_>,
+        log: &mut [UndoEntry],
+    ) -> Result<usize, KernelError> {
+        self.host.patch(step, weights, overlay, log)
+    }
+
+    fn unpatch(&self, step: &Step<'_>, weights: &mut [u8], log: &[UndoEntry]) -> Result<(), KernelError> {
+        self.host.unpatch(step, weights, log)
     }
 
     fn run(&self, memory: &mut [u8], step: &Step<'_>, terms: SiteTerms<'_>) -> Result<(), KernelError> {

@@ -109,6 +109,13 @@ impl<'a> Step<'a> {
         }
     }
 
+    /// Makes this another step, without operands.
+    pub fn begin(&mut self, op: OpCode, attrs: &'a [u8]) {
+        (self.op, self.attrs) = (op, attrs);
+        (self.input_count, self.output_count) = (0, 0);
+        (self.workspace, self.packed, self.choice) = (Span::default(), Span::default(), None);
+    }
+
     /// Adds an input.
     ///
     /// # Errors
@@ -147,6 +154,14 @@ impl<'a> Step<'a> {
             *operand = operand.sample(part, parts).ok_or(KernelError::Operands(self.op))?;
         }
         Ok(step)
+    }
+
+    /// The same step with other constant bytes as input `index`; `None` when there is no such input of that length.
+    pub(crate) fn with_constant(mut self, index: usize, bytes: &'a [u8]) -> Option<Self> {
+        let operand = self.inputs.get_mut(..self.input_count as usize)?.get_mut(index)?;
+        let len = operand.shape.elements().checked_mul(operand.dtype.size())?;
+        operand.place = Place::Plan(bytes);
+        (len == bytes.len()).then_some(self)
     }
 
     /// The inputs.

@@ -6,7 +6,8 @@
 
 use ingraft_tensor::DType;
 
-use crate::{Call, KernelError, OpCode, Step};
+use crate::patch::Patcher;
+use crate::{Call, KernelError, OpCode, Step, TwoFactor};
 
 /// One implementation of one operator.
 #[derive(Clone, Copy, Debug)]
@@ -28,6 +29,12 @@ pub struct Kernel {
     pub packed: fn(&Step<'_>) -> usize,
     /// Packs the weights into `packed(step)` bytes.
     pub pack: fn(&Step<'_>, &mut [u8]) -> Result<(), KernelError>,
+    /// Writes overlays into packed weights; `None` where they are used in place or must be packed anew.
+    pub patcher: Option<Patcher>,
+    /// Bytes of packed factors; 0 when they are used as they are.
+    pub factor_bytes: fn(&Step<'_>, &TwoFactor<'_>) -> usize,
+    /// Packs factors into `factor_bytes` bytes.
+    pub pack_factors: fn(&Step<'_>, &TwoFactor<'_>, &mut [u8]) -> Result<(), KernelError>,
     /// Computes the step.
     pub run: fn(&mut Call<'_, '_>) -> Result<(), KernelError>,
 }
@@ -50,6 +57,9 @@ impl Kernel {
             workspace: none,
             packed: none,
             pack: pack_nothing,
+            patcher: None,
+            factor_bytes: |_, _| 0,
+            pack_factors: |_, _, _| Ok(()),
             run,
         }
     }
@@ -74,6 +84,23 @@ impl Kernel {
     ) -> Self {
         self.packed = packed;
         self.pack = pack;
+        self
+    }
+
+    /// The same row with a way to write overlays into its packed weights.
+    pub const fn with_patcher(mut self, patcher: Patcher) -> Self {
+        self.patcher = Some(patcher);
+        self
+    }
+
+    /// The same row with factors that are packed when an adapter is.
+    pub const fn with_factors(
+        mut self,
+        factor_bytes: fn(&Step<'_>, &TwoFactor<'_>) -> usize,
+        pack_factors: fn(&Step<'_>, &TwoFactor<'_>, &mut [u8]) -> Result<(), KernelError>,
+    ) -> Self {
+        self.factor_bytes = factor_bytes;
+        self.pack_factors = pack_factors;
         self
     }
 

@@ -1,6 +1,7 @@
 //! The contract a target fulfils.
 
-use crate::{Choice, KernelError, OpCode, SiteGrads, SiteTerms, Step};
+use crate::patch::UndoEntry;
+use crate::{Choice, KernelError, OpCode, SiteGrads, SiteTerms, Sparse, Step, TermsBytes};
 
 /// What a target wants of a run of a whole schedule ([`Target::begin`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +59,50 @@ pub trait Target {
     /// # Errors
     /// [`KernelError::Memory`] when the memory is too small.
     fn prepare(&self, memory: &mut Self::Memory, step: &Step<'_>) -> Result<(), KernelError>;
+
+    /// Bytes this target packs `terms` of `step` into; none for terms it uses as they are.
+    fn terms_bytes(&self, _step: &Step<'_>, _terms: &SiteTerms<'_>) -> TermsBytes {
+        TermsBytes::default()
+    }
+
+    /// Packs `terms` of `step` into memory of the caller, to be passed to [`Self::run`] as [`SiteTerms::packed`] beside
+    /// the same terms.
+    ///
+    /// # Errors
+    /// [`KernelError::Memory`] for other lengths than [`Self::terms_bytes`] says, [`KernelError::Terms`] for an overlay
+    /// with sums beyond int8.
+    fn pack_terms(
+        &self,
+        _step: &Step<'_>,
+        _terms: &SiteTerms<'_>,
+        _weights: &mut [u8],
+        _factors: &mut [u8],
+    ) -> Result<(), KernelError> {
+        Ok(())
+    }
+
+    /// Writes an integer overlay into `weights`, which [`Self::pack_terms`] made of an overlay without entries, and says
+    /// in how many entries of `log` the former codes stand.
+    ///
+    /// # Errors
+    /// [`KernelError::Terms`] for a log that is too short, or sums beyond int8; nothing is then changed.
+    fn patch(
+        &self,
+        step: &Step<'_>,
+        _weights: &mut [u8],
+        _overlay: &Sparse<'_>,
+        _log: &mut [UndoEntry],
+    ) -> Result<usize, KernelError> {
+        Err(KernelError::Terms(step.op))
+    }
+
+    /// Takes an overlay out of `weights` again: the entries that [`Self::patch`] logged.
+    ///
+    /// # Errors
+    /// [`KernelError::Memory`] for weights or entries of another step.
+    fn unpatch(&self, step: &Step<'_>, _weights: &mut [u8], _log: &[UndoEntry]) -> Result<(), KernelError> {
+        Err(KernelError::Terms(step.op))
+    }
 
     /// Computes one forward step with the terms active at its site.
     ///

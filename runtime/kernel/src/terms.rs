@@ -17,12 +17,21 @@ pub struct SiteTerms<'a> {
     pub affine: Option<Affine<'a>>,
     /// Another weight and folded bias, used instead of the base's: a resident patched copy, or a fused adapter's own.
     pub patched: Option<Patched<'a>>,
+    /// What the target packed of these terms beforehand; empty where it did not. It says nothing that the other fields
+    /// do not: a kernel that ignores it computes the same.
+    pub packed: PackedTerms<'a>,
 }
 
 impl SiteTerms<'_> {
     /// No term: the base itself.
-    pub const NONE: Self =
-        SiteTerms { two_factor: None, sparse: None, dense: None, affine: None, patched: None };
+    pub const NONE: Self = SiteTerms {
+        two_factor: None,
+        sparse: None,
+        dense: None,
+        affine: None,
+        patched: None,
+        packed: PackedTerms::NONE,
+    };
 
     /// Whether the site runs as the untouched base.
     pub fn is_none(&self) -> bool {
@@ -40,6 +49,36 @@ impl SiteTerms<'_> {
         let sparse = matches!(self.sparse.map(|sparse| sparse.values), Some(SparseValues::F32(_)));
         sparse || self.dense.is_some()
     }
+
+    /// Whether the integer overlay stands in the packed weights already. Only for rows with a
+    /// [`Patcher`](crate::patch::Patcher): for others the weights themselves are exchanged before they are called.
+    pub fn overlay_is_packed(&self) -> bool {
+        let integer = self.sparse.is_some_and(|sparse| matches!(sparse.values, SparseValues::I16(_)));
+        integer && !self.packed.weights.is_empty()
+    }
+
+    /// Whether the packed weights of the call are all there is to compute with: those of the base, or with an overlay.
+    pub fn acts_as_base(&self) -> bool {
+        let whole = self.dense.is_none() && self.patched.is_none();
+        whole
+            && self.two_factor.is_none()
+            && self.affine.is_none()
+            && (self.sparse.is_none() || self.overlay_is_packed())
+    }
+}
+
+/// Terms as a target packed them ([`Target::pack_terms`](crate::Target::pack_terms)). Only that target can read them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PackedTerms<'a> {
+    /// The step's weights with a fused weight or an integer overlay in them.
+    pub weights: &'a [u8],
+    /// Integer factors.
+    pub factors: &'a [u8],
+}
+
+impl PackedTerms<'_> {
+    /// Nothing.
+    pub const NONE: Self = PackedTerms { weights: &[], factors: &[] };
 }
 
 /// Low-rank factors of a weight delta.

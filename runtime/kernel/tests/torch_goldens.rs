@@ -157,7 +157,7 @@ impl Layer {
             sparse: Some(Sparse { indptr: &self.indptr, indices: &self.indices, values }),
             dense: None,
             affine: Some(Affine { scale: &self.scale, shift: &self.shift }),
-            patched: None,
+            ..SiteTerms::NONE
         }
     }
 

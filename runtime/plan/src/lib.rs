@@ -16,12 +16,16 @@
 extern crate alloc;
 
 mod check;
+#[cfg(feature = "alloc")]
+mod closed;
 mod error;
 mod record;
 mod view;
 #[cfg(feature = "alloc")]
 mod write;
 
+#[cfg(feature = "alloc")]
+pub use closed::closed;
 pub use error::{Part, PlanError};
 pub use record::{ClipRule, FORMAT_VERSION, MAGIC, NONE, Phase, RECIPE_WORDS, Role};
 pub use view::{IoView, PlanView, SiteTensors, StepView, TensorView};

@@ -196,17 +196,27 @@ impl<'a> PlanView<'a> {
     /// # Errors
     /// [`KernelError::Operands`] when the step does not exist or has too many operands.
     pub fn resolve(&self, phase: Phase, index: usize) -> Result<Step<'a>, KernelError> {
+        let mut step = Step::new(OpCode::Copy, &[]);
+        self.resolve_into(phase, index, &mut step)?;
+        Ok(step)
+    }
+
+    /// As [`Self::resolve`], into a step that is used again: a step is too large to be moved in every run.
+    ///
+    /// # Errors
+    /// As [`Self::resolve`].
+    pub fn resolve_into(&self, phase: Phase, index: usize, step: &mut Step<'a>) -> Result<(), KernelError> {
         let view = self.step(phase, index).ok_or(KernelError::Operands(OpCode::Copy))?;
         let error = KernelError::Operands(view.op);
         let operand = |i: &u32| self.tensors.get(*i as usize).and_then(|t| self.operand(t)).ok_or(error);
-        let mut step = Step::new(view.op, view.attrs);
+        step.begin(view.op, view.attrs);
         for input in view.inputs {
             step.push_input(operand(input)?)?;
         }
         for output in view.outputs {
             step.push_output(operand(output)?)?;
         }
-        Ok(step)
+        Ok(())
     }
 
     /// Where site `index` sits in `phase`.

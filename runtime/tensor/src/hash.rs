@@ -19,16 +19,20 @@ pub const HASH_BYTES: usize = 32;
 pub fn blake3(bytes: &[u8]) -> [u8; HASH_BYTES] {
     let mut left = Stack { values: [[0; 8]; LEVELS], len: 0 };
     let (mut rest, mut index) = (bytes, 0u64);
+    // Firmware hashes once at bind, on cores without vectors: it goes without this code.
+    #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+    while let Some((chunks, tail)) = rest.split_first_chunk::<{ LANES * CHUNK }>()
+        && !tail.is_empty()
+    {
+        for value in wide::chunks(chunks, index) {
+            index = left.join(value, index);
+        }
+        rest = tail;
+    }
     while let Some((chunk, tail)) = rest.split_at_checked(CHUNK)
         && !tail.is_empty()
     {
-        let mut value = chunk_node(chunk, index).chain();
-        index = index.wrapping_add(1);
-        // Every subtree of a whole power of two chunks is complete: join it to its left sibling.
-        for _ in 0..index.trailing_zeros() {
-            value = left.pop().map_or(value, |sibling| parent(&sibling, &value).chain());
-        }
-        left.push(value);
+        index = left.join(chunk_node(chunk, index).chain(), index);
         rest = tail;
     }
     let mut node = chunk_node(rest, index);
@@ -50,6 +54,17 @@ struct Stack {
 }
 
 impl Stack {
+    /// Takes the value of chunk `index` and gives the next index.
+    fn join(&mut self, mut value: [u32; 8], index: u64) -> u64 {
+        let index = index.wrapping_add(1);
+        // Every subtree of a whole power of two chunks is complete: join it to its left sibling.
+        for _ in 0..index.trailing_zeros() {
+            value = self.pop().map_or(value, |sibling| parent(&sibling, &value).chain());
+        }
+        self.push(value);
+        index
+    }
+
     fn push(&mut self, value: [u32; 8]) {
         if let Some(slot) = self.values.get_mut(self.len) {
             *slot = value;
@@ -60,6 +75,76 @@ impl Stack {
     fn pop(&mut self) -> Option<[u32; 8]> {
         self.len = self.len.checked_sub(1)?;
         self.values.get(self.len).copied()
+    }
+}
+
+/// Chunks hashed side by side.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+const LANES: usize = 4;
+
+/// Whole chunks side by side, one in each lane of the words: rows of four words are vectors on these processors.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod wide {
+    use super::{BLOCK, CHUNK, CHUNK_END, CHUNK_START, IV, LANES, ROUNDS, each, mix, words};
+
+    /// The chaining values of the chunks from `index` on.
+    pub(super) fn chunks(bytes: &[u8; LANES * CHUNK], index: u64) -> [[u32; 8]; LANES] {
+        let (chunks, counters) = (bytes.as_chunks::<CHUNK>().0, [0, 1, 2, 3].map(|i| index.wrapping_add(i)));
+        let mut chain = IV.map(|word| [word; LANES]);
+        let mut flags = CHUNK_START;
+        let [a, b, c, d] = chunks.first_chunk().unwrap_or(&[[0; CHUNK]; LANES]);
+        let last = CHUNK / BLOCK - 1;
+        let blocks = a.as_chunks::<BLOCK>().0.iter().zip(b.as_chunks().0);
+        let blocks = blocks.zip(c.as_chunks().0).zip(d.as_chunks().0);
+        for (at, (((a, b), c), d)) in blocks.enumerate() {
+            let mut message = [[0; LANES]; 16];
+            let lanes = words(a).into_iter().zip(words(b)).zip(words(c)).zip(words(d));
+            message.iter_mut().zip(lanes).for_each(|(m, (((a, b), c), d))| *m = [a, b, c, d]);
+            let flags = core::mem::take(&mut flags) | if at == last { CHUNK_END } else { 0 };
+            chain = compress(chain, message, counters, flags);
+        }
+        let mut values = [[0; 8]; LANES];
+        for (lane, value) in values.iter_mut().enumerate() {
+            value.iter_mut().zip(&chain).for_each(|(v, word)| *v = word.get(lane).copied().unwrap_or(0));
+        }
+        values
+    }
+
+    fn compress(
+        chain: [[u32; LANES]; 8],
+        mut message: [[u32; LANES]; 16],
+        counters: [u64; LANES],
+        flags: u32,
+    ) -> [[u32; LANES]; 8] {
+        let [mut a0, mut a1, mut a2, mut a3, mut b0, mut b1, mut b2, mut b3] = chain;
+        let [i0, i1, i2, i3, ..] = IV;
+        let [mut c0, mut c1, mut c2, mut c3] = [i0, i1, i2, i3].map(|word| [word; LANES]);
+        let mut d0 = counters.map(|counter| counter as u32);
+        let mut d1 = counters.map(|counter| (counter >> 32) as u32);
+        let (mut d2, mut d3) = ([BLOCK as u32; LANES], [flags; LANES]);
+        for _ in 0..ROUNDS {
+            let [m0, m1, m2, m3, m4, m5, m6, m7, m8, m9, m10, m11, m12, m13, m14, m15] = message;
+            mix([&mut a0, &mut b0, &mut c0, &mut d0], m0, m1);
+            mix([&mut a1, &mut b1, &mut c1, &mut d1], m2, m3);
+            mix([&mut a2, &mut b2, &mut c2, &mut d2], m4, m5);
+            mix([&mut a3, &mut b3, &mut c3, &mut d3], m6, m7);
+            mix([&mut a0, &mut b1, &mut c2, &mut d3], m8, m9);
+            mix([&mut a1, &mut b2, &mut c3, &mut d0], m10, m11);
+            mix([&mut a2, &mut b3, &mut c0, &mut d1], m12, m13);
+            mix([&mut a3, &mut b0, &mut c1, &mut d2], m14, m15);
+            message = [m2, m6, m3, m10, m7, m0, m4, m13, m1, m11, m12, m5, m9, m14, m15, m8];
+        }
+        let xor = |x, y| each(x, y, |x, y| x ^ y);
+        [
+            xor(a0, c0),
+            xor(a1, c1),
+            xor(a2, c2),
+            xor(a3, c3),
+            xor(b0, d0),
+            xor(b1, d1),
+            xor(b2, d2),
+            xor(b3, d3),
+        ]
     }
 }
 
@@ -132,6 +217,7 @@ impl Node {
 }
 
 /// The quarter-round on four columns, with message words `x` and `y`.
+#[inline(always)]
 fn mix([a, b, c, d]: [&mut [u32; 4]; 4], x: [u32; 4], y: [u32; 4]) {
     *a = each(each(*a, *b, u32::wrapping_add), x, u32::wrapping_add);
     *d = each(*d, *a, |d, a| (d ^ a).rotate_right(16));
@@ -143,6 +229,7 @@ fn mix([a, b, c, d]: [&mut [u32; 4]; 4], x: [u32; 4], y: [u32; 4]) {
     *b = each(*b, *c, |b, c| (b ^ c).rotate_right(7));
 }
 
+#[inline(always)]
 fn each([a, b, c, d]: [u32; 4], [w, x, y, z]: [u32; 4], op: impl Fn(u32, u32) -> u32) -> [u32; 4] {
     [op(a, w), op(b, x), op(c, y), op(d, z)]
 }

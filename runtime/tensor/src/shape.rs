@@ -45,6 +45,7 @@ impl Shape {
     ///
     /// # Errors
     /// [`ShapeError`] when there are too many dimensions or elements.
+    #[inline]
     pub fn new(extents: &[u32]) -> Result<Self, ShapeError> {
         if extents.len() > MAX_RANK {
             return Err(ShapeError::Rank(extents.len()));
@@ -63,26 +64,31 @@ impl Shape {
     }
 
     /// The extents, outermost first.
+    #[inline]
     pub fn dims(&self) -> &[u32] {
         self.dims.get(..self.rank as usize).unwrap_or(&[])
     }
 
     /// Number of dimensions.
+    #[inline]
     pub fn rank(&self) -> usize {
         self.rank as usize
     }
 
     /// Number of elements.
+    #[inline]
     pub fn elements(&self) -> usize {
         self.dims().iter().fold(1usize, |n, &d| n.wrapping_mul(d as usize))
     }
 
     /// Extent of dimension `axis`, or 1 past the end.
+    #[inline]
     pub fn dim(&self, axis: usize) -> usize {
         self.dims().get(axis).map_or(1, |&d| d as usize)
     }
 
     /// The extents as `[N, H, W, C]`: missing leading dimensions are 1, `None` above rank 4.
+    #[inline]
     pub fn nhwc(&self) -> Option<[usize; 4]> {
         let mut out = [1usize; 4];
         let skip = 4usize.checked_sub(self.rank())?;

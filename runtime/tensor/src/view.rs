@@ -24,6 +24,7 @@ impl<'a> View<'a> {
     pub const EMPTY: Self = Self { dtype: DType::U8, shape: Shape::EMPTY, bytes: &[] };
 
     /// A view of `bytes`; `None` unless their number is exactly what `dtype` and `shape` need.
+    #[inline]
     pub fn new(dtype: DType, shape: Shape, bytes: &'a [u8]) -> Option<Self> {
         (bytes.len() == shape.elements().checked_mul(dtype.size())?).then_some(Self { dtype, shape, bytes })
     }
@@ -34,21 +35,25 @@ impl<'a> View<'a> {
     }
 
     /// The element type.
+    #[inline]
     pub fn dtype(&self) -> DType {
         self.dtype
     }
 
     /// The shape.
+    #[inline]
     pub fn shape(&self) -> Shape {
         self.shape
     }
 
     /// The raw bytes.
+    #[inline]
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
     /// The elements; `None` when `T` is not the element type or the bytes are misaligned.
+    #[inline]
     pub fn as_slice<T: Element>(&self) -> Option<&'a [T]> {
         if T::DTYPE != self.dtype {
             return None;
@@ -64,6 +69,7 @@ impl<'a> ViewMut<'a> {
     }
 
     /// A view of `bytes`; `None` unless their number is exactly what `dtype` and `shape` need.
+    #[inline]
     pub fn new(dtype: DType, shape: Shape, bytes: &'a mut [u8]) -> Option<Self> {
         (bytes.len() == shape.elements().checked_mul(dtype.size())?).then_some(Self { dtype, shape, bytes })
     }
@@ -74,21 +80,25 @@ impl<'a> ViewMut<'a> {
     }
 
     /// The element type.
+    #[inline]
     pub fn dtype(&self) -> DType {
         self.dtype
     }
 
     /// The shape.
+    #[inline]
     pub fn shape(&self) -> Shape {
         self.shape
     }
 
     /// The raw bytes.
+    #[inline]
     pub fn bytes(&mut self) -> &mut [u8] {
         self.bytes
     }
 
     /// The elements; `None` when `T` is not the element type or the bytes are misaligned.
+    #[inline]
     pub fn as_slice<T: Element>(&mut self) -> Option<&mut [T]> {
         if T::DTYPE != self.dtype {
             return None;

@@ -46,18 +46,34 @@ impl Columns {
         self.count.div_ceil(self.lanes)
     }
 
+    /// The chunk of a channel.
+    pub(crate) fn chunk_of(self, channel: usize) -> Option<Chunk> {
+        let vectors = self.vectors();
+        let parts = vectors.div_ceil(self.widest).max(1);
+        let (size, larger) = (vectors / parts, vectors % parts);
+        let vector = channel / self.lanes;
+        let part = match vector.checked_sub(larger * (size + 1)) {
+            None => vector / (size + 1),
+            Some(rest) => larger + rest.checked_div(size)?,
+        };
+        (channel < self.count).then(|| self.part(part, (size, larger)))
+    }
+
+    #[inline(always)]
+    fn part(self, part: usize, (size, larger): (usize, usize)) -> Chunk {
+        let before = part * size + part.min(larger);
+        let vectors = size + usize::from(part < larger);
+        let first = before * self.lanes;
+        Chunk { first, count: (vectors * self.lanes).min(self.count - first), vectors, before }
+    }
+
     /// The chunks, in order.
     #[inline(always)]
     pub(crate) fn chunks(self) -> impl Iterator<Item = Chunk> {
         let vectors = self.vectors();
         let parts = vectors.div_ceil(self.widest).max(1);
         let (size, larger) = (vectors / parts, vectors % parts);
-        (0..if vectors == 0 { 0 } else { parts }).map(move |part| {
-            let before = part * size + part.min(larger);
-            let vectors = size + usize::from(part < larger);
-            let first = before * self.lanes;
-            Chunk { first, count: (vectors * self.lanes).min(self.count - first), vectors, before }
-        })
+        (0..if vectors == 0 { 0 } else { parts }).map(move |part| self.part(part, (size, larger)))
     }
 }
 
@@ -203,6 +219,18 @@ impl Layout {
             weights.get(group * self.group()..)?.get(..self.group())?,
             sums.get(group * lanes..)?.get(..lanes)?,
         ))
+    }
+
+    /// All packed weights and sums, to be written.
+    pub(crate) fn parts_mut<'p>(&self, packed: &'p mut [u8]) -> Option<(&'p mut [u8], &'p mut [i32])> {
+        let skip = usize::from(*packed.first()?);
+        let (weights, sums) = packed.get_mut(skip..)?.split_at_mut_checked(self.groups * self.group())?;
+        Some((weights, cast_mut(sums.get_mut(..self.lanes() * 4)?)?))
+    }
+
+    /// Where the weights of `chunk` of `group` begin among all.
+    pub(crate) fn start_of(&self, group: usize, chunk: Chunk) -> usize {
+        group * self.group() + chunk.before * self.segments.total_steps() * self.vector()
     }
 
     /// The part of a group's weights that belongs to `chunk`.

@@ -17,6 +17,7 @@
 //! | `columns` | output channels in chunks of one to four vectors, and the packed weights |
 //! | `gemm` | patches by packed weights in register tiles; `Arithmetic` says what a step is, `Weights` where weights come from, `Finish` what becomes of the sums |
 //! | `qconv`, `conv` | the rows: an `Arithmetic` and a `Finish` each; `qconv::terms` is the `Finish` with adapter terms |
+//! | `qconv::factors`, `qconv::low_rank` | how factors are packed, and their two products |
 //! | `qdepthwise` | vectors along channels and neighboring pixels |
 //! | `depthwise` | `strip`: one vector of channels by up to eight pixels, going down the lines of a band |
 //! | `blocks` | 64 elements at a time, for what maps element to element |
@@ -80,6 +81,7 @@ mod gemm;
 mod lookup;
 mod matmul;
 mod patches;
+pub mod peak;
 mod pool;
 mod qconv;
 mod qdepthwise;

@@ -5,18 +5,22 @@
 //! in its order, so results equal it to the bit.
 
 pub(crate) mod dynamic;
+mod factors;
 mod finish;
 mod low_rank;
 mod terms;
 mod weights;
 
 use ingraft_kernel::attrs::QConvAttrs;
+use ingraft_kernel::patch::{self, Log, Patcher, UndoEntry};
 use ingraft_kernel::qconv::{QConv, check as check_operands};
 use ingraft_kernel::window::ConvShape;
-use ingraft_kernel::{Call, Kernel, KernelError, OpCode, Place, Step};
+use ingraft_kernel::{Call, Factors, Kernel, KernelError, OpCode, Place, Sparse, Step, TwoFactor};
 use ingraft_tensor::{DType, bytes};
 
+use self::factors::{MOST_RANK, Plan};
 use self::finish::{Bounds, ToCodes, ToReals, ToSums};
+use self::weights::Writable;
 use crate::avx2::{qconv as avx2, requantize};
 use crate::columns::{Columns, Layout};
 use crate::features::Avx512;
@@ -29,15 +33,22 @@ pub(crate) const AVX512: Kernel =
     Kernel::new("qconv_qs8_qc8w_qs8__avx512", OpCode::QConv, Some(DType::I8), Some(DType::I8), run)
         .checked(check)
         .with_workspace(workspace)
-        .with_packed(packed_bytes, pack);
+        .with_packed(packed_bytes, pack)
+        .with_patcher(Patcher { write: patch, revert: unpatch })
+        .with_factors(factor_bytes, pack_factors);
 
 /// f32 output.
 pub(crate) const AVX512_F32: Kernel =
     Kernel { name: "qconv_qs8_qc8w_f32__avx512", output: Some(DType::F32), run: run_f32, ..AVX512 };
 
-/// i32 output: the accumulators.
-pub(crate) const AVX512_I32: Kernel =
-    Kernel { name: "qconv_qs8_qc8w_s32__avx512", output: Some(DType::I32), run: run_i32, ..AVX512 };
+/// i32 output: the accumulators; takes no terms.
+pub(crate) const AVX512_I32: Kernel = Kernel {
+    name: "qconv_qs8_qc8w_s32__avx512",
+    output: Some(DType::I32),
+    patcher: None,
+    run: run_i32,
+    ..AVX512
+};
 
 /// Weights must stand in the plan, to be packed at bind.
 fn check(step: &Step<'_>) -> Result<(), KernelError> {
@@ -94,8 +105,41 @@ fn correction(row: &[u8]) -> i32 {
     row.iter().fold(0i32, |sum, code| sum.wrapping_add(i32::from(*code as i8))).wrapping_mul(-128)
 }
 
+/// Writes an overlay into packed weights.
+fn patch(step: &Step<'_>, packed: &mut [u8], overlay: &Sparse<'_>, log: &mut Log<'_>) -> Option<()> {
+    patch::write(&mut writable(step, packed)?, overlay, log)
+}
+
+fn unpatch(step: &Step<'_>, packed: &mut [u8], log: &[UndoEntry]) -> Option<()> {
+    patch::revert(&mut writable(step, packed)?, log);
+    Some(())
+}
+
+fn writable<'p>(step: &Step<'_>, packed: &'p mut [u8]) -> Option<Writable<'p>> {
+    let (shape, attrs): (_, &QConvAttrs) = (shape(step)?, step.attrs().ok()?);
+    let layout = layout::<Avx512>(&shape, &Patches::new(&shape, 1)?);
+    Writable::new(layout, packed, attrs.in_zero_point)
+}
+
+/// Where factors stand that this row reads; `None` for others.
+fn factors(step: &Step<'_>, term: &TwoFactor<'_>) -> Option<Plan> {
+    let wanted = matches!(term.factors, Factors::I8 { .. }) && term.rank <= MOST_RANK;
+    let shape = shape(step).filter(|_| wanted && step.output_dtype(0) == Some(DType::I8))?;
+    Some(Plan::new(Patches::new(&shape, 1)?.segments, shape.out_group, shape.groups, term.rank))
+}
+
+fn factor_bytes(step: &Step<'_>, term: &TwoFactor<'_>) -> usize {
+    factors(step, term).map_or(0, |plan| plan.bytes())
+}
+
+fn pack_factors(step: &Step<'_>, term: &TwoFactor<'_>, packed: &mut [u8]) -> Result<(), KernelError> {
+    let attrs: &QConvAttrs = step.attrs()?;
+    let moved = attrs.in_zero_point.wrapping_add(128);
+    factors(step, term).and_then(|plan| plan.pack(term, moved, packed)).ok_or(KernelError::Memory(step.op))
+}
+
 fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
-    let plain = call.terms.is_none() && call.outputs.len() == 1;
+    let plain = call.terms.acts_as_base() && call.outputs.len() == 1;
     // SAFETY: rows leave this crate only through a target, whose argument proves the instructions.
     unsafe {
         let simd = Avx512::assume();
@@ -104,7 +148,7 @@ fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
 }
 
 fn run_f32(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
-    if !call.terms.is_none() || call.outputs.len() > 1 {
+    if !call.terms.acts_as_base() || call.outputs.len() > 1 {
         return (avx2::KERNEL_F32.run)(call);
     }
     // SAFETY: rows leave this crate only through a target, whose argument proves the instructions.

@@ -1,6 +1,6 @@
 //! Adapter terms that own their parameters.
 
-use ingraft::kernel::{Affine, Factors, Patched, SiteTerms, Sparse, SparseValues, TwoFactor};
+use ingraft::kernel::{Affine, Factors, PackedTerms, Patched, SiteTerms, Sparse, SparseValues, TwoFactor};
 
 use super::Random;
 
@@ -56,6 +56,7 @@ impl Terms {
             dense: self.dense.as_deref(),
             affine: self.affine.as_ref().map(|[scale, shift]| Affine { scale, shift }),
             patched: self.patched.as_ref().map(|(weight, bias)| Patched { weight, bias }),
+            packed: PackedTerms::NONE,
         }
     }
 

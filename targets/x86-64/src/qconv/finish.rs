@@ -86,6 +86,23 @@ impl<'a> Constants<'a> {
         scaled
     }
 
+    /// The multipliers, in vectors.
+    #[inline(always)]
+    pub(super) fn multipliers<S: Simd, const N: usize>(&self, simd: S) -> [S::Real; N] {
+        const { assert!(N * S::LANES <= STRIP) };
+        let mut multipliers = [simd.splat(0.0); N];
+        for (n, multiplier) in multipliers.iter_mut().enumerate() {
+            // SAFETY: `STRIP` values cover `N` vectors.
+            *multiplier = unsafe { simd.load(self.multiplier.as_ptr().add(n * S::LANES)) };
+        }
+        multipliers
+    }
+
+    /// Channels of the layer.
+    pub(super) fn channels_of_layer(&self) -> usize {
+        self.channels
+    }
+
     /// The chunk's channels in the layer.
     pub(super) fn channels_of_chunk(&self) -> core::ops::Range<usize> {
         self.first..self.first + self.count

@@ -7,13 +7,14 @@ use ingraft_kernel::qconv::QConv;
 use ingraft_kernel::terms::Affine;
 use ingraft_kernel::{Call, KernelError};
 
+use super::factors::Up;
 use super::finish::{Bounds, Constants};
-use super::low_rank::{self, LowRank};
+use super::low_rank::{self, Latents, LowRank};
 use super::weights::Effective;
 use super::{avx2, product};
 use crate::avx2::requantize;
 use crate::avx2::tile::take;
-use crate::columns::{Chunk, Columns};
+use crate::columns::Chunk;
 use crate::features::Avx512;
 use crate::gemm::{BLOCK, Codes, Finish, Pixels, Product, Rows, STRIP, multiply};
 use crate::patches::Patches;
@@ -64,16 +65,12 @@ fn compute(
     let mut finish = WithTerms {
         simd,
         constants: Constants::new(conv),
-        bounds: Bounds::new(simd, lo, hi, out_zero_point),
-        limits: [lo, hi],
+        codes: Store { bounds: Bounds::new(simd, lo, hi, out_zero_point), limits: [lo, hi], out, mask },
         low_rank,
-        columns: product.layout.columns,
         affine: conv.terms.affine,
         inverse: 1.0 / out_scale,
         scale: [0.0; STRIP],
         shift: [0.0; STRIP],
-        out,
-        mask,
     };
     multiply::<Avx512, Codes>(simd, &product, [copy, strip], &mut weights, &mut finish)
 }
@@ -81,18 +78,14 @@ fn compute(
 struct WithTerms<'a, 'm, 'o> {
     simd: Avx512,
     constants: Constants<'a>,
-    bounds: Bounds<Avx512>,
-    limits: [f32; 2],
+    codes: Store<'o>,
     low_rank: Option<LowRank<'a, 'm>>,
-    columns: Columns,
     affine: Option<Affine<'a>>,
     /// One over the output's scale.
     inverse: f32,
     /// The affine term of the chunk, its shift in output steps.
     scale: [f32; STRIP],
     shift: [f32; STRIP],
-    out: &'o mut [i8],
-    mask: Option<&'o mut [u8]>,
 }
 
 impl Finish<Avx512, Codes> for WithTerms<'_, '_, '_> {
@@ -105,7 +98,7 @@ impl Finish<Avx512, Codes> for WithTerms<'_, '_, '_> {
     fn chunk(&mut self, group: usize, chunk: Chunk, sums: &[i32]) -> Option<()> {
         self.constants.load(group, chunk, sums)?;
         if let Some(term) = &mut self.low_rank {
-            term.chunk(group, chunk, self.columns)?;
+            term.chunk(chunk)?;
         }
         let Some(affine) = self.affine else { return Some(()) };
         let channels = self.constants.channels_of_chunk();
@@ -129,71 +122,157 @@ impl Finish<Avx512, Codes> for WithTerms<'_, '_, '_> {
         if self.low_rank.as_ref().is_some_and(|term| !term.covers(pixels)) || pixels.count > BLOCK {
             return None;
         }
-        // A copy: the sums themselves would be kept in memory if their address were passed on.
+        // A copy: the sums themselves would be kept in memory while they grow if their address were passed on.
         let sums = *sums;
+        let sums = sums.get(..pixels.count)?;
         // SAFETY: `simd` proves the instructions.
-        unsafe { self.values(pixels, &sums) }
+        unsafe {
+            match (&self.low_rank, self.affine, &self.codes.mask) {
+                (Some(_), None, None) => self.low_rank_tile(pixels, sums),
+                _ => self.any_tile(pixels, sums),
+            }
+        }
     }
 }
 
 impl WithTerms<'_, '_, '_> {
-    /// Output of a tile.
-    #[inline]
+    /// Output of a tile with factors alone.
+    #[inline(never)]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-    fn values<const M: usize, const N: usize>(
-        &mut self,
-        pixels: Pixels,
-        sums: &[[__m512i; N]; M],
-    ) -> Option<()> {
-        let simd = self.simd;
-        let mut values = [[_mm512_setzero_ps(); N]; M];
-        for (values, sums) in values.iter_mut().zip(sums) {
-            *values = self.constants.scaled::<Avx512, N>(simd, sums);
-        }
-        if let Some(term) = &self.low_rank {
-            term.add(pixels.first, values.get_mut(..pixels.count)?)?;
-        }
-        if self.affine.is_some() {
-            let (scales, shifts) = (self.scale.as_chunks::<16>().0, self.shift.as_chunks::<16>().0);
-            for values in &mut values {
-                for ((value, scale), shift) in values.iter_mut().zip(scales).zip(shifts) {
-                    // SAFETY: each reference covers the 64 bytes read.
-                    let (scale, shift) =
-                        unsafe { (_mm512_loadu_ps(scale.as_ptr()), _mm512_loadu_ps(shift.as_ptr())) };
-                    *value = _mm512_add_ps(_mm512_mul_ps(*value, scale), shift);
+    fn low_rank_tile<const N: usize>(&mut self, pixels: Pixels, sums: &[[__m512i; N]]) -> Option<()> {
+        let (simd, Bounds { lo, hi, zero_point }) = (self.simd, self.codes.bounds);
+        let term = self.low_rank.as_ref()?;
+        let (up, latents) = (term.up::<N>()?, term.latents(pixels)?);
+        let multiplier: [__m512; N] = self.constants.multipliers(simd);
+        let scale = up.scale.each_ref().map(|scale| load(scale));
+        let (channels, count) =
+            (self.constants.channels_of_layer(), self.constants.channels_of_chunk().len());
+        let mut to = self.constants.rows(self.codes.out, pixels)?.as_mut_ptr();
+        for (pixel, sums) in sums.iter().enumerate() {
+            let mut products = [_mm512_setzero_si512(); N];
+            for (quad, [low, high]) in up.quads.iter().enumerate() {
+                let u = latents.of(quad, pixel);
+                for ((product, low), high) in products.iter_mut().zip(low).zip(high) {
+                    *product = _mm512_dpwssd_epi32(*product, u[0], pair(low));
+                    *product = _mm512_dpwssd_epi32(*product, u[1], pair(high));
                 }
             }
-        }
-        for (pixel, values) in (pixels.first..).zip(&values).take(pixels.count) {
-            self.store(pixel, values)?;
+            let mut codes = *sums;
+            for (((code, product), multiplier), scale) in
+                codes.iter_mut().zip(products).zip(multiplier).zip(scale)
+            {
+                let value = simd.mul(simd.to_real(*code), multiplier);
+                let value = simd.add(value, simd.mul(simd.to_real(product), scale));
+                *code = simd.round(simd.clamp(value, lo, hi));
+            }
+            // SAFETY: `rows` spans the channels of every pixel of the tile; `to` is this pixel's first.
+            unsafe { simd.store_codes(to, codes, zero_point, count) };
+            to = to.wrapping_add(channels);
         }
         Some(())
     }
 
-    /// Writes the codes of one pixel, and its bits of the mask.
-    #[inline]
+    /// Output of a tile, whatever acts.
+    #[inline(never)]
     #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-    fn store<const N: usize>(&mut self, pixel: usize, values: &[__m512; N]) -> Option<()> {
-        let simd = self.simd;
-        let pixels = Pixels { first: pixel, count: 1 };
-        let out = self.constants.rows(self.out, pixels)?;
-        let mut codes = [_mm512_setzero_si512(); N];
-        for (code, v) in codes.iter_mut().zip(values) {
-            *code = simd.round(simd.clamp(*v, self.bounds.lo, self.bounds.hi));
-        }
-        // SAFETY: `out` is the pixel's channels of the chunk.
-        unsafe { simd.store_codes(out.as_mut_ptr(), codes, self.bounds.zero_point, out.len()) };
-        if let Some(mask) = self.mask.as_deref_mut() {
-            let mut reals = [0.0f32; STRIP];
-            for (reals, v) in reals.as_chunks_mut::<16>().0.iter_mut().zip(values) {
-                // SAFETY: the reference covers the 64 bytes written.
-                unsafe { _mm512_storeu_ps(reals.as_mut_ptr(), *v) };
-            }
-            let [lo, hi] = self.limits;
-            let channels = self.constants.channels_of_chunk();
-            let at = self.constants.element(pixel);
-            requantize::mask(reals.get(..channels.len())?, lo, hi, mask, at);
+    fn any_tile<const N: usize>(&mut self, pixels: Pixels, sums: &[[__m512i; N]]) -> Option<()> {
+        for (pixel, sums) in (pixels.first..).zip(sums) {
+            let values = self.values(pixel, sums)?;
+            self.codes.store(self.simd, &self.constants, pixel, &values)?;
         }
         Some(())
     }
+
+    /// The pre-activation values of one pixel.
+    #[inline(always)]
+    fn values<const N: usize>(&self, pixel: usize, sums: &[__m512i; N]) -> Option<[__m512; N]> {
+        let mut values = self.constants.scaled::<Avx512, N>(self.simd, sums);
+        if let Some(term) = &self.low_rank {
+            let (up, latents) = (term.up::<N>()?, term.latents(Pixels { first: pixel, count: 1 })?);
+            // SAFETY: `simd` proves the instructions.
+            unsafe { add(self.simd, &up, latents, &mut values) };
+        }
+        if self.affine.is_some() {
+            let (scales, shifts) = (self.scale.as_chunks::<16>().0, self.shift.as_chunks::<16>().0);
+            for ((value, scale), shift) in values.iter_mut().zip(scales).zip(shifts) {
+                // SAFETY: `simd` proves the instructions; each reference covers the 64 bytes read.
+                let (scale, shift) =
+                    unsafe { (self.simd.load(scale.as_ptr()), self.simd.load(shift.as_ptr())) };
+                *value = self.simd.add(self.simd.mul(*value, scale), shift);
+            }
+        }
+        Some(values)
+    }
+}
+
+/// Where codes go, and what clamps them.
+struct Store<'o> {
+    bounds: Bounds<Avx512>,
+    limits: [f32; 2],
+    out: &'o mut [i8],
+    mask: Option<&'o mut [u8]>,
+}
+
+impl Store<'_> {
+    /// Writes the codes of one pixel, and its bits of the mask.
+    #[inline(always)]
+    fn store<const N: usize>(
+        &mut self,
+        simd: Avx512,
+        constants: &Constants<'_>,
+        pixel: usize,
+        values: &[__m512; N],
+    ) -> Option<()> {
+        let Bounds { lo, hi, zero_point } = self.bounds;
+        let out = constants.rows(self.out, Pixels { first: pixel, count: 1 })?;
+        let mut codes = [simd.splat_int(0); N];
+        for (code, v) in codes.iter_mut().zip(values) {
+            *code = simd.round(simd.clamp(*v, lo, hi));
+        }
+        // SAFETY: `out` is the pixel's channels of the chunk.
+        unsafe { simd.store_codes(out.as_mut_ptr(), codes, zero_point, out.len()) };
+        let Some(mask) = self.mask.as_deref_mut() else { return Some(()) };
+        let mut reals = [0.0f32; STRIP];
+        for (reals, v) in reals.as_chunks_mut::<16>().0.iter_mut().zip(values) {
+            // SAFETY: `simd` proves the instruction; the reference covers the 64 bytes written.
+            unsafe { simd.store(reals.as_mut_ptr(), *v, reals.len()) };
+        }
+        let [lo, hi] = self.limits;
+        let reals = reals.get(..constants.channels_of_chunk().len())?;
+        // SAFETY: `simd` proves AVX-512, which no processor has without AVX2.
+        unsafe { requantize::mask(reals, lo, hi, mask, constants.element(pixel)) };
+        Some(())
+    }
+}
+
+/// Adds `f32(B·u)·n` to the values of the first of these pixels.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn add<const N: usize>(simd: Avx512, up: &Up<'_, N>, latents: Latents<'_>, values: &mut [__m512; N]) {
+    let mut products = [_mm512_setzero_si512(); N];
+    for (quad, [low, high]) in up.quads.iter().enumerate() {
+        let u = latents.of(quad, 0);
+        for ((product, low), high) in products.iter_mut().zip(low).zip(high) {
+            *product = _mm512_dpwssd_epi32(*product, u[0], pair(low));
+            *product = _mm512_dpwssd_epi32(*product, u[1], pair(high));
+        }
+    }
+    for ((value, product), scale) in values.iter_mut().zip(products).zip(up.scale) {
+        *value = simd.add(*value, simd.mul(simd.to_real(product), load(scale)));
+    }
+}
+
+/// A vector of B.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn pair(weights: &[[i16; 2]; 16]) -> __m512i {
+    // SAFETY: the reference covers the 64 bytes read.
+    unsafe { _mm512_loadu_si512(weights.as_ptr().cast()) }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn load(values: &[f32; 16]) -> __m512 {
+    // SAFETY: the reference covers the 64 bytes read.
+    unsafe { _mm512_loadu_ps(values.as_ptr()) }
 }

@@ -1,5 +1,6 @@
 //! Weights that differ from the packed ones while a term is active.
 
+use ingraft_kernel::patch::Patchable;
 use ingraft_kernel::qconv::QConv;
 use ingraft_kernel::terms::{Sparse, SparseValues};
 use ingraft_tensor::bytes;
@@ -29,6 +30,9 @@ impl<'a> Effective<'a> {
         let (terms, out_group) = (conv.terms, conv.shape.out_group);
         if terms.dense.is_some() {
             return None;
+        }
+        if terms.overlay_is_packed() && terms.patched.is_none() {
+            return Some(Self::Base);
         }
         match (terms.sparse, terms.patched) {
             (None, None) => Some(Self::Base),
@@ -96,5 +100,69 @@ impl Weights for Effective<'_> {
                 Some(strip)
             }
         }
+    }
+}
+
+/// Packed weights that overlays are written into.
+pub(super) struct Writable<'w> {
+    layout: Layout,
+    weights: &'w mut [i8],
+    sums: &'w mut [i32],
+    zero_point: i32,
+}
+
+/// Where a channel's codes stand: its group and chunk begin at `at`.
+#[derive(Clone, Copy)]
+pub(super) struct Row {
+    at: usize,
+    chunk: Chunk,
+    local: usize,
+}
+
+impl<'w> Writable<'w> {
+    pub(super) fn new(layout: Layout, packed: &'w mut [u8], zero_point: i32) -> Option<Self> {
+        let (weights, sums) = layout.parts_mut(packed)?;
+        Some(Self { layout, weights: bytes::cast_mut(weights)?, sums, zero_point })
+    }
+}
+
+impl Patchable for Writable<'_> {
+    type Row = Row;
+
+    fn channels(&self) -> usize {
+        self.layout.columns.count * self.layout.groups
+    }
+
+    fn row_len(&self) -> usize {
+        self.layout.segments.row()
+    }
+
+    #[inline(always)]
+    fn codes(&mut self) -> &mut [i8] {
+        self.weights
+    }
+
+    fn row(&self, channel: usize) -> Option<Row> {
+        let columns = self.layout.columns;
+        let group = channel.checked_div(columns.count)?;
+        let within = channel - group * columns.count;
+        let chunk = columns.chunk_of(within)?;
+        let at = self.layout.start_of(group, chunk);
+        Some(Row { at, chunk, local: within - chunk.first })
+    }
+
+    #[inline(always)]
+    fn place(&self, row: Row, index: usize) -> Option<usize> {
+        Some(row.at + self.layout.place(row.chunk, row.local, index)?)
+    }
+
+    /// Codes are moved by 128, and the overlay's zero point is no part of the bias.
+    fn grow(&mut self, channel: usize, sum: i32) -> Option<()> {
+        let columns = self.layout.columns;
+        let group = channel.checked_div(columns.count)?;
+        let lanes = columns.vectors() * columns.lanes;
+        let kept = self.sums.get_mut(group * lanes + (channel - group * columns.count))?;
+        *kept = kept.wrapping_sub(sum.wrapping_mul(self.zero_point.wrapping_add(128)));
+        Some(())
     }
 }

@@ -284,7 +284,7 @@ impl Layer {
             }),
             dense: self.recipe.dense.then_some(&self.delta),
             affine: self.recipe.affine.then_some(Affine { scale, shift }),
-            patched: None,
+            ..SiteTerms::NONE
         }
     }
 

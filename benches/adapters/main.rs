@@ -231,10 +231,12 @@ fn attach(plan: PlanView<'_>, target: &Host) -> (usize, [f64; 4], usize) {
         let [check, write, take_out, pack] = &mut times;
         let mut adapter = checked();
         check.push(timed(|| adapter = checked()));
-        write.push(timed(|| drop(copy.apply(&session, adapter).expect("the log suffices"))));
+        write.push(timed(|| {
+            copy.apply(&session, adapter).expect("the log suffices");
+        }));
         take_out.push(timed(|| copy.revert(&session).expect("the same session")));
         pack.push(timed(|| {
-            drop(Resident::new(&session, adapter, resident.as_mut()).expect("memory suffices"))
+            Resident::new(&session, adapter, resident.as_mut()).expect("memory suffices");
         }));
     }
     (entries, times.map(|times| times.into_iter().fold(f64::INFINITY, f64::min)), bytes)

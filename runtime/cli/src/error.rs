@@ -157,7 +157,7 @@ pub enum CliError {
         /// The file or folder.
         path: PathBuf,
         /// What is wrong with it.
-        error: ImportError,
+        error: Box<ImportError>,
     },
     /// The training clips cannot be divided.
     Split(SplitError),

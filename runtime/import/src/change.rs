@@ -8,6 +8,9 @@ use crate::base::Place;
 use crate::matrix::Matrix;
 use crate::{Fault, ImportError};
 
+/// Scale and shift per output channel.
+type Affine = (Vec<f32>, Vec<f32>);
+
 /// A change of `y = W·x + b`, in the weight as the model file has it and in published order:
 /// `y' = scale ⊙ ((W + Δ)·x + b) + shift`, Δ the sum of the parts.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -83,7 +86,7 @@ impl Change {
     }
 
     /// Scale and shift of the plan's pre-activation value.
-    fn affine(&self, place: &Place<'_>) -> Result<Option<(Vec<f32>, Vec<f32>)>, ImportError> {
+    fn affine(&self, place: &Place<'_>) -> Result<Option<Affine>, ImportError> {
         if self.scale.is_none() && self.shift.is_none() {
             return Ok(None);
         }

@@ -129,7 +129,8 @@ impl Matrix {
         for column in 0..n {
             let size = |row: &usize| left.at(*row, column).abs();
             let pivot = (column..n).max_by(|a, b| size(a).total_cmp(&size(b)))?;
-            if !(left.at(pivot, column).abs() > f64::MIN_POSITIVE) {
+            let size = left.at(pivot, column).abs();
+            if size.is_nan() || size <= f64::MIN_POSITIVE {
                 return None;
             }
             for matrix in [&mut left, &mut right] {

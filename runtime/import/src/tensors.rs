@@ -66,13 +66,16 @@ pub fn refuse_pickle(bytes: &[u8]) -> Result<(), ImportError> {
     if mark || zip { Err(ImportError::new(Fault::Pickle)) } else { Ok(()) }
 }
 
+/// A tensor with its name, and its type and bytes in the file.
+type Encoded<'t> = (&'t String, &'t Tensor, (Dtype, Vec<u8>));
+
 /// Writes tensors in the narrowest of i8, i16, i32 where `codes` names them, else as f32 where that loses nothing,
 /// else as f64.
 ///
 /// # Errors
 /// [`Fault::Safetensors`] for shapes that do not hold the values.
 pub(crate) fn write(tensors: &Tensors, codes: &dyn Fn(&str) -> bool) -> Result<Vec<u8>, ImportError> {
-    let encoded: Vec<(&String, &Tensor, (Dtype, Vec<u8>))> = tensors
+    let encoded: Vec<Encoded<'_>> = tensors
         .iter()
         .map(|(name, tensor)| (name, tensor, if codes(name) { integers(tensor) } else { reals(tensor) }))
         .collect();

@@ -39,7 +39,7 @@ static IMAGES: &[Image] =
 /// [`CudaError::NoImage`].
 pub(crate) fn find(capability: (i32, i32)) -> Result<(&'static str, Vec<u8>), CudaError> {
     let fits = |image: &&Image| image.capability.0 == capability.0 && image.capability.1 <= capability.1;
-    let image = IMAGES.iter().filter(fits).next_back().ok_or(CudaError::NoImage { capability })?;
+    let image = IMAGES.iter().rfind(fits).ok_or(CudaError::NoImage { capability })?;
     let mut bytes = Vec::new();
     let read = flate2::read::GzDecoder::new(image.compressed).read_to_end(&mut bytes);
     read.map_err(|error| CudaError::Driver(format!("image {}: {error}", image.name)))?;

@@ -77,7 +77,7 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
         .map(|(at, file)| Weighted { bytes: file.bytes(), weight: weight(at) })
         .collect();
     let composed = compose(&base, &parts, args.operation())
-        .map_err(|error| CliError::Import { path: args.output.clone(), error })?;
+        .map_err(|error| CliError::Import { path: args.output.clone(), error: Box::new(error) })?;
     write_whole(&args.output, &composed.bytes)?;
     let report = ImportReport::new(&composed, &base)?;
     if args.json { console.json(&report) } else { console.line(report.table()) }

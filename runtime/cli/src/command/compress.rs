@@ -106,7 +106,7 @@ fn encode(
     let adapter = ArtifactFile::read(&files.adapter)?;
     adapter.attach(&base.plan)?;
     let coding = if coding == Positions::Bitmap { Coding::Bitmap } else { Coding::Golomb };
-    let refused = |error| CliError::Import { path: files.adapter.clone(), error };
+    let refused = |error| CliError::Import { path: files.adapter.clone(), error: Box::new(error) };
     let coded = encode_ternary(&base, adapter.bytes(), density, args.scale, coding).map_err(refused)?;
     // What arrives is what is reported.
     let made = decode_ternary(&base, &coded).map_err(refused)?;
@@ -131,7 +131,7 @@ fn run(args: &Files, compression: Compression, console: &mut Console<'_>) -> Res
     let adapter = ArtifactFile::read(&args.adapter)?;
     adapter.attach(&base.plan)?;
     let made = compress(&base, adapter.bytes(), compression)
-        .map_err(|error| CliError::Import { path: args.adapter.clone(), error })?;
+        .map_err(|error| CliError::Import { path: args.adapter.clone(), error: Box::new(error) })?;
     write_whole(&args.output, &made.bytes)?;
     let report = ImportReport::new(&made, &base)?;
     if args.json { console.json(&report) } else { console.line(report.table()) }

@@ -51,7 +51,7 @@ struct ExportReport {
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError> {
     let file = ArtifactFile::read(&args.adapter)?;
     let method = file.adapter()?.method().to_owned();
-    let refused = |error| CliError::Import { path: args.adapter.clone(), error };
+    let refused = |error| CliError::Import { path: args.adapter.clone(), error: Box::new(error) };
     let (names, exported) = match (&args.layout, &args.base) {
         (Layout::Peft, Some(base)) => {
             let base = ArtifactFile::read(base)?;

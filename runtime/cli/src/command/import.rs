@@ -82,7 +82,7 @@ impl Args {
     fn read(&self, base: &Base<'_>) -> Result<Imported, CliError> {
         let provenance =
             format!("ingraft {} import {}", env!("CARGO_PKG_VERSION"), self.checkpoint.display());
-        let refused = |error| CliError::Import { path: self.checkpoint.clone(), error };
+        let refused = |error| CliError::Import { path: self.checkpoint.clone(), error: Box::new(error) };
         let part = |name: &str| self.checkpoint.join(name);
         if part(JSON).exists() {
             let imported = import_native(base, &load(&part(JSON))?, &load(&part(TENSORS))?, &provenance);
@@ -111,7 +111,8 @@ impl Args {
         let map = match &self.map {
             Some(path) => {
                 let text = fs::read_to_string(path).map_err(|source| CliError::io(path, source))?;
-                Matching::parse(&text).map_err(|error| CliError::Import { path: path.clone(), error })?
+                Matching::parse(&text)
+                    .map_err(|error| CliError::Import { path: path.clone(), error: Box::new(error) })?
             }
             None => Default::default(),
         };

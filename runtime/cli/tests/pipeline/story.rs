@@ -124,14 +124,14 @@ fn a_trainer_is_held_to_its_budget() {
     folder
         .run(&format!("{line} --memory {}", needed - 1))
         .refused(&[&format!("training needs {needed} bytes, 1 more")]);
-    let compile = COMPILE.replace("--train-from all", "--train-from all --train-memory 40000");
+    let compile = COMPILE.replace("--train-from all", "--train-from all --train-memory 90000");
     folder.run(&compile.replace("base.plan", "small.plan")).ok();
     let arena = |plan: &str| {
         let report = folder.run(&format!("inspect {plan} --json")).json();
         report["arena_bytes"]["train"].as_u64().expect("a count of bytes")
     };
-    assert!(arena("small.plan") <= 40000 && arena("base.plan") > 40000);
-    folder.run(&compile.replace("40000", "100")).refused(&["more than 100"]);
+    assert!(arena("small.plan") <= 90000 && arena("base.plan") > 90000);
+    folder.run(&compile.replace("90000", "100")).refused(&["more than 100"]);
 }
 
 #[test]

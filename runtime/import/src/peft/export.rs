@@ -242,6 +242,7 @@ fn config(layout: Option<&Layout>, hyper: &Ordered, targets: &[String]) -> Resul
             Some((_, theirs)) => entries.push(((*theirs).to_owned(), value.clone())),
             // What else there is must not change what the tensors mean.
             None if matches!(name.as_str(), "depthwise") => {}
+            None if name == "mini_rank" && *value == 0 => {}
             None => {
                 let why = "PEFT has no such setting; use --layout ingraft";
                 return Err(ImportError::at(name, Fault::Unsupported(why)));

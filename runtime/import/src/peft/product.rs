@@ -75,7 +75,7 @@ pub(super) fn lokr(module: &Module<'_>) -> Result<Change> {
     module.fits("lokr", &delta, out, row)?;
     let rank = module.config.patterned("r", "rank_pattern", module.path, 8.0)?;
     let alpha = module.config.patterned("alpha", "alpha_pattern", module.path, 8.0)?;
-    if !(rank > 0.0) {
+    if rank.is_nan() || rank <= 0.0 {
         return module.refuse("a rank of 0");
     }
     Ok(Change::dense(delta.scaled(alpha / rank)))

@@ -132,7 +132,7 @@ pub(super) fn hra(module: &Module<'_>) -> Result<Change> {
             }
         }
         let length = vector.iter().map(|v| v * v).sum::<f64>().sqrt();
-        if !(length > 0.0) {
+        if length.is_nan() || length <= 0.0 {
             return Err(ImportError::at(module.path, Fault::NotFinite));
         }
         u.data[i * row..(i + 1) * row].iter_mut().zip(vector).for_each(|(to, v)| *to = v / length);

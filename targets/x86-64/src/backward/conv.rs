@@ -321,7 +321,7 @@ impl<V: Vector, T: Stored> Site<'_, V, T> {
         let (shape, len) = (&self.layer.shape, self.layer.shape.row());
         let Work { dz, x, t, dt, grads, dx, .. } = work;
         let columns = |values, row, step| Left { values, row, step };
-        let patches = Right { values: &**x, stride: self.plan.x };
+        let patches = Right { values: x, stride: self.plan.x };
         if let Some(term) = self.terms.low_rank {
             let rank = term.rank;
             if grads.down.is_some() || dx.is_some() {
@@ -352,7 +352,7 @@ impl<V: Vector, T: Stored> Site<'_, V, T> {
                 let values = row_mut(up, block.group, rank * shape.out_group)?;
                 self.v.call(Outer {
                     left: columns(dz, 1, self.plan.dz),
-                    right: Right { values: &**t, stride: rank },
+                    right: Right { values: t, stride: rank },
                     rows: shape.out_group,
                     columns: rank,
                     depth: block.count,

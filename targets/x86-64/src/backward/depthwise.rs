@@ -116,10 +116,12 @@ impl<T: Stored> Leaf for Chunk<'_, '_, '_, T> {
         let [samples, height, width, channels] = shape.output;
         let pixels = samples * height * width;
         let inputs = shape.input.iter().product::<usize>();
+        // A frozen layer keeps no input: only the gradients of its terms read one.
+        let reads = self.grads.dense.is_some() || self.grads.scale.is_some();
         let inside = self.memory.len() >= lines.vectors() * V::LANES
             && self.first + self.count <= channels
             && self.layer.incoming.gradient.len() >= pixels * channels
-            && self.layer.input.len() >= inputs
+            && (!reads || self.layer.input.len() >= inputs)
             && self.dx.as_ref().is_none_or(|dx| dx.len() >= inputs);
         if !inside {
             return None;

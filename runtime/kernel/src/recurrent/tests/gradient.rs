@@ -46,8 +46,8 @@ fn check(lstm: bool, (direction, flag): (u32, bool), operands: &Operands, random
         (true, false) => 6,
         _ => 5,
     };
-    for incoming in 0..outputs {
-        let dy = random.floats(counts[incoming], -1.0, 1.0);
+    for (incoming, elements) in counts.iter().enumerate().take(outputs) {
+        let dy = random.floats(*elements, -1.0, 1.0);
         let dy_tensor = Tensor::new(&[dy.len() as u32], &dy);
         let inputs: Vec<&Tensor> = core::iter::once(&dy_tensor).chain(tensors.iter().take(count)).collect();
         for wanted in 1..1u32 << outputs {

@@ -46,6 +46,7 @@ pub(super) fn published(method: &str, text: &dyn Fn(&str) -> String, site: &Site
         }
         "dora" => r * both + out,
         "edora" => r.min(side).pow(2) + out,
+        "ether" if text("side") == "out" => out,
         "ether" => row,
         "ether+" => 2 * both,
         "flix" => set("features") * r * both,

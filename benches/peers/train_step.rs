@@ -7,8 +7,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+use core::time::Duration;
 use std::io::BufRead;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ingraft::compile::lower::train::TrainFrom;
 use ingraft::compile::{CompileOptions, compile};
@@ -99,9 +100,9 @@ fn serve(plan: PlanView<'_>, target: &Host, method: &dyn Method, batch: usize, c
     );
     for _ in std::io::stdin().lock().lines() {
         let step = || {
-            for sample in 0..batch {
+            for (sample, inputs) in clips.iter().enumerate() {
                 let clip = match kept.get(sample) {
-                    None => Clip::Inputs(&clips[sample]),
+                    None => Clip::Inputs(inputs),
                     Some((_, features)) if sites.is_empty() => Clip::Features(features),
                     Some((prefix, _)) => Clip::Prefixes(prefix),
                 };

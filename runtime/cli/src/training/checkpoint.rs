@@ -66,7 +66,9 @@ impl Checkpoint {
 }
 
 /// Epoch, early stopping, best parameters, and the trainer's part.
-fn parse(file: &[u8]) -> Option<(u32, [u32; 4], Vec<f32>, &[u8])> {
+type Parts<'a> = (u32, [u32; 4], Vec<f32>, &'a [u8]);
+
+fn parse(file: &[u8]) -> Option<Parts<'_>> {
     let (content, hash) = file.split_at_checked(file.len().checked_sub(HASH_BYTES)?)?;
     (blake3(content) == hash).then_some(())?;
     let mut rest = content.strip_prefix(MAGIC)?;

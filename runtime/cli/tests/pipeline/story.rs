@@ -1,5 +1,6 @@
 //! Compile, look, run, learn, judge, switch, and find the base as it was.
 
+use core::time::Duration;
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
@@ -97,7 +98,7 @@ fn a_killed_run_is_gone_on_with() {
             child.try_wait().expect("a process can be asked").is_none(),
             "it ended before its first epoch did"
         );
-        std::thread::sleep(std::time::Duration::from_millis(1));
+        std::thread::sleep(Duration::from_millis(1));
     }
     child.kill().expect("a process can be killed");
     child.wait().expect("a killed process ends");

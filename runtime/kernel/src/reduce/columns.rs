@@ -32,7 +32,7 @@ impl Axes {
         self.kept.len > 1 && self.kept.steps == [1]
     }
 
-    /// Calls `block` with neighboring results, at most [`BLOCK`], and their place in `out`.
+    /// Calls `block` with neighboring results, at most `BLOCK`, and their place in `out`.
     ///
     /// `None`, with nothing called, where results do not lie side by side; also where `out` is too short.
     #[inline(always)]

@@ -16,7 +16,7 @@ pub fn arena_bytes(schedule: &TrainSchedule) -> usize {
 /// target has a kernel that prefers whole tensors, the same to the bit.
 ///
 /// # Errors
-/// [`LowerError::TrainMemory`] says what the least schedule would need; those of [`derive`].
+/// [`LowerError::TrainMemory`] says what the least schedule would need; those of [`derive()`].
 pub fn fit(program: &Program, from: &TrainFrom, budget: usize) -> Result<TrainSchedule, LowerError> {
     let lowest = lowest_step(program, from)?;
     let mut needed = usize::MAX;

@@ -4,7 +4,7 @@
     python tests/golden/import/peft_loads.py FOLDER
 
 FOLDER is what `INGRAFT_PEFT_EXPORTS=FOLDER cargo test -p ingraft-import --test checkpoints` leaves: a checkpoint per folder,
-with `output.json`, what Ingraft computes on the input of the goldens.
+with `output.json`, what Ingraft computes on the input of the goldens. The gate leaves this out, for PEFT needs gigabytes of PyTorch.
 """
 
 import json

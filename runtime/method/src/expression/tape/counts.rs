@@ -48,7 +48,13 @@ pub(super) fn published(method: &str, text: &dyn Fn(&str) -> String, site: &Site
         "edora" => r.min(side).pow(2) + out,
         "ether" if text("side") == "out" => out,
         "ether" => row,
-        "ether+" => 2 * both,
+        "ether+" => {
+            2 * match text("side").as_str() {
+                "in" => row,
+                "out" => out,
+                _ => both,
+            }
+        }
         "flix" => set("features") * r * both,
         "gralora" => (r + set("hybrid_rank")) * both,
         "hd-pissa" => (set("slices") * r).min(side) * both,

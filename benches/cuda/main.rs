@@ -1,6 +1,6 @@
 //! Inference on the GPU: one recorded graph, adapters behind a table.
 //!
-//! `cargo bench --bench cuda -- [MODEL.onnx ...]` prints, for the built-in model and each given, the median time of an
+//! `cargo bench --bench cuda -- [MODEL.onnx ...]` prints, for the models given or else the built-in one, the median time of an
 //! inference from the launch to the end of the wait: as separate launches, as one graph, with an adapter of rank 8 on
 //! every dense site, and with another adapter every time; then the same for inferences in a row.
 #![forbid(unsafe_code)]
@@ -35,8 +35,11 @@ fn main() {
         "| model | launches µs | graph µs | rank {RANK} µs | switching µs | in a row: base µs | rank {RANK} µs | ratio | switching µs |"
     );
     println!("|---|---|---|---|---|---|---|---|---|");
-    measure(&cuda, "built-in", ingraft_models::demo::BASE_INT8);
-    for path in std::env::args().skip(1).filter(|argument| argument.ends_with(".onnx")) {
+    let paths: Vec<String> = std::env::args().skip(1).filter(|argument| argument.ends_with(".onnx")).collect();
+    if paths.is_empty() {
+        measure(&cuda, "built-in", ingraft_models::demo::BASE_INT8);
+    }
+    for path in paths {
         let model = std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
         let stem = std::path::Path::new(&path).file_stem().map_or("", |stem| stem.to_str().unwrap_or(""));
         measure(&cuda, stem, &model);

@@ -1,11 +1,11 @@
 """The float network of a quantized ONNX model, as PyTorch runs it: weights dequantized, rounding of activations left out."""
 
 import numpy as np
-import onnx
-import onnx.numpy_helper
 import torch
 from torch import nn
 import torch.nn.functional as F
+
+from graph import read
 
 
 class Layer(nn.Module):
@@ -19,6 +19,7 @@ class Layer(nn.Module):
         self.stride = tuple(attributes.get("strides", (1, 1)))
         self.dilation = tuple(attributes.get("dilations", (1, 1)))
         self.pads = attributes.get("pads", [0, 0, 0, 0])
+        self.linear = attributes.get("linear", 0)
         self.down = self.up = None
 
     def add_factors(self, rank):
@@ -31,6 +32,11 @@ class Layer(nn.Module):
                 parameter.requires_grad_(True)
 
     def forward(self, x):
+        if self.linear:
+            return self.convolve(x[:, :, None, None])[:, :, 0, 0]
+        return self.convolve(x)
+
+    def convolve(self, x):
         top, left, bottom, right = self.pads
         padding = (top, left)
         if (top, left) != (bottom, right):
@@ -42,18 +48,20 @@ class Layer(nn.Module):
 
 
 class Network(nn.Module):
-    """Everything up to the features of the last linear layer, then a head of our own."""
+    """Everything up to the tensor `features`, then a head of our own where there are classes for it."""
 
-    def __init__(self, path, features, classes):
+    def __init__(self, path, features, classes=0):
         super().__init__()
-        graph = onnx.load(path).graph
-        self.constants = {i.name: onnx.numpy_helper.to_array(i) for i in graph.initializer}
-        self.input, self.features = graph.input[0].name, features
+        graph = read(path)
+        self.constants = dict(graph["constants"])
+        self.shape, self.features = list(graph["inputs"].values())[0], features
+        self.input = list(graph["inputs"])[0]
         self.layers, self.steps = nn.ModuleDict(), []
-        for node in graph.node:
-            self.take(node, {a.name: onnx.helper.get_attribute_value(a) for a in node.attribute})
-        self.steps = self.needed()
-        self.head = nn.Linear(self.width(graph), classes)
+        for kind, names, output, attributes in graph["nodes"]:
+            self.take(kind, names, output, attributes)
+        self.steps, self.added = self.needed(), {}
+        self.layers = nn.ModuleDict({step[0]: self.layers[step[0]] for step in self.steps if step[0] in self.layers})
+        self.head = nn.Linear(graph["widths"][features], classes) if classes else nn.Identity()
 
     def needed(self):
         """The steps that the features depend on."""
@@ -64,33 +72,45 @@ class Network(nn.Module):
                 kept.append(step)
         return kept[::-1]
 
-    def width(self, graph):
-        shapes = {o.name: [d.dim_value for d in o.type.tensor_type.shape.dim] for o in graph.output}
-        return shapes[self.features][-1]
-
-    def take(self, node, attributes):
+    def take(self, kind, names, output, attributes):
         """Folds what depends on constants alone; keeps the rest as a step."""
-        names = list(node.input)
         values = [self.constants.get(name) for name in names]
-        if node.op_type == "Constant":
-            self.constants[node.output[0]] = onnx.numpy_helper.to_array(attributes["value"])
-        elif node.op_type in ("QuantizeLinear", "DequantizeLinear") and values[0] is None:
-            self.steps.append(("Identity", names[:1], node.output[0], {}))
-        elif node.op_type == "DequantizeLinear":
-            self.constants[node.output[0]] = dequantize(values, attributes.get("axis", 1))
-        elif node.op_type == "Conv":
-            key = f"layer{len(self.layers)}"
-            self.layers[key] = Layer(values[1], values[2] if len(values) > 2 else None, attributes)
-            self.steps.append((key, names[:1], node.output[0], {}))
+        if kind == "Constant":
+            self.constants[output] = attributes["value"]
+        elif kind in ("QuantizeLinear", "DequantizeLinear") and values[0] is None:
+            self.steps.append(("Identity", names[:1], output, {}))
+        elif kind == "DequantizeLinear":
+            self.constants[output] = dequantize(values, attributes.get("axis", 1))
+        elif kind == "Transpose" and values[0] is not None:
+            self.constants[output] = np.ascontiguousarray(values[0].transpose(attributes["perm"]))
+        elif kind == "Conv":
+            self.add_layer(values[1], values[2] if len(values) > 2 else None, attributes, names, output)
+        elif kind in ("MatMul", "Gemm") and values[1] is not None:
+            weight = values[1] if attributes.get("transB", 0) else values[1].T
+            bias = values[2] if len(values) > 2 else None
+            self.add_layer(np.ascontiguousarray(weight)[:, :, None, None], bias, {"linear": 1}, names, output)
         else:
-            self.steps.append((node.op_type, names, node.output[0], attributes))
+            self.steps.append((kind, names, output, attributes))
+
+    def add_layer(self, weight, bias, attributes, names, output):
+        key = f"layer{len(self.layers)}"
+        self.layers[key] = Layer(weight, bias, attributes)
+        self.steps.append((key, names[:1], output, {}))
 
     def forward(self, x):
         values = {self.input: x}
         for kind, names, output, attributes in self.steps:
             operands = [values[n] if n in values else self.constants.get(n) for n in names]
+            if kind == "Add":
+                operands = [v if torch.is_tensor(v) else self.addend(n, x) for n, v in zip(names, operands)]
             values[output] = self.layers[kind](operands[0]) if kind in self.layers else apply(kind, operands, attributes)
         return self.head(values[self.features].flatten(1))
+
+    def addend(self, name, like):
+        """A constant where and as `like` is, made once: a CUDA graph has no room for copies from here."""
+        if name not in self.added:
+            self.added[name] = torch.tensor(self.constants[name], dtype=like.dtype, device=like.device)
+        return self.added[name]
 
 
 def dequantize(values, axis):
@@ -113,7 +133,13 @@ def apply(kind, operands, attributes):
         case "Relu":
             return F.relu(x)
         case "Add":
-            return x + (operands[1] if torch.is_tensor(operands[1]) else torch.tensor(operands[1]))
+            return x + operands[1]
+        case "AveragePool":
+            return F.avg_pool2d(x, attributes["kernel_shape"], attributes.get("strides"))
+        case "Sigmoid":
+            return torch.sigmoid(x)
+        case "Softmax":
+            return torch.softmax(x, attributes.get("axis", -1))
         case "GlobalAveragePool":
             return x.mean((2, 3), keepdim=True)
         case "ReduceMean":

@@ -17,7 +17,7 @@ mod support;
 
 use std::collections::BTreeSet;
 
-use ingraft::kernel::{OpCode, REFERENCE};
+use ingraft::kernel::{KernelError, OpCode, REFERENCE};
 use ingraft_jetson_cuda::{Cuda, CudaError};
 
 use cases::{Case, Outcome};
@@ -52,6 +52,9 @@ fn every_row_agrees_with_the_reference() {
             count += 1;
             let have = case.run_on_device(&cuda, |bytes| cuda.allocate(bytes).expect("the GPU has room"));
             let difference = match have {
+                // What trainers hold; training is not on the GPU.
+                Err(KernelError::Terms(_)) if case.terms.dense.is_some() => None,
+                Ok(_) if case.terms.dense.is_some() => Some("a delta was left out".to_owned()),
                 Ok(have) => have.difference(&want, case.tolerance),
                 Err(error) => Some(error.to_string()),
             };
@@ -59,8 +62,8 @@ fn every_row_agrees_with_the_reference() {
         }
     }
     println!("{count} cases of {} rows", taken.len());
-    failures
-        .extend(Cuda::rows().filter(|row| !taken.contains(row)).map(|row| format!("{row}: takes no case")));
+    let idle = Cuda::rows().map(|(_, name)| name).filter(|name| !taken.contains(name));
+    failures.extend(idle.map(|name| format!("{name}: takes no case")));
     assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
 }
 

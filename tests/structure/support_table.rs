@@ -5,19 +5,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ingraft::kernel::{Kernel, OpCode};
+use ingraft::kernel::OpCode;
 
 #[path = "../support/targets.rs"]
 mod targets;
 
 /// Columns behind the reference: the name of a target and what the README calls it.
-const COLUMNS: [(&str, &str); 5] = [
+const COLUMNS: [(&str, &str); 6] = [
     ("x86-64", "x86-64 AVX2"),
     ("x86-64-avx512", "x86-64 AVX-512"),
     ("arm-neon", "Arm NEON"),
     ("arm-dotprod", "Arm dotprod"),
     ("arm-i8mm", "Arm i8mm"),
+    (CUDA, "CUDA"),
 ];
+
+/// The target whose table every machine knows.
+const CUDA: &str = "cuda";
 
 type Cells = [String; COLUMNS.len()];
 
@@ -34,7 +38,8 @@ fn matrix(found: &str) -> String {
         for (column, (name, _)) in COLUMNS.iter().enumerate() {
             let target = here.iter().find(|host| ingraft::kernel::Target::name(*host) == *name);
             let cell = match target {
-                Some(host) => covered(host.tables()[0], op, &types),
+                Some(host) => covered(host.tables()[0].iter().map(|row| (row.op, row.name)), op, &types),
+                None if *name == CUDA => covered(ingraft_jetson_cuda::Cuda::rows(), op, &types),
                 None => standing.get(op.name()).map_or(String::new(), |cells| cells[column].clone()),
             };
             text.push_str(&if cell.is_empty() { " |".to_owned() } else { format!(" {cell} |") });
@@ -53,9 +58,13 @@ fn reference() -> BTreeMap<OpCode, BTreeSet<&'static str>> {
     rows
 }
 
-/// Which of `types` the rows of `table` compute for `op`: `all`, some by name, or nothing.
-fn covered(table: &'static [Kernel], op: OpCode, types: &BTreeSet<&'static str>) -> String {
-    let own: BTreeSet<&str> = table.iter().filter(|row| row.op == op).map(|row| types_of(row.name)).collect();
+/// Which of `types` the rows of a table compute for `op`: `all`, some by name, or nothing.
+fn covered(
+    table: impl Iterator<Item = (OpCode, &'static str)>,
+    op: OpCode,
+    types: &BTreeSet<&'static str>,
+) -> String {
+    let own: BTreeSet<&str> = table.filter(|row| row.0 == op).map(|row| types_of(row.1)).collect();
     let some: BTreeSet<&str> = types.intersection(&own).copied().collect();
     if some.len() == types.len() { "all".to_owned() } else { list(&some) }
 }

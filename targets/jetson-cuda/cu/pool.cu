@@ -1,30 +1,64 @@
-// int8 pooling: one thread a pixel and channel.
+// int8 pooling: one thread a pixel and channel; eight for large windows, whose taps they share.
 #pragma once
 #include "types.cuh"
+
+/// What taps of a window come to: the same in any order.
+struct Taps {
+    i32 sum, best, inside, padded;
+};
+
+__device__ __forceinline__ void take(const Pool& p, i32 image, i32 oy, i32 ox, i32 channel, i32 tap, Taps& taps) {
+    i32 ky = tap / p.window.kernel[1], kx = tap - ky * p.window.kernel[1];
+    i32 y = oy * p.window.stride[0] - p.window.pad[0] + ky * p.window.dilation[0];
+    i32 x = ox * p.window.stride[1] - p.window.pad[1] + kx * p.window.dilation[1];
+    bool inside = (u32)y < (u32)p.h && (u32)x < (u32)p.w;
+    i32 code = inside ? (i32)__ldg(at<const i8>(p.input) + ((i64)(image * p.h + y) * p.w + x) * p.c + channel) : -128;
+    taps.sum += inside ? code - p.in_zero_point : 0;
+    taps.best = max(taps.best, code);
+    taps.inside += inside;
+    taps.padded += y < p.h + p.pad_end[0] && x < p.w + p.pad_end[1];
+}
+
+__device__ __forceinline__ void put(const Pool& p, const Taps& taps, i64 index) {
+    float v;
+    if (p.kind == 0) v = (float)(taps.best - p.in_zero_point) * p.ratio;
+    else v = (float)taps.sum * __fdiv_rn(p.ratio, (float)max(p.kind == 2 ? taps.padded : taps.inside, 1));
+    at<i8>(p.output)[index] = to_code(v, p.lo, p.hi, p.out_zero_point);
+}
 
 extern "C" __global__ void pool_qs8_qs8(const __grid_constant__ Pool p) {
     i32 index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index >= p.n * p.oh * p.ow * p.c) return;
     i32 channel = index % p.c, rest = index / p.c, ox = rest % p.ow, oy = (rest / p.ow) % p.oh, image = rest / p.ow / p.oh;
-    i32 sum = 0, best = -128, inside = 0, padded = 0;
-    i32 x0 = ox * p.window.stride[1] - p.window.pad[1];
-    for (i32 ky = 0; ky < p.window.kernel[0]; ky++) {
-        i32 y = oy * p.window.stride[0] - p.window.pad[0] + ky * p.window.dilation[0];
-        bool row = (u32)y < (u32)p.h;
-        const i8* codes = at<const i8>(p.input) + (i64)(image * p.h + y) * p.w * p.c + channel;
+    Taps taps = {0, -128, 0, 0};
 #pragma unroll 8
-        for (i32 kx = 0; kx < p.window.kernel[1]; kx++) {
-            i32 x = x0 + kx * p.window.dilation[1];
-            padded += y < p.h + p.pad_end[0] && x < p.w + p.pad_end[1];
-            bool tap = row && (u32)x < (u32)p.w;
-            i32 code = tap ? (i32)codes[(i64)x * p.c] : -128;
-            sum += tap ? code - p.in_zero_point : 0;
-            best = max(best, code);
-            inside += tap;
+    for (i32 tap = 0; tap < p.window.kernel[0] * p.window.kernel[1]; tap++) take(p, image, oy, ox, channel, tap, taps);
+    put(p, taps, index);
+}
+
+const i32 POOL_CHANNELS = 32, POOL_PARTS = 8;
+
+extern "C" __global__ void pool_qs8_split(const __grid_constant__ Pool p) {
+    __shared__ Taps parts[POOL_PARTS][POOL_CHANNELS];
+    i32 lane = threadIdx.x % POOL_CHANNELS, part = threadIdx.x / POOL_CHANNELS;
+    i32 channel = blockIdx.y * POOL_CHANNELS + lane, pixel = blockIdx.x;
+    i32 ox = pixel % p.ow, oy = (pixel / p.ow) % p.oh, image = pixel / p.ow / p.oh;
+    Taps taps = {0, -128, 0, 0};
+    if (channel < p.c) {
+#pragma unroll 8
+        for (i32 tap = part; tap < p.window.kernel[0] * p.window.kernel[1]; tap += POOL_PARTS) {
+            take(p, image, oy, ox, channel, tap, taps);
         }
     }
-    float v;
-    if (p.kind == 0) v = (float)(best - p.in_zero_point) * p.ratio;
-    else v = (float)sum * __fdiv_rn(p.ratio, (float)max(p.kind == 2 ? padded : inside, 1));
-    at<i8>(p.output)[index] = to_code(v, p.lo, p.hi, p.out_zero_point);
+    parts[part][lane] = taps;
+    __syncthreads();
+    if (part || channel >= p.c) return;
+    for (i32 other = 1; other < POOL_PARTS; other++) {
+        const Taps& more = parts[other][lane];
+        taps.sum += more.sum;
+        taps.best = max(taps.best, more.best);
+        taps.inside += more.inside;
+        taps.padded += more.padded;
+    }
+    put(p, taps, (i64)pixel * p.c + channel);
 }

@@ -52,17 +52,9 @@ __device__ __noinline__ i32 code_at(const QConv& p, const Patch& patch, i32 grou
     return at<const i8>(p.input)[(i64)pixel * p.c + group * p.in_group + channel];
 }
 
-/// Four codes from position `k`. WORDS: rows and channels are whole words. What lies past the end of a
-/// row meets weights of zero.
-template <bool WORDS, bool UNIT>
-__device__ __forceinline__ u32 codes_at(const QConv& p, const Patch& patch, i32 group, i32 k) {
+/// Four codes from position `k` of a row of whole words. What lies past the end of a row meets weights of zero.
+template <bool UNIT> __device__ __forceinline__ u32 codes_at(const QConv& p, const Patch& patch, i32 group, i32 k) {
     if (!patch.valid || k >= p.row) return 0;
-    if (!WORDS) {
-        u32 word = 0;
-#pragma unroll 1
-        for (i32 i = 0; i < 4 && k + i < p.row; i++) word |= (u32)(u8)code_at(p, patch, group, k + i) << (8 * i);
-        return word;
-    }
     if (UNIT) {
         if (patch.first < 0) return 0x01010101u * (u8)p.in_zero_point;
         return __ldg(reinterpret_cast<const u32*>(at<const i8>(p.input) + patch.first + k));
@@ -75,6 +67,36 @@ __device__ __forceinline__ u32 codes_at(const QConv& p, const Patch& patch, i32 
     return __ldg(reinterpret_cast<const u32*>(at<const i8>(p.input) + first));
 }
 
+/// The fragment of two pixels at positions `k` and `k + 16` of rows that are no whole words, byte by byte: no load waits
+/// for another.
+__device__ __noinline__ void gather(const QConv& p, const Patch* patch, i32 group, i32 k, u32* a) {
+#pragma unroll
+    for (i32 half = 0; half < 2; half++) {
+        i32 position = k + 16 * half, tap = position / p.in_group, channel = position - tap * p.in_group;
+        i32 ky = tap / p.window.kernel[1], kx = tap - ky * p.window.kernel[1];
+        a[2 * half] = a[2 * half + 1] = 0;
+#pragma unroll
+        for (i32 i = 0; i < 4; i++) {
+#pragma unroll
+            for (i32 pixel = 0; pixel < 2; pixel++) {
+                i32 y = patch[pixel].y + ky * p.window.dilation[0], x = patch[pixel].x + kx * p.window.dilation[1];
+                bool known = patch[pixel].valid && position + i < p.row;
+                bool inside = known && (u32)y < (u32)p.h && (u32)x < (u32)p.w;
+                i64 place = (i64)((patch[pixel].image * p.h + y) * p.w + x) * p.c + group * p.in_group + channel;
+                i32 code = inside ? __ldg(at<const i8>(p.input) + place) : known ? p.in_zero_point : 0;
+                a[2 * half + pixel] |= (u32)(u8)code << (8 * i);
+            }
+            if (++channel == p.in_group) {
+                channel = 0;
+                if (++kx == p.window.kernel[1]) {
+                    kx = 0;
+                    ky++;
+                }
+            }
+        }
+    }
+}
+
 /// Four weights of row `column` of `rows`, zero past the end.
 template <bool WORDS>
 __device__ __forceinline__ u32 weights_at(const i8* rows, i32 columns, i32 column, i32 row, i32 k) {
@@ -82,7 +104,8 @@ __device__ __forceinline__ u32 weights_at(const i8* rows, i32 columns, i32 colum
     const i8* from = rows + (i64)column * row + k;
     if (WORDS) return __ldg(reinterpret_cast<const u32*>(from));
     u32 word = 0;
-    for (i32 i = 0; i < 4 && k + i < row; i++) word |= (u32)(u8)from[i] << (8 * i);
+#pragma unroll
+    for (i32 i = 0; i < 4; i++) word |= k + i < row ? (u32)(u8)__ldg(from + i) << (8 * i) : 0;
     return word;
 }
 
@@ -99,6 +122,7 @@ __device__ __forceinline__ void multiply(i32* c, const u32* a, u32 b0, u32 b1) {
 #else
     // The same fragments: words travel from the lanes that hold them.
     i32 lane = threadIdx.x & 31, row = lane & ~3, first = (lane & 3) * 8;
+#pragma unroll 1
     for (i32 i = 0; i < 4; i++) {
         u32 a0 = __shfl_sync(~0u, a[0], row + i), a1 = __shfl_sync(~0u, a[1], row + i);
         u32 a2 = __shfl_sync(~0u, a[2], row + i), a3 = __shfl_sync(~0u, a[3], row + i);
@@ -140,10 +164,14 @@ __device__ __forceinline__ void products(const QConv& p, const Patch* patch, i32
     for (i32 block = SPLIT == 1 ? 0 : warp; block * 32 < p.row; block += SPLIT) {
         i32 k = block * 32 + 4 * t;
         u32 a[4];
-        a[0] = codes_at<WORDS, UNIT>(p, patch[0], group, k);
-        a[1] = codes_at<WORDS, UNIT>(p, patch[1], group, k);
-        a[2] = codes_at<WORDS, UNIT>(p, patch[0], group, k + 16);
-        a[3] = codes_at<WORDS, UNIT>(p, patch[1], group, k + 16);
+        if (WORDS) {
+            a[0] = codes_at<UNIT>(p, patch[0], group, k);
+            a[1] = codes_at<UNIT>(p, patch[1], group, k);
+            a[2] = codes_at<UNIT>(p, patch[0], group, k + 16);
+            a[3] = codes_at<UNIT>(p, patch[1], group, k + 16);
+        } else {
+            gather(p, patch, group, k, a);
+        }
 #pragma unroll
         for (i32 n = 0; n < TILES; n++) {
             u32 b0 = weights_at<WORDS>(rows, columns, n * 8 + g, p.row, k);

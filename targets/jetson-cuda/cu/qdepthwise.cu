@@ -1,5 +1,6 @@
 // int8 depthwise convolution: one thread a pixel and four channels, which are one word; one channel
-// where the channels are no whole words.
+// where the channels are no whole words. The usual windows are known when compiled: all their loads are
+// under way before the first product.
 #pragma once
 #include "types.cuh"
 
@@ -8,7 +9,7 @@ __device__ __forceinline__ i32 depthwise_code(const QConv& p, i32 image, i32 y, 
     return at<const i8>(p.input)[(i64)((image * p.h + y) * p.w + x) * p.c + channel];
 }
 
-template <i32 LANES> __device__ __forceinline__ void qdepthwise(const QConv& p) {
+template <i32 LANES, i32 SIZE> __device__ __forceinline__ void qdepthwise(const QConv& p) {
     i32 index = blockIdx.x * blockDim.x + threadIdx.x, columns = p.c / LANES;
     if (index >= p.n * p.oh * p.ow * columns) return;
     i32 pixel = index / columns, channel = (index - pixel * columns) * LANES;
@@ -23,16 +24,20 @@ template <i32 LANES> __device__ __forceinline__ void qdepthwise(const QConv& p) 
     }
     i32 acc[LANES];
     for (i32 i = 0; i < LANES; i++) acc[i] = bias[channel + i];
-    for (i32 ky = 0; ky < p.window.kernel[0]; ky++) {
+    i32 kernel_h = SIZE ? SIZE : p.window.kernel[0], kernel_w = SIZE ? SIZE : p.window.kernel[1];
+    const u32 outside = 0x01010101u * (u8)p.in_zero_point;
+#pragma unroll (SIZE ? SIZE : 1)
+    for (i32 ky = 0; ky < kernel_h; ky++) {
         i32 y = y0 + ky * p.window.dilation[0];
-        for (i32 kx = 0; kx < p.window.kernel[1]; kx++) {
+#pragma unroll (SIZE ? SIZE : 1)
+        for (i32 kx = 0; kx < kernel_w; kx++) {
             i32 x = x0 + kx * p.window.dilation[1];
-            const i8* w = weight + (i64)(ky * p.window.kernel[1] + kx) * p.c + channel;
-            bool inside = (u32)y < (u32)p.h && (u32)x < (u32)p.w;
+            const i8* w = weight + (ky * kernel_w + kx) * p.c + channel;
             if (LANES == 4) {
-                u32 weights = *reinterpret_cast<const u32*>(w), codes = 0x01010101u * (u8)p.in_zero_point;
+                bool inside = (u32)y < (u32)p.h && (u32)x < (u32)p.w;
                 i64 first = (i64)((image * p.h + y) * p.w + x) * p.c + channel;
-                if (inside) codes = *reinterpret_cast<const u32*>(at<const i8>(p.input) + first);
+                u32 codes = inside ? __ldg(reinterpret_cast<const u32*>(at<const i8>(p.input) + first)) : outside;
+                u32 weights = __ldg(reinterpret_cast<const u32*>(w));
 #pragma unroll
                 for (i32 i = 0; i < LANES; i++) acc[i] += (i32)(i8)(weights >> (8 * i)) * (i32)(i8)(codes >> (8 * i));
             } else {
@@ -65,5 +70,7 @@ template <i32 LANES> __device__ __forceinline__ void qdepthwise(const QConv& p) 
     else *to = (i8)out;
 }
 
-extern "C" __global__ void qdepthwise_qs8_words(const __grid_constant__ QConv p) { qdepthwise<4>(p); }
-extern "C" __global__ void qdepthwise_qs8_bytes(const __grid_constant__ QConv p) { qdepthwise<1>(p); }
+extern "C" __global__ void qdepthwise_qs8_three(const __grid_constant__ QConv p) { qdepthwise<4, 3>(p); }
+extern "C" __global__ void qdepthwise_qs8_five(const __grid_constant__ QConv p) { qdepthwise<4, 5>(p); }
+extern "C" __global__ void qdepthwise_qs8_words(const __grid_constant__ QConv p) { qdepthwise<4, 0>(p); }
+extern "C" __global__ void qdepthwise_qs8_bytes(const __grid_constant__ QConv p) { qdepthwise<1, 0>(p); }

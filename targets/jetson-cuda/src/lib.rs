@@ -9,8 +9,8 @@
 //! - **Building.** Kernels are compiled ahead of time (`build.py`) and committed, the driver is loaded at run time: a
 //!   build needs no CUDA, and without a driver [`Cuda::open`] says so.
 //!
-//! Kernel names are `family_types`, with `_words`, `_unit` or `_bytes` for how operands are read and `_wide` or
-//! `_split` for how the work is cut.
+//! Kernel names are `family_types`, with `_words`, `_unit` or `_bytes` for how operands are read, `_three` or `_five` for
+//! a window known when compiled, and `_wide` or `_split` for how the work is cut.
 
 mod device;
 mod error;

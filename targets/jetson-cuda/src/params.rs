@@ -161,7 +161,7 @@ const RANK: usize = ingraft_tensor::MAX_RANK;
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 #[repr(C)]
 pub(crate) struct Window {
-    kernel: [i32; 2],
+    pub(crate) kernel: [i32; 2],
     stride: [i32; 2],
     dilation: [i32; 2],
     pad: [i32; 2],

@@ -16,7 +16,7 @@ use crate::launch::Launch;
 pub(crate) struct Row {
     /// `family_types__cuda`.
     pub(crate) name: &'static str,
-    op: OpCode,
+    pub(crate) op: OpCode,
     input: Option<DType>,
     output: Option<DType>,
     pub(crate) launch: fn(&mut Launch<'_, '_>) -> Result<(), KernelError>,
@@ -54,9 +54,12 @@ pub(crate) const KERNELS: &[&str] = &[
     "qconv_words_split",
     "qconv_unit_wide",
     "qconv_unit_split",
+    "qdepthwise_qs8_three",
+    "qdepthwise_qs8_five",
     "qdepthwise_qs8_words",
     "qdepthwise_qs8_bytes",
     "pool_qs8_qs8",
+    "pool_qs8_split",
     "add_qs8_qs8_qs8",
     "mul_qs8_qs8_qs8",
     "lookup_qs8_qs8",

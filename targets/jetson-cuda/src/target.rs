@@ -42,9 +42,9 @@ impl Cuda {
         Ok(cuda)
     }
 
-    /// The names of all rows.
-    pub fn rows() -> impl Iterator<Item = &'static str> {
-        rows::ROWS.iter().map(|row| row.name)
+    /// Every row: its operator and its name.
+    pub fn rows() -> impl Iterator<Item = (OpCode, &'static str)> {
+        rows::ROWS.iter().map(|row| (row.op, row.name))
     }
 
     /// What it is.

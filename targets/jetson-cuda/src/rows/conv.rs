@@ -76,10 +76,15 @@ pub(crate) fn qdepthwise(launch: &mut Launch<'_, '_>) -> Result<(), KernelError>
     if launch.terms.two_factor.is_some() {
         return Err(KernelError::Terms(launch.step.op));
     }
-    let (record, _) = record(launch)?;
+    let (record, shape) = record(launch)?;
     let count = launch.step.output(0)?.shape.elements();
+    let words = match shape.kernel {
+        [3, 3] => "qdepthwise_qs8_three",
+        [5, 5] => "qdepthwise_qs8_five",
+        _ => "qdepthwise_qs8_words",
+    };
     if record.c % 4 == 0 {
-        launch.elements("qdepthwise_qs8_words", count / 4, &record)
+        launch.elements(words, count / 4, &record)
     } else {
         launch.elements("qdepthwise_qs8_bytes", count, &record)
     }

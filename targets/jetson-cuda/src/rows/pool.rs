@@ -6,6 +6,12 @@ use ingraft_kernel::attrs::PoolAttrs;
 use crate::launch::{Launch, int};
 use crate::params::{Pool, Window};
 
+/// Taps from which a window is shared out.
+const LARGE: i32 = 16;
+/// Channels of a block that shares windows out, and its threads.
+const CHANNELS: usize = 32;
+const THREADS: u32 = 256;
+
 /// Launches a maximum or an average.
 pub(crate) fn qpool(launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
     let step = launch.step;
@@ -34,5 +40,10 @@ pub(crate) fn qpool(launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         lo: attrs.lo,
         hi: attrs.hi,
     };
-    launch.elements("pool_qs8_qs8", count, &record)
+    let [kernel_h, kernel_w] = record.window.kernel;
+    if kernel_h.saturating_mul(kernel_w) < LARGE {
+        return launch.elements("pool_qs8_qs8", count, &record);
+    }
+    let (pixels, columns) = (int(step, count.checked_div(c).unwrap_or(0))?, int(step, c.div_ceil(CHANNELS))?);
+    launch.grid("pool_qs8_split", (pixels as u32, columns as u32, 1), THREADS, &record)
 }

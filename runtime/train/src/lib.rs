@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod clip;
+mod coserve;
 mod error;
 mod head;
 mod loss;
@@ -30,6 +31,7 @@ mod stop;
 mod trainer;
 
 pub use clip::Clip;
+pub use coserve::{Arrival, CoServe, Turn};
 pub use error::TrainError;
 pub use head::TrainedHead;
 pub use loss::{Loss, Truth};

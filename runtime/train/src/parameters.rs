@@ -202,6 +202,11 @@ impl Slot {
         }
     }
 
+    /// Zeroes the gradients of this site's terms in `gradients`.
+    pub(crate) fn forget(&self, gradients: &mut [f32]) {
+        self.parts_mut(gradients).into_iter().for_each(|part| part.fill(0.0));
+    }
+
     fn rows(&self) -> usize {
         if self.length(Part::Sparse) == 0 { 0 } else { (self.out as usize).wrapping_add(1) }
     }

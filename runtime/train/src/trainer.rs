@@ -210,7 +210,7 @@ impl<'a, 'm> Trainer<'a, 'm> {
             }
         }
         let mut parameters = Parameters { values, computed, slots, indptr, indices, ones, zeros };
-        update::compute(plan, setup.method, &mut parameters, latent);
+        update::compute(plan, setup.method, slots, &mut parameters, latent);
         Some(parameters)
     }
 
@@ -238,7 +238,7 @@ impl<'a, 'm> Trainer<'a, 'm> {
     /// The gradients accumulated since the last step, summed over clips, in the
     /// order of [`Parameters::values`].
     pub fn gradients(&mut self) -> &[f32] {
-        self.pull_back();
+        (0..self.parameters.slots.len()).for_each(|slot| self.pull_back(slot));
         self.gradients
     }
 
@@ -257,7 +257,7 @@ impl<'a, 'm> Trainer<'a, 'm> {
     /// [`TrainError::Length`].
     pub fn restore(&mut self, values: &[f32]) -> Result<(), TrainError> {
         copy(self.parameters.values, values)?;
-        self.compute();
+        self.compute_all();
         Ok(())
     }
 

@@ -144,7 +144,7 @@ impl Trainer<'_, '_> {
         self.vectors(&mut reader).ok_or(TrainError::Damaged)?;
         (self.steps, self.clips, self.loss) = (steps, clips, loss);
         self.statistics.observed = observed;
-        self.compute();
+        self.compute_all();
         Ok(())
     }
 

@@ -6,7 +6,7 @@ use ingraft_method::{Bias, DepthwiseTerm, Full, Head, Ia3, Lora, Mask, RsLora, S
 use ingraft_plan::PlanView;
 use ingraft_tensor::{Rng, bytes};
 use ingraft_train::{
-    Clip, EarlyStop, FrozenSite, Latent, LatentGradients, LatentLayout, LearningRate, Loss, Method,
+    Arrival, Clip, CoServe, EarlyStop, FrozenSite, Latent, LatentGradients, LatentLayout, LearningRate, Loss, Method,
     OPTIMIZERS, Readout, Schedule, ScheduleShape, Setting, Setup, SiteValues, TermLayout, TrainError,
     Trainer, Truth, Unfit, optimizer,
 };
@@ -52,8 +52,10 @@ pub(super) fn trainer(
     while trainer.advance(clip, truth, number)?.is_none() {}
     keep(stop.observe(trainer.accumulate(clip, truth)?));
     keep((trainer.gradients(), stop.best()));
+    keep(trainer.advance_step(number)?);
     trainer.step()?;
     trainer.discard();
+    keep((trainer.piece_count(), trainer.next_piece()));
     keep(trainer.evaluate(clip, truth)?);
     if let Some(head) = trainer.head() {
         let (weight, bias) = values.split_at_mut_checked(number).unwrap_or_default();
@@ -62,6 +64,11 @@ pub(super) fn trainer(
     trainer.parameters().sites().for_each(keep);
     keep(trainer.parameters().values());
     trainer.restore(values)?;
+    let mut scheduler = CoServe::new(number as u32, bytes::cast_mut(bytes::of_mut(values)).unwrap_or_default());
+    keep(scheduler.turn(number as u64, Arrival::At(number as u64), number));
+    keep(scheduler.turn(number as u64, Arrival::Unknown, number));
+    scheduler.trained(number, number as u32);
+    scheduler.served(number as u32);
     keep((trainer.steps(), trainer.setup().seed, trainer.plan().hash()));
     Ok(())
 }

@@ -40,7 +40,10 @@ pub use method::{
     Latent, LatentGradients, LatentHolder, LatentLayout, LatentTensor, LatentValues, Method, Part, PartRate,
     Setting, SiteValues, TermLayout, Unfit,
 };
-pub use optim::{Adam, AdamW, Group, MAX_SLOTS, Momentum, OPTIMIZERS, Optimizer, Rate, Sgd, optimizer};
+pub use optim::{
+    Adam, AdamW, Bf16, Compact, Elementwise, Format, GaLore, Group, GroupShape, Int8, MAX_HISTORY, MAX_SLOTS,
+    Momentum, Moves, OPTIMIZERS, Optimizer, Rate, STATE_BLOCK, Sgd, Slot, optimizer, soft_threshold,
+};
 pub use parameters::Parameters;
 pub use readout::Readout;
 pub use revise::{LatentSites, Revision};

@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod engine;
+pub(crate) mod span;
 mod update;
 
 use ingraft_adapter::SiteName;
@@ -12,7 +13,6 @@ use ingraft_tensor::Rng;
 
 use crate::head::Standardization;
 use crate::memory::{Carver, Sizes, for_each_slot};
-use crate::optim::MAX_SLOTS;
 use crate::parameters::{Ends, Parameters, Slot};
 use crate::readout::Tap;
 use crate::route::Route;
@@ -40,7 +40,10 @@ pub struct Trainer<'a, 'm> {
     head_len: usize,
     gradients: &'m mut [f32],
     latent: LatentMemory<'m>,
-    state: [&'m mut [f32]; MAX_SLOTS],
+    /// The optimizer's, group by group.
+    state: &'m mut [f32],
+    /// What it works in.
+    workspace: &'m mut [f32],
     statistics: Standardization<'m>,
     readings: Readings<'m>,
     route: Route<'m>,
@@ -149,8 +152,8 @@ impl<'a, 'm> Trainer<'a, 'm> {
         let count = sizes.ends.parameters;
         let values = carver.take(count)?;
         let gradients = carver.take(count)?;
-        let held = |slot: usize| if slot < sizes.optimizer_slots { count } else { 0 };
-        let state = [carver.take(held(0))?, carver.take(held(1))?];
+        let state = carver.take(sizes.state)?;
+        let workspace = carver.take(sizes.working)?;
         let statistics = Standardization::carve(carver, if sizes.head == 0 { 0 } else { sizes.features })?;
         let readings = Readings::carve(carver, sizes)?;
         let mut latent = LatentMemory::carve(carver, &sizes.ends)?;
@@ -169,6 +172,7 @@ impl<'a, 'm> Trainer<'a, 'm> {
             gradients,
             latent,
             state,
+            workspace,
             statistics,
             readings,
             route,

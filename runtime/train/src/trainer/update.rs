@@ -1,34 +1,13 @@
 //! The optimizer step over all groups of parameters.
 
-use core::ops::Range;
-
 use ingraft_plan::PlanView;
 
+use super::span::{self, PIECE, Span};
 use super::{LatentMemory, Stage, Trainer};
-use crate::method::{Method, Part};
-use crate::optim::{Group, Rate};
+use crate::method::Method;
+use crate::optim::{Group, Rate, soft_threshold};
 use crate::parameters::{Parameters, Slot};
-use crate::{FrozenSite, LatentSites, LearningRate, Revision, Setup, TrainError};
-
-/// One contiguous group: where it lies and how it moves.
-#[derive(Clone, Debug, PartialEq)]
-struct Span {
-    range: Range<usize>,
-    rate: LearningRate,
-    scale: f32,
-}
-
-impl Span {
-    /// The piece that begins `from` parameters into the group, and where the next one does.
-    fn piece(&self, from: usize) -> (Range<usize>, Option<usize>) {
-        let start = self.range.start.saturating_add(from);
-        let end = start.saturating_add(PIECE);
-        match end < self.range.end {
-            true => (start..end, Some(from.saturating_add(PIECE))),
-            false => (start..self.range.end, None),
-        }
-    }
-}
+use crate::{FrozenSite, LatentSites, Revision, Setup, TrainError};
 
 /// Where the update of the parameters stands.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -195,7 +174,8 @@ impl<'a, 'm> Trainer<'a, 'm> {
     /// Moves a piece of the parameters.
     fn move_piece(&mut self, update: &Update, span: usize, from: usize) -> At {
         let Some(group) = self.spans().nth(span) else { return At::Constrain(0) };
-        let (piece, next) = group.piece(from);
+        let divisible = self.setup.optimizer.is_divisible();
+        let (piece, next) = if divisible { group.piece(from) } else { (group.range.clone(), None) };
         let rate = Rate {
             learning_rate: group.rate.rate * self.setup.schedule.factor(self.steps),
             weight_decay: group.rate.weight_decay,
@@ -203,16 +183,22 @@ impl<'a, 'm> Trainer<'a, 'm> {
             gradient: update.gradient,
             step: self.steps.saturating_add(1),
         };
-        let [first, second] = &mut self.state;
-        let group = Group {
-            parameters: self.parameters.values.get_mut(piece.clone()).unwrap_or_default(),
-            gradients: self.gradients.get(piece.clone()).unwrap_or(&[]),
-            state: [
-                first.get_mut(piece.clone()).unwrap_or_default(),
-                second.get_mut(piece).unwrap_or_default(),
-            ],
-        };
-        self.setup.optimizer.update(&rate, group);
+        let parameters = self.parameters.values.get_mut(piece.clone()).unwrap_or_default();
+        self.setup.optimizer.update(
+            &rate,
+            Group {
+                parameters,
+                gradients: self.gradients.get(piece.clone()).unwrap_or(&[]),
+                state: self.state.get_mut(group.state).unwrap_or_default(),
+                workspace: self.workspace,
+                shape: group.shape,
+                first: from,
+            },
+        );
+        if group.shrinks {
+            let reach = rate.learning_rate * self.setup.moves.soft_threshold * rate.scale.abs();
+            soft_threshold(self.parameters.values.get_mut(piece).unwrap_or_default(), reach);
+        }
         match next {
             Some(from) => At::Move { span, from },
             None => At::Move { span: span.saturating_add(1), from: 0 },
@@ -292,21 +278,13 @@ impl<'a, 'm> Trainer<'a, 'm> {
     /// The groups, in the order of the parameter vector. They borrow the tables, not the trainer.
     fn spans(&self) -> impl Iterator<Item = Span> + use<'a, 'm> {
         let (setup, slots): (Setup<'a>, &'m [Slot]) = (self.setup, self.parameters.slots);
-        let weights = self.head_len.saturating_sub(self.readings.logits.len());
-        let head = [
-            Span { range: 0..weights, rate: setup.head, scale: 1.0 },
-            Span { range: weights..self.head_len, rate: without_decay(setup.head), scale: 1.0 },
-        ];
-        let mut first = self.head_len;
-        let terms = slots.iter().flat_map(|slot| Part::ALL.map(|part| (part, slot.parameters(part))));
-        let terms = terms.map(move |(part, len)| {
-            let range = first..first.saturating_add(len);
-            first = range.end;
-            let moves = setup.method.rate(part);
-            let rate = if moves.decays { setup.adapter } else { without_decay(setup.adapter) };
-            Span { range, rate, scale: moves.scale }
-        });
-        head.into_iter().chain(terms).filter(|span| !span.range.is_empty())
+        let head = span::of_head(&setup, self.head_len, self.readings.logits.len());
+        let sites = slots.iter().flat_map(move |slot| span::of_site(&setup, slot));
+        let mut ends = (0, 0);
+        head.into_iter()
+            .chain(sites)
+            .map(move |span| span.behind(&mut ends))
+            .filter(|span| !span.range.is_empty())
     }
 }
 
@@ -326,10 +304,3 @@ pub(super) fn compute(
         }
     }
 }
-
-fn without_decay(rate: LearningRate) -> LearningRate {
-    LearningRate { weight_decay: 0.0, ..rate }
-}
-
-/// Parameters of one piece of a step; of groups of eight, so that sums do not depend on where they are cut.
-const PIECE: usize = 4096;

@@ -6,7 +6,7 @@ use ingraft_method::{Bias, DepthwiseTerm, Full, Head, Ia3, Lora, Mask, RsLora, S
 use ingraft_plan::PlanView;
 use ingraft_tensor::{Rng, bytes};
 use ingraft_train::{
-    Arrival, Clip, CoServe, EarlyStop, FrozenSite, Latent, LatentGradients, LatentLayout, LearningRate, Loss, Method,
+    Arrival, Clip, CoServe, EarlyStop, FrozenSite, Latent, LatentGradients, LatentLayout, LearningRate, Loss, Moves, Method,
     OPTIMIZERS, Readout, Schedule, ScheduleShape, Setting, Setup, SiteValues, TermLayout, TrainError,
     Trainer, Truth, Unfit, optimizer,
 };
@@ -99,6 +99,7 @@ fn setup<'u>(untrusted: &Untrusted<'u>) -> Option<Setup<'u>> {
         optimizer: *OPTIMIZERS.get(number).or(optimizer(name).as_ref())?,
         adapter: rate,
         head: rate,
+        moves: Moves { up_ratio: real, soft_threshold: real },
         schedule: Schedule { shape, warm_up: word },
         clip_norm: (choice == 0).then_some(real),
         seed: number as u64,

@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod engine;
+mod prototypes;
 pub(crate) mod span;
 mod update;
 

@@ -24,6 +24,8 @@ pub(super) enum Stage {
     Forward { patch: usize, step: usize },
     /// Second pass, about to run backward step `index` of patch `patch`.
     Backward { patch: usize, index: usize },
+    /// Between clips, while the means of classes are taken.
+    Prototypes,
     /// Between clips, within a step of the optimizer.
     Update(Update),
 }
@@ -64,7 +66,7 @@ impl Trainer<'_, '_> {
         truth: Truth<'_>,
         budget: usize,
     ) -> Result<Option<f32>, TrainError> {
-        if matches!(self.stage, Stage::Update(_)) {
+        if matches!(self.stage, Stage::Update(_) | Stage::Prototypes) {
             return Err(TrainError::Busy);
         }
         let result = self.proceed(&clip, truth, budget.max(1));
@@ -84,7 +86,7 @@ impl Trainer<'_, '_> {
         loop {
             let turn = match self.stage {
                 Stage::Idle => self.begin(clip, truth)?,
-                Stage::Update(_) => return Err(TrainError::Busy),
+                Stage::Update(_) | Stage::Prototypes => return Err(TrainError::Busy),
                 Stage::Pool { patch, step } => {
                     let step = self.run_forward(step, &mut budget)?;
                     self.end_pool(clip, truth, patches, (patch, step))?
@@ -122,7 +124,7 @@ impl Trainer<'_, '_> {
     pub fn next_piece(&self) -> usize {
         let steps = self.steps_of_plan();
         match self.stage {
-            Stage::Idle => steps.saturating_add(Update::KINDS),
+            Stage::Idle | Stage::Prototypes => steps.saturating_add(Update::KINDS),
             Stage::Pool { step, .. } | Stage::Forward { step, .. } => step,
             Stage::Backward { index, .. } => {
                 let mut taken = (index..self.route.len()).filter_map(|index| self.route.step(index));

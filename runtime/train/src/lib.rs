@@ -22,6 +22,7 @@ mod optim;
 mod parameters;
 mod prefix;
 mod readout;
+mod reservoir;
 mod revise;
 mod route;
 mod schedule;
@@ -46,6 +47,7 @@ pub use optim::{
 };
 pub use parameters::Parameters;
 pub use readout::Readout;
+pub use reservoir::Reservoir;
 pub use revise::{LatentSites, Revision};
 pub use schedule::{Schedule, ScheduleShape};
 pub use setup::{LearningRate, Setup};

@@ -119,3 +119,29 @@ fn a_model_is_its_own_teacher() {
     let (both, alone) = (train("--loss distill --teacher-share 0.5"), train(""));
     assert!(number(&both["loss"]) > 0.0 && both["adapter_hash"] != alone["adapter_hash"]);
 }
+
+#[test]
+fn what_is_changed_is_what_there_is() {
+    let folder = prepared("changes", 3);
+    let line = "train base.plan --data clips --method lora --set rank=1 --sites late --epochs 2 --views 2 -o a.adapter";
+    let train = |options: &str| {
+        folder.run(&format!("{line} {options}")).ok();
+        folder.read("a.adapter")
+    };
+    let files =
+        ["", "--augment time-mask=0.4", "--augment frequency-mask=0.4", "--augment gain=-6..6"].map(train);
+    for (index, file) in files.iter().enumerate() {
+        assert!(files[..index].iter().all(|other| other != file), "run {index} is one of those before");
+    }
+    assert!(train("--augment time-mask=0.4") == files[1], "the same seed masks the same");
+    for step in ["flip", "colour=0.2", "window=0.5..1"] {
+        folder.run(&format!("{line} --augment {step}")).misused(&["--augment", step, "recordings"]);
+    }
+    folder.run(&format!("{line} --augment time-mask=3")).misused(&["time-mask=3"]);
+
+    // One clip of a class, three of each other: balanced, it is seen as often as theirs together.
+    (1..3).for_each(|seed| {
+        std::fs::remove_file(folder.path(format!("clips/siren/{seed}.wav"))).expect("a clip was there");
+    });
+    assert!(train("") != train("--balance"));
+}

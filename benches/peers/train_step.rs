@@ -17,7 +17,9 @@ use ingraft::kernel::{Host, NO_SITE, Target};
 use ingraft::method::{DepthwiseTerm, Full, Head, Lora};
 use ingraft::plan::PlanView;
 use ingraft::tensor::{DType, Rng};
-use ingraft::train::{AdamW, Clip, LearningRate, Loss, Method, Readout, Schedule, Setup, Trainer, Truth};
+use ingraft::train::{
+    AdamW, Clip, LearningRate, Loss, Method, Moves, Readout, Schedule, Setup, Trainer, Truth,
+};
 use support::{AlignedBytes, CLASSES, as_bytes};
 
 fn main() {
@@ -71,6 +73,7 @@ fn serve(plan: PlanView<'_>, target: &Host, method: &dyn Method, batch: usize, c
         optimizer: &AdamW::DEFAULT,
         adapter: rate,
         head: rate,
+        moves: Moves::PLAIN,
         schedule: Schedule::CONSTANT,
         clip_norm: None,
         seed: 0,

@@ -6,8 +6,8 @@ use ingraft::kernel::NO_SITE;
 use ingraft::method::{ExportOptions, FactorFormat, Ranges, export};
 use ingraft::plan::PlanView;
 use ingraft::train::{
-    Adam, AdamW, EarlyStop, LearningRate, Loss, Method, Optimizer, Readout, Schedule, ScheduleShape, Setup,
-    TrainError, Trainer, Truth, Verdict,
+    Adam, AdamW, EarlyStop, LearningRate, Loss, Method, Moves, Optimizer, Readout, Schedule, ScheduleShape,
+    Setup, TrainError, Trainer, Truth, Verdict,
 };
 use ingraft_dataset::Rng;
 
@@ -153,6 +153,7 @@ impl Course {
             optimizer,
             adapter: LearningRate { rate: self.rate, weight_decay: 0.01 },
             head: LearningRate { rate: self.head_rate, weight_decay: head_decay },
+            moves: Moves::PLAIN,
             schedule: Schedule { shape: self.decay.over(steps), warm_up },
             clip_norm,
             seed,

@@ -13,7 +13,9 @@ use ingraft::compile::lower::train::TrainFrom;
 use ingraft::kernel::{NO_SITE, Target};
 use ingraft::method::{Full, Head, Lora};
 use ingraft::plan::PlanView;
-use ingraft::train::{AdamW, Clip, LearningRate, Loss, Method, Readout, Schedule, Setup, Trainer, Truth};
+use ingraft::train::{
+    AdamW, Clip, LearningRate, Loss, Method, Moves, Readout, Schedule, Setup, Trainer, Truth,
+};
 use support::{AlignedBytes, CLASSES, as_bytes};
 
 fn main() {
@@ -45,6 +47,7 @@ fn setup<'s>(method: &'s dyn Method, sites: &'s [u32]) -> Setup<'s> {
         optimizer: &AdamW::DEFAULT,
         adapter: rate,
         head: rate,
+        moves: Moves::PLAIN,
         schedule: Schedule::CONSTANT,
         clip_norm: None,
         seed: 0,

@@ -10,8 +10,8 @@ use ingraft::method::{
 };
 use ingraft::plan::{Phase, PlanView};
 use ingraft::train::{
-    AdamW, Clip, FrozenSite, LearningRate, Loss, Method, Readout, Schedule, ScheduleShape, Setup, TermLayout,
-    Trainer, Truth,
+    AdamW, Clip, FrozenSite, LearningRate, Loss, Method, Moves, Readout, Schedule, ScheduleShape, Setup,
+    TermLayout, Trainer, Truth,
 };
 
 use crate::support::{AlignedBytes, Lcg, as_bytes, infer};
@@ -79,6 +79,7 @@ fn setup<'a>(method: &'a dyn Method, sites: &'a [u32]) -> Setup<'a> {
         optimizer: &AdamW::DEFAULT,
         adapter: rate,
         head: rate,
+        moves: Moves::PLAIN,
         schedule: Schedule { shape: ScheduleShape::Constant, warm_up: 0 },
         clip_norm: Some(1.0),
         seed: 1,

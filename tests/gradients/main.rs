@@ -16,7 +16,7 @@ use ingraft::compile::{CompileOptions, compile};
 use ingraft::kernel::{Host, Sites};
 use ingraft::plan::{Phase, PlanView};
 use ingraft::train::{
-    AdamW, Clip, LearningRate, Loss, Readout, Schedule, ScheduleShape, Setup, Trainer, Truth,
+    AdamW, Clip, LearningRate, Loss, Moves, Readout, Schedule, ScheduleShape, Setup, Trainer, Truth,
 };
 use ingraft_dataset::{Array, read_npz};
 use support::{AlignedBytes, Lcg, data};
@@ -130,6 +130,7 @@ fn still<'s>(method: &'s dyn ingraft::train::Method, sites: &'s [u32]) -> Setup<
         optimizer: &AdamW::DEFAULT,
         adapter: still,
         head: still,
+        moves: Moves::PLAIN,
         schedule: Schedule { shape: ScheduleShape::Constant, warm_up: 0 },
         clip_norm: None,
         seed: 1,

@@ -10,7 +10,8 @@ use ingraft::kernel::{Host, SiteKind, Sites};
 use ingraft::method::build;
 use ingraft::plan::{Phase, PlanView};
 use ingraft::train::{
-    Clip, LearningRate, Loss, Method, Readout, Schedule, Setup, Sgd, TrainError, TrainMemory, Trainer, Truth,
+    Clip, LearningRate, Loss, Method, Moves, Readout, Schedule, Setup, Sgd, TrainError, TrainMemory, Trainer,
+    Truth,
 };
 
 use crate::one_sample;
@@ -60,6 +61,7 @@ fn setup<'s>(method: &'s dyn Method, sites: &'s [u32]) -> Setup<'s> {
         optimizer: &Sgd,
         adapter: rate,
         head: rate,
+        moves: Moves::PLAIN,
         schedule: Schedule::CONSTANT,
         clip_norm: None,
         seed: 3,

@@ -35,22 +35,25 @@ impl ClassMap {
         self.score_of.get(class).copied()
     }
 
-    /// Counts a clip of class `truth` in `confusion`: its class is that of the
-    /// highest score, among all the model's classes.
+    /// The score of every class in `output`, which is one sample's; and counts the clip of classes `labels` in
+    /// `confusion`: what it is taken for is the class of the highest score, among all the model's classes, and right
+    /// where it is one of its own. A clip of no class is not counted.
     ///
     /// # Errors
     /// [`CliError::NotAClassifier`].
     pub(crate) fn count(
         &self,
-        truth: usize,
+        labels: &[usize],
         output: &Output,
         confusion: &mut Confusion,
-    ) -> Result<(), CliError> {
+    ) -> Result<Vec<f32>, CliError> {
         let scores = output.scores().and_then(|samples| samples.into_iter().next());
-        let best = scores.as_deref().and_then(argmax).ok_or(CliError::NotAClassifier)?;
-        let class = self.score_of.iter().position(|&score| score == best);
-        confusion.add(truth, class.unwrap_or(usize::MAX));
-        Ok(())
+        let scores = scores.ok_or(CliError::NotAClassifier)?;
+        let best = argmax(&scores).ok_or(CliError::NotAClassifier)?;
+        let class = self.score_of.iter().position(|&score| score == best).unwrap_or(usize::MAX);
+        let truth = if labels.contains(&class) { Some(&class) } else { labels.first() };
+        truth.into_iter().for_each(|truth| confusion.add(*truth, class));
+        Ok(self.score_of.iter().map(|&score| scores.get(score).copied().unwrap_or(f32::NAN)).collect())
     }
 }
 

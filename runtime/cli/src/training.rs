@@ -2,8 +2,11 @@
 //! frozen prefix leaves of them, and the result is an adapter file.
 
 mod checkpoint;
+mod order;
+mod prototypes;
 mod saliency;
 mod sites;
+mod truths;
 mod views;
 
 use std::time::Instant;
@@ -15,8 +18,8 @@ use ingraft_kernel::{Host, Sites};
 use ingraft_method::{DeltaFormat, Export, ExportOptions, FactorFormat, Ranges, SiteReport, export};
 use ingraft_plan::{Phase, PlanView};
 use ingraft_train::{
-    AdamW, EarlyStop, LearningRate, Loss, Method, Optimizer, Readout, Schedule, ScheduleShape, Setup,
-    TermLayout, TrainError, TrainMemory, Trainer, Truth, Verdict,
+    AdamW, EarlyStop, LearningRate, Method, Moves, Optimizer, Readout, Schedule, ScheduleShape, Setup,
+    TermLayout, TrainError, TrainMemory, Trainer, Verdict,
 };
 
 use crate::aligned::AlignedBytes;
@@ -26,6 +29,8 @@ use crate::{CliError, Console};
 pub(crate) use checkpoint::Checkpoint;
 use checkpoint::Saved;
 pub(crate) use sites::{HeadChoice, SiteChoice};
+pub(crate) use truths::Objective;
+use truths::Truths;
 use views::Views;
 
 /// The sites of `plan` that training with `readout` offers to `method`: those
@@ -65,8 +70,17 @@ pub(crate) struct Course<'c> {
     pub(crate) optimizer: &'c dyn Optimizer,
     pub(crate) adapter: LearningRate,
     pub(crate) head: LearningRate,
+    pub(crate) moves: Moves,
+    /// What is trained for.
+    pub(crate) objective: Objective,
     /// Share of the truth spread over all classes.
     pub(crate) smoothing: f32,
+    /// What logits are divided by to learn from the model as it was.
+    pub(crate) temperature: f32,
+    /// Share of that in the loss.
+    pub(crate) teacher_share: f32,
+    /// Whether the head starts at the nearest class mean.
+    pub(crate) prototypes: bool,
     pub(crate) clip_norm: Option<f32>,
     pub(crate) decay: Decay,
     /// Steps over which the rates rise to their peak; by default a twentieth of all.
@@ -74,6 +88,8 @@ pub(crate) struct Course<'c> {
     pub(crate) epochs: u32,
     /// Clips between two steps.
     pub(crate) batch: usize,
+    /// Whether every set of labels is seen as often as any other.
+    pub(crate) balance: bool,
     /// Versions of each clip; the first is the clip as it is.
     pub(crate) views: u32,
     /// Epochs without a better criterion before training stops.
@@ -115,8 +131,8 @@ pub(crate) trait Clips {
 
 /// The clips to learn from, and what is known of them.
 pub(crate) struct Lessons<'l> {
-    /// The class of each clip.
-    pub(crate) labels: &'l [usize],
+    /// The classes of each clip: one, where they exclude each other.
+    pub(crate) labels: &'l [Vec<usize>],
     /// What must stay on one side of a split, by clip.
     pub(crate) groups: &'l [usize],
     /// Class names.
@@ -158,12 +174,18 @@ impl<'c> Course<'c> {
             optimizer: &AdamW::DEFAULT,
             adapter: ADAPTER,
             head: HEAD,
+            moves: Moves::PLAIN,
+            objective: Objective::CrossEntropy,
             smoothing: 0.0,
+            temperature: TEMPERATURE,
+            teacher_share: TEACHER_SHARE,
+            prototypes: false,
             clip_norm: None,
             decay: Decay::Cosine,
             warm_up: None,
             epochs: EPOCHS,
             batch: BATCH as usize,
+            balance: false,
             views: 1,
             patience: PATIENCE,
             hold_out: 0.0,
@@ -179,10 +201,11 @@ impl<'c> Course<'c> {
             method: self.method,
             sites: self.sites,
             readout: self.readout,
-            loss: Loss::CrossEntropy { smoothing: self.smoothing },
+            loss: self.loss(),
             optimizer: self.optimizer,
             adapter: self.adapter,
             head: self.head,
+            moves: self.moves,
             schedule: Schedule { shape: self.decay.over(steps), warm_up: self.warm_up.unwrap_or(steps / 20) },
             clip_norm: self.clip_norm,
             seed: self.seed,
@@ -218,8 +241,12 @@ impl<'c> Course<'c> {
             views.of(clip).try_for_each(|view| trainer.observe(view))?;
         }
         trainer.standardize();
+        let truths = Truths::new(self, lessons, &views, &mut trainer)?;
+        if self.prototypes {
+            self.start_at_prototypes(&mut trainer, (lessons, &learned), &views, &truths)?;
+        }
         let bar = console.bar(self.epochs as usize, "training");
-        let (loss, epochs) = self.epochs(&mut trainer, &views, lessons.labels, (&learned, &judged), &bar)?;
+        let (loss, epochs) = self.epochs(&mut trainer, &views, &truths, (&learned, &judged), &bar)?;
         bar.finish_and_clear();
         let export = deploy(&mut trainer, &views, lessons)?;
         Ok(Trained {
@@ -239,7 +266,13 @@ impl<'c> Course<'c> {
         if self.hold_out == 0.0 {
             return Ok(((0..lessons.labels.len()).collect(), Vec::new()));
         }
-        let split = split::hold_out(lessons.labels, lessons.groups, self.hold_out, self.seed)?;
+        // Clips are alike that have all their labels in common.
+        let mut kinds: Vec<&Vec<usize>> = lessons.labels.iter().collect();
+        kinds.sort_unstable();
+        kinds.dedup();
+        let kind = |labels: &Vec<usize>| kinds.binary_search(&labels).unwrap_or(usize::MAX);
+        let kinds: Vec<usize> = lessons.labels.iter().map(kind).collect();
+        let split = split::hold_out(&kinds, lessons.groups, self.hold_out, self.seed)?;
         Ok((split.train, split.test))
     }
 
@@ -248,7 +281,7 @@ impl<'c> Course<'c> {
         &self,
         trainer: &mut Trainer<'_, '_>,
         views: &Views,
-        labels: &[usize],
+        truths: &Truths<'_>,
         (learned, judged): (&[usize], &[usize]),
         bar: &ProgressBar,
     ) -> Result<(f32, u32), CliError> {
@@ -260,11 +293,11 @@ impl<'c> Course<'c> {
         bar.inc(u64::from(saved.epoch));
         let first = if saved.stop.is_spent() { self.epochs } else { saved.epoch };
         for epoch in first..self.epochs {
-            let learned_loss = self.epoch(trainer, views, labels, learned, epoch)?;
+            let learned_loss = self.epoch(trainer, views, truths, learned, epoch)?;
             let criterion = match judged.len() {
                 0 => learned_loss,
                 count => {
-                    let loss = |clip: &usize| trainer.evaluate(views.first(*clip), truth(labels, *clip));
+                    let loss = |clip: &usize| trainer.evaluate(views.first(*clip), truths.of(*clip, 0));
                     let losses: Result<Vec<_>, _> = judged.iter().map(loss).collect();
                     losses?.iter().map(|evaluation| evaluation.loss).sum::<f32>() / count as f32
                 }
@@ -291,17 +324,17 @@ impl<'c> Course<'c> {
         &self,
         trainer: &mut Trainer<'_, '_>,
         views: &Views,
-        labels: &[usize],
+        truths: &Truths<'_>,
         learned: &[usize],
         epoch: u32,
     ) -> Result<f32, TrainError> {
         let mut rng = Rng::stream(self.seed, u64::from(epoch));
-        let mut order = learned.to_vec();
-        rng.shuffle(&mut order);
+        let order = order::draw(learned, truths.labels(), self.balance, &mut rng);
         let mut sum = 0.0;
         for batch in order.chunks(self.batch.max(1)) {
             for &clip in batch {
-                sum += trainer.accumulate(views.draw(clip, &mut rng), truth(labels, clip))?;
+                let view = views.draw(clip, &mut rng);
+                sum += trainer.accumulate(views.get(clip, view), truths.of(clip, view))?;
             }
             trainer.step()?;
         }
@@ -326,10 +359,6 @@ fn deploy(trainer: &mut Trainer<'_, '_>, views: &Views, lessons: &Lessons<'_>) -
     Ok(export(trainer, &options)?)
 }
 
-fn truth(labels: &[usize], clip: usize) -> Truth<'_> {
-    Truth::Class(labels.get(clip).copied().unwrap_or(usize::MAX))
-}
-
 /// Default of `--epochs`.
 pub(crate) const EPOCHS: u32 = 60;
 /// Default of `--batch`.
@@ -340,5 +369,9 @@ pub(crate) const PATIENCE: u32 = 15;
 pub(crate) const ADAPTER: LearningRate = LearningRate { rate: 2e-3, weight_decay: 0.01 };
 /// Defaults of `--head-lr` and `--head-decay`.
 pub(crate) const HEAD: LearningRate = LearningRate { rate: 5e-3, weight_decay: 0.01 };
+/// Default of `--temperature`.
+pub(crate) const TEMPERATURE: f32 = 2.0;
+/// Default of `--teacher-share`.
+pub(crate) const TEACHER_SHARE: f32 = 0.5;
 /// Default of `--optimizer`.
 pub(crate) const OPTIMIZER: &str = "adamw";

@@ -1,4 +1,4 @@
-//! Seeded changes of a recording that keep what it is called.
+//! Seeded changes of a recording, of its spectrogram or of a picture that keep what it is called.
 //!
 //! Each function takes samples and a seed and gives new samples, the same on
 //! every platform. An [`Augmentation`] describes one of them; a [`Recipe`] is a
@@ -11,8 +11,12 @@ use crate::Rng;
 use crate::audio::Resampler;
 use crate::rng::normal;
 
-pub use recipe::{Augmentation, Meaning, Recipe, RecipeError};
+pub use masks::{mask_frequency, mask_time};
+pub use picture::{colour, flip, window};
+pub use recipe::{Augmentation, Meaning, Of, Recipe, RecipeError};
 
+mod masks;
+mod picture;
 mod recipe;
 mod stretch;
 

@@ -46,6 +46,10 @@ pub enum TrainError {
         /// The method's reason.
         reason: Unfit,
     },
+    /// Another learning rate was asked for factors that the method does not train as they are.
+    NoFactors,
+    /// The model's own logits are trained on, so there is no head to start.
+    NoHead,
     /// Neither a head nor any site would be trained.
     NothingToTrain,
     /// More parameters than can be addressed.
@@ -115,6 +119,10 @@ impl core::fmt::Display for TrainError {
                 write!(f, "site {site}: the loss does not depend on it; leave it out or read a later tensor")
             }
             Self::Unfit { site, reason } => write!(f, "site {}: {reason}", site.as_str()),
+            Self::NoFactors => {
+                f.write_str("the method trains no pair of factors as they are; leave their ratio of rates at 1")
+            }
+            Self::NoHead => f.write_str("there is no head to start at class means; train one, or leave them out"),
             Self::NothingToTrain => f.write_str("the method trains none of these sites and there is no head"),
             Self::TooLarge => f.write_str("more parameters than can be addressed"),
             Self::Clip { unit, given } => {

@@ -107,6 +107,11 @@ impl<'m> Standardization<'m> {
         features.iter().zip(moments).map(|(value, (mean, inverse_std))| (value - mean) * inverse_std)
     }
 
+    /// Adds the standardized features to `sum`.
+    pub(crate) fn add(&self, features: &[f32], sum: &mut [f32]) {
+        sum.iter_mut().zip(self.standardize(features)).for_each(|(sum, z)| *sum += z);
+    }
+
     /// `logits = W·z + b`.
     pub(crate) fn forward(&self, weight: &[f32], bias: &[f32], features: &[f32], logits: &mut [f32]) {
         let rows = rows(weight, features.len().max(1));

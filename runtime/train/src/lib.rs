@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod clip;
+mod coserve;
 mod error;
 mod head;
 mod loss;
@@ -21,6 +22,7 @@ mod optim;
 mod parameters;
 mod prefix;
 mod readout;
+mod reservoir;
 mod revise;
 mod route;
 mod schedule;
@@ -30,6 +32,7 @@ mod stop;
 mod trainer;
 
 pub use clip::Clip;
+pub use coserve::{Arrival, CoServe, Turn};
 pub use error::TrainError;
 pub use head::TrainedHead;
 pub use loss::{Loss, Truth};
@@ -38,9 +41,13 @@ pub use method::{
     Latent, LatentGradients, LatentHolder, LatentLayout, LatentTensor, LatentValues, Method, Part, PartRate,
     Setting, SiteValues, TermLayout, Unfit,
 };
-pub use optim::{Adam, AdamW, Group, MAX_SLOTS, Momentum, OPTIMIZERS, Optimizer, Rate, Sgd, optimizer};
+pub use optim::{
+    Adam, AdamW, Bf16, Compact, Elementwise, Format, GaLore, Group, GroupShape, Int8, MAX_HISTORY, MAX_SLOTS,
+    Momentum, Moves, OPTIMIZERS, Optimizer, Rate, STATE_BLOCK, Sgd, Slot, optimizer, soft_threshold,
+};
 pub use parameters::Parameters;
 pub use readout::Readout;
+pub use reservoir::Reservoir;
 pub use revise::{LatentSites, Revision};
 pub use schedule::{Schedule, ScheduleShape};
 pub use setup::{LearningRate, Setup};

@@ -1,5 +1,9 @@
 //! Losses: value and gradient with respect to the logits.
 
+mod contrastive;
+#[cfg(test)]
+mod tests;
+
 use ingraft_adapter::Link;
 
 /// What a clip's logits should say.
@@ -9,6 +13,20 @@ pub enum Truth<'a> {
     Class(usize),
     /// One value per logit: class probabilities, the presence of each label, or the numbers themselves.
     Values(&'a [f32]),
+    /// This class, and what a teacher says of the clip: the logits of the base, say, one per logit.
+    Taught {
+        /// The class.
+        class: usize,
+        /// The teacher's logits.
+        teacher: &'a [f32],
+    },
+    /// What the logits, as a point, should be near to and far from.
+    Keys {
+        /// Points one behind the other, each with a value per logit.
+        keys: &'a [f32],
+        /// Which of them to be near to.
+        positive: usize,
+    },
 }
 
 /// How far logits are from the truth.
@@ -24,6 +42,20 @@ pub enum Loss {
     BinaryCrossEntropy,
     /// Squared error, averaged over outputs.
     MeanSquaredError,
+    /// (1 − share)·cross-entropy + share·T²·KL(teacher ‖ model), both softened by T (Hinton et al., 2015); of a
+    /// [`Truth::Taught`] alone.
+    Distillation {
+        /// T, above 0.
+        temperature: f32,
+        /// Share of the teacher, in 0…1.
+        share: f32,
+    },
+    /// −log of the softmax, over all keys, of the cosine with the positive one (InfoNCE, van den Oord et al., 2018; with
+    /// class means as keys, prototypical networks); of [`Truth::Keys`] alone.
+    Contrastive {
+        /// What cosines are divided by, above 0.
+        temperature: f32,
+    },
 }
 
 impl Loss {
@@ -36,24 +68,38 @@ impl Loss {
     /// Exponentials are taken of non-positive numbers only, so finite logits give
     /// a finite loss. f32 with `libm`: the same bits on every target.
     pub fn evaluate(self, logits: &[f32], truth: Truth<'_>, grad: &mut [f32]) -> Option<f32> {
+        let count = logits.len();
         let fits = match truth {
-            Truth::Class(class) => class < logits.len(),
-            Truth::Values(values) => values.len() == logits.len(),
+            Truth::Class(class) => class < count,
+            Truth::Values(values) => values.len() == count,
+            Truth::Taught { class, teacher } => class < count && teacher.len() == count,
+            Truth::Keys { keys, positive } => {
+                let rows = keys.len().checked_div(count).unwrap_or(0);
+                positive < rows && rows.wrapping_mul(count) == keys.len()
+            }
         };
-        (fits && grad.len() == logits.len() && !logits.is_empty()).then_some(())?;
-        Some(match self {
-            Self::CrossEntropy { smoothing } => cross_entropy(logits, truth, smoothing, grad),
-            Self::BinaryCrossEntropy => mean_of(logits, truth, grad, binary),
-            Self::MeanSquaredError => mean_of(logits, truth, grad, squared),
+        (fits && grad.len() == count && count != 0).then_some(())?;
+        Some(match (self, truth) {
+            (Self::Distillation { temperature, share }, Truth::Taught { class, teacher }) => {
+                distillation(logits, (class, teacher), (temperature, share), grad)
+            }
+            (Self::Contrastive { temperature }, Truth::Keys { keys, positive }) => {
+                contrastive::evaluate(logits, (keys, positive), temperature, grad)
+            }
+            (_, Truth::Taught { .. } | Truth::Keys { .. }) => return None,
+            (Self::CrossEntropy { smoothing }, _) => cross_entropy(logits, truth, smoothing, grad),
+            (Self::BinaryCrossEntropy, _) => mean_of(logits, truth, grad, binary),
+            (Self::MeanSquaredError, _) => mean_of(logits, truth, grad, squared),
+            (Self::Distillation { .. } | Self::Contrastive { .. }, _) => return None,
         })
     }
 
     /// What turns the logits of a model trained so into scores.
     pub fn link(self) -> Link {
         match self {
-            Self::CrossEntropy { .. } => Link::Softmax,
+            Self::CrossEntropy { .. } | Self::Distillation { .. } => Link::Softmax,
             Self::BinaryCrossEntropy => Link::Sigmoid,
-            Self::MeanSquaredError => Link::Identity,
+            Self::MeanSquaredError | Self::Contrastive { .. } => Link::Identity,
         }
     }
 }
@@ -63,6 +109,7 @@ impl Truth<'_> {
         match self {
             Self::Class(class) => f32::from(u8::from(*class == index)),
             Self::Values(values) => values.get(index).copied().unwrap_or(0.0),
+            Self::Taught { .. } | Self::Keys { .. } => 0.0,
         }
     }
 }
@@ -85,6 +132,44 @@ fn cross_entropy(logits: &[f32], truth: Truth<'_>, smoothing: f32, grad: &mut [f
         *g = mass * (*g / sum) - q;
     }
     loss
+}
+
+/// With p and q the softmax of logits and teacher over T: the gradient of T²·KL(q ‖ p) is T·(p − q).
+fn distillation(
+    logits: &[f32],
+    (class, teacher): (usize, &[f32]),
+    (temperature, share): (f32, f32),
+    grad: &mut [f32],
+) -> f32 {
+    let hard = cross_entropy(logits, Truth::Class(class), 0.0, grad);
+    let (ours, theirs) = (Softened::new(logits, temperature), Softened::new(teacher, temperature));
+    let mut divergence = 0.0f32;
+    for (g, (x, t)) in grad.iter_mut().zip(logits.iter().zip(teacher)) {
+        let (p, q) = (ours.log(*x), theirs.log(*t));
+        divergence += libm::expf(q) * (q - p);
+        *g = (1.0 - share) * *g + share * temperature * (libm::expf(p) - libm::expf(q));
+    }
+    (1.0 - share) * hard + share * temperature * temperature * divergence
+}
+
+/// A softmax over logits divided by a temperature.
+struct Softened {
+    largest: f32,
+    log_sum: f32,
+    temperature: f32,
+}
+
+impl Softened {
+    fn new(logits: &[f32], temperature: f32) -> Self {
+        let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let terms = logits.iter().map(|logit| libm::expf((logit - largest) / temperature));
+        Self { largest, log_sum: libm::logf(terms.sum()), temperature }
+    }
+
+    /// The logarithm of the probability of a class with this logit.
+    fn log(&self, logit: f32) -> f32 {
+        (logit - self.largest) / self.temperature - self.log_sum
+    }
 }
 
 /// Averages the loss of each output on its own.
@@ -110,55 +195,4 @@ fn binary(x: f32, t: f32) -> (f32, f32) {
 fn squared(x: f32, t: f32) -> (f32, f32) {
     let error = x - t;
     (error * error, 2.0 * error)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LOSSES: [Loss; 4] = [
-        Loss::CrossEntropy { smoothing: 0.0 },
-        Loss::CrossEntropy { smoothing: 0.1 },
-        Loss::BinaryCrossEntropy,
-        Loss::MeanSquaredError,
-    ];
-
-    #[test]
-    fn gradients_match_finite_differences() {
-        let logits = [0.3f32, -1.2, 2.5, 0.0];
-        let values = [0.1f32, 0.6, 0.3, 0.0];
-        for loss in LOSSES {
-            for truth in [Truth::Class(1), Truth::Values(&values)] {
-                let mut grad = [0.0f32; 4];
-                loss.evaluate(&logits, truth, &mut grad).unwrap();
-                for (i, slope) in grad.iter().enumerate() {
-                    let at = |offset: f32| {
-                        let mut moved = logits;
-                        moved[i] += offset;
-                        f64::from(loss.evaluate(&moved, truth, &mut [0.0; 4]).unwrap())
-                    };
-                    let difference = (at(0.01) - at(-0.01)) / 0.02;
-                    assert!((f64::from(*slope) - difference).abs() < 1e-4, "{loss:?} {truth:?} {i}");
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn extreme_logits_stay_finite() {
-        for loss in LOSSES.iter().take(3) {
-            let mut grad = [0.0f32; 3];
-            let value = loss.evaluate(&[1e30, -1e30, 0.0], Truth::Class(1), &mut grad).unwrap();
-            assert!(value.is_finite() && grad.iter().all(|g| g.is_finite()), "{loss:?}");
-        }
-    }
-
-    #[test]
-    fn refuses_a_truth_that_does_not_fit() {
-        let loss = LOSSES[0];
-        assert_eq!(loss.evaluate(&[0.0; 3], Truth::Class(3), &mut [0.0; 3]), None);
-        assert_eq!(loss.evaluate(&[0.0; 3], Truth::Values(&[0.0; 2]), &mut [0.0; 3]), None);
-        assert_eq!(loss.evaluate(&[0.0; 3], Truth::Class(0), &mut [0.0; 2]), None);
-        assert_eq!(loss.evaluate(&[], Truth::Values(&[]), &mut []), None);
-    }
 }

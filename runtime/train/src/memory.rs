@@ -8,6 +8,7 @@ use ingraft_tensor::bytes::{self, Plain};
 use crate::method::Part;
 use crate::parameters::{Ends, Slot};
 use crate::readout::{Tap, head_sizes};
+use crate::trainer::span::{self, Span};
 use crate::{FrozenSite, Setup, TrainError, prefix};
 use ingraft_adapter::SiteName;
 
@@ -23,7 +24,7 @@ pub struct TrainMemory {
     pub parameters: usize,
     /// Their gradients.
     pub gradients: usize,
-    /// The optimizer's state.
+    /// The optimizer's state, and what it works in.
     pub optimizer: usize,
     /// Feature statistics, pooled features, logits, and their gradients.
     pub head: usize,
@@ -66,7 +67,10 @@ pub(crate) struct Sizes {
     pub(crate) ends: Ends,
     pub(crate) ones: usize,
     pub(crate) zeros: usize,
-    pub(crate) optimizer_slots: usize,
+    /// Words of the optimizer's state.
+    pub(crate) state: usize,
+    /// Words of its working memory.
+    pub(crate) working: usize,
     pub(crate) backward: usize,
     pub(crate) cached: usize,
     pub(crate) cached_bytes: usize,
@@ -97,12 +101,14 @@ impl Sizes {
             ends: Ends { parameters: head, ..Ends::default() },
             ones: 0,
             zeros: 0,
-            optimizer_slots: setup.optimizer.slots(),
+            state: 0,
+            working: 0,
             backward: 0,
             cached: 0,
             cached_bytes: 0,
             patch_bytes: 0,
         };
+        sizes.count_state(setup, &span::of_head(setup, head, logits));
         if trains {
             sizes.count_sites(plan, setup)?;
         }
@@ -113,14 +119,25 @@ impl Sizes {
     fn count_sites(&mut self, plan: &PlanView<'_>, setup: &Setup<'_>) -> Result<(), TrainError> {
         self.tap.grad.ok_or(TrainError::NoGradient)?;
         self.backward = plan.step_count(Phase::Train).saturating_sub(plan.train_backward());
+        let mut factors = 0usize;
         for_each_slot(plan, setup, self.ends, |slot, ends, step| {
             let (scale, shift) = (slot.length(Part::Scale), slot.length(Part::Shift));
             self.slots = self.slots.saturating_add(1);
             self.ends = ends;
             self.cut = self.cut.min(step);
+            self.count_state(setup, &span::of_site(setup, &slot));
+            factors = factors.saturating_add(slot.parameters(Part::Up));
             self.ones = self.ones.max(if scale == 0 { shift } else { 0 });
             self.zeros = self.zeros.max(if shift == 0 { scale } else { 0 });
-        })
+        })?;
+        if factors == 0 && setup.moves.up_ratio != 1.0 { Err(TrainError::NoFactors) } else { Ok(()) }
+    }
+
+    fn count_state(&mut self, setup: &Setup<'_>, groups: &[Span]) {
+        for group in groups.iter().filter(|group| !group.range.is_empty()) {
+            self.state = self.state.saturating_add(group.state.len());
+            self.working = self.working.max(setup.optimizer.workspace_words(group.shape));
+        }
     }
 
     fn count_bytes(&mut self, plan: &PlanView<'_>) {
@@ -153,7 +170,7 @@ impl Sizes {
             session: self.session.total(),
             parameters,
             gradients: parameters,
-            optimizer: parameters.saturating_mul(self.optimizer_slots),
+            optimizer: f32s(self.state).saturating_add(f32s(self.working)),
             head: statistics.saturating_add(working),
             latent: sum(&[
                 f32s(self.ends.computed).saturating_mul(2),

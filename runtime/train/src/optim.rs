@@ -5,16 +5,21 @@
 
 mod adam;
 mod adam_w;
+mod compact;
+mod elementwise;
+mod galore;
 mod momentum;
+mod moves;
 mod sgd;
 
 pub use adam::Adam;
 pub use adam_w::AdamW;
+pub use compact::{Bf16, Compact, Format, Int8, STATE_BLOCK};
+pub use elementwise::{Elementwise, MAX_SLOTS, Slot};
+pub use galore::{GaLore, MAX_HISTORY};
 pub use momentum::Momentum;
+pub use moves::{Moves, soft_threshold};
 pub use sgd::Sgd;
-
-/// The most state values an optimizer keeps per parameter.
-pub const MAX_SLOTS: usize = 2;
 
 /// A rule that moves parameters against their gradient.
 ///
@@ -27,13 +32,24 @@ pub const MAX_SLOTS: usize = 2;
 /// moves of θ are s times those of an unscaled parameter; plain descent
 /// multiplies by s twice. Weight decay acts on φ, and s cancels.
 pub trait Optimizer: Sync {
-    /// Its name, as in `--set optimizer=NAME`.
+    /// Its name, as in `--optimizer NAME`.
     fn name(&self) -> &'static str;
 
-    /// f32 values of state per parameter, at most [`MAX_SLOTS`], zero at the start.
-    fn slots(&self) -> usize;
+    /// Words of 32 bits that it keeps of a group, zero at the start.
+    fn state_words(&self, shape: GroupShape) -> usize;
 
-    /// Moves the parameters of one group.
+    /// Words of working memory, of no certain content between two updates: the largest need of all groups counts.
+    fn workspace_words(&self, shape: GroupShape) -> usize {
+        let _ = shape;
+        0
+    }
+
+    /// Whether a group may be moved piece by piece: pieces begin at a multiple of 4096.
+    fn is_divisible(&self) -> bool {
+        true
+    }
+
+    /// Moves the parameters of one group, or a piece of them.
     ///
     /// # Numerics
     /// f32, element by element in order, with `libm`: the same bits on every target.
@@ -62,15 +78,50 @@ pub struct Rate {
     pub step: u32,
 }
 
+/// A group as a matrix, row by row; one row where it is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupShape {
+    /// Rows.
+    pub rows: usize,
+    /// Columns.
+    pub columns: usize,
+}
+
+impl GroupShape {
+    /// Parameters that are no matrix.
+    pub const fn vector(len: usize) -> Self {
+        Self { rows: 1, columns: len }
+    }
+
+    /// A matrix `columns` wide; a vector where `len` is no multiple of that.
+    pub fn matrix(len: usize, columns: usize) -> Self {
+        match len.checked_div(columns) {
+            Some(rows) if rows.wrapping_mul(columns) == len => Self { rows, columns },
+            _ => Self::vector(len),
+        }
+    }
+
+    /// Number of parameters.
+    pub const fn count(self) -> usize {
+        self.rows.saturating_mul(self.columns)
+    }
+}
+
 /// One group of parameters with its gradients and state.
 #[derive(Debug)]
 pub struct Group<'g> {
-    /// Stored values.
+    /// Stored values: of the group, or of the piece to move.
     pub parameters: &'g mut [f32],
     /// Gradients of the stored values.
     pub gradients: &'g [f32],
-    /// State, as many slices as [`Optimizer::slots`] says, the others empty.
-    pub state: [&'g mut [f32]; MAX_SLOTS],
+    /// The group's state, [`Optimizer::state_words`] of it.
+    pub state: &'g mut [f32],
+    /// [`Optimizer::workspace_words`] or more.
+    pub workspace: &'g mut [f32],
+    /// The whole group.
+    pub shape: GroupShape,
+    /// Where in the group the piece begins.
+    pub first: usize,
 }
 
 impl Rate {
@@ -91,4 +142,17 @@ pub fn optimizer(name: &str) -> Option<&'static dyn Optimizer> {
 }
 
 /// Every optimizer, with its default settings.
-pub static OPTIMIZERS: &[&dyn Optimizer] = &[&Adam::DEFAULT, &AdamW::DEFAULT, &Momentum::DEFAULT, &Sgd];
+pub static OPTIMIZERS: &[&dyn Optimizer] = &[
+    &Adam::DEFAULT,
+    &Compact::<_, Bf16>::new("adam-bf16", Adam::DEFAULT),
+    &Compact::<_, Int8>::new("adam-int8", Adam::DEFAULT),
+    &AdamW::DEFAULT,
+    &Compact::<_, Bf16>::new("adamw-bf16", AdamW::DEFAULT),
+    &Compact::<_, Int8>::new("adamw-int8", AdamW::DEFAULT),
+    &GaLore::DEFAULT,
+    &Momentum::DEFAULT,
+    &Compact::<_, Bf16>::new("momentum-bf16", Momentum::DEFAULT),
+    &Compact::<_, Int8>::new("momentum-int8", Momentum::DEFAULT),
+    &GaLore::NATURAL,
+    &Sgd,
+];

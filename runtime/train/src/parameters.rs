@@ -5,6 +5,7 @@ use ingraft_kernel::{Affine, Factors, SiteDesc, SiteGrads, SiteTerms, Sparse, Sp
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
 use crate::method::{Latent, LatentGradients, LatentValues, Part, SiteValues, TermLayout};
+use crate::optim::GroupShape;
 
 /// Live parameters in caller memory.
 ///
@@ -140,6 +141,17 @@ impl Slot {
         self.lengths.get(part as usize).map_or(0, |len| *len as usize)
     }
 
+    /// The parameters of `part`, as a matrix of what it reads by what it writes where it is one.
+    pub(crate) fn shape(&self, part: Part) -> GroupShape {
+        let len = self.parameters(part);
+        let rows = match part {
+            Part::Down => self.rank,
+            Part::Up | Part::Dense => self.out,
+            _ => return GroupShape::vector(len),
+        };
+        GroupShape::matrix(len, len.checked_div(rows as usize).unwrap_or(0))
+    }
+
     /// Where this site's terms begin, in the vector that holds them.
     fn terms(&self) -> usize {
         (if self.is_latent() { self.first.computed } else { self.first.parameters }) as usize
@@ -200,6 +212,11 @@ impl Slot {
             shift: present(shift),
             dense: present(dense),
         }
+    }
+
+    /// Zeroes the gradients of this site's terms in `gradients`.
+    pub(crate) fn forget(&self, gradients: &mut [f32]) {
+        self.parts_mut(gradients).into_iter().for_each(|part| part.fill(0.0));
     }
 
     fn rows(&self) -> usize {

@@ -1,6 +1,6 @@
 //! What to train, and how.
 
-use crate::{Loss, Method, Optimizer, Readout, Schedule};
+use crate::{Loss, Method, Moves, Optimizer, Readout, Schedule};
 
 /// Everything that determines a training run beside the clips.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +15,8 @@ pub struct Setup<'a> {
     pub loss: Loss,
     /// The optimizer.
     pub optimizer: &'a dyn Optimizer,
+    /// How the terms of sites move beside that.
+    pub moves: Moves,
     /// How fast the terms of sites move.
     pub adapter: LearningRate,
     /// How fast the head moves.

@@ -2,6 +2,8 @@
 
 mod checkpoint;
 mod engine;
+mod prototypes;
+pub(crate) mod span;
 mod update;
 
 use ingraft_adapter::SiteName;
@@ -12,7 +14,6 @@ use ingraft_tensor::Rng;
 
 use crate::head::Standardization;
 use crate::memory::{Carver, Sizes, for_each_slot};
-use crate::optim::MAX_SLOTS;
 use crate::parameters::{Ends, Parameters, Slot};
 use crate::readout::Tap;
 use crate::route::Route;
@@ -40,7 +41,10 @@ pub struct Trainer<'a, 'm> {
     head_len: usize,
     gradients: &'m mut [f32],
     latent: LatentMemory<'m>,
-    state: [&'m mut [f32]; MAX_SLOTS],
+    /// The optimizer's, group by group.
+    state: &'m mut [f32],
+    /// What it works in.
+    workspace: &'m mut [f32],
     statistics: Standardization<'m>,
     readings: Readings<'m>,
     route: Route<'m>,
@@ -149,8 +153,8 @@ impl<'a, 'm> Trainer<'a, 'm> {
         let count = sizes.ends.parameters;
         let values = carver.take(count)?;
         let gradients = carver.take(count)?;
-        let held = |slot: usize| if slot < sizes.optimizer_slots { count } else { 0 };
-        let state = [carver.take(held(0))?, carver.take(held(1))?];
+        let state = carver.take(sizes.state)?;
+        let workspace = carver.take(sizes.working)?;
         let statistics = Standardization::carve(carver, if sizes.head == 0 { 0 } else { sizes.features })?;
         let readings = Readings::carve(carver, sizes)?;
         let mut latent = LatentMemory::carve(carver, &sizes.ends)?;
@@ -169,6 +173,7 @@ impl<'a, 'm> Trainer<'a, 'm> {
             gradients,
             latent,
             state,
+            workspace,
             statistics,
             readings,
             route,
@@ -210,7 +215,7 @@ impl<'a, 'm> Trainer<'a, 'm> {
             }
         }
         let mut parameters = Parameters { values, computed, slots, indptr, indices, ones, zeros };
-        update::compute(plan, setup.method, &mut parameters, latent);
+        update::compute(plan, setup.method, slots, &mut parameters, latent);
         Some(parameters)
     }
 
@@ -238,7 +243,7 @@ impl<'a, 'm> Trainer<'a, 'm> {
     /// The gradients accumulated since the last step, summed over clips, in the
     /// order of [`Parameters::values`].
     pub fn gradients(&mut self) -> &[f32] {
-        self.pull_back();
+        (0..self.parameters.slots.len()).for_each(|slot| self.pull_back(slot));
         self.gradients
     }
 
@@ -257,7 +262,7 @@ impl<'a, 'm> Trainer<'a, 'm> {
     /// [`TrainError::Length`].
     pub fn restore(&mut self, values: &[f32]) -> Result<(), TrainError> {
         copy(self.parameters.values, values)?;
-        self.compute();
+        self.compute_all();
         Ok(())
     }
 

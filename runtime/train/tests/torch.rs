@@ -2,9 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use ingraft_train::{Group, Loss, OPTIMIZERS, Optimizer, Rate, Truth};
+use ingraft_train::{Group, GroupShape, Loss, Optimizer, Rate, Truth, optimizer};
 
 const STEPS: u32 = 6;
+
+/// The optimizers that PyTorch has.
+const NAMES: [&str; 4] = ["adam", "adamw", "momentum", "sgd"];
 
 /// Values by name.
 struct Golden(BTreeMap<&'static str, Vec<f32>>);
@@ -36,14 +39,14 @@ impl Golden {
 /// Parameters of one group with its state.
 struct Trained {
     values: Vec<f32>,
-    state: [Vec<f32>; 2],
+    state: Vec<f32>,
     scale: f32,
 }
 
 impl Trained {
     fn new(values: &[f32], scale: f32, optimizer: &dyn Optimizer) -> Self {
-        let slot = |slot: usize| vec![0.0; if slot < optimizer.slots() { values.len() } else { 0 }];
-        Self { values: values.to_vec(), state: [slot(0), slot(1)], scale }
+        let words = optimizer.state_words(GroupShape::vector(values.len()));
+        Self { values: values.to_vec(), state: vec![0.0; words], scale }
     }
 
     /// One step on gradients that are three times too large, as a sum over three clips is.
@@ -56,8 +59,14 @@ impl Trained {
             step: step + 1,
         };
         let gradients: Vec<f32> = gradient.iter().map(|g| 3.0 * g).collect();
-        let [first, second] = &mut self.state;
-        let group = Group { parameters: &mut self.values, gradients: &gradients, state: [first, second] };
+        let group = Group {
+            shape: GroupShape::vector(gradients.len()),
+            parameters: &mut self.values,
+            gradients: &gradients,
+            state: &mut self.state,
+            workspace: &mut [],
+            first: 0,
+        };
         optimizer.update(&rate, group);
     }
 }
@@ -65,10 +74,10 @@ impl Trained {
 #[test]
 fn optimizers_take_the_same_steps() {
     let golden = Golden::new();
-    for optimizer in OPTIMIZERS {
-        let mut trained = Trained::new(golden.get("start"), 1.0, *optimizer);
+    for optimizer in NAMES.map(|name| optimizer(name).unwrap()) {
+        let mut trained = Trained::new(golden.get("start"), 1.0, optimizer);
         for step in 0..STEPS {
-            trained.step(*optimizer, golden.get(&format!("gradient{step}")), step);
+            trained.step(optimizer, golden.get(&format!("gradient{step}")), step);
             golden.compare(&format!("{}{step}", optimizer.name()), &trained.values, 1e-6);
         }
     }
@@ -79,13 +88,13 @@ fn optimizers_take_the_same_steps() {
 fn scaled_factors_move_as_low_rank_factors_do() {
     let golden = Golden::new();
     let (weight, x, target) = (golden.get("lora.weight"), golden.get("lora.x"), golden.get("lora.target"));
-    for optimizer in OPTIMIZERS {
-        let mut down = Trained::new(golden.get("lora.a"), 1.0, *optimizer);
-        let mut up = Trained::new(&[0.0; 6], 4.0, *optimizer);
+    for optimizer in NAMES.map(|name| optimizer(name).unwrap()) {
+        let mut down = Trained::new(golden.get("lora.a"), 1.0, optimizer);
+        let mut up = Trained::new(&[0.0; 6], 4.0, optimizer);
         for step in 0..STEPS {
             let (down_grad, up_grad) = gradients(weight, &down.values, &up.values, x, target);
-            down.step(*optimizer, &down_grad, step);
-            up.step(*optimizer, &up_grad, step);
+            down.step(optimizer, &down_grad, step);
+            up.step(optimizer, &up_grad, step);
             golden.compare(&format!("lora.{}.down{step}", optimizer.name()), &down.values, 2e-5);
             golden.compare(&format!("lora.{}.up{step}", optimizer.name()), &up.values, 2e-5);
         }

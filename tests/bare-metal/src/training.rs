@@ -9,7 +9,9 @@ use ingraft_plan::PlanView;
 use ingraft_signal::{FrontEnd, Recipe, SignalError};
 use ingraft_tensor::bytes::{self, align_up};
 use ingraft_tensor::hash::{HASH_BYTES, blake3};
-use ingraft_train::{AdamW, Clip, LearningRate, Loss, Readout, Schedule, Setup, TrainError, Trainer, Truth};
+use ingraft_train::{
+    AdamW, Clip, LearningRate, Loss, Moves, Readout, Schedule, Setup, TrainError, Trainer, Truth,
+};
 
 /// What a run ends in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +128,7 @@ fn setup(sites: &[u32]) -> Setup<'_> {
         optimizer: &AdamW::DEFAULT,
         adapter: LearningRate { rate: 1e-3, weight_decay: 0.01 },
         head: LearningRate { rate: 1e-2, weight_decay: 0.01 },
+        moves: Moves::PLAIN,
         schedule: Schedule::CONSTANT,
         clip_norm: Some(1.0),
         seed: 7,

@@ -133,7 +133,7 @@ fn listen(plan: PlanView<'_>, target: &Host, tasks: &[Task]) -> Result<Table, Cl
     let mut table = Table::new(["clip of", "patches", "us a patch", "the base hears"]);
     for task in tasks {
         for (label, class) in task.classes.iter().enumerate() {
-            let found = task.test.labels.iter().position(|&other| other == label);
+            let found = task.test.labels.iter().position(|labels| labels.contains(&label));
             let Some(feed) = found.and_then(|clip| task.test.feeds.get(clip)) else { continue };
             let started = Instant::now();
             let outputs = predictor.run(feed, &mut Silent)?;
@@ -170,9 +170,9 @@ fn judge(plan: PlanView<'_>, target: &Host, task: &Task, trained: &Trained) -> R
     let mut predictor = Predictor::new(plan, &target, Some(adapter), &mut memory)?;
     let map = ClassMap::new(&task.classes, &task.classes, task.classes.len())?;
     let mut confusion = Confusion::new(task.classes.len());
-    for (feed, &label) in task.test.feeds.iter().zip(&task.test.labels) {
+    for (feed, labels) in task.test.feeds.iter().zip(&task.test.labels) {
         let outputs = predictor.run(feed, &mut Silent)?;
-        map.count(label, outputs.first().ok_or(CliError::NotAClassifier)?, &mut confusion)?;
+        map.count(labels, outputs.first().ok_or(CliError::NotAClassifier)?, &mut confusion)?;
     }
     Ok(confusion)
 }

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use ingraft_dataset::Dataset;
 use ingraft_dataset::split::{Split, read_splits};
-use ingraft_dataset::stats::{Confusion, wilson};
+use ingraft_dataset::stats::{Confusion, auroc, mean_auroc, wilson};
 use ingraft_exec::{MemoryNeeds, Silent};
 use ingraft_kernel::Target;
 use ingraft_plan::Phase;
@@ -64,6 +64,9 @@ struct EvalReport {
     accuracy: f64,
     /// 95 % interval of the accuracy over clips (Wilson).
     interval: [f64; 2],
+    /// How likely a clip with a label scores higher on it than one without (area under the ROC), the mean over labels;
+    /// null where none has both.
+    auroc: Option<f64>,
     /// Clips judged.
     n: u64,
     /// Every class.
@@ -86,6 +89,8 @@ struct ClassReport {
     class: String,
     /// Share of its clips that were right; null without clips.
     accuracy: Option<f64>,
+    /// The area under the ROC of its score; null without clips of it or without others.
+    auroc: Option<f64>,
     /// Its clips.
     n: u64,
 }
@@ -106,10 +111,35 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
     let needs = MemoryNeeds::new(&plan, Phase::Infer, &target)?;
     let mut memory = AlignedBytes::zeroed(needs.total());
     let mut predictor = Predictor::new(plan, &target, adapter, &mut memory)?;
-    let confusion = evaluate(&mut predictor, &Reader::new(&plan)?, &dataset, &items, console)?;
+    let judged = evaluate(&mut predictor, &Reader::new(&plan)?, &dataset, &items, console)?;
     let adapter_hash = adapter.map(|adapter| hex(adapter.hash()));
-    let report = EvalReport::new(&confusion, &dataset, target.name(), hex(plan.hash()), adapter_hash);
+    let report = EvalReport::new(&judged, &dataset, target.name(), hex(plan.hash()), adapter_hash);
     if args.json { console.json(&report) } else { console.line(report.tables()) }
+}
+
+/// How clips were judged.
+#[derive(Debug)]
+pub(super) struct Judged {
+    /// What they were taken for.
+    pub(super) confusion: Confusion,
+    /// The scores of every class, clip by clip.
+    scores: Vec<f32>,
+    labels: Vec<Vec<usize>>,
+}
+
+impl Judged {
+    /// The mean area under the ROC over classes.
+    pub(super) fn auroc(&self) -> Option<f64> {
+        mean_auroc(&self.scores, &self.labels, self.confusion.classes())
+    }
+
+    /// The area under the ROC of class `class`.
+    fn auroc_of(&self, class: usize) -> Option<f64> {
+        let classes = self.confusion.classes().max(1);
+        let scores: Vec<f32> = self.scores.iter().skip(class).step_by(classes).copied().collect();
+        let has: Vec<bool> = self.labels.iter().map(|labels| labels.contains(&class)).collect();
+        auroc(&scores, &has)
+    }
 }
 
 /// Runs the clips `items` and counts what they are taken for.
@@ -119,9 +149,10 @@ pub(super) fn evaluate(
     dataset: &Dataset,
     items: &[usize],
     console: &Console<'_>,
-) -> Result<Confusion, CliError> {
-    let (labels, classes) = (dataset.labels()?, dataset.classes());
-    let mut confusion = Confusion::new(classes.len());
+) -> Result<Judged, CliError> {
+    let classes = dataset.classes();
+    let mut judged =
+        Judged { confusion: Confusion::new(classes.len()), scores: Vec::new(), labels: Vec::new() };
     let mut map = None;
     let bar = console.bar(items.len(), "evaluating");
     for &item in items {
@@ -134,11 +165,13 @@ pub(super) fn evaluate(
                 map.insert(ClassMap::new(classes, &output.labels, scores)?)
             }
         };
-        map.count(labels.get(item).copied().unwrap_or(usize::MAX), output, &mut confusion)?;
+        let labels = dataset.items().get(item).map_or(&[][..], |item| &item.labels);
+        judged.scores.extend(map.count(labels, output, &mut judged.confusion)?);
+        judged.labels.push(labels.to_vec());
         bar.inc(1);
     }
     bar.finish_and_clear();
-    Ok(confusion)
+    Ok(judged)
 }
 
 impl SplitArgs {
@@ -160,26 +193,30 @@ impl SplitArgs {
 
 impl EvalReport {
     fn new(
-        confusion: &Confusion,
+        judged: &Judged,
         dataset: &Dataset,
         target: &'static str,
         base_hash: String,
         adapter_hash: Option<String>,
     ) -> Self {
+        let confusion = &judged.confusion;
         let interval = wilson(confusion.correct(), confusion.total());
         let rows = (0..confusion.classes()).map(|truth| {
             (0..=confusion.classes()).map(|predicted| confusion.count(truth, predicted)).collect::<Vec<u64>>()
         });
         let confusion_rows: Vec<Vec<u64>> = rows.collect();
-        let class = |((class, accuracy), row): ((&String, Option<f64>), &Vec<u64>)| ClassReport {
+        let accuracies = confusion.per_class().into_iter().zip(&confusion_rows);
+        let per_class = dataset.classes().iter().zip(accuracies).enumerate();
+        let per_class = per_class.map(|(index, (class, (accuracy, row)))| ClassReport {
             class: class.clone(),
             accuracy,
+            auroc: judged.auroc_of(index),
             n: row.iter().sum(),
-        };
-        let per_class = dataset.classes().iter().zip(confusion.per_class()).zip(&confusion_rows).map(class);
+        });
         Self {
             accuracy: confusion.accuracy(),
             interval: interval.map_or([0.0, 1.0], |interval| [interval.low, interval.high]),
+            auroc: judged.auroc(),
             n: confusion.total(),
             per_class: per_class.collect(),
             confusion: confusion_rows,
@@ -190,7 +227,7 @@ impl EvalReport {
     }
 
     fn tables(&self) -> String {
-        let mut table = Table::new(["class", "clips", "accuracy", "taken for"]);
+        let mut table = Table::new(["class", "clips", "accuracy", "AUROC", "taken for"]);
         for (truth, (class, row)) in self.per_class.iter().zip(&self.confusion).enumerate() {
             let name = |predicted: usize| {
                 self.per_class.get(predicted).map_or("other", |class| class.class.as_str())
@@ -199,10 +236,13 @@ impl EvalReport {
                 row.iter().enumerate().filter(|&(predicted, count)| predicted != truth && *count != 0);
             let wrong: Vec<String> =
                 wrong.map(|(predicted, count)| format!("{} {count}", name(predicted))).collect();
-            let accuracy = class.accuracy.map_or(String::new(), |accuracy| format!("{accuracy:.3}"));
-            table.row([class.class.clone(), class.n.to_string(), accuracy, wrong.join(", ")]);
+            let share = |share: Option<f64>| share.map_or(String::new(), |share| format!("{share:.3}"));
+            let (accuracy, auroc) = (share(class.accuracy), share(class.auroc));
+            table.row([class.class.clone(), class.n.to_string(), accuracy, auroc, wrong.join(", ")]);
         }
         let [low, high] = self.interval;
-        format!("{table}\n\naccuracy {:.4} of {} clips (95 %: {low:.3} to {high:.3})", self.accuracy, self.n)
+        let auroc = self.auroc.map_or(String::new(), |auroc| format!(", AUROC {auroc:.4}"));
+        let (accuracy, n) = (self.accuracy, self.n);
+        format!("{table}\n\naccuracy {accuracy:.4} of {n} clips (95 %: {low:.3} to {high:.3}){auroc}")
     }
 }

@@ -14,7 +14,7 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use ingraft_dataset::Dataset;
-use ingraft_dataset::stats::{Confusion, wilson};
+use ingraft_dataset::stats::wilson;
 use ingraft_exec::MemoryNeeds;
 use ingraft_kernel::Host;
 use ingraft_method::DeltaFormat;
@@ -22,7 +22,7 @@ use ingraft_plan::{Phase, PlanView};
 use ingraft_train::Readout;
 use serde::Serialize;
 
-use super::eval::{SplitArgs, evaluate};
+use super::eval::{Judged, SplitArgs, evaluate};
 use crate::aligned::AlignedBytes;
 use crate::args::target_names;
 use crate::classes::ClassMap;
@@ -88,6 +88,8 @@ struct TrainReport {
     accuracy: f64,
     /// 95 % interval of the accuracy over clips (Wilson).
     interval: [f64; 2],
+    /// The mean area under the ROC over labels; null where none has clips with and without it.
+    auroc: Option<f64>,
     /// The clips that `accuracy` is about: `test` with a split file, else `train`.
     accuracy_of: &'static str,
     /// Number of those clips.
@@ -162,7 +164,9 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
     let (augment, views) = args.augment.recipe()?;
     let reader = Reader::new(&plan)?;
     let source = Source::new(&reader, &dataset, &learned, augment, args.course.seed())?;
-    let (labels, groups) = source.labels(&class_map(&plan, trainee.readout, &dataset)?)?;
+    args.course.check(trainee.readout)?;
+    let map = class_map(&plan, trainee.readout, &dataset)?;
+    let (labels, groups) = source.labels(&map, args.course.takes_several())?;
     let lessons = Lessons {
         labels: &labels,
         groups: &groups,
@@ -172,14 +176,16 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
         parameters: !args.terms_only,
         deltas: args.deltas.into(),
     };
+    let subspace = args.course.subspace();
+    let optimizer = args.course.optimizer(subspace.as_ref());
     if let Some(score) = args.method.score()? {
-        let course = args.course.course(&trainee, views);
+        let course = args.course.course(&trainee, optimizer, views);
         let saliency = course.measure(plan, &target, &lessons, score, console)?;
         trainee = args.method.choose(trainee, &saliency)?;
     }
     let resume = args.resume;
     let checkpoint = args.checkpoint.clone().map(|path| Checkpoint { path, resume });
-    let course = Course { checkpoint, ..args.course.course(&trainee, views) };
+    let course = Course { checkpoint, ..args.course.course(&trainee, optimizer, views) };
     let memory = course.memory(&plan, &target)?;
     args.check_memory(memory.total())?;
     console.note(format_args!(
@@ -193,8 +199,8 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
     ));
     let trained = course.train(plan, &target, &lessons, console)?;
     write_whole(&args.output, &trained.bytes)?;
-    let confusion = deployed(plan, &target, &trained, &reader, &dataset, &judged, console)?;
-    let report = TrainReport::new(&trained, &confusion, &plan, (learned.len(), views), accuracy_of)?;
+    let judged = deployed(plan, &target, &trained, &reader, &dataset, &judged, console)?;
+    let report = TrainReport::new(&trained, &judged, &plan, (learned.len(), views), accuracy_of)?;
     if args.json { console.json(&report) } else { console.line(report.table()) }
 }
 
@@ -218,7 +224,7 @@ fn deployed(
     dataset: &Dataset,
     items: &[usize],
     console: &Console<'_>,
-) -> Result<Confusion, CliError> {
+) -> Result<Judged, CliError> {
     let file = ArtifactFile::from_bytes("the trained adapter", &trained.bytes);
     let adapter = file.attach(&plan)?;
     let mut memory = AlignedBytes::zeroed(MemoryNeeds::new(&plan, Phase::Infer, target)?.total());
@@ -263,12 +269,13 @@ impl Args {
 impl TrainReport {
     fn new(
         trained: &Trained,
-        confusion: &Confusion,
+        judged: &Judged,
         plan: &PlanView<'_>,
         (train_clips, views): (usize, u32),
         accuracy_of: &'static str,
     ) -> Result<Self, CliError> {
         let file = ArtifactFile::from_bytes("the trained adapter", &trained.bytes);
+        let confusion = &judged.confusion;
         let interval = wilson(confusion.correct(), confusion.total());
         let site = |site: &ingraft_method::SiteReport| SiteReport {
             name: site.name.clone(),
@@ -279,6 +286,7 @@ impl TrainReport {
         Ok(Self {
             accuracy: confusion.accuracy(),
             interval: interval.map_or([0.0, 1.0], |interval| [interval.low, interval.high]),
+            auroc: judged.auroc(),
             accuracy_of,
             n: confusion.total(),
             train_clips,
@@ -306,6 +314,9 @@ impl TrainReport {
             self.accuracy, self.n, self.accuracy_of
         );
         line("accuracy", accuracy);
+        if let Some(auroc) = self.auroc {
+            line("AUROC", format!("{auroc:.4}"));
+        }
         line("loss", format!("{:.4} after {} epochs, {} steps", self.loss, self.epochs, self.steps));
         line("parameters", format!("{} at {} sites and the head", self.trained_parameters, self.sites.len()));
         line("adapter", format!("{} {}", bytes(self.adapter_bytes), self.adapter_hash));

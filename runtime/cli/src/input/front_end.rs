@@ -2,7 +2,7 @@
 
 use ingraft_dataset::{Filter, Image};
 use ingraft_plan::PlanView;
-use ingraft_signal::{FrontEnd as Bound, Recipe};
+use ingraft_signal::{Axes, FrontEnd as Bound, Recipe};
 use ingraft_tensor::{DType, bytes};
 
 use super::{Feed, InputSpec};
@@ -15,6 +15,17 @@ pub(crate) struct FrontEnd<'p> {
     input: InputSpec<'p>,
     /// Patches in one run.
     batch: usize,
+}
+
+/// How a spectrogram lies in a patch: the same in one or more planes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Spectrogram {
+    /// Values of a plane.
+    pub(crate) plane: usize,
+    /// Of them, in a row.
+    pub(crate) columns: usize,
+    /// Whether a row is one band over time, rather than one frame.
+    pub(crate) frames_inside: bool,
 }
 
 impl<'p> FrontEnd<'p> {
@@ -66,17 +77,42 @@ impl<'p> FrontEnd<'p> {
         self.recipe.sample_rate().ok_or(CliError::NotAudio)
     }
 
+    /// The spectrogram that a patch is; `None` where it is none.
+    pub(crate) fn spectrogram(&self) -> Option<Spectrogram> {
+        let log_mel = match &self.recipe {
+            Recipe::LogMel(log_mel) => log_mel,
+            Recipe::Mfcc(mfcc) => mfcc.log_mel(),
+            _ => return None,
+        };
+        let shape = self.recipe.shape();
+        let [.., rows, columns] = *shape.dims() else { return None };
+        Some(Spectrogram {
+            plane: rows * columns,
+            columns,
+            frames_inside: log_mel.config().axes == Axes::BandsFrames,
+        })
+    }
+
     /// The patches of a clip at [`Self::rate`].
     ///
     /// # Errors
     /// [`CliError::Signal`], [`CliError::InputType`].
     pub(crate) fn samples(&self, clip: &[f32]) -> Result<Feed, CliError> {
+        self.changed(clip, |_| {})
+    }
+
+    /// As [`Self::samples`], every patch changed by `change`.
+    ///
+    /// # Errors
+    /// Those of [`Self::samples`].
+    pub(crate) fn changed(&self, clip: &[f32], mut change: impl FnMut(&mut [f32])) -> Result<Feed, CliError> {
         let mut memory = vec![0.0; self.recipe.memory_len()];
         let mut bound = Bound::bind(&self.recipe, &mut memory)?;
         let mut patches = Vec::new();
         for cut in self.recipe.cut(clip) {
             let mut patch = vec![0.0; self.recipe.out_len()];
             bound.patch(cut, &mut patch)?;
+            change(&mut patch);
             patches.push(patch);
         }
         self.feed(&patches)

@@ -5,8 +5,9 @@ use ingraft_method::{Full, Saliency, Score};
 use ingraft_plan::PlanView;
 use ingraft_train::{LearningRate, Trainer};
 
+use super::truths::Truths;
 use super::views::Views;
-use super::{Course, Lessons, truth};
+use super::{Course, Lessons};
 use crate::aligned::AlignedBytes;
 use crate::console::Console;
 use crate::error::CliError;
@@ -44,15 +45,16 @@ impl Course<'_> {
             views.of(clip).try_for_each(|view| trainer.observe(view))?;
         }
         trainer.standardize();
+        let truths = Truths::new(&course, lessons, &views, &mut trainer)?;
         if trainer.head().is_some() {
             for epoch in 0..course.epochs {
-                course.epoch(&mut trainer, &views, lessons.labels, &learned, epoch)?;
+                course.epoch(&mut trainer, &views, &truths, &learned, epoch)?;
             }
         }
         let bar = console.bar(learned.len(), "measuring");
         let mut saliency = Saliency::new(&plan, self.sites, score);
         for &clip in &learned {
-            trainer.accumulate(views.first(clip), truth(lessons.labels, clip))?;
+            trainer.accumulate(views.first(clip), truths.of(clip, 0))?;
             // The sites of the trainer are those of the saliency.
             saliency.observe(&mut trainer, 1);
             bar.inc(1);

@@ -73,12 +73,16 @@ impl Views {
 
     /// Clip `clip` as it is.
     pub(super) fn first(&self, clip: usize) -> Clip<'_> {
-        self.of(clip).next().unwrap_or(Clip::Features(&[]))
+        self.get(clip, 0)
     }
 
-    /// A version of clip `clip`.
-    pub(super) fn draw(&self, clip: usize, rng: &mut Rng) -> Clip<'_> {
-        let count = self.clips.get(clip).map_or(0, Vec::len);
-        self.of(clip).nth(rng.below(count)).unwrap_or(Clip::Features(&[]))
+    /// Version `view` of clip `clip`.
+    pub(super) fn get(&self, clip: usize, view: usize) -> Clip<'_> {
+        self.of(clip).nth(view).unwrap_or(Clip::Features(&[]))
+    }
+
+    /// One of the versions of clip `clip`.
+    pub(super) fn draw(&self, clip: usize, rng: &mut Rng) -> usize {
+        rng.below(self.clips.get(clip).map_or(0, Vec::len))
     }
 }

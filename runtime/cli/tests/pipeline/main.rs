@@ -5,6 +5,7 @@ mod compile;
 mod documented;
 mod fixture;
 mod input;
+mod learning;
 mod process;
 mod real;
 mod refusal;

@@ -2,8 +2,10 @@
 
 use core::ops::RangeInclusive;
 
-use super::{crop, gain, mix, noise, pitch, rotate, shift, speed};
-use crate::Rng;
+use super::{
+    colour, crop, flip, gain, mask_frequency, mask_time, mix, noise, pitch, rotate, shift, speed, window,
+};
+use crate::{Image, Rng};
 
 /// One augmentation and the range it draws from.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,6 +27,27 @@ pub enum Augmentation {
     Pitch(RangeInclusive<f64>),
     /// [`crop`] to this many seconds.
     Crop(f64),
+    /// [`mask_time`] of up to this share of the frames.
+    TimeMask(f64),
+    /// [`mask_frequency`] of up to this share of the bands.
+    FrequencyMask(f64),
+    /// [`flip`].
+    Flip,
+    /// [`window`] with sides of this share.
+    Window(RangeInclusive<f64>),
+    /// [`colour`] by up to this amount.
+    Colour(f64),
+}
+
+/// What an augmentation changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Of {
+    /// Samples.
+    Recording,
+    /// What a front end makes of them.
+    Spectrogram,
+    /// Pixels.
+    Picture,
 }
 
 /// What the labels of a data set depend on, as far as augmentations go.
@@ -60,6 +83,15 @@ impl Augmentation {
         matches!(self, Self::Speed(_) | Self::Pitch(_))
     }
 
+    /// What it changes.
+    pub fn of(&self) -> Of {
+        match self {
+            Self::TimeMask(_) | Self::FrequencyMask(_) => Of::Spectrogram,
+            Self::Flip | Self::Window(_) | Self::Colour(_) => Of::Picture,
+            _ => Of::Recording,
+        }
+    }
+
     fn is_usable(&self) -> bool {
         let is_range = |range: &RangeInclusive<f64>| {
             range.start().is_finite() && range.end().is_finite() && range.start() <= range.end()
@@ -67,7 +99,13 @@ impl Augmentation {
         match self {
             Self::Gain(range) | Self::Noise(range) | Self::Mix(range) | Self::Pitch(range) => is_range(range),
             Self::Speed(range) => is_range(range) && *range.start() > 0.0,
-            Self::Rotate(share) | Self::Shift(share) => *share > 0.0 && *share <= 1.0,
+            Self::Rotate(share)
+            | Self::Shift(share)
+            | Self::TimeMask(share)
+            | Self::FrequencyMask(share)
+            | Self::Colour(share) => *share > 0.0 && *share <= 1.0,
+            Self::Window(range) => is_range(range) && *range.start() > 0.0 && *range.end() <= 1.0,
+            Self::Flip => true,
             Self::Crop(seconds) => *seconds > 0.0 && *seconds <= 3600.0,
         }
     }
@@ -83,6 +121,9 @@ impl Augmentation {
             Self::Speed(factors) => speed(samples, factors, seed),
             Self::Pitch(semitones) => pitch(samples, rate, semitones, seed),
             Self::Crop(seconds) => crop(samples, (f64::from(rate) * seconds) as usize, seed),
+            Self::TimeMask(_) | Self::FrequencyMask(_) | Self::Flip | Self::Window(_) | Self::Colour(_) => {
+                samples.to_vec()
+            }
         }
     }
 }
@@ -119,14 +160,49 @@ impl Recipe {
         &self.steps
     }
 
-    /// `samples` after every step. An empty `background` leaves out [`Augmentation::Mix`].
+    /// The first step that changes none of `kinds`.
+    pub fn other_than(&self, kinds: &[Of]) -> Option<&Augmentation> {
+        self.steps.iter().find(|step| !kinds.contains(&step.of()))
+    }
+
+    /// `samples` after every step of recordings. An empty `background` leaves out [`Augmentation::Mix`].
     pub fn apply(&self, samples: &[f32], rate: u32, background: &[f32], seed: u64) -> Vec<f32> {
         let mut samples = samples.to_vec();
-        for (number, step) in self.steps.iter().enumerate() {
-            let seed = Rng::stream(seed, number as u64).next_u64();
+        for (step, seed) in self.seeded(Of::Recording, seed) {
             samples = step.apply(&samples, rate, background, seed);
         }
         samples
+    }
+
+    /// Changes a `patch` by every step of spectrograms: rows of `inner` values, which are bands, or frames where time
+    /// runs along them.
+    pub fn apply_to_patch(&self, patch: &mut [f32], inner: usize, time_is_inner: bool, seed: u64) {
+        for (step, seed) in self.seeded(Of::Spectrogram, seed) {
+            match step {
+                Augmentation::TimeMask(share) if time_is_inner => mask_frequency(patch, inner, *share, seed),
+                Augmentation::FrequencyMask(share) if time_is_inner => mask_time(patch, inner, *share, seed),
+                Augmentation::TimeMask(share) => mask_time(patch, inner, *share, seed),
+                Augmentation::FrequencyMask(share) => mask_frequency(patch, inner, *share, seed),
+                _ => {}
+            }
+        }
+    }
+
+    /// `image` after every step of pictures.
+    pub fn apply_to_image(&self, image: &Image, seed: u64) -> Image {
+        self.seeded(Of::Picture, seed).fold(image.clone(), |image, (step, seed)| match step {
+            Augmentation::Flip => flip(&image, seed),
+            Augmentation::Window(shares) => window(&image, shares, seed),
+            Augmentation::Colour(amount) => colour(&image, *amount, seed),
+            _ => image,
+        })
+    }
+
+    /// The steps of one kind, each with its seed.
+    fn seeded(&self, of: Of, seed: u64) -> impl Iterator<Item = (&Augmentation, u64)> {
+        let seeded = self.steps.iter().enumerate();
+        let seeded = seeded.map(move |(number, step)| (step, Rng::stream(seed, number as u64).next_u64()));
+        seeded.filter(move |(step, _)| step.of() == of)
     }
 }
 
@@ -136,6 +212,9 @@ impl core::str::FromStr for Augmentation {
 
     fn from_str(text: &str) -> Result<Self, RecipeError> {
         let unknown = || RecipeError::Unknown(text.to_owned());
+        if text.trim() == "flip" {
+            return Ok(Self::Flip);
+        }
         let (name, value) = text.split_once('=').ok_or_else(unknown)?;
         let number = |text: &str| text.trim().parse::<f64>().map_err(|_| unknown());
         let range = || match value.split_once("..") {
@@ -151,6 +230,10 @@ impl core::str::FromStr for Augmentation {
             "speed" => Self::Speed(range()?),
             "pitch" => Self::Pitch(range()?),
             "crop" => Self::Crop(number(value)?),
+            "time-mask" => Self::TimeMask(number(value)?),
+            "frequency-mask" => Self::FrequencyMask(number(value)?),
+            "window" => Self::Window(range()?),
+            "colour" => Self::Colour(number(value)?),
             _ => return Err(unknown()),
         };
         if augmentation.is_usable() { Ok(augmentation) } else { Err(RecipeError::Range(augmentation)) }
@@ -169,6 +252,11 @@ impl core::fmt::Display for Augmentation {
             Self::Speed(range) => ("speed", range.clone()),
             Self::Pitch(range) => ("pitch", range.clone()),
             Self::Crop(seconds) => ("crop", *seconds..=*seconds),
+            Self::TimeMask(share) => ("time-mask", *share..=*share),
+            Self::FrequencyMask(share) => ("frequency-mask", *share..=*share),
+            Self::Flip => return f.write_str("flip"),
+            Self::Window(range) => ("window", range.clone()),
+            Self::Colour(amount) => ("colour", *amount..=*amount),
         };
         if range.start() == range.end() {
             write!(f, "{name}={}", range.start())
@@ -188,7 +276,9 @@ impl core::fmt::Display for RecipeError {
             Self::Unknown(text) => write!(
                 f,
                 "`{text}` is not an augmentation; use gain=-6..6 (dB), rotate=0.5, shift=0.1 (share of the clip), \
-                 noise=10..30, mix=5..20 (dB), speed=0.9..1.1, pitch=-1..1 (semitones), crop=0.975 (seconds)"
+                 noise=10..30, mix=5..20 (dB), speed=0.9..1.1, pitch=-1..1 (semitones), crop=0.975 (seconds), \
+                 time-mask=0.2, frequency-mask=0.2 (share of a spectrogram), flip, window=0.7..1 (share of a picture's \
+                 sides) or colour=0.3"
             ),
         }
     }

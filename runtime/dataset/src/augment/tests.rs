@@ -141,3 +141,48 @@ fn a_recipe_respects_what_labels_mean() {
         assert!(text.parse::<Augmentation>().is_err(), "{text}");
     }
 }
+
+#[test]
+fn every_step_changes_what_it_is_of_and_nothing_else() {
+    let texts = ["gain=3", "time-mask=0.9", "frequency-mask=0.9", "flip", "window=0.5..0.7", "colour=0.3"];
+    let image = crate::Image::new(8, 6, (0..8 * 6 * 3).map(|i| i as u8).collect()).unwrap();
+    let (clip, patch) = (tone(440.0, 400), tone(300.0, 20 * 16));
+    for text in texts {
+        let step: Augmentation = text.parse().unwrap();
+        assert_eq!(step.to_string().parse(), Ok(step.clone()));
+        let recipe = Recipe::new(vec![step.clone()], Meaning::PitchIsLabel).unwrap();
+        assert!(recipe.other_than(&[step.of()]).is_none());
+        assert_eq!(recipe.other_than(&[]), Some(&step));
+        let changes = |of: Of| {
+            (0..40).any(|seed| match of {
+                Of::Recording => recipe.apply(&clip, RATE, &[], seed) != clip,
+                Of::Picture => recipe.apply_to_image(&image, seed) != image,
+                Of::Spectrogram => {
+                    let mut changed = patch.clone();
+                    recipe.apply_to_patch(&mut changed, 16, false, seed);
+                    changed != patch
+                }
+            })
+        };
+        for of in [Of::Recording, Of::Spectrogram, Of::Picture] {
+            assert_eq!(changes(of), step.of() == of, "{text} on {of:?}");
+        }
+    }
+    // Time along rows: the same stretch, of the other axis.
+    let recipe = Recipe::new(vec![Augmentation::TimeMask(0.5)], Meaning::PitchIsLabel).unwrap();
+    for seed in 0..20 {
+        let (mut outer, mut inner) = (patch.clone(), transposed(&patch, 16));
+        recipe.apply_to_patch(&mut outer, 16, false, seed);
+        recipe.apply_to_patch(&mut inner, 20, true, seed);
+        assert_eq!(transposed(&outer, 16).len(), inner.len());
+        let masked = |of: &[f32], from: &[f32]| of.iter().zip(from).filter(|(a, b)| a != b).count();
+        assert_eq!(masked(&outer, &patch), masked(&inner, &transposed(&patch, 16)));
+    }
+    for text in ["flip=1", "window=0.5..1.5", "colour=0", "time-mask=2"] {
+        assert!(text.parse::<Augmentation>().is_err(), "{text}");
+    }
+}
+
+fn transposed(patch: &[f32], columns: usize) -> Vec<f32> {
+    (0..columns).flat_map(|column| patch.iter().skip(column).step_by(columns).copied()).collect()
+}

@@ -1,6 +1,6 @@
 //! Adam (Kingma & Ba, 2015), decay as a penalty in the gradient.
 
-use super::{Group, Optimizer, Rate};
+use super::{Elementwise, MAX_SLOTS, Rate, Slot};
 
 /// m ← β₁m + (1−β₁)g, v ← β₂v + (1−β₂)g², φ ← φ − η·m̂/(√v̂ + ε), with g including λ·φ.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -15,15 +15,21 @@ impl Adam {
     /// β = 0.9, 0.999, ε = 10⁻⁸.
     pub const DEFAULT: Self = Self { betas: [0.9, 0.999], epsilon: 1e-8 };
 
-    /// Moves `group` by the gradients `slope(stored gradient, stored value)` of
+    /// Moves `parameters` by the gradients `slope(stored gradient, stored value)` of
     /// the unscaled parameters, after shrinking the stored values by `keep`.
-    pub(super) fn descend(&self, rate: &Rate, group: Group<'_>, keep: f32, slope: impl Fn(f32, f32) -> f32) {
+    pub(super) fn adapt(
+        &self,
+        rate: &Rate,
+        (parameters, gradients): (&mut [f32], &[f32]),
+        [mean, square]: [&mut [f32]; MAX_SLOTS],
+        keep: f32,
+        slope: impl Fn(f32, f32) -> f32,
+    ) {
         let [first, second] = self.betas;
         let (new_first, new_second) = ((1.0 - first) as f32, (1.0 - second) as f32);
         let bias = |beta: f64| 1.0 - libm::pow(beta, f64::from(rate.step));
         let reach = rate.learning_rate * rate.scale / bias(first) as f32;
         let root_bias = libm::sqrt(bias(second)) as f32;
-        let [mean, square] = group.state;
         let move_run = |p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]| {
             let mut roots = [0.0f32; RUN];
             for ((((p, g), m), v), root) in
@@ -39,8 +45,8 @@ impl Adam {
                 *p = *p * keep - reach * (*m / (*root / root_bias + self.epsilon));
             }
         };
-        let (parameters, parameters_rest) = group.parameters.as_chunks_mut::<RUN>();
-        let (gradients, gradients_rest) = group.gradients.as_chunks::<RUN>();
+        let (parameters, parameters_rest) = parameters.as_chunks_mut::<RUN>();
+        let (gradients, gradients_rest) = gradients.as_chunks::<RUN>();
         let (mean, mean_rest) = mean.as_chunks_mut::<RUN>();
         let (square, square_rest) = square.as_chunks_mut::<RUN>();
         for (((p, g), m), v) in parameters.iter_mut().zip(gradients).zip(mean).zip(square) {
@@ -53,16 +59,17 @@ impl Adam {
 /// Parameters that are moved together: the root is no instruction a compiler makes a vector of, all else is.
 const RUN: usize = 16;
 
-impl Optimizer for Adam {
-    fn name(&self) -> &'static str {
-        "adam"
-    }
+impl Elementwise for Adam {
+    const NAME: &'static str = "adam";
+    const SLOTS: &'static [Slot] = &[Slot::Signed, Slot::Positive];
 
-    fn slots(&self) -> usize {
-        2
-    }
-
-    fn update(&self, rate: &Rate, group: Group<'_>) {
-        self.descend(rate, group, 1.0, |g, p| rate.penalized(g, p));
+    fn descend(
+        &self,
+        rate: &Rate,
+        parameters: &mut [f32],
+        gradients: &[f32],
+        state: [&mut [f32]; MAX_SLOTS],
+    ) {
+        self.adapt(rate, (parameters, gradients), state, 1.0, |g, p| rate.penalized(g, p));
     }
 }

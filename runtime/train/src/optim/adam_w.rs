@@ -1,6 +1,6 @@
 //! Adam with decoupled weight decay (Loshchilov & Hutter, 2019).
 
-use super::{Adam, Group, Optimizer, Rate};
+use super::{Adam, Elementwise, MAX_SLOTS, Rate, Slot};
 
 /// As [`Adam`], with φ ← (1 − η·λ)·φ beside the adaptive step instead of a penalty in it.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -14,17 +14,18 @@ impl AdamW {
     pub const DEFAULT: Self = Self(Adam::DEFAULT);
 }
 
-impl Optimizer for AdamW {
-    fn name(&self) -> &'static str {
-        "adamw"
-    }
+impl Elementwise for AdamW {
+    const NAME: &'static str = "adamw";
+    const SLOTS: &'static [Slot] = Adam::SLOTS;
 
-    fn slots(&self) -> usize {
-        2
-    }
-
-    fn update(&self, rate: &Rate, group: Group<'_>) {
+    fn descend(
+        &self,
+        rate: &Rate,
+        parameters: &mut [f32],
+        gradients: &[f32],
+        state: [&mut [f32]; MAX_SLOTS],
+    ) {
         let keep = 1.0 - rate.learning_rate * rate.weight_decay;
-        self.0.descend(rate, group, keep, |g, _| rate.slope(g));
+        self.0.adapt(rate, (parameters, gradients), state, keep, |g, _| rate.slope(g));
     }
 }

@@ -1,6 +1,6 @@
 //! Gradient descent with a heavy ball.
 
-use super::{Group, Optimizer, Rate};
+use super::{Elementwise, MAX_SLOTS, Rate, Slot};
 
 /// v ← μ·v + (g + λ·φ), φ ← φ − η·v (Polyak; without dampening or Nesterov's look-ahead).
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -14,19 +14,19 @@ impl Momentum {
     pub const DEFAULT: Self = Self { momentum: 0.9 };
 }
 
-impl Optimizer for Momentum {
-    fn name(&self) -> &'static str {
-        "momentum"
-    }
+impl Elementwise for Momentum {
+    const NAME: &'static str = "momentum";
+    const SLOTS: &'static [Slot] = &[Slot::Signed];
 
-    fn slots(&self) -> usize {
-        1
-    }
-
-    fn update(&self, rate: &Rate, group: Group<'_>) {
+    fn descend(
+        &self,
+        rate: &Rate,
+        parameters: &mut [f32],
+        gradients: &[f32],
+        [velocity, _]: [&mut [f32]; MAX_SLOTS],
+    ) {
         let reach = rate.learning_rate * rate.scale;
-        let [velocity, _] = group.state;
-        for ((p, g), v) in group.parameters.iter_mut().zip(group.gradients).zip(velocity) {
+        for ((p, g), v) in parameters.iter_mut().zip(gradients).zip(velocity) {
             *v = self.momentum * *v + rate.penalized(*g, *p);
             *p -= reach * *v;
         }

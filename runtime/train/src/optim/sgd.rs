@@ -1,23 +1,18 @@
 //! Plain gradient descent.
 
-use super::{Group, Optimizer, Rate};
+use super::{Elementwise, MAX_SLOTS, Rate, Slot};
 
 /// φ ← φ − η·(g + λ·φ).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Sgd;
 
-impl Optimizer for Sgd {
-    fn name(&self) -> &'static str {
-        "sgd"
-    }
+impl Elementwise for Sgd {
+    const NAME: &'static str = "sgd";
+    const SLOTS: &'static [Slot] = &[];
 
-    fn slots(&self) -> usize {
-        0
-    }
-
-    fn update(&self, rate: &Rate, group: Group<'_>) {
+    fn descend(&self, rate: &Rate, parameters: &mut [f32], gradients: &[f32], _: [&mut [f32]; MAX_SLOTS]) {
         let reach = rate.learning_rate * rate.scale;
-        for (p, g) in group.parameters.iter_mut().zip(group.gradients) {
+        for (p, g) in parameters.iter_mut().zip(gradients) {
             *p -= reach * rate.penalized(*g, *p);
         }
     }

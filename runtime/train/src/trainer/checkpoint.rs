@@ -11,7 +11,7 @@ use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 use super::Trainer;
 use crate::TrainError;
 
-const MAGIC: [u8; 8] = *b"INGRTRN1";
+const MAGIC: [u8; 8] = *b"INGRTRN2";
 
 /// What has to agree, and the counters.
 #[derive(Clone, Copy, Debug, PartialEq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -144,7 +144,7 @@ impl Trainer<'_, '_> {
         self.vectors(&mut reader).ok_or(TrainError::Damaged)?;
         (self.steps, self.clips, self.loss) = (steps, clips, loss);
         self.statistics.observed = observed;
-        self.compute();
+        self.compute_all();
         Ok(())
     }
 
@@ -178,7 +178,7 @@ impl Trainer<'_, '_> {
     fn vectors(&mut self, to: &mut impl Vectors) -> Option<()> {
         to.visit(self.parameters.values)?;
         to.visit(self.gradients)?;
-        self.state.iter_mut().try_for_each(|state| to.visit(state))?;
+        to.visit(self.state)?;
         to.visit(self.latent.gradients)?;
         to.visit(self.latent.constants)?;
         // Methods may choose positions anew.

@@ -4,6 +4,7 @@ use ingraft_exec::Silent;
 use ingraft_kernel::SiteGrads;
 use ingraft_plan::Phase;
 
+use super::update::Update;
 use super::{Readings, Trainer, split_head};
 use crate::{Clip, Readout, TrainError, Truth, prefix};
 
@@ -13,7 +14,7 @@ use crate::{Clip, Readout, TrainError, Truth, prefix};
 /// every patch for the loss; the second runs each patch forward again and then
 /// backward with the loss's gradient. It visits patches last to first, since the
 /// last one's activations are still there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Stage {
     /// Between clips.
     Idle,
@@ -23,6 +24,10 @@ pub(super) enum Stage {
     Forward { patch: usize, step: usize },
     /// Second pass, about to run backward step `index` of patch `patch`.
     Backward { patch: usize, index: usize },
+    /// Between clips, while the means of classes are taken.
+    Prototypes,
+    /// Between clips, within a step of the optimizer.
+    Update(Update),
 }
 
 /// What follows a stage.
@@ -61,6 +66,9 @@ impl Trainer<'_, '_> {
         truth: Truth<'_>,
         budget: usize,
     ) -> Result<Option<f32>, TrainError> {
+        if matches!(self.stage, Stage::Update(_) | Stage::Prototypes) {
+            return Err(TrainError::Busy);
+        }
         let result = self.proceed(&clip, truth, budget.max(1));
         if !matches!(result, Ok(None)) {
             self.stage = Stage::Idle;
@@ -78,6 +86,7 @@ impl Trainer<'_, '_> {
         loop {
             let turn = match self.stage {
                 Stage::Idle => self.begin(clip, truth)?,
+                Stage::Update(_) | Stage::Prototypes => return Err(TrainError::Busy),
                 Stage::Pool { patch, step } => {
                     let step = self.run_forward(step, &mut budget)?;
                     self.end_pool(clip, truth, patches, (patch, step))?
@@ -103,6 +112,31 @@ impl Trainer<'_, '_> {
                 }
             }
         }
+    }
+
+    /// Number of different pieces that [`Self::advance`] and [`Self::advance_step`] do with a budget of one.
+    pub fn piece_count(&self) -> usize {
+        self.steps_of_plan().saturating_add(Update::KINDS).saturating_add(1)
+    }
+
+    /// Which piece comes next, below [`Self::piece_count`]: steps of the plan are told apart by their index, those of
+    /// the optimizer by their kind, and one more begins a clip or a step. What a piece took is what it will take.
+    pub fn next_piece(&self) -> usize {
+        let steps = self.steps_of_plan();
+        match self.stage {
+            Stage::Idle | Stage::Prototypes => steps.saturating_add(Update::KINDS),
+            Stage::Pool { step, .. } | Stage::Forward { step, .. } => step,
+            Stage::Backward { index, .. } => {
+                let mut taken = (index..self.route.len()).filter_map(|index| self.route.step(index));
+                taken.next().map_or(steps, |(step, _)| step)
+            }
+            Stage::Update(update) => steps.saturating_add(update.kind()),
+        }
+    }
+
+    fn steps_of_plan(&self) -> usize {
+        let phase = if self.parameters.slots.is_empty() { Phase::Infer } else { Phase::Train };
+        self.session.plan().step_count(phase)
     }
 
     fn begin(&mut self, clip: &Clip<'_>, truth: Truth<'_>) -> Result<Turn, TrainError> {

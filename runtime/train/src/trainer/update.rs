@@ -1,21 +1,71 @@
 //! The optimizer step over all groups of parameters.
 
-use core::ops::Range;
-
 use ingraft_plan::PlanView;
 
+use super::span::{self, PIECE, Span};
 use super::{LatentMemory, Stage, Trainer};
-use crate::method::{Method, Part};
-use crate::optim::{Group, Rate};
+use crate::method::Method;
+use crate::optim::{Group, Rate, soft_threshold};
 use crate::parameters::{Parameters, Slot};
-use crate::{FrozenSite, LatentSites, LearningRate, Revision, Setup, TrainError};
+use crate::{FrozenSite, LatentSites, Revision, Setup, TrainError};
 
-/// One contiguous group: where it lies and how it moves.
-#[derive(Clone, Debug, PartialEq)]
-struct Span {
-    range: Range<usize>,
-    rate: LearningRate,
-    scale: f32,
+/// Where the update of the parameters stands.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Update {
+    at: At,
+    /// Squares of the gradients of the present group, in eight interleaved sums.
+    sums: [f64; 8],
+    /// Squares of the gradients of all groups before.
+    squares: f64,
+    norm: f32,
+    /// What summed gradients are multiplied with: averaging and clipping.
+    gradient: f32,
+}
+
+/// The next piece of an update.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum At {
+    /// Gradients of the terms of this latent site go back to its parameters.
+    PullBack(usize),
+    /// The gradients of group `span` from `from` on are squared.
+    Measure { span: usize, from: usize },
+    /// The parameters of group `span` from `from` on move.
+    Move { span: usize, from: usize },
+    /// The terms of this site are brought back to what can be deployed.
+    Constrain(usize),
+    /// The method revises its latent sites.
+    Revise,
+    /// The terms of this latent site are computed.
+    Compute(usize),
+    /// The gradients from this one on are forgotten.
+    Forget(usize),
+}
+
+impl At {
+    /// Number of this kind of piece, below [`Update::KINDS`].
+    fn kind(self) -> usize {
+        match self {
+            Self::PullBack(_) => 0,
+            Self::Measure { .. } => 1,
+            Self::Move { .. } => 2,
+            Self::Constrain(_) => 3,
+            Self::Revise => 4,
+            Self::Compute(_) => 5,
+            Self::Forget(_) => 6,
+        }
+    }
+}
+
+impl Update {
+    /// Kinds of pieces.
+    pub(super) const KINDS: usize = 7;
+
+    const START: Self = Self { at: At::PullBack(0), sums: [0.0; 8], squares: 0.0, norm: 0.0, gradient: 0.0 };
+
+    /// The kind of the next piece.
+    pub(super) fn kind(&self) -> usize {
+        self.at.kind()
+    }
 }
 
 impl<'a, 'm> Trainer<'a, 'm> {
@@ -31,43 +81,139 @@ impl<'a, 'm> Trainer<'a, 'm> {
     /// [`TrainError::Diverged`], which discards the gradients and moves nothing.
     pub fn step(&mut self) -> Result<f32, TrainError> {
         self.idle()?;
-        if self.clips == 0 {
-            return Err(TrainError::NoGradients);
+        self.advance_step(usize::MAX)?.ok_or(TrainError::Busy)
+    }
+
+    /// As [`Self::step`], for at most `budget` pieces (at least one): a piece is 4096 parameters, or one site.
+    /// `None` says that the step is not done, and wants the next call. The result does not depend on how the work
+    /// was divided.
+    ///
+    /// Until it is done, the parameters are those of no step; [`Self::discard`] would leave them so.
+    ///
+    /// # Errors
+    /// As [`Self::step`].
+    pub fn advance_step(&mut self, budget: usize) -> Result<Option<f32>, TrainError> {
+        let mut update = match self.stage {
+            Stage::Idle if self.clips == 0 => return Err(TrainError::NoGradients),
+            Stage::Idle => Update::START,
+            Stage::Update(update) => update,
+            _ => return Err(TrainError::Busy),
+        };
+        for _ in 0..budget.max(1) {
+            match self.piece(&mut update)? {
+                Some(at) => update.at = at,
+                None => {
+                    self.steps = self.steps.saturating_add(1);
+                    (self.clips, self.stage) = (0, Stage::Idle);
+                    return Ok(Some(update.norm));
+                }
+            }
         }
-        self.pull_back();
+        self.stage = Stage::Update(update);
+        Ok(None)
+    }
+
+    /// Does one piece; gives the next, or `None` when that was the last.
+    fn piece(&mut self, update: &mut Update) -> Result<Option<At>, TrainError> {
+        let sites = self.parameters.slots.len();
+        let after = |slot: usize, same: fn(usize) -> At, then: At| match slot.saturating_add(1) {
+            next if next < sites => same(next),
+            _ => then,
+        };
+        Ok(Some(match update.at {
+            At::PullBack(slot) => {
+                self.pull_back(slot);
+                after(slot, At::PullBack, At::Measure { span: 0, from: 0 })
+            }
+            At::Measure { span, from } => self.measure(update, span, from)?,
+            At::Move { span, from } => self.move_piece(update, span, from),
+            At::Constrain(slot) => {
+                self.constrain(slot);
+                after(slot, At::Constrain, At::Revise)
+            }
+            At::Revise => {
+                let rate = self.setup.adapter.rate * self.setup.schedule.factor(self.steps);
+                self.revise(rate, update.gradient);
+                At::Compute(0)
+            }
+            At::Compute(slot) => {
+                self.compute(slot);
+                after(slot, At::Compute, At::Forget(0))
+            }
+            At::Forget(from) => return Ok(self.forget(from)),
+        }))
+    }
+
+    /// Squares a piece of the gradients; behind the last, decides how far to move.
+    fn measure(&mut self, update: &mut Update, span: usize, from: usize) -> Result<At, TrainError> {
+        if let Some(group) = self.spans().nth(span) {
+            let (piece, next) = group.piece(from);
+            let square = |g: &f32| f64::from(g * group.scale) * f64::from(g * group.scale);
+            let (runs, rest) = self.gradients.get(piece).unwrap_or(&[]).as_chunks::<8>();
+            for run in runs {
+                update.sums.iter_mut().zip(run).for_each(|(sum, g)| *sum += square(g));
+            }
+            if let Some(from) = next {
+                return Ok(At::Measure { span, from });
+            }
+            update.squares += update.sums.into_iter().chain(rest.iter().map(square)).sum::<f64>();
+            update.sums = [0.0; 8];
+            return Ok(At::Measure { span: span.saturating_add(1), from: 0 });
+        }
         let mean = 1.0 / self.clips as f32;
-        let norm = self.norm() * mean;
-        if !norm.is_finite() {
+        update.norm = libm::sqrt(update.squares) as f32 * mean;
+        if !update.norm.is_finite() {
             self.discard();
             return Err(TrainError::Diverged);
         }
-        let clip = self.setup.clip_norm.filter(|limit| norm > *limit).map_or(1.0, |limit| limit / norm);
-        let factor = self.setup.schedule.factor(self.steps);
-        self.steps = self.steps.saturating_add(1);
-        for span in self.spans() {
-            let rate = Rate {
-                learning_rate: span.rate.rate * factor,
-                weight_decay: span.rate.weight_decay,
-                scale: span.scale,
-                gradient: mean * clip,
-                step: self.steps,
-            };
-            let [first, second] = &mut self.state;
-            let group = Group {
-                parameters: self.parameters.values.get_mut(span.range.clone()).unwrap_or_default(),
-                gradients: self.gradients.get(span.range.clone()).unwrap_or(&[]),
-                state: [
-                    first.get_mut(span.range.clone()).unwrap_or_default(),
-                    second.get_mut(span.range).unwrap_or_default(),
-                ],
-            };
-            self.setup.optimizer.update(&rate, group);
+        let limit = self.setup.clip_norm.filter(|limit| update.norm > *limit);
+        update.gradient = mean * limit.map_or(1.0, |limit| limit / update.norm);
+        Ok(At::Move { span: 0, from: 0 })
+    }
+
+    /// Moves a piece of the parameters.
+    fn move_piece(&mut self, update: &Update, span: usize, from: usize) -> At {
+        let Some(group) = self.spans().nth(span) else { return At::Constrain(0) };
+        let divisible = self.setup.optimizer.is_divisible();
+        let (piece, next) = if divisible { group.piece(from) } else { (group.range.clone(), None) };
+        let rate = Rate {
+            learning_rate: group.rate.rate * self.setup.schedule.factor(self.steps),
+            weight_decay: group.rate.weight_decay,
+            scale: group.scale,
+            gradient: update.gradient,
+            step: self.steps.saturating_add(1),
+        };
+        let parameters = self.parameters.values.get_mut(piece.clone()).unwrap_or_default();
+        self.setup.optimizer.update(
+            &rate,
+            Group {
+                parameters,
+                gradients: self.gradients.get(piece.clone()).unwrap_or(&[]),
+                state: self.state.get_mut(group.state).unwrap_or_default(),
+                workspace: self.workspace,
+                shape: group.shape,
+                first: from,
+            },
+        );
+        if group.shrinks {
+            let reach = rate.learning_rate * self.setup.moves.soft_threshold * rate.scale.abs();
+            soft_threshold(self.parameters.values.get_mut(piece).unwrap_or_default(), reach);
         }
-        self.constrain();
-        self.revise(self.setup.adapter.rate * factor, mean * clip);
-        self.compute();
-        self.discard();
-        Ok(norm)
+        match next {
+            Some(from) => At::Move { span, from },
+            None => At::Move { span: span.saturating_add(1), from: 0 },
+        }
+    }
+
+    /// Forgets a piece of the gradients; `None` behind the last.
+    fn forget(&mut self, from: usize) -> Option<At> {
+        let to = from.saturating_add(PIECE);
+        let count = self.gradients.len().max(self.latent.gradients.len());
+        for gradients in [&mut *self.gradients, &mut *self.latent.gradients] {
+            let end = to.min(gradients.len());
+            gradients.get_mut(from..end).unwrap_or_default().fill(0.0);
+        }
+        (to < count).then_some(At::Forget(to))
     }
 
     fn revise(&mut self, learning_rate: f32, gradient: f32) {
@@ -80,10 +226,13 @@ impl<'a, 'm> Trainer<'a, 'm> {
             constants: self.latent.constants,
             workspace: self.latent.workspace,
         };
-        self.setup.method.revise(&mut sites, &Revision { step: self.steps, learning_rate, gradient });
+        self.setup
+            .method
+            .revise(&mut sites, &Revision { step: self.steps.saturating_add(1), learning_rate, gradient });
     }
 
-    /// Forgets the accumulated gradients, and the clip in progress if there is one.
+    /// Forgets the accumulated gradients, and the clip or step in progress if there is one. What a step has moved
+    /// stays so: [`Self::restore`] or [`Self::resume`] then.
     pub fn discard(&mut self) {
         self.gradients.fill(0.0);
         self.latent.gradients.fill(0.0);
@@ -91,85 +240,67 @@ impl<'a, 'm> Trainer<'a, 'm> {
         self.stage = Stage::Idle;
     }
 
-    fn constrain(&mut self) {
+    fn constrain(&mut self, slot: usize) {
         let Parameters { values, indptr, indices, slots, .. } = &mut self.parameters;
-        for slot in slots.iter().filter(|slot| !slot.is_latent()) {
-            if let Some(site) = FrozenSite::new(self.session.plan(), slot.site as usize) {
-                self.setup.method.constrain(&site, &mut slot.values(values, indptr, indices));
-            }
+        if let Some(slot) = slots.get(slot).filter(|slot| !slot.is_latent())
+            && let Some(site) = FrozenSite::new(self.session.plan(), slot.site as usize)
+        {
+            self.setup.method.constrain(&site, &mut slot.values(values, indptr, indices));
         }
     }
 
-    /// Computes the terms of latent sites from the present parameters.
-    pub(super) fn compute(&mut self) {
-        compute(self.session.plan(), self.setup.method, &mut self.parameters, &mut self.latent);
+    /// Computes the terms of site `slot` from the present parameters, where it is latent.
+    fn compute(&mut self, slot: usize) {
+        let slots = self.parameters.slots.get(slot..).and_then(|rest| rest.get(..1)).unwrap_or(&[]);
+        compute(self.session.plan(), self.setup.method, slots, &mut self.parameters, &mut self.latent);
     }
 
-    /// Moves the gradients of computed terms on to the latent parameters they are computed from.
-    pub(super) fn pull_back(&mut self) {
+    /// Computes the terms of all latent sites.
+    pub(super) fn compute_all(&mut self) {
+        let slots = self.parameters.slots;
+        compute(self.session.plan(), self.setup.method, slots, &mut self.parameters, &mut self.latent);
+    }
+
+    /// Moves the gradients of the terms of site `slot`, where they are computed, on to its parameters.
+    pub(super) fn pull_back(&mut self, slot: usize) {
         let Parameters { values, slots, .. } = &mut self.parameters;
         let LatentMemory { gradients, constants, workspace } = &mut self.latent;
-        for slot in slots.iter().filter(|slot| slot.is_latent()) {
-            if let Some(site) = FrozenSite::new(self.session.plan(), slot.site as usize) {
-                let mut latent = slot.latent(values, constants, workspace);
-                let mut into = slot.latent_gradients(self.gradients);
-                self.setup.method.pull_back(&site, &mut latent, &slot.grads(gradients), &mut into);
-            }
+        if let Some(slot) = slots.get(slot).filter(|slot| slot.is_latent())
+            && let Some(site) = FrozenSite::new(self.session.plan(), slot.site as usize)
+        {
+            let mut latent = slot.latent(values, constants, workspace);
+            let mut into = slot.latent_gradients(self.gradients);
+            self.setup.method.pull_back(&site, &mut latent, &slot.grads(gradients), &mut into);
+            slot.forget(gradients);
         }
-        gradients.fill(0.0);
-    }
-
-    /// Length of the summed gradient of the unscaled parameters.
-    fn norm(&self) -> f32 {
-        let squares = self.spans().map(|span| {
-            let (runs, rest) = self.gradients.get(span.range).unwrap_or(&[]).as_chunks::<8>();
-            let square = |g: &f32| f64::from(g * span.scale) * f64::from(g * span.scale);
-            let mut sums = [0.0f64; 8];
-            for run in runs {
-                sums.iter_mut().zip(run).for_each(|(sum, g)| *sum += square(g));
-            }
-            sums.into_iter().chain(rest.iter().map(square)).sum::<f64>()
-        });
-        libm::sqrt(squares.sum::<f64>()) as f32
     }
 
     /// The groups, in the order of the parameter vector. They borrow the tables, not the trainer.
     fn spans(&self) -> impl Iterator<Item = Span> + use<'a, 'm> {
         let (setup, slots): (Setup<'a>, &'m [Slot]) = (self.setup, self.parameters.slots);
-        let weights = self.head_len.saturating_sub(self.readings.logits.len());
-        let head = [
-            Span { range: 0..weights, rate: setup.head, scale: 1.0 },
-            Span { range: weights..self.head_len, rate: without_decay(setup.head), scale: 1.0 },
-        ];
-        let mut first = self.head_len;
-        let terms = slots.iter().flat_map(|slot| Part::ALL.map(|part| (part, slot.parameters(part))));
-        let terms = terms.map(move |(part, len)| {
-            let range = first..first.saturating_add(len);
-            first = range.end;
-            let moves = setup.method.rate(part);
-            let rate = if moves.decays { setup.adapter } else { without_decay(setup.adapter) };
-            Span { range, rate, scale: moves.scale }
-        });
-        head.into_iter().chain(terms).filter(|span| !span.range.is_empty())
+        let head = span::of_head(&setup, self.head_len, self.readings.logits.len());
+        let sites = slots.iter().flat_map(move |slot| span::of_site(&setup, slot));
+        let mut ends = (0, 0);
+        head.into_iter()
+            .chain(sites)
+            .map(move |span| span.behind(&mut ends))
+            .filter(|span| !span.range.is_empty())
     }
 }
 
-/// Computes the terms of latent sites.
+/// Computes the terms of the latent sites in `slots`.
 pub(super) fn compute(
     plan: &PlanView<'_>,
     method: &dyn Method,
+    slots: &[Slot],
     parameters: &mut Parameters<'_>,
     memory: &mut LatentMemory<'_>,
 ) {
-    let Parameters { values, computed, indptr, indices, slots, .. } = parameters;
+    let Parameters { values, computed, indptr, indices, .. } = parameters;
     for slot in slots.iter().filter(|slot| slot.is_latent()) {
         if let Some(site) = FrozenSite::new(plan, slot.site as usize) {
             let mut latent = slot.latent(values, memory.constants, memory.workspace);
             method.compute(&site, &mut latent, &mut slot.values(computed, indptr, indices));
         }
     }
-}
-
-fn without_decay(rate: LearningRate) -> LearningRate {
-    LearningRate { weight_decay: 0.0, ..rate }
 }

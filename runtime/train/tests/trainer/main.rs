@@ -1,5 +1,6 @@
 //! The trainer on a small int8 network built in code.
 
+mod coserve;
 mod everything;
 mod gradient;
 mod memory;

@@ -1,7 +1,7 @@
 //! The setup that tests vary.
 
 use ingraft_kernel::NO_SITE;
-use ingraft_train::{LearningRate, Loss, Method, Readout, Schedule, Setup, optimizer};
+use ingraft_train::{LearningRate, Loss, Method, Moves, Readout, Schedule, Setup, optimizer};
 
 /// A head of three classes on the default features.
 pub(crate) const HEAD: Readout = Readout::Head { site: NO_SITE, pool: 3, classes: 3 };
@@ -14,6 +14,7 @@ pub(crate) fn setup<'a>(method: &'a dyn Method, sites: &'a [u32], readout: Reado
         readout,
         loss: Loss::CrossEntropy { smoothing: 0.1 },
         optimizer: optimizer("adamw").unwrap(),
+        moves: Moves::PLAIN,
         adapter: LearningRate { rate: 0.01, weight_decay: 0.01 },
         head: LearningRate { rate: 0.05, weight_decay: 0.01 },
         schedule: Schedule::CONSTANT,

@@ -5,7 +5,7 @@ use ingraft_kernel::Host;
 use ingraft_plan::PlanView;
 use ingraft_tensor::Rng;
 use ingraft_train::{
-    Clip, EarlyStop, Method, OPTIMIZERS, Readout, Setup, TrainError, Trainer, Truth, Verdict,
+    Clip, EarlyStop, Method, OPTIMIZERS, Readout, Setup, TrainError, Trainer, Truth, Verdict, optimizer,
 };
 
 use crate::everything::{Everything, Nothing};
@@ -283,9 +283,67 @@ fn a_checkpoint_of_another_run_is_refused() {
         assert_eq!(trainer.resume(&saved[..at]), Err(TrainError::Damaged), "cut at {at}");
     }
     assert_eq!(trainer.parameters().values(), start);
-    for other in [Setup { seed: one.seed + 1, ..one }, Setup { optimizer: OPTIMIZERS[3], ..one }] {
+    for other in [Setup { seed: one.seed + 1, ..one }, Setup { optimizer: optimizer("sgd").unwrap(), ..one }]
+    {
         let mut memory = Aligned::zeroed(bytes);
         let mut trainer = Trainer::bind(plan, &Host::SCALAR, other, memory.bytes_mut()).unwrap();
         assert_eq!(trainer.resume(&saved), Err(TrainError::OtherRun));
     }
+}
+
+/// The start is the nearest class mean over standardized features, computed here from the features alone.
+#[test]
+fn a_head_starts_at_the_nearest_class_mean() {
+    let net = Net::new(11);
+    let plan = net.plan();
+    let plan = PlanView::new(plan.bytes()).unwrap();
+    let setup = setup(&Everything, &SITES, HEAD);
+    let mut memory = Aligned::zeroed(Trainer::memory(&plan, &Host::SCALAR, &setup).unwrap().total());
+    let mut trainer = Trainer::bind(plan, &Host::SCALAR, setup, memory.bytes_mut()).unwrap();
+    let clips = clips(5);
+    clips.iter().for_each(|(clip, _)| trainer.observe(Clip::Inputs(clip)).unwrap());
+    trainer.standardize();
+    assert_eq!(trainer.start_at_prototypes(1.0), Err(TrainError::Busy));
+    assert_eq!(trainer.observe_class(Clip::Inputs(&clips[0].0), 3), Err(TrainError::Truth { logits: 3 }));
+    let features: Vec<Vec<f64>> = clips
+        .iter()
+        .map(|(clip, _)| {
+            let mut features = vec![0.0; FEATURES];
+            trainer.features(Clip::Inputs(clip), &mut features).unwrap();
+            let head = trainer.head().unwrap();
+            let z = features.iter().zip(head.mean.iter().zip(head.inverse_std));
+            z.map(|(f, (mean, inverse))| f64::from((f - mean) * inverse)).collect()
+        })
+        .collect();
+    // Of class 2 there is no clip.
+    for (clip, class) in clips.iter().filter(|(_, class)| *class != 2) {
+        trainer.observe_class(Clip::Inputs(clip), *class).unwrap();
+        assert_eq!(trainer.accumulate(Clip::Inputs(clip), Truth::Class(0)), Err(TrainError::Busy));
+        assert_eq!(trainer.step(), Err(TrainError::Busy));
+    }
+    trainer.start_at_prototypes(0.25).unwrap();
+    assert!(trainer.gradients().iter().all(|g| *g == 0.0));
+    let mean = |class: usize| {
+        let of: Vec<_> = (0..clips.len()).filter(|i| clips[*i].1 == class).collect();
+        let mean = |f: usize| of.iter().map(|i| features[*i][f]).sum::<f64>() / of.len() as f64;
+        (0..FEATURES).map(mean).collect::<Vec<_>>()
+    };
+    let means = [mean(0), mean(1)];
+    let square = |a: &[f64], b: &[f64]| a.iter().zip(b).map(|(a, b)| (a - b).powi(2)).sum::<f64>();
+    let origin = [0.0; FEATURES];
+    let furthest = means.iter().map(|mean| -0.125 * square(mean, &origin)).fold(0.0, f64::min);
+    for ((clip, _), z) in clips.iter().zip(&features) {
+        let near = means.each_ref().map(|mean| 0.125 * (square(z, &origin) - square(z, mean)));
+        let logits = trainer.logits(Clip::Inputs(clip)).unwrap();
+        for (got, want) in logits.iter().zip([near[0], near[1], furthest]) {
+            assert!((f64::from(*got) - want).abs() < 1e-4, "{got} {want}");
+        }
+    }
+    trainer.accumulate(Clip::Inputs(&clips[0].0), Truth::Class(0)).unwrap();
+    assert_eq!(trainer.observe_class(Clip::Inputs(&clips[0].0), 0), Err(TrainError::Busy));
+    trainer.step().unwrap();
+    let bare = Setup { readout: Readout::Logits, ..setup };
+    let mut memory = Aligned::zeroed(Trainer::memory(&plan, &Host::SCALAR, &bare).unwrap().total());
+    let mut trainer = Trainer::bind(plan, &Host::SCALAR, bare, memory.bytes_mut()).unwrap();
+    assert_eq!(trainer.observe_class(Clip::Inputs(&clips[0].0), 0), Err(TrainError::NoHead));
 }

@@ -6,9 +6,9 @@ use ingraft_method::{Bias, DepthwiseTerm, Full, Head, Ia3, Lora, Mask, RsLora, S
 use ingraft_plan::PlanView;
 use ingraft_tensor::{Rng, bytes};
 use ingraft_train::{
-    Clip, EarlyStop, FrozenSite, Latent, LatentGradients, LatentLayout, LearningRate, Loss, Method,
-    OPTIMIZERS, Readout, Schedule, ScheduleShape, Setting, Setup, SiteValues, TermLayout, TrainError,
-    Trainer, Truth, Unfit, optimizer,
+    Arrival, Clip, CoServe, EarlyStop, FrozenSite, GaLore, Latent, LatentGradients, LatentLayout,
+    LearningRate, Loss, Method, Moves, OPTIMIZERS, Readout, Reservoir, Schedule, ScheduleShape, Setting,
+    Setup, SiteValues, TermLayout, TrainError, Trainer, Truth, Unfit, optimizer,
 };
 
 use super::{Untrusted, keep};
@@ -34,7 +34,9 @@ pub(super) fn trainer(
     memory: &mut [u8],
 ) -> Result<(), TrainError> {
     let number = untrusted.number;
-    let Some(setup) = setup(untrusted) else { return Ok(()) };
+    let word = number as u32;
+    let subspace = GaLore { rank: word, every: word, history: word, ..GaLore::NATURAL };
+    let Some(setup) = setup(untrusted, &subspace) else { return Ok(()) };
     keep(Trainer::memory(&plan, &Host::SCALAR, &setup).map(|memory| memory.total()));
     let (scratch, memory) = memory.split_at_mut_checked(number).unwrap_or_default();
     let mut trainer = Trainer::bind(plan, &Host::SCALAR, setup, memory)?;
@@ -46,14 +48,18 @@ pub(super) fn trainer(
     trainer.features(clip, values)?;
     trainer.observe(clip)?;
     trainer.standardize();
+    trainer.observe_class(clip, number)?;
+    trainer.start_at_prototypes(number as f32)?;
     trainer.forward(clip, &mut Silent)?;
     keep(trainer.logits(clip)?);
     let mut stop = EarlyStop::new(number as u32).margin(1e-3).smoothing(0.5);
     while trainer.advance(clip, truth, number)?.is_none() {}
     keep(stop.observe(trainer.accumulate(clip, truth)?));
     keep((trainer.gradients(), stop.best()));
+    keep(trainer.advance_step(number)?);
     trainer.step()?;
     trainer.discard();
+    keep((trainer.piece_count(), trainer.next_piece()));
     keep(trainer.evaluate(clip, truth)?);
     if let Some(head) = trainer.head() {
         let (weight, bias) = values.split_at_mut_checked(number).unwrap_or_default();
@@ -62,11 +68,30 @@ pub(super) fn trainer(
     trainer.parameters().sites().for_each(keep);
     keep(trainer.parameters().values());
     trainer.restore(values)?;
+    keep_clips(untrusted, bytes::of_mut(values));
+    let mut scheduler =
+        CoServe::new(number as u32, bytes::cast_mut(bytes::of_mut(values)).unwrap_or_default());
+    keep(scheduler.turn(number as u64, Arrival::At(number as u64), number));
+    keep(scheduler.turn(number as u64, Arrival::Unknown, number));
+    scheduler.trained(number, number as u32);
+    scheduler.served(number as u32);
     keep((trainer.steps(), trainer.setup().seed, trainer.plan().hash()));
     Ok(())
 }
 
-fn setup<'u>(untrusted: &Untrusted<'u>) -> Option<Setup<'u>> {
+/// Every call of a buffer of clips in `memory`.
+fn keep_clips(untrusted: &Untrusted<'_>, memory: &mut [u8]) {
+    let number = untrusted.number;
+    let (words, clips) = memory.split_at_mut_checked(number).unwrap_or_default();
+    let words: &mut [u32] = bytes::cast_mut(words).unwrap_or_default();
+    let (labels, seen) = words.split_at_mut_checked(number / 8).unwrap_or_default();
+    let Some(mut reservoir) = Reservoir::new(clips, number, labels, seen, number as u64) else { return };
+    keep(reservoir.offer(untrusted.bytes, number as u32));
+    keep((reservoir.get(number), reservoir.len(), reservoir.is_empty()));
+    keep((reservoir.count(number as u32), reservoir.seen(number as u32)));
+}
+
+fn setup<'u>(untrusted: &Untrusted<'u>, subspace: &'u GaLore) -> Option<Setup<'u>> {
     let number = untrusted.number;
     let real = *bytes::cast::<f32>(untrusted.bytes)?.get(number)?;
     let name = core::str::from_utf8(untrusted.adapter).unwrap_or_default();
@@ -84,14 +109,20 @@ fn setup<'u>(untrusted: &Untrusted<'u>) -> Option<Setup<'u>> {
             0 => Readout::Logits,
             _ => Readout::Head { site: word, pool: word, classes: word },
         },
-        loss: match choice {
+        loss: match number & 7 {
             0 => Loss::CrossEntropy { smoothing: real },
             1 => Loss::BinaryCrossEntropy,
+            2 => Loss::Distillation { temperature: real, share: real },
+            3 => Loss::Contrastive { temperature: real },
             _ => Loss::MeanSquaredError,
         },
-        optimizer: *OPTIMIZERS.get(number).or(optimizer(name).as_ref())?,
+        optimizer: match choice {
+            0 => subspace,
+            _ => *OPTIMIZERS.get(number).or(optimizer(name).as_ref())?,
+        },
         adapter: rate,
         head: rate,
+        moves: Moves { up_ratio: real, soft_threshold: real },
         schedule: Schedule { shape, warm_up: word },
         clip_norm: (choice == 0).then_some(real),
         seed: number as u64,
@@ -107,9 +138,12 @@ fn clip<'u>(untrusted: &Untrusted<'u>) -> Clip<'u> {
 }
 
 fn truth<'u>(untrusted: &Untrusted<'u>) -> Truth<'u> {
-    match untrusted.number & 1 {
-        0 => Truth::Class(untrusted.number),
-        _ => Truth::Values(bytes::cast(untrusted.bytes).unwrap_or(&[])),
+    let (number, values) = (untrusted.number, bytes::cast(untrusted.bytes).unwrap_or(&[]));
+    match number & 3 {
+        0 => Truth::Class(number),
+        1 => Truth::Taught { class: number, teacher: values },
+        2 => Truth::Keys { keys: values, positive: number },
+        _ => Truth::Values(values),
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) struct Task {
 /// Clips with their classes.
 #[derive(Default)]
 pub(super) struct Side {
-    pub(super) labels: Vec<usize>,
+    pub(super) labels: Vec<Vec<usize>>,
     pub(super) feeds: Vec<Feed>,
 }
 
@@ -44,7 +44,7 @@ fn synthesized(reader: &Reader<'_>, task: synth::Task) -> Result<Task, CliError>
             let mut samples = vec![0.0; CLIP_SECONDS * SAMPLE_RATE as usize];
             sound.clip(seed, &mut samples);
             let side = if seed < TRAIN_CLIPS { &mut train } else { &mut test };
-            side.labels.push(class);
+            side.labels.push(vec![class]);
             side.feeds.push(reader.front_end()?.samples(&samples)?);
         }
     }
@@ -58,7 +58,7 @@ fn recorded(reader: &Reader<'_>, folder: &Path, method: &'static str) -> Result<
     let split = split::hold_out(&labels, &dataset.groups(), TEST_SHARE, 0)?;
     let side = |items: &[usize]| {
         let feeds = items.iter().map(|&item| reader.item(&dataset, item)).collect::<Result<_, CliError>>()?;
-        let labels = items.iter().filter_map(|&item| labels.get(item).copied()).collect();
+        let labels = items.iter().filter_map(|&item| labels.get(item).map(|&class| vec![class])).collect();
         Ok::<_, CliError>(Side { labels, feeds })
     };
     let folder = folder.file_name().map_or(String::new(), |name| name.to_string_lossy().into_owned());

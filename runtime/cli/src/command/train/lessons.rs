@@ -3,11 +3,12 @@
 use core::cell::RefCell;
 use std::rc::Rc;
 
-use ingraft_dataset::augment::{Augmentation, Recipe};
+use ingraft_dataset::augment::{Augmentation, Of, Recipe};
 use ingraft_dataset::{Content, Dataset, Rng};
 
 use crate::CliError;
 use crate::classes::ClassMap;
+use crate::input::front_end::FrontEnd;
 use crate::input::{Feed, Reader};
 use crate::training::Clips;
 
@@ -27,7 +28,7 @@ impl<'s> Source<'s> {
     /// Versions of `items` by `augment`.
     ///
     /// # Errors
-    /// [`CliError::Setting`] for augmentations of anything but recordings.
+    /// [`CliError::Setting`] for augmentations of something else than there is.
     pub(super) fn new(
         reader: &'s Reader<'s>,
         dataset: &'s Dataset,
@@ -35,24 +36,40 @@ impl<'s> Source<'s> {
         augment: Recipe,
         seed: u64,
     ) -> Result<Self, CliError> {
-        if let Some(step) = augment.steps().first().filter(|_| *dataset.content() != Content::Audio) {
-            return Err(CliError::Setting {
-                option: "--augment",
-                value: step.to_string(),
-                expected: "changes are those of recordings, and this data has none; leave it out".to_owned(),
-            });
+        let spectrogram = reader.front_end().ok().and_then(FrontEnd::spectrogram);
+        let (kinds, expected): (&[Of], _) = match dataset.content() {
+            Content::Audio if spectrogram.is_some() => (
+                &[Of::Recording, Of::Spectrogram],
+                "changes are those of recordings and their spectrograms here",
+            ),
+            Content::Audio => (&[Of::Recording], "changes are those of recordings here"),
+            Content::Images => (&[Of::Picture], "changes are those of pictures here"),
+            _ => (&[], "this data has neither recordings nor pictures; leave it out"),
+        };
+        if let Some(step) = augment.other_than(kinds) {
+            let (value, expected) = (step.to_string(), expected.to_owned());
+            return Err(CliError::Setting { option: "--augment", value, expected });
         }
         Ok(Self { reader, dataset, items, augment, seed, recent: RefCell::new(None) })
     }
 
-    /// The score that each chosen clip trains, and its group.
+    /// The scores that each chosen clip trains, and its group.
     ///
     /// # Errors
-    /// [`CliError::Dataset`] for an item without exactly one label.
-    pub(super) fn labels(&self, map: &ClassMap) -> Result<(Vec<usize>, Vec<usize>), CliError> {
-        let (labels, groups) = (self.dataset.labels()?, self.dataset.groups());
-        let label =
-            |item: &usize| labels.get(*item).and_then(|&class| map.score(class)).unwrap_or(usize::MAX);
+    /// [`CliError::Dataset`] for an item without exactly one label, unless it may have `several`.
+    pub(super) fn labels(
+        &self,
+        map: &ClassMap,
+        several: bool,
+    ) -> Result<(Vec<Vec<usize>>, Vec<usize>), CliError> {
+        if !several {
+            self.dataset.labels()?;
+        }
+        let (items, groups) = (self.dataset.items(), self.dataset.groups());
+        let label = |item: &usize| {
+            let labels = items.get(*item).into_iter().flat_map(|item| &item.labels);
+            labels.filter_map(|class| map.score(*class)).collect()
+        };
         let group = |item: &usize| groups.get(*item).copied().unwrap_or(*item);
         Ok((self.items.iter().map(label).collect(), self.items.iter().map(group).collect()))
     }
@@ -86,9 +103,21 @@ impl Clips for Source<'_> {
             return self.reader.item(self.dataset, item);
         }
         let front_end = self.reader.front_end()?;
-        let rate = front_end.rate()?;
         let mut rng = Rng::stream(self.seed, (item as u64) << 32 | u64::from(view));
+        if *self.dataset.content() == Content::Images {
+            return front_end.image(&self.augment.apply_to_image(&self.dataset.image(item)?, rng.next_u64()));
+        }
+        let rate = front_end.rate()?;
         let (samples, background) = (self.recording(item, rate)?, self.background(item, rate, &mut rng)?);
-        front_end.samples(&self.augment.apply(&samples, rate, &background, rng.next_u64()))
+        let samples = self.augment.apply(&samples, rate, &background, rng.next_u64());
+        let spectrogram = front_end.spectrogram();
+        front_end.changed(&samples, |patch| {
+            let Some(spectrogram) = spectrogram else { return };
+            // Planes show the same sound, each patch another part of it.
+            let seed = rng.next_u64();
+            for plane in patch.chunks_exact_mut(spectrogram.plane.max(1)) {
+                self.augment.apply_to_patch(plane, spectrogram.columns, spectrogram.frames_inside, seed);
+            }
+        })
     }
 }

@@ -3,11 +3,11 @@
 use ingraft_dataset::augment::{Augmentation, Meaning, Recipe};
 use ingraft_method::{Saliency, Score, build, build_on, score_for};
 use ingraft_plan::PlanView;
-use ingraft_train::{AdamW, LearningRate, Method, Readout, optimizer};
+use ingraft_train::{AdamW, GaLore, LearningRate, Method, Moves, Optimizer, Readout, optimizer};
 
 use crate::CliError;
 use crate::args::{assignment, method_names, optimizer_names};
-use crate::training::{self, Course, Decay, HeadChoice, SiteChoice};
+use crate::training::{self, Course, Decay, HeadChoice, Objective, SiteChoice};
 
 /// What is trained.
 #[derive(Debug, clap::Args)]
@@ -57,12 +57,40 @@ pub(super) struct CourseArgs {
     /// The optimizer.
     #[arg(long, value_name = "NAME", value_parser = optimizer_names(), default_value = training::OPTIMIZER)]
     optimizer: String,
+    /// Directions that `galore` and `natural-galore` keep of each matrix; 4 by default.
+    #[arg(long, value_name = "RANK", value_parser = clap::value_parser!(u32).range(1..))]
+    subspace: Option<u32>,
+    /// Steps of them between two searches for these directions; 200 by default.
+    #[arg(long, value_name = "STEPS", value_parser = clap::value_parser!(u32).range(1..))]
+    subspace_every: Option<u32>,
+    /// The learning rate of factors that write an output, in those of all else (LoRA+).
+    #[arg(long, value_name = "RATIO", default_value_t = 1.0)]
+    up_ratio: f32,
+    /// Penalty on the size of every parameter that decays towards the base, as a soft threshold: small ones become zero.
+    #[arg(long, value_name = "PENALTY", default_value_t = 0.0)]
+    soft_threshold: f32,
     /// Clips between two steps of the optimizer.
     #[arg(long, value_name = "N", default_value_t = training::BATCH, value_parser = clap::value_parser!(u32).range(1..))]
     batch: u32,
-    /// Share of the truth spread over all classes.
+    /// See every class as often as any other, however many clips there are of it.
+    #[arg(long)]
+    balance: bool,
+    /// What is trained for: one class of all (cross-entropy); every label on its own (bce) or as a number (mse), where a
+    /// clip may have several or none; or the class and what the model said before training (distill, with --head none).
+    #[arg(long, value_name = "NAME", value_enum, default_value = "cross-entropy")]
+    loss: Objective,
+    /// Share of the truth spread over all classes (cross-entropy).
     #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     smoothing: f32,
+    /// What logits are divided by to learn from the model as it was (distill).
+    #[arg(long, value_name = "T", default_value_t = training::TEMPERATURE)]
+    temperature: f32,
+    /// Share of that in the loss (distill).
+    #[arg(long, value_name = "SHARE", default_value_t = training::TEACHER_SHARE)]
+    teacher_share: f32,
+    /// Start the head at the nearest class mean; with --epochs 0 that is the adapter.
+    #[arg(long)]
+    prototypes: bool,
     /// Longest gradient; longer ones are shortened to it.
     #[arg(long, value_name = "LENGTH")]
     clip_norm: Option<f32>,
@@ -78,7 +106,8 @@ pub(super) struct CourseArgs {
 #[derive(Debug, clap::Args)]
 pub(super) struct AugmentArgs {
     /// Seeded changes of each recording, in order: gain=-6..6, rotate=0.5, shift=0.1, noise=10..30, mix=5..20,
-    /// speed=0.9..1.1, pitch=-1..1, crop=0.975.
+    /// speed=0.9..1.1, pitch=-1..1, crop=0.975; of its spectrogram: time-mask=0.2, frequency-mask=0.2; or of each
+    /// picture: flip, window=0.7..1, colour=0.3.
     #[arg(long, value_name = "STEP", value_delimiter = ',')]
     augment: Vec<Augmentation>,
     /// Versions kept of each clip, the first as it is; 8 by default with --augment, else 1.
@@ -152,18 +181,100 @@ impl CourseArgs {
         self.seed
     }
 
-    /// The course of training `trainee` on `views` versions of each clip.
-    pub(super) fn course<'t>(&self, trainee: &'t Trainee, views: u32) -> Course<'t> {
+    /// Whether a clip may have several labels, or none.
+    pub(super) fn takes_several(&self) -> bool {
+        self.loss.takes_several()
+    }
+
+    /// The subspace optimizer asked for, if one is.
+    pub(super) fn subspace(&self) -> Option<GaLore> {
+        let named =
+            [GaLore::DEFAULT, GaLore::NATURAL].into_iter().find(|rule| rule.name() == self.optimizer)?;
+        let (rank, every) = (self.subspace.unwrap_or(named.rank), self.subspace_every.unwrap_or(named.every));
+        Some(GaLore { rank, every, ..named })
+    }
+
+    /// The optimizer, which is `subspace` where that is one.
+    pub(super) fn optimizer<'o>(&self, subspace: Option<&'o GaLore>) -> &'o dyn Optimizer {
+        match subspace {
+            Some(rule) => rule,
+            None => optimizer(&self.optimizer).unwrap_or(&AdamW::DEFAULT),
+        }
+    }
+
+    /// Refuses options that contradict each other.
+    ///
+    /// # Errors
+    /// [`CliError::Setting`].
+    pub(super) fn check(&self, readout: Readout) -> Result<(), CliError> {
+        let refused = |option, value: String, expected: &str| {
+            Err(CliError::Setting { option, value, expected: expected.to_owned() })
+        };
+        let subspace = self.subspace.or(self.subspace_every);
+        if let (Some(value), None) = (subspace, self.subspace()) {
+            return refused(
+                "--subspace",
+                value.to_string(),
+                "belongs to --optimizer galore or natural-galore",
+            );
+        }
+        if self.loss == Objective::Distill && readout != Readout::Logits {
+            return refused(
+                "--loss",
+                "distill".to_owned(),
+                "a new head has no model to learn from; give --head none",
+            );
+        }
+        if self.prototypes && readout == Readout::Logits {
+            return refused(
+                "--head",
+                "none".to_owned(),
+                "--prototypes start a new head; leave one of the two out",
+            );
+        }
+        let inside = |value: f32, from: f32, to: f32| value >= from && value <= to;
+        for (option, value, fits, expected) in [
+            ("--up-ratio", self.up_ratio, inside(self.up_ratio, 1e-6, 1e6), "a number above 0"),
+            ("--soft-threshold", self.soft_threshold, inside(self.soft_threshold, 0.0, 1e6), "0 or more"),
+            ("--smoothing", self.smoothing, inside(self.smoothing, 0.0, 1.0), "a share, from 0 to 1"),
+            ("--temperature", self.temperature, inside(self.temperature, 1e-3, 1e3), "from 0.001 to 1000"),
+            (
+                "--teacher-share",
+                self.teacher_share,
+                inside(self.teacher_share, 0.0, 1.0),
+                "a share, from 0 to 1",
+            ),
+        ] {
+            if !fits {
+                return refused(option, value.to_string(), expected);
+            }
+        }
+        Ok(())
+    }
+
+    /// The course of training `trainee` with `optimizer` on `views` versions of each clip.
+    pub(super) fn course<'t>(
+        &self,
+        trainee: &'t Trainee,
+        optimizer: &'t dyn Optimizer,
+        views: u32,
+    ) -> Course<'t> {
         Course {
-            optimizer: optimizer(&self.optimizer).unwrap_or(&AdamW::DEFAULT),
+            optimizer,
+            moves: Moves { up_ratio: self.up_ratio, soft_threshold: self.soft_threshold },
             adapter: LearningRate { rate: self.lr, weight_decay: self.weight_decay },
             head: LearningRate { rate: self.head_lr, weight_decay: self.head_decay },
+            objective: self.loss,
             smoothing: self.smoothing,
+            temperature: self.temperature,
+            teacher_share: self.teacher_share,
+            prototypes: self.prototypes,
             clip_norm: self.clip_norm,
             decay: self.schedule,
             warm_up: self.warmup,
             epochs: self.epochs,
             batch: self.batch as usize,
+            balance: self.balance,
             views,
             patience: self.patience,
             hold_out: self.hold_out,

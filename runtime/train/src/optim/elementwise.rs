@@ -1,0 +1,45 @@
+//! Rules that move every parameter on its own.
+
+use super::{Group, GroupShape, Optimizer, Rate};
+
+/// The most values that such a rule keeps of a parameter.
+pub const MAX_SLOTS: usize = 2;
+
+/// What one value of state is like.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Slot {
+    /// Of either sign.
+    Signed,
+    /// Never negative.
+    Positive,
+}
+
+/// A rule by which a parameter moves whatever the others do.
+pub trait Elementwise: Sync {
+    /// Its name, as in `--optimizer NAME`.
+    const NAME: &'static str;
+
+    /// What it keeps of a parameter: at most [`MAX_SLOTS`] values, zero at the start.
+    const SLOTS: &'static [Slot];
+
+    /// Moves `parameters`, of each of which `state` holds a value per slot.
+    fn descend(&self, rate: &Rate, parameters: &mut [f32], gradients: &[f32], state: [&mut [f32]; MAX_SLOTS]);
+}
+
+/// State in f32: one slot behind the other.
+impl<E: Elementwise> Optimizer for E {
+    fn name(&self) -> &'static str {
+        E::NAME
+    }
+
+    fn state_words(&self, shape: GroupShape) -> usize {
+        shape.count().saturating_mul(E::SLOTS.len())
+    }
+
+    fn update(&self, rate: &Rate, group: Group<'_>) {
+        let end = group.first.saturating_add(group.parameters.len());
+        let (one, two) = group.state.split_at_mut_checked(group.shape.count()).unwrap_or_default();
+        let state = [one, two].map(|slot| slot.get_mut(group.first..end).unwrap_or_default());
+        self.descend(rate, group.parameters, group.gradients, state);
+    }
+}

@@ -1,6 +1,6 @@
 //! The classes of a data set among those of a model.
 
-use ingraft_dataset::stats::{Confusion, argmax};
+use ingraft_dataset::stats::argmax;
 
 use crate::CliError;
 use crate::predict::Output;
@@ -35,22 +35,15 @@ impl ClassMap {
         self.score_of.get(class).copied()
     }
 
-    /// Counts a clip of class `truth` in `confusion`: its class is that of the
-    /// highest score, among all the model's classes.
+    /// The class of the data that a clip is taken for: that of the highest score among all the model's classes.
+    /// `usize::MAX` where that is no class of the data.
     ///
     /// # Errors
     /// [`CliError::NotAClassifier`].
-    pub(crate) fn count(
-        &self,
-        truth: usize,
-        output: &Output,
-        confusion: &mut Confusion,
-    ) -> Result<(), CliError> {
+    pub(crate) fn class(&self, output: &Output) -> Result<usize, CliError> {
         let scores = output.scores().and_then(|samples| samples.into_iter().next());
         let best = scores.as_deref().and_then(argmax).ok_or(CliError::NotAClassifier)?;
-        let class = self.score_of.iter().position(|&score| score == best);
-        confusion.add(truth, class.unwrap_or(usize::MAX));
-        Ok(())
+        Ok(self.score_of.iter().position(|&score| score == best).unwrap_or(usize::MAX))
     }
 }
 

@@ -172,7 +172,7 @@ fn judge(plan: PlanView<'_>, target: &Host, task: &Task, trained: &Trained) -> R
     let mut confusion = Confusion::new(task.classes.len());
     for (feed, &label) in task.test.feeds.iter().zip(&task.test.labels) {
         let outputs = predictor.run(feed, &mut Silent)?;
-        map.count(label, outputs.first().ok_or(CliError::NotAClassifier)?, &mut confusion)?;
+        confusion.add(label, map.class(outputs.first().ok_or(CliError::NotAClassifier)?)?);
     }
     Ok(confusion)
 }

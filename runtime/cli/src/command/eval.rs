@@ -16,7 +16,7 @@ use serde::Serialize;
 use crate::aligned::AlignedBytes;
 use crate::args::target_names;
 use crate::classes::ClassMap;
-use crate::input::Reader;
+use crate::input::{Feed, Reader};
 use crate::plan_file::ArtifactFile;
 use crate::predict::Predictor;
 use crate::report::{Table, hex};
@@ -121,11 +121,28 @@ pub(super) fn evaluate(
     console: &Console<'_>,
 ) -> Result<Confusion, CliError> {
     let (labels, classes) = (dataset.labels()?, dataset.classes());
-    let mut confusion = Confusion::new(classes.len());
-    let mut map = None;
     let bar = console.bar(items.len(), "evaluating");
-    for &item in items {
-        let outputs = predictor.run(&reader.item(dataset, item)?, &mut Silent)?;
+    let feeds = items.iter().map(|&item| {
+        bar.inc(1);
+        reader.item(dataset, item)
+    });
+    let taken = classify(predictor, classes, feeds)?;
+    bar.finish_and_clear();
+    let mut confusion = Confusion::new(classes.len());
+    let truths = items.iter().map(|&item| labels.get(item).copied().unwrap_or(usize::MAX));
+    truths.zip(taken).for_each(|(truth, taken)| confusion.add(truth, taken));
+    Ok(confusion)
+}
+
+/// The one of `classes` that each clip is taken for; `usize::MAX` for a class of the model's that is none of them.
+pub(super) fn classify(
+    predictor: &mut Predictor<'_, '_>,
+    classes: &[String],
+    feeds: impl Iterator<Item = Result<Feed, CliError>>,
+) -> Result<Vec<usize>, CliError> {
+    let mut map = None;
+    let mut class = |feed: Result<Feed, CliError>| {
+        let outputs = predictor.run(&feed?, &mut Silent)?;
         let output = outputs.first().ok_or(CliError::NotAClassifier)?;
         let map = match &mut map {
             Some(map) => map,
@@ -134,11 +151,9 @@ pub(super) fn evaluate(
                 map.insert(ClassMap::new(classes, &output.labels, scores)?)
             }
         };
-        map.count(labels.get(item).copied().unwrap_or(usize::MAX), output, &mut confusion)?;
-        bar.inc(1);
-    }
-    bar.finish_and_clear();
-    Ok(confusion)
+        map.class(output)
+    };
+    feeds.map(&mut class).collect()
 }
 
 impl SplitArgs {

@@ -9,3 +9,4 @@ mod process;
 mod real;
 mod refusal;
 mod story;
+mod study;

@@ -12,7 +12,7 @@ use crate::input::{Feed, Reader};
 use crate::training::Clips;
 
 /// Gives versions of the chosen clips of a data set.
-pub(super) struct Source<'s> {
+pub(in crate::command) struct Source<'s> {
     reader: &'s Reader<'s>,
     dataset: &'s Dataset,
     /// The chosen clips.
@@ -28,7 +28,7 @@ impl<'s> Source<'s> {
     ///
     /// # Errors
     /// [`CliError::Setting`] for augmentations of anything but recordings.
-    pub(super) fn new(
+    pub(in crate::command) fn new(
         reader: &'s Reader<'s>,
         dataset: &'s Dataset,
         items: &'s [usize],
@@ -49,7 +49,7 @@ impl<'s> Source<'s> {
     ///
     /// # Errors
     /// [`CliError::Dataset`] for an item without exactly one label.
-    pub(super) fn labels(&self, map: &ClassMap) -> Result<(Vec<usize>, Vec<usize>), CliError> {
+    pub(in crate::command) fn labels(&self, map: &ClassMap) -> Result<(Vec<usize>, Vec<usize>), CliError> {
         let (labels, groups) = (self.dataset.labels()?, self.dataset.groups());
         let label =
             |item: &usize| labels.get(*item).and_then(|&class| map.score(class)).unwrap_or(usize::MAX);

@@ -69,7 +69,7 @@ pub(super) struct Figures {
     pub(super) seconds: Option<f64>,
     /// Largest relative error of a delta as written against the trained one (Frobenius).
     pub(super) error: Option<f64>,
-    /// Median time of one inference with the adapter.
+    /// Shortest time of one inference with the adapter.
     pub(super) infer_us: Option<f64>,
     /// That over the base's in turns with it, less 1.
     pub(super) overhead: Option<f64>,

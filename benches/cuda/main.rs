@@ -35,7 +35,8 @@ fn main() {
         "| model | launches µs | graph µs | rank {RANK} µs | switching µs | in a row: base µs | rank {RANK} µs | ratio | switching µs |"
     );
     println!("|---|---|---|---|---|---|---|---|---|");
-    let paths: Vec<String> = std::env::args().skip(1).filter(|argument| argument.ends_with(".onnx")).collect();
+    let paths: Vec<String> =
+        std::env::args().skip(1).filter(|argument| argument.ends_with(".onnx")).collect();
     if paths.is_empty() {
         measure(&cuda, "built-in", ingraft_models::demo::BASE_INT8);
     }

@@ -1,14 +1,11 @@
 //! The figures of one experiment as a row of a Markdown table.
 
-use std::collections::BTreeMap;
-
 use ingraft_dataset::stats;
 
 /// The outcomes of all runs of an experiment.
 #[derive(Debug, Default)]
 pub(crate) struct Tally {
-    /// By clip: runs that judged it, runs that got it right.
-    clips: BTreeMap<usize, (u32, u32)>,
+    clips: stats::Tally,
     float: (u32, u32),
     seconds: f64,
     runs: u32,
@@ -34,11 +31,7 @@ pub(crate) struct Facts {
 impl Tally {
     /// Counts one run: for each judged clip whether the written adapter gets it right, and the trainer's own parameters.
     pub(crate) fn add(&mut self, judged: &[usize], hits: &[bool], float_hits: &[bool], seconds: f64) {
-        for (clip, hit) in judged.iter().zip(hits) {
-            let (seen, right) = self.clips.entry(*clip).or_default();
-            *seen += 1;
-            *right += u32::from(*hit);
-        }
+        judged.iter().zip(hits).for_each(|(clip, hit)| self.clips.add(*clip, *hit));
         self.float.0 += float_hits.len() as u32;
         self.float.1 += float_hits.iter().filter(|hit| **hit).count() as u32;
         self.seconds += seconds;
@@ -47,16 +40,13 @@ impl Tally {
 
     /// The mean accuracy over runs and clips.
     pub(crate) fn accuracy(&self) -> f64 {
-        let (seen, right) = self.clips.values().fold((0, 0), |sum, clip| (sum.0 + clip.0, sum.1 + clip.1));
-        f64::from(right) / f64::from(seen.max(1))
+        self.clips.accuracy().unwrap_or(0.0)
     }
 
     /// The row; the interval is over clips, each standing for the share of runs that got it right.
     pub(crate) fn row(&self, facts: &Facts) -> String {
-        let shares: Vec<f64> =
-            self.clips.values().map(|(seen, right)| f64::from(*right) / f64::from(*seen)).collect();
-        let interval = stats::bootstrap(&shares, 10_000, 0);
-        let interval = interval.map_or(String::new(), |i| format!("{:.3} to {:.3}", i.low, i.high));
+        let interval =
+            self.clips.interval().map_or(String::new(), |i| format!("{:.3} to {:.3}", i.low, i.high));
         let float = match self.float.0 {
             0 => "–".to_owned(),
             seen => format!("{:.3}", f64::from(self.float.1) / f64::from(seen)),
@@ -68,7 +58,7 @@ impl Tally {
             facts.method,
             facts.sites,
             self.accuracy(),
-            self.clips.len(),
+            self.clips.clips(),
             self.runs,
             self.seconds / f64::from(self.runs.max(1)),
             count(facts.parameters),

@@ -36,8 +36,7 @@ impl ClassMap {
     }
 
     /// The score of every class in `output`, which is one sample's; and counts the clip of classes `labels` in
-    /// `confusion`: what it is taken for is the class of the highest score, among all the model's classes, and right
-    /// where it is one of its own. A clip of no class is not counted.
+    /// `confusion`: right where it is taken for one of its own. A clip of no class is not counted.
     ///
     /// # Errors
     /// [`CliError::NotAClassifier`].
@@ -47,14 +46,31 @@ impl ClassMap {
         output: &Output,
         confusion: &mut Confusion,
     ) -> Result<Vec<f32>, CliError> {
-        let scores = output.scores().and_then(|samples| samples.into_iter().next());
-        let scores = scores.ok_or(CliError::NotAClassifier)?;
-        let best = argmax(&scores).ok_or(CliError::NotAClassifier)?;
-        let class = self.score_of.iter().position(|&score| score == best).unwrap_or(usize::MAX);
+        let scores = sample(output)?;
+        let class = self.best(&scores)?;
         let truth = if labels.contains(&class) { Some(&class) } else { labels.first() };
         truth.into_iter().for_each(|truth| confusion.add(*truth, class));
         Ok(self.score_of.iter().map(|&score| scores.get(score).copied().unwrap_or(f32::NAN)).collect())
     }
+
+    /// The class of the data that a clip is taken for: that of the highest score among all the model's classes.
+    /// `usize::MAX` where that is no class of the data.
+    ///
+    /// # Errors
+    /// [`CliError::NotAClassifier`].
+    pub(crate) fn class(&self, output: &Output) -> Result<usize, CliError> {
+        self.best(&sample(output)?)
+    }
+
+    fn best(&self, scores: &[f32]) -> Result<usize, CliError> {
+        let best = argmax(scores).ok_or(CliError::NotAClassifier)?;
+        Ok(self.score_of.iter().position(|&score| score == best).unwrap_or(usize::MAX))
+    }
+}
+
+/// The scores of `output`'s one sample.
+fn sample(output: &Output) -> Result<Vec<f32>, CliError> {
+    output.scores().and_then(|samples| samples.into_iter().next()).ok_or(CliError::NotAClassifier)
 }
 
 #[cfg(test)]

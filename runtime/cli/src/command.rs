@@ -13,6 +13,7 @@ mod import;
 mod inspect;
 mod methods;
 mod run;
+mod study;
 mod train;
 
 use clap::Subcommand;
@@ -32,6 +33,8 @@ pub(crate) enum Command {
     Train(train::Args),
     /// Say how often a plan, or an adapter on it, is right.
     Eval(eval::Args),
+    /// Compare adaptation methods under one budget.
+    Study(study::Args),
     /// Measure how long one inference takes.
     Bench(bench::Args),
     /// Make an adapter from a checkpoint of another library.
@@ -63,6 +66,7 @@ impl Command {
             Self::Run(args) => run::run(args, console),
             Self::Train(args) => train::run(args, console),
             Self::Eval(args) => eval::run(args, console),
+            Self::Study(args) => study::run(args, console),
             Self::Bench(args) => bench::run(args, console),
             Self::Import(args) => import::run(args, console),
             Self::Export(args) => export::run(args, console),

@@ -139,11 +139,20 @@ pub enum CliError {
     },
     /// The method adapts sites, and nothing that can be trained fits `--sites`.
     NoSites,
+    /// The method adapts sites, but none of those chosen.
+    NotAdapted,
     /// Training needs more memory than `--memory` gives it.
     TrainerMemory {
         /// Bytes needed.
         needed: usize,
         /// Bytes given.
+        budget: usize,
+    },
+    /// A method trains more values than `--parameters` allows.
+    TooManyParameters {
+        /// Values trained, the head's included.
+        needed: usize,
+        /// Values allowed.
         budget: usize,
     },
     /// There is no such method or setting.
@@ -295,10 +304,19 @@ impl core::fmt::Display for CliError {
                 "no site fits --sites that the training schedule reaches and the head depends on; `ingraft inspect` \
                  lists them, `ingraft compile --train-from` sets how far it reaches",
             ),
+            Self::NotAdapted => f.write_str(
+                "the method is not for layers of the kinds chosen; choose others with --sites, or another --method",
+            ),
             Self::TrainerMemory { needed, budget } => write!(
                 f,
                 "training needs {needed} bytes, {} more than --memory gives; choose fewer --sites, an --optimizer with \
                  less state, or compile with --train-memory",
+                needed.saturating_sub(*budget)
+            ),
+            Self::TooManyParameters { needed, budget } => write!(
+                f,
+                "{needed} values are trained, {} more than --parameters allows; choose fewer --sites, or settings that \
+                 train less",
                 needed.saturating_sub(*budget)
             ),
             Self::Method(error) => error.fmt(f),

@@ -37,7 +37,8 @@ use views::Views;
 /// chosen, by default the late ones, or all where there are no late ones.
 ///
 /// # Errors
-/// [`CliError::NoSites`] when nothing fits the choice, or there is nothing to choose for a method that adapts sites.
+/// [`CliError::NoSites`] when nothing fits the choice, or there is nothing to choose for a method that adapts sites;
+/// [`CliError::NotAdapted`] when it adapts none of the chosen ones.
 pub(crate) fn sites(
     plan: &PlanView<'_>,
     readout: Readout,
@@ -55,9 +56,15 @@ pub(crate) fn sites(
             .filter(|late| !late.is_empty())
             .unwrap_or_else(|| SiteChoice::All.select(plan, end)),
     };
-    let mut all = (0..plan.site_count()).filter_map(|index| plan.site(index));
-    let adapts = all.any(|site| method.layout(&site) != Ok(TermLayout::NONE));
-    if chosen.is_empty() && (adapts || choice.is_some()) { Err(CliError::NoSites) } else { Ok(chosen) }
+    let adapts = |index: u32| {
+        plan.site(index as usize).is_some_and(|site| method.layout(&site) != Ok(TermLayout::NONE))
+    };
+    let anywhere = (0..plan.site_count() as u32).any(adapts);
+    if chosen.is_empty() {
+        return if anywhere || choice.is_some() { Err(CliError::NoSites) } else { Ok(chosen) };
+    }
+    // A head adapts no site anywhere; what adapts sites, but none of these, would train a head and be called more.
+    if anywhere && !chosen.iter().copied().any(adapts) { Err(CliError::NotAdapted) } else { Ok(chosen) }
 }
 
 /// Everything that decides a training run beside the clips.
@@ -155,6 +162,8 @@ pub(crate) struct Trained {
     /// The criterion at the parameters kept.
     pub(crate) loss: f32,
     pub(crate) epochs: u32,
+    /// Mean training loss of each epoch run here.
+    pub(crate) losses: Vec<f32>,
     pub(crate) steps: u32,
     pub(crate) memory: TrainMemory,
     /// Number of trained values, head included.
@@ -162,6 +171,15 @@ pub(crate) struct Trained {
     /// What became of each trained site.
     pub(crate) sites: Vec<SiteReport>,
     pub(crate) seconds: f64,
+}
+
+/// What became of the epochs.
+struct Run {
+    /// The criterion at the parameters kept.
+    loss: f32,
+    epochs: u32,
+    /// Mean training loss of each.
+    losses: Vec<f32>,
 }
 
 impl<'c> Course<'c> {
@@ -246,13 +264,15 @@ impl<'c> Course<'c> {
             self.start_at_prototypes(&mut trainer, (lessons, &learned), &views, &truths)?;
         }
         let bar = console.bar(self.epochs as usize, "training");
-        let (loss, epochs) = self.epochs(&mut trainer, &views, &truths, (&learned, &judged), &bar)?;
+        let Run { loss, epochs, losses } =
+            self.epochs(&mut trainer, &views, &truths, (&learned, &judged), &bar)?;
         bar.finish_and_clear();
         let export = deploy(&mut trainer, &views, lessons)?;
         Ok(Trained {
             bytes: export.bytes,
             loss,
             epochs,
+            losses,
             steps: trainer.steps(),
             memory,
             parameters: trainer.parameters().values().len(),
@@ -276,7 +296,7 @@ impl<'c> Course<'c> {
         Ok((split.train, split.test))
     }
 
-    /// Runs the epochs and leaves the best parameters; gives their criterion and the epochs run.
+    /// Runs the epochs and leaves the best parameters.
     fn epochs(
         &self,
         trainer: &mut Trainer<'_, '_>,
@@ -284,7 +304,7 @@ impl<'c> Course<'c> {
         truths: &Truths<'_>,
         (learned, judged): (&[usize], &[usize]),
         bar: &ProgressBar,
-    ) -> Result<(f32, u32), CliError> {
+    ) -> Result<Run, CliError> {
         let smoothing = if judged.is_empty() { 0.7 } else { 0.0 };
         let stop = EarlyStop::new(self.patience).smoothing(smoothing);
         let kept = self.checkpoint.as_ref().map(|checkpoint| checkpoint.read(trainer, stop)).transpose()?;
@@ -292,8 +312,10 @@ impl<'c> Course<'c> {
         let mut saved = kept.flatten().unwrap_or(start);
         bar.inc(u64::from(saved.epoch));
         let first = if saved.stop.is_spent() { self.epochs } else { saved.epoch };
+        let mut losses = Vec::new();
         for epoch in first..self.epochs {
             let learned_loss = self.epoch(trainer, views, truths, learned, epoch)?;
+            losses.push(learned_loss);
             let criterion = match judged.len() {
                 0 => learned_loss,
                 count => {
@@ -316,7 +338,7 @@ impl<'c> Course<'c> {
             }
         }
         trainer.restore(&saved.best)?;
-        Ok((saved.stop.best(), saved.epoch))
+        Ok(Run { loss: saved.stop.best(), epochs: saved.epoch, losses })
     }
 
     /// One epoch over `learned` in a seeded order, one version of each clip; gives the mean loss.

@@ -4,6 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::Rng;
 
+pub use tally::Tally;
+
+mod tally;
+
 /// Counts of true class against predicted class.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Confusion {

@@ -37,7 +37,7 @@ pub(crate) use node::Node;
 pub(crate) use revised::Revised;
 pub(crate) use start::Start;
 pub(crate) use svd::eigenvectors;
-pub(crate) use tape::Tape;
+pub(crate) use tape::{Among, Tape};
 
 /// The singular value decomposition of `rows` by `columns` values.
 pub(crate) fn svd(rows: usize, columns: usize, values: &[f64]) -> svd::Svd {

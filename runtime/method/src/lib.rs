@@ -127,6 +127,8 @@ mod rslora;
 #[cfg(feature = "alloc")]
 mod s2ft;
 #[cfg(feature = "alloc")]
+mod s2lora;
+#[cfg(feature = "alloc")]
 mod saliency;
 #[cfg(feature = "alloc")]
 mod saturation;
@@ -169,7 +171,11 @@ mod tinylora;
 #[cfg(feature = "alloc")]
 mod tlora;
 #[cfg(feature = "alloc")]
+mod unilora;
+#[cfg(feature = "alloc")]
 mod values;
+#[cfg(feature = "alloc")]
+mod vblora;
 #[cfg(feature = "alloc")]
 mod vectorfit;
 #[cfg(feature = "alloc")]

@@ -12,9 +12,9 @@ use crate::{
     abba, adalora, beft, bias, bitfit, boft, bone, bora, c3a, context_peft, deft, delora, diablo, dora,
     edora, ether, flix, fourierft, full, gralora, hd_pissa, head, hira, hra, hut, ia3, id3, kradapter, l4q,
     loha, lokr, lora, loretta, losia, map, melora, miss, moka, neuroada, oft, paca, peqa, pissa, poly, psoft,
-    quantum_peft, qwha, randlora, road, rosa, rslora, s2ft, shira, sketchtune, smt, snell, soka, sora,
-    sparsegrad, spectral_adapter, speft, spt, sqft, ssf, supertuning, surm, svft, tinylora, tlora, vectorfit,
-    vera, wara, waveft,
+    quantum_peft, qwha, randlora, road, rosa, rslora, s2ft, s2lora, shira, sketchtune, smt, snell, soka,
+    sora, sparsegrad, spectral_adapter, speft, spt, sqft, ssf, supertuning, surm, svft, tinylora, tlora,
+    unilora, vblora, vectorfit, vera, wara, waveft,
 };
 
 /// Every method, in order of name.
@@ -73,6 +73,7 @@ pub static METHODS: &[MethodRow] = &[
     rosa::ROW,
     rslora::ROW,
     s2ft::ROW,
+    s2lora::ROW,
     shira::ROW,
     sketchtune::ROW,
     smt::ROW,
@@ -91,6 +92,8 @@ pub static METHODS: &[MethodRow] = &[
     svft::ROW,
     tinylora::ROW,
     tlora::ROW,
+    unilora::ROW,
+    vblora::ROW,
     vectorfit::ROW,
     vera::ROW,
     wara::ROW,

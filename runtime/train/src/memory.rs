@@ -6,7 +6,7 @@ use ingraft_plan::{Phase, PlanView};
 use ingraft_tensor::bytes::{self, Plain};
 
 use crate::method::Part;
-use crate::parameters::{Ends, Slot};
+use crate::parameters::{Ends, Pool, Slot};
 use crate::readout::{Tap, head_sizes};
 use crate::trainer::span::{self, Span};
 use crate::{FrozenSite, Setup, TrainError, prefix};
@@ -195,7 +195,7 @@ pub(crate) fn for_each_slot(
     mut ends: Ends,
     mut visit: impl FnMut(Slot, Ends, usize),
 ) -> Result<(), TrainError> {
-    let mut last = None;
+    let (mut last, mut pool) = (None, Pool::default());
     for index in setup.sites {
         let desc = plan.site(*index as usize).ok_or(TrainError::NoSuchSite(*index))?;
         if last.is_some_and(|last| last >= *index) {
@@ -204,8 +204,8 @@ pub(crate) fn for_each_slot(
         last = Some(*index);
         let name = SiteName::new(desc.name);
         let layout = setup.method.layout(&desc).map_err(|reason| TrainError::Unfit { site: name, reason })?;
-        let (slot, next) = ends.slot(*index, &desc, &layout).ok_or(TrainError::TooLarge)?;
-        if next.parameters == ends.parameters {
+        let (slot, next) = ends.slot(*index, &desc, &layout, &mut pool).ok_or(TrainError::TooLarge)?;
+        if next.parameters == ends.parameters && !slot.is_latent() {
             continue;
         }
         let place = plan.site_tensors(Phase::Train, *index as usize);

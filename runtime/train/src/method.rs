@@ -54,7 +54,8 @@ pub trait Method {
         let _ = (site, visit);
     }
 
-    /// Sets the constants and the start values of a latent site. They arrive as zeros.
+    /// Sets the constants and the start values of a latent site. They arrive as zeros; values that sites share start as
+    /// the last of them sets them.
     fn start(&self, site: &FrozenSite<'_>, rng: &mut Rng, latent: &mut Latent<'_>) {
         let _ = (site, rng, latent);
     }
@@ -73,6 +74,11 @@ pub trait Method {
         gradients: &mut LatentGradients<'_>,
     ) {
         let _ = (site, latent, terms, gradients);
+    }
+
+    /// Sets what depends on several latent sites, once, after all have started.
+    fn settle(&self, sites: &mut LatentSites<'_>) {
+        let _ = sites;
     }
 
     /// Revises what latent sites are computed from, after the optimizer moved it and before terms are computed
@@ -144,11 +150,14 @@ pub struct LatentLayout {
     pub constants: u32,
     /// f64 values of working memory, shared by all sites: the largest need counts.
     pub workspace: u32,
+    /// With whom `decaying` and `steady` are shared: sites of one number other than 0 hold the same values, and
+    /// what moves them is the sum of their gradients. They must be as many at each. 0 for values of the site's own.
+    pub shared: [u64; 2],
 }
 
 impl LatentLayout {
     /// Terms are trained as they are.
-    pub const NONE: Self = Self { decaying: 0, steady: 0, constants: 0, workspace: 0 };
+    pub const NONE: Self = Self { decaying: 0, steady: 0, constants: 0, workspace: 0, shared: [0; 2] };
 }
 
 impl TermLayout {

@@ -39,7 +39,41 @@ pub(crate) struct Slot {
     constants: u32,
     workspace: u32,
     first: First,
+    /// Where its latent parts begin in the parameter vector: within the site's own values, or where those it shares are.
+    held: [u32; Part::COUNT - Part::TERMS],
+    /// Bit k: latent part k is among the site's own values.
+    owned: u32,
 }
+
+/// What sites share, and where.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Pool {
+    /// Part and number, where the values begin, how many there are.
+    blocks: [Option<(usize, u64, u32, u32)>; MAX_SHARED],
+}
+
+impl Pool {
+    /// Where values shared under `number` begin: there already, or from `end` on. `None` where there is no more room, or
+    /// they are not as many as before. Tells whether they are new.
+    fn place(&mut self, part: usize, number: u64, len: u32, end: u32) -> Option<(u32, bool)> {
+        for block in &mut self.blocks {
+            match *block {
+                Some((of, known, first, held)) if (of, known) == (part, number) => {
+                    return (held == len).then_some((first, false));
+                }
+                Some(_) => {}
+                None => {
+                    *block = Some((part, number, end, len));
+                    return Some((end, true));
+                }
+            }
+        }
+        None
+    }
+}
+
+/// Most groups of sites that share values.
+const MAX_SHARED: usize = 32;
 
 /// Where a site's values begin in each vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, FromBytes, IntoBytes, Immutable, KnownLayout)]
@@ -68,17 +102,36 @@ pub(crate) struct Ends {
 
 impl Ends {
     /// The slot of `site` with `layout` that begins here, and where it ends;
-    /// `None` when it has more parameters than can be counted.
-    pub(crate) fn slot(self, index: u32, site: &SiteDesc<'_>, layout: &TermLayout) -> Option<(Slot, Self)> {
+    /// `None` when it has more parameters than can be counted, or shares them as no site before it did.
+    pub(crate) fn slot(
+        self,
+        index: u32,
+        site: &SiteDesc<'_>,
+        layout: &TermLayout,
+        pool: &mut Pool,
+    ) -> Option<(Slot, Self)> {
         let lengths = layout.lengths(site)?;
         let latent = layout.latent;
         let trained = [latent.decaying, latent.steady];
         let terms = |from: usize| lengths.iter().try_fold(from, |sum, len| sum.checked_add(*len));
+        let (mut held, mut owned) = ([0; 2], 0);
         let (parameters, computed) = match trained {
             [0, 0] => (terms(self.parameters)?, self.computed),
-            [decaying, steady] => {
-                let parameters = self.parameters.checked_add(decaying as usize)?;
-                (parameters.checked_add(steady as usize)?, terms(self.computed)?)
+            _ => {
+                let mut end = u32::try_from(self.parameters).ok()?;
+                let blocks = held.iter_mut().zip(trained).zip(latent.shared).enumerate();
+                for (part, ((held, len), number)) in blocks {
+                    let new = match number {
+                        0 => (end, true),
+                        number => pool.place(part, number, len, end)?,
+                    };
+                    *held = new.0;
+                    if new.1 {
+                        owned |= 1 << part;
+                        end = end.checked_add(len)?;
+                    }
+                }
+                (end as usize, terms(self.computed)?)
             }
         };
         let rows = if layout.nnz == 0 { 0 } else { site.out.checked_add(1)? };
@@ -103,6 +156,8 @@ impl Ends {
             constants: latent.constants,
             workspace: latent.workspace,
             first: self.first()?,
+            held,
+            owned,
         };
         for (to, len) in slot.lengths.iter_mut().zip(lengths) {
             *to = narrow(len)?;
@@ -129,9 +184,10 @@ impl Slot {
         self.latent != [0, 0]
     }
 
-    /// Number of parameters of `part`.
+    /// Number of parameters of `part` among the site's own.
     pub(crate) fn parameters(&self, part: Part) -> usize {
         let (terms, latent) = (self.length(part), (part as usize).checked_sub(Part::TERMS));
+        let latent = latent.filter(|at| self.owned >> at & 1 == 1);
         let latent = latent.and_then(|at| self.latent.get(at)).map_or(0, |len| *len as usize);
         if self.is_latent() { latent } else { terms }
     }
@@ -178,7 +234,7 @@ impl Slot {
         constants: &'v mut [f64],
         workspace: &'v mut [f64],
     ) -> Latent<'v> {
-        let [decaying, steady] = cut(values, self.first.parameters as usize, self.latent);
+        let [decaying, steady] = self.latent_parts(values);
         let constants = window_mut(constants, self.first.constants, self.constants as usize);
         Latent { decaying, steady, constants, workspace: window_mut(workspace, 0, self.workspace as usize) }
     }
@@ -186,18 +242,31 @@ impl Slot {
     /// This site's latent parameters and constants, to look at.
     pub(crate) fn latent_values<'v>(&self, values: &'v [f32], constants: &'v [f64]) -> LatentValues<'v> {
         let [decaying, steady] = self.latent.map(|len| len as usize);
-        let first = self.first.parameters;
         LatentValues {
-            decaying: window(values, first, decaying),
-            steady: window(values, first.wrapping_add(decaying as u32), steady),
+            decaying: window(values, self.held[0], decaying),
+            steady: window(values, self.held[1], steady),
             constants: window(constants, self.first.constants, self.constants as usize),
         }
     }
 
     /// The gradients of this site's latent parameters in `gradients`.
     pub(crate) fn latent_gradients<'v>(&self, gradients: &'v mut [f32]) -> LatentGradients<'v> {
-        let [decaying, steady] = cut(gradients, self.first.parameters as usize, self.latent);
+        let [decaying, steady] = self.latent_parts(gradients);
         LatentGradients { decaying, steady }
+    }
+
+    /// This site's latent parts of `vector`, wherever they lie.
+    fn latent_parts<'v>(&self, vector: &'v mut [f32]) -> [&'v mut [f32]; Part::COUNT - Part::TERMS] {
+        let [decaying, steady] = self.held;
+        match self.latent {
+            [0, len] => [&mut [], window_mut(vector, steady, len as usize)],
+            [len, 0] => [window_mut(vector, decaying, len as usize), &mut []],
+            [one, other] => {
+                let range =
+                    |first: u32, len: u32| first as usize..(first as usize).saturating_add(len as usize);
+                vector.get_disjoint_mut([range(decaying, one), range(steady, other)]).unwrap_or_default()
+            }
+        }
     }
 
     /// The gradients of this site's terms in `gradients`, the vector that goes with the one that holds them.

@@ -214,6 +214,14 @@ impl<'a, 'm> Trainer<'a, 'm> {
                 setup.method.start(&site, &mut rng, &mut latent);
             }
         }
+        setup.method.settle(&mut crate::LatentSites {
+            plan,
+            slots,
+            values,
+            gradients: &mut [],
+            constants: latent.constants,
+            workspace: latent.workspace,
+        });
         let mut parameters = Parameters { values, computed, slots, indptr, indices, ones, zeros };
         update::compute(plan, setup.method, slots, &mut parameters, latent);
         Some(parameters)

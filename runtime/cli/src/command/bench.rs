@@ -149,7 +149,7 @@ fn measure(
 }
 
 /// Values in ±1, codes of all sizes, and zeros for indices, which any table has.
-fn seeded_inputs(plan: &PlanView<'_>) -> Vec<Vec<u8>> {
+pub(super) fn seeded_inputs(plan: &PlanView<'_>) -> Vec<Vec<u8>> {
     let mut rng = Rng::new(0);
     let mut fill = |input: InputSpec<'_>| match input.dtype {
         DType::F32 => {

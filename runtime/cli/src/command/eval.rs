@@ -16,9 +16,9 @@ use serde::Serialize;
 use crate::aligned::AlignedBytes;
 use crate::args::target_names;
 use crate::classes::ClassMap;
-use crate::input::Reader;
+use crate::input::{Feed, Reader};
 use crate::plan_file::ArtifactFile;
-use crate::predict::Predictor;
+use crate::predict::{Output, Predictor};
 use crate::report::{Table, hex};
 use crate::threads::{Threads, ThreadsArg};
 use crate::{CliError, Console, target};
@@ -153,10 +153,47 @@ pub(super) fn evaluate(
     let classes = dataset.classes();
     let mut judged =
         Judged { confusion: Confusion::new(classes.len()), scores: Vec::new(), labels: Vec::new() };
-    let mut map = None;
     let bar = console.bar(items.len(), "evaluating");
-    for &item in items {
-        let outputs = predictor.run(&reader.item(dataset, item)?, &mut Silent)?;
+    let feeds = items.iter().map(|&item| {
+        bar.inc(1);
+        reader.item(dataset, item)
+    });
+    let labels = |item: &usize| dataset.items().get(*item).map_or(&[][..], |item| &item.labels);
+    let mut labels = items.iter().map(labels);
+    judge(predictor, classes, feeds, |map, output| {
+        let labels = labels.next().unwrap_or(&[]);
+        judged.scores.extend(map.count(labels, output, &mut judged.confusion)?);
+        judged.labels.push(labels.to_vec());
+        Ok(())
+    })?;
+    bar.finish_and_clear();
+    Ok(judged)
+}
+
+/// The one of `classes` that each clip is taken for; `usize::MAX` for a class of the model's that is none of them.
+pub(super) fn classify(
+    predictor: &mut Predictor<'_, '_>,
+    classes: &[String],
+    feeds: impl Iterator<Item = Result<Feed, CliError>>,
+) -> Result<Vec<usize>, CliError> {
+    let mut taken = Vec::new();
+    judge(predictor, classes, feeds, |map, output| {
+        taken.push(map.class(output)?);
+        Ok(())
+    })?;
+    Ok(taken)
+}
+
+/// Runs clips and hands each output to `each`, with where the scores of `classes` stand in it.
+fn judge(
+    predictor: &mut Predictor<'_, '_>,
+    classes: &[String],
+    feeds: impl Iterator<Item = Result<Feed, CliError>>,
+    mut each: impl FnMut(&ClassMap, &Output) -> Result<(), CliError>,
+) -> Result<(), CliError> {
+    let mut map = None;
+    for feed in feeds {
+        let outputs = predictor.run(&feed?, &mut Silent)?;
         let output = outputs.first().ok_or(CliError::NotAClassifier)?;
         let map = match &mut map {
             Some(map) => map,
@@ -165,13 +202,9 @@ pub(super) fn evaluate(
                 map.insert(ClassMap::new(classes, &output.labels, scores)?)
             }
         };
-        let labels = dataset.items().get(item).map_or(&[][..], |item| &item.labels);
-        judged.scores.extend(map.count(labels, output, &mut judged.confusion)?);
-        judged.labels.push(labels.to_vec());
-        bar.inc(1);
+        each(map, output)?;
     }
-    bar.finish_and_clear();
-    Ok(judged)
+    Ok(())
 }
 
 impl SplitArgs {

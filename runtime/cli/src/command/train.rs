@@ -6,9 +6,10 @@
 //! reported is that of the adapter file as deployed: of the test side of
 //! `--split`, or of the training clips where there is none.
 
-mod lessons;
+pub(super) mod candidate;
+pub(super) mod lessons;
 mod memory;
-mod options;
+pub(super) mod options;
 
 use std::path::PathBuf;
 
@@ -34,6 +35,7 @@ use crate::threads::ONE;
 use crate::training::{Checkpoint, Course, Lessons, Trained};
 use crate::{CliError, Console, target};
 
+use candidate::Terms;
 use lessons::Source;
 pub(super) use memory::MemoryReport;
 use options::{AugmentArgs, CourseArgs, MethodArgs};
@@ -160,12 +162,12 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
     let target = target::find(&args.target)?;
     let dataset = Dataset::open(&args.data)?;
     let Sides { learned, judged, accuracy_of } = args.sides(&dataset)?;
-    let mut trainee = args.method.find(&plan, dataset.classes().len())?;
+    let readout = args.method.place.readout(&plan, dataset.classes().len())?;
     let (augment, views) = args.augment.recipe()?;
     let reader = Reader::new(&plan)?;
     let source = Source::new(&reader, &dataset, &learned, augment, args.course.seed())?;
-    args.course.check(trainee.readout)?;
-    let map = class_map(&plan, trainee.readout, &dataset)?;
+    args.course.check(readout)?;
+    let map = class_map(&plan, readout, &dataset)?;
     let (labels, groups) = source.labels(&map, args.course.takes_several())?;
     let lessons = Lessons {
         labels: &labels,
@@ -177,20 +179,27 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
         deltas: args.deltas.into(),
     };
     let subspace = args.course.subspace();
-    let optimizer = args.course.optimizer(subspace.as_ref());
-    if let Some(score) = args.method.score()? {
-        let course = args.course.course(&trainee, optimizer, views);
-        let saliency = course.measure(plan, &target, &lessons, score, console)?;
-        trainee = args.method.choose(trainee, &saliency)?;
-    }
+    let terms = Terms {
+        plan,
+        target: &target,
+        place: &args.method.place,
+        readout,
+        course: &args.course,
+        optimizer: args.course.optimizer(subspace.as_ref()),
+        views,
+        seed: args.course.seed(),
+        memory: args.memory,
+    };
+    let candidate = args.method.candidate();
+    let (trainee, _) = candidate.prepare(&terms, &lessons, console)?;
     let resume = args.resume;
     let checkpoint = args.checkpoint.clone().map(|path| Checkpoint { path, resume });
-    let course = Course { checkpoint, ..args.course.course(&trainee, optimizer, views) };
+    let course = Course { checkpoint, ..terms.course_of(&trainee) };
     let memory = course.memory(&plan, &target)?;
-    args.check_memory(memory.total())?;
+    terms.check(memory.total())?;
     console.note(format_args!(
         "training {} of {} sites on {} clips of {} classes; memory {}, and {} a patch and view",
-        args.method.name(),
+        candidate.name,
         trainee.sites(),
         learned.len(),
         dataset.classes().len(),
@@ -205,7 +214,11 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
 }
 
 /// The score that each class of the data trains.
-fn class_map(plan: &PlanView<'_>, readout: Readout, dataset: &Dataset) -> Result<ClassMap, CliError> {
+pub(super) fn class_map(
+    plan: &PlanView<'_>,
+    readout: Readout,
+    dataset: &Dataset,
+) -> Result<ClassMap, CliError> {
     let classes = dataset.classes();
     let Readout::Logits = readout else { return ClassMap::new(classes, classes, classes.len()) };
     let output = plan.outputs().next().ok_or(CliError::NotAClassifier)?;
@@ -242,14 +255,6 @@ struct Sides {
 }
 
 impl Args {
-    /// Refuses a trainer that needs more than `--memory`.
-    fn check_memory(&self, needed: usize) -> Result<(), CliError> {
-        match self.memory {
-            Some(budget) if needed > budget => Err(CliError::TrainerMemory { needed, budget }),
-            _ => Ok(()),
-        }
-    }
-
     /// The sides of the split asked for, or all clips twice.
     fn sides(&self, dataset: &Dataset) -> Result<Sides, CliError> {
         if let Some(split) = self.split.read(dataset)? {

@@ -3,7 +3,7 @@
 use ingraft_kernel::Host;
 use ingraft_method::{Full, Saliency, Score};
 use ingraft_plan::PlanView;
-use ingraft_train::{LearningRate, Trainer};
+use ingraft_train::{LearningRate, TrainMemory, Trainer};
 
 use super::truths::Truths;
 use super::views::Views;
@@ -13,6 +13,26 @@ use crate::console::Console;
 use crate::error::CliError;
 
 impl Course<'_> {
+    /// The course that measures for this one: every weight is let through, none moves.
+    fn measuring(&self) -> Self {
+        Course {
+            method: &Full,
+            adapter: LearningRate { rate: 0.0, weight_decay: 0.0 },
+            epochs: self.epochs.min(HEAD_EPOCHS),
+            checkpoint: None,
+            ..*self
+        }
+    }
+
+    /// The memory that [`Self::measure`] needs on `target`, to the byte.
+    pub(crate) fn measuring_memory(
+        &self,
+        plan: &PlanView<'_>,
+        target: &Host,
+    ) -> Result<TrainMemory, CliError> {
+        self.measuring().memory(plan, target)
+    }
+
     /// The saliency of the weights of this course's sites: the head learns for a few epochs, since a gradient passes it only
     /// then; after that every clip is one batch.
     ///
@@ -26,14 +46,7 @@ impl Course<'_> {
         score: Score,
         console: &Console<'_>,
     ) -> Result<Saliency, CliError> {
-        let still = LearningRate { rate: 0.0, weight_decay: 0.0 };
-        let course = Course {
-            method: &Full,
-            adapter: still,
-            epochs: self.epochs.min(HEAD_EPOCHS),
-            checkpoint: None,
-            ..*self
-        };
+        let course = self.measuring();
         let (learned, _) = course.sides(lessons)?;
         let setup = course.setup(learned.len());
         let mut arena = AlignedBytes::zeroed(Trainer::memory(&plan, target, &setup)?.total());

@@ -48,7 +48,7 @@ fn leaves(value: &Value, path: &str, maps: &BTreeSet<String>, found: &mut BTreeS
 }
 
 /// What commands print, by the heading that documents it.
-fn printed(folder: &Folder) -> [(&'static str, Vec<Value>); 11] {
+fn printed(folder: &Folder) -> [(&'static str, Vec<Value>); 12] {
     let json = |line: &str| folder.run(&format!("{line} --json")).json();
     let float = json("compile base_f32.onnx -o float.plan --dim N=1 --float");
     let options = "--dim N=1 --front-end yamnet --train-from all --labels labels.txt";
@@ -64,6 +64,10 @@ fn printed(folder: &Folder) -> [(&'static str, Vec<Value>); 11] {
         ("run --json", vec![json("run base.plan --input clip.wav --profile")]),
         ("run --input - --json", folder.feed("run base.plan --input - --json", &samples).json_lines()),
         ("eval --json", vec![json("eval base.plan --data clips --adapter a.adapter")]),
+        (
+            "study --json",
+            vec![json("study base.plan --data clips --methods lora --set rank=1 --epochs 1 --folds 3")],
+        ),
         ("bench --json", vec![json("bench base.plan")]),
         ("export --json", vec![json("export a.adapter -o exported")]),
         ("import --json", vec![json("import exported --base base.plan -o again.adapter")]),
@@ -111,8 +115,8 @@ fn every_option_is_documented_and_the_other_way_round() {
     let folder = Folder::new("options");
     let readme = include_str!("../../README.md");
     for command in [
-        "compile", "inspect", "run", "train", "eval", "bench", "import", "export", "compose", "compress",
-        "slice", "merge", "methods", "demo",
+        "compile", "inspect", "run", "train", "eval", "study", "bench", "import", "export", "compose",
+        "compress", "slice", "merge", "methods", "demo",
     ] {
         let heading = format!("\n## `{command}`\n");
         let (_, section) = readme.split_once(&heading).unwrap_or_else(|| panic!("no section on {command}"));

@@ -10,3 +10,4 @@ mod process;
 mod real;
 mod refusal;
 mod story;
+mod study;

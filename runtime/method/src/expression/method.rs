@@ -34,6 +34,11 @@ pub(crate) trait Expression: Debug {
     /// [`Unfit`] when the method is not defined there.
     fn express<'t>(&self, tape: &'t Tape<'t>) -> Result<Form<'t>, Unfit>;
 
+    /// Sets constants that depend on several sites, once, after all have started.
+    fn settle(&self, sites: &mut Revised<'_, '_>) {
+        let _ = sites;
+    }
+
     /// What it does to its tensors between the optimizer's step and the next, beside following gradients.
     fn revise(&self, sites: &mut Revised<'_, '_>, at: &Revision) {
         let _ = (sites, at);
@@ -85,6 +90,7 @@ impl Method for Expressed {
             steady: narrow(needs.steady)?,
             constants: narrow(needs.constants)?,
             workspace: narrow(needs.values.saturating_add(needs.gradients))?,
+            shared: needs.shared,
         };
         Ok(TermLayout { latent, ..terms })
     }
@@ -143,6 +149,10 @@ impl Method for Expressed {
             }
         }
         tape.backward(gradients);
+    }
+
+    fn settle(&self, sites: &mut LatentSites<'_>) {
+        self.0.settle(&mut Revised::new(&*self.0, sites));
     }
 
     fn revise(&self, sites: &mut LatentSites<'_>, at: &Revision) {

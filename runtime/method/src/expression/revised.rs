@@ -89,10 +89,13 @@ impl Tensors<'_> {
         (values, gradients.get(range).unwrap_or(&[]), constants.get_mut(constant).unwrap_or_default())
     }
 
-    /// The kept values of three tensors.
-    pub(crate) fn kept(&mut self, names: [&str; 3]) -> [&mut [f64]; 3] {
+    /// The kept values of some tensors.
+    pub(crate) fn kept<const N: usize>(&mut self, names: [&str; N]) -> [&mut [f64]; N] {
         let ranges = names.map(|name| self.find(name).map_or(0..0, |(_, range)| range));
-        self.latent.constants.get_disjoint_mut(ranges).unwrap_or_default()
+        self.latent
+            .constants
+            .get_disjoint_mut(ranges)
+            .unwrap_or_else(|_| core::array::from_fn(|_| &mut [][..]))
     }
 
     fn find(&self, name: &str) -> Option<(LatentHolder, Range<usize>)> {

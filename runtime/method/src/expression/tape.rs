@@ -31,6 +31,17 @@ pub(crate) struct Needs {
     pub(super) constants: usize,
     pub(super) decaying: usize,
     pub(super) steady: usize,
+    /// With whom the last two are shared, as in [`ingraft_train::LatentLayout`].
+    pub(super) shared: [u64; 2],
+}
+
+/// The sites that hold a parameter in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Among {
+    /// All that the method adapts.
+    All,
+    /// Those whose weight has this shape.
+    Shape,
 }
 
 #[derive(Debug, Default)]
@@ -210,6 +221,25 @@ impl<'t> Tape<'t> {
                 *to = f64::from(site.weight_step(channel).unwrap_or(largest / 127.0));
             });
         })
+    }
+
+    /// Says that the parameters that decay are one set `among` sites: each reads the same values, and they follow the
+    /// sum of the sites' gradients.
+    pub(crate) fn share(&self, among: Among) {
+        self.state.borrow_mut().used.shared[0] = self.number(among);
+    }
+
+    /// Says the same of those that weight decay leaves alone.
+    pub(crate) fn share_steady(&self, among: Among) {
+        self.state.borrow_mut().used.shared[1] = self.number(among);
+    }
+
+    /// What sites that share have in common; not 0.
+    fn number(&self, among: Among) -> u64 {
+        match among {
+            Among::All => 1,
+            Among::Shape => (self.site.out as u64) << 32 | self.site.row() as u64,
+        }
     }
 
     /// From here on draws what would start as zero, as Kaiming has it; or does so no more.

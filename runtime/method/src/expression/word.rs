@@ -12,6 +12,7 @@ mod haar;
 mod hadamard;
 mod khatri_rao;
 mod kronecker;
+mod largest;
 mod matmul;
 mod norm;
 mod orthonormalize;
@@ -127,7 +128,7 @@ macro_rules! vocabulary {
 
 vocabulary! {
     Add(add), Cayley(cayley), Crop(crop), Detach(detach), Fourier(fourier), Function(function), Gather(gather),
-    Haar(haar), Hadamard(hadamard), KhatriRao(khatri_rao), Kronecker(kronecker), MatMul(matmul), Norm(norm),
+    Haar(haar), Hadamard(hadamard), KhatriRao(khatri_rao), Kronecker(kronecker), Largest(largest), MatMul(matmul), Norm(norm),
     Orthonormalize(orthonormalize), Permute(permute), Quantile(quantile), Reflect(reflect), Reshape(reshape), Rotate(rotate),
     Scale(scale), Scatter(scatter), Select(select), Softmax(softmax), Stack(stack), Transpose(transpose),
     Walsh(walsh),

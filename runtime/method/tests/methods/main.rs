@@ -3,6 +3,7 @@
 mod adapters;
 mod masks;
 mod revisions;
+mod shared;
 mod starts;
 
 #[path = "../../../train/tests/trainer/oracle.rs"]

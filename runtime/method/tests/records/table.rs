@@ -208,6 +208,8 @@ pub(crate) const TABLE: &[Entry] = &[
         ..same("surm")
     },
     Entry { names: &[("u", "coefficients")], start: ZERO, ..same("tinylora") },
+    same("unilora"),
+    Entry { settings: |case| but(case, &["threshold"]), ..same("s2lora") },
     Entry {
         names: &[
             ("rank", "ring"),
@@ -275,6 +277,7 @@ pub(crate) const TABLE: &[Entry] = &[
     Entry { places: scale_and_shift, ..same("ssf") },
     Entry { record: "bitfit", places: bias, ..same("bias") },
     Entry { settings: svft, constant: svft_constant, ..same("svft") },
+    same("vblora"),
     same("vera"),
     Entry { settings: waveft, constant: wavelet, ..same("waveft") },
 ];

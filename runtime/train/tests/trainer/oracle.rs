@@ -164,7 +164,7 @@ pub(crate) fn check(method: &dyn Method, readout: Readout, sites: &[u32], patche
 
 /// For every parameter, whether terms are computed from it; those of the head come first, then site by site.
 fn latent(trained: &[(u32, TermLayout)], head: usize, terms: &[Terms]) -> Vec<bool> {
-    let mut latent = vec![false; head];
+    let (mut latent, mut shared) = (vec![false; head], Vec::new());
     for (site, layout) in trained {
         let Terms { down, up, sparse, dense, scale, shift, .. } = &terms[*site as usize];
         let optional = |wanted: bool, values: &[f64]| if wanted { values.len() } else { 0 };
@@ -173,8 +173,14 @@ fn latent(trained: &[(u32, TermLayout)], head: usize, terms: &[Terms]) -> Vec<bo
             let count = count + optional(layout.scale, scale) + optional(layout.shift, shift);
             latent.extend(core::iter::repeat_n(false, count));
         } else {
-            let count = (layout.latent.decaying + layout.latent.steady) as usize;
-            latent.extend(core::iter::repeat_n(true, count));
+            let lengths = [layout.latent.decaying, layout.latent.steady];
+            for (part, (len, number)) in lengths.into_iter().zip(layout.latent.shared).enumerate() {
+                // What sites share stands where the first of them has it.
+                if number == 0 || !shared.contains(&(part, number)) {
+                    latent.extend(core::iter::repeat_n(true, len as usize));
+                }
+                shared.push((part, number));
+            }
         }
     }
     latent

@@ -159,7 +159,8 @@ impl Method for Computed {
 
     fn layout(&self, site: &SiteDesc<'_>) -> Result<TermLayout, Unfit> {
         let values = site.out as u32;
-        let latent = LatentLayout { decaying: values, steady: values, constants: values, workspace: values };
+        let (decaying, steady, constants, workspace) = (values, values, values, values);
+        let latent = LatentLayout { decaying, steady, constants, workspace, shared: [0; 2] };
         Ok(TermLayout { scale: true, latent, ..TermLayout::NONE })
     }
 

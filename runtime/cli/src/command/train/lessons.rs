@@ -13,7 +13,7 @@ use crate::input::{Feed, Reader};
 use crate::training::Clips;
 
 /// Gives versions of the chosen clips of a data set.
-pub(super) struct Source<'s> {
+pub(in crate::command) struct Source<'s> {
     reader: &'s Reader<'s>,
     dataset: &'s Dataset,
     /// The chosen clips.
@@ -29,7 +29,7 @@ impl<'s> Source<'s> {
     ///
     /// # Errors
     /// [`CliError::Setting`] for augmentations of something else than there is.
-    pub(super) fn new(
+    pub(in crate::command) fn new(
         reader: &'s Reader<'s>,
         dataset: &'s Dataset,
         items: &'s [usize],
@@ -57,7 +57,7 @@ impl<'s> Source<'s> {
     ///
     /// # Errors
     /// [`CliError::Dataset`] for an item without exactly one label, unless it may have `several`.
-    pub(super) fn labels(
+    pub(in crate::command) fn labels(
         &self,
         map: &ClassMap,
         several: bool,

@@ -1,10 +1,10 @@
 //! The options of `train` and what they mean.
 
 use ingraft_dataset::augment::{Augmentation, Meaning, Recipe};
-use ingraft_method::{Saliency, Score, build, build_on, score_for};
 use ingraft_plan::PlanView;
-use ingraft_train::{AdamW, GaLore, LearningRate, Method, Moves, Optimizer, Readout, optimizer};
+use ingraft_train::{AdamW, GaLore, LearningRate, Moves, Optimizer, Readout, optimizer};
 
+use super::candidate::{Candidate, Trainee};
 use crate::CliError;
 use crate::args::{assignment, method_names, optimizer_names};
 use crate::training::{self, Course, Decay, HeadChoice, Objective, SiteChoice};
@@ -18,6 +18,13 @@ pub(super) struct MethodArgs {
     /// A setting of the method; may be repeated.
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
     settings: Vec<(String, String)>,
+    #[command(flatten)]
+    pub(super) place: PlaceArgs,
+}
+
+/// Where it is trained.
+#[derive(Debug, clap::Args)]
+pub(in crate::command) struct PlaceArgs {
     /// Sites to train: `late`, `all`, or those whose name matches; by default the late ones, or all without any.
     #[arg(long, value_name = "REGEX|late|all", value_parser = SiteChoice::parse)]
     sites: Option<SiteChoice>,
@@ -29,7 +36,7 @@ pub(super) struct MethodArgs {
 
 /// How it is trained.
 #[derive(Debug, clap::Args)]
-pub(super) struct CourseArgs {
+pub(in crate::command) struct CourseArgs {
     /// Times every clip is seen, at most.
     #[arg(long, value_name = "N", default_value_t = training::EPOCHS)]
     epochs: u32,
@@ -104,7 +111,7 @@ pub(super) struct CourseArgs {
 
 /// How clips are varied.
 #[derive(Debug, clap::Args)]
-pub(super) struct AugmentArgs {
+pub(in crate::command) struct AugmentArgs {
     /// Seeded changes of each recording, in order: gain=-6..6, rotate=0.5, shift=0.1, noise=10..30, mix=5..20,
     /// speed=0.9..1.1, pitch=-1..1, crop=0.975; of its spectrogram: time-mask=0.2, frequency-mask=0.2; or of each
     /// picture: flip, window=0.7..1, colour=0.3.
@@ -118,76 +125,48 @@ pub(super) struct AugmentArgs {
     pitch_is_label: bool,
 }
 
-/// What is trained, found in a plan.
-#[derive(Debug)]
-pub(super) struct Trainee {
-    method: Box<dyn Method>,
-    sites: Vec<u32>,
-    /// How clips become logits.
-    pub(super) readout: Readout,
+impl PlaceArgs {
+    /// The sites asked for.
+    pub(in crate::command) fn sites(&self) -> Option<&SiteChoice> {
+        self.sites.as_ref()
+    }
+
+    /// How clips become logits of this many classes.
+    ///
+    /// # Errors
+    /// [`CliError::Setting`].
+    pub(in crate::command) fn readout(
+        &self,
+        plan: &PlanView<'_>,
+        classes: usize,
+    ) -> Result<Readout, CliError> {
+        self.head.resolve(plan, classes)
+    }
 }
 
 impl MethodArgs {
-    /// Finds sites and head in `plan`, for this many classes.
-    ///
-    /// # Errors
-    /// [`CliError::Method`], [`CliError::NoSites`], [`CliError::Setting`].
-    pub(super) fn find(&self, plan: &PlanView<'_>, classes: usize) -> Result<Trainee, CliError> {
-        let method = build(&self.method, &self.settings())?;
-        let readout = self.head.resolve(plan, classes)?;
-        let sites = training::sites(plan, readout, &*method, self.sites.as_ref())?;
-        Ok(Trainee { method, sites, readout })
-    }
-}
-
-impl MethodArgs {
-    /// The method's name.
-    pub(super) fn name(&self) -> &str {
-        &self.method
-    }
-
-    /// What must be measured on the clips before the method can train, if anything.
-    ///
-    /// # Errors
-    /// [`CliError::Method`].
-    pub(super) fn score(&self) -> Result<Option<Score>, CliError> {
-        Ok(score_for(&self.method, &self.settings())?)
-    }
-
-    /// `trainee` with a method that trains what `saliency` chose.
-    ///
-    /// # Errors
-    /// [`CliError::Method`].
-    pub(super) fn choose(&self, trainee: Trainee, saliency: &Saliency) -> Result<Trainee, CliError> {
-        let method = build_on(&self.method, &self.settings(), saliency)?;
-        Ok(Trainee { method, ..trainee })
-    }
-
-    fn settings(&self) -> Vec<(&str, &str)> {
-        self.settings.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect()
-    }
-}
-
-impl Trainee {
-    /// Number of sites offered to the method.
-    pub(super) fn sites(&self) -> usize {
-        self.sites.len()
+    /// The method with its settings.
+    pub(super) fn candidate(&self) -> Candidate<'_> {
+        Candidate {
+            name: &self.method,
+            settings: self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
+        }
     }
 }
 
 impl CourseArgs {
     /// The seed.
-    pub(super) fn seed(&self) -> u64 {
+    pub(in crate::command) fn seed(&self) -> u64 {
         self.seed
     }
 
     /// Whether a clip may have several labels, or none.
-    pub(super) fn takes_several(&self) -> bool {
+    pub(in crate::command) fn takes_several(&self) -> bool {
         self.loss.takes_several()
     }
 
     /// The subspace optimizer asked for, if one is.
-    pub(super) fn subspace(&self) -> Option<GaLore> {
+    pub(in crate::command) fn subspace(&self) -> Option<GaLore> {
         let named =
             [GaLore::DEFAULT, GaLore::NATURAL].into_iter().find(|rule| rule.name() == self.optimizer)?;
         let (rank, every) = (self.subspace.unwrap_or(named.rank), self.subspace_every.unwrap_or(named.every));
@@ -195,7 +174,7 @@ impl CourseArgs {
     }
 
     /// The optimizer, which is `subspace` where that is one.
-    pub(super) fn optimizer<'o>(&self, subspace: Option<&'o GaLore>) -> &'o dyn Optimizer {
+    pub(in crate::command) fn optimizer<'o>(&self, subspace: Option<&'o GaLore>) -> &'o dyn Optimizer {
         match subspace {
             Some(rule) => rule,
             None => optimizer(&self.optimizer).unwrap_or(&AdamW::DEFAULT),
@@ -206,7 +185,7 @@ impl CourseArgs {
     ///
     /// # Errors
     /// [`CliError::Setting`].
-    pub(super) fn check(&self, readout: Readout) -> Result<(), CliError> {
+    pub(in crate::command) fn check(&self, readout: Readout) -> Result<(), CliError> {
         let refused = |option, value: String, expected: &str| {
             Err(CliError::Setting { option, value, expected: expected.to_owned() })
         };
@@ -252,12 +231,18 @@ impl CourseArgs {
         Ok(())
     }
 
-    /// The course of training `trainee` with `optimizer` on `views` versions of each clip.
-    pub(super) fn course<'t>(
+    /// The most epochs.
+    pub(in crate::command) fn epochs(&self) -> u32 {
+        self.epochs
+    }
+
+    /// The course of training `trainee` with `optimizer` on `views` versions of each clip, all drawn by `seed`.
+    pub(in crate::command) fn course<'t>(
         &self,
         trainee: &'t Trainee,
         optimizer: &'t dyn Optimizer,
         views: u32,
+        seed: u64,
     ) -> Course<'t> {
         Course {
             optimizer,
@@ -278,7 +263,7 @@ impl CourseArgs {
             views,
             patience: self.patience,
             hold_out: self.hold_out,
-            seed: self.seed,
+            seed,
             ..Course::new(&*trainee.method, &trainee.sites, trainee.readout)
         }
     }
@@ -289,7 +274,7 @@ impl AugmentArgs {
     ///
     /// # Errors
     /// [`CliError::Augment`] for steps that change what the labels say.
-    pub(super) fn recipe(&self) -> Result<(Recipe, u32), CliError> {
+    pub(in crate::command) fn recipe(&self) -> Result<(Recipe, u32), CliError> {
         let meaning = if self.pitch_is_label { Meaning::PitchIsLabel } else { Meaning::PitchIsFree };
         let recipe = Recipe::new(self.augment.clone(), meaning).map_err(CliError::Augment)?;
         let default = if self.augment.is_empty() { 1 } else { VIEWS };

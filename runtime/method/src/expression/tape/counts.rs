@@ -23,7 +23,7 @@ pub(super) fn published(method: &str, text: &dyn Fn(&str) -> String, site: &Site
     let largest = |limit: usize, fits: &dyn Fn(usize) -> bool| (1..=limit).rev().find(|n| fits(*n)).unwrap();
     Some(match method {
         "abba" => (set("rank1").min(side) + set("rank2")) * both,
-        "adalora" | "sora" => r * both + r,
+        "adalora" | "s2lora" | "sora" => r * both + r,
         "beft" | "bitfit" => out,
         "boft" => {
             let m = set("factors");
@@ -101,6 +101,8 @@ pub(super) fn published(method: &str, text: &dyn Fn(&str) -> String, site: &Site
             let (t, d) = (set("ring").pow(2), set("residual_ring").pow(2));
             t * (i1 * i1 + i2 * i2) + d * (o1 + o2 + i1 + i2)
         }
+        "unilora" => set("theta_d_length"),
+        "vblora" => set("vectors") * (r * both / set("vector_length") + set("vector_length")),
         "vectorfit" => side + out,
         "vera" => out + r,
         "wara" => 4 * r * (out.div_ceil(2) + row.div_ceil(2)),

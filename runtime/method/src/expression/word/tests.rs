@@ -90,6 +90,17 @@ fn transforms_undo_themselves() {
 }
 
 #[test]
+fn of_equal_values_the_first_is_the_largest() {
+    let tape = Tape::counting(super::super::tape::words::SITE);
+    let node = tape.constant("x", 2, 4, |_, _| ()).largest(2);
+    assert_eq!(node.shape(), Shape::new(2, 4));
+    let x = [1.0, 3.0, 3.0, 3.0, -1.0, 0.5, -2.0, 0.0];
+    let y = value(super::largest::Largest { kept: 2 }, (2, 4), &x);
+    let kept: Vec<bool> = y.iter().map(|y| *y == 0.0).collect();
+    assert_eq!(kept, [false, true, true, false, false, true, false, true]);
+}
+
+#[test]
 fn columns_become_orthonormal_with_the_signs_of_lapack() {
     let q = value(super::orthonormalize::Orthonormalize, (3, 2), &[3.0, 1.0, 0.0, 2.0, 4.0, -1.0]);
     // numpy.linalg.qr of the same matrix.

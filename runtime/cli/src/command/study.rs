@@ -1,0 +1,213 @@
+//! `ingraft study`: adaptation methods trained side by side, under one budget.
+//!
+//! Every method gets the same sites, head, clips, versions, epochs, rates and schedule, and is judged as deployed: by its
+//! adapter file in a fresh session, on the test clips of every fold and seed. A method that cannot be used on these
+//! sites is a row with its reason.
+
+mod arm;
+mod feeds;
+mod latency;
+mod page;
+mod plot;
+mod report;
+mod size;
+
+use std::path::PathBuf;
+
+use clap::builder::PossibleValuesParser;
+use ingraft_dataset::split::{read_splits, stratified_folds};
+use ingraft_dataset::{Dataset, Split};
+use ingraft_kernel::Target;
+use ingraft_method::{DeltaFormat, METHODS};
+
+use super::train::candidate::{Candidate, Terms};
+use super::train::class_map;
+use super::train::lessons::Source;
+use super::train::options::{AugmentArgs, CourseArgs, PlaceArgs};
+use crate::args::{assignment, target_names};
+use crate::input::Reader;
+use crate::plan_file::{ArtifactFile, check_folder, write_whole};
+use crate::report::hex;
+use crate::training::Lessons;
+use crate::{CliError, Console, target};
+
+use arm::Arm;
+use feeds::Feeds;
+use report::StudyReport;
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The plan, compiled with --train-from.
+    #[arg(value_name = "BASE.plan")]
+    plan: PathBuf,
+    /// One folder per class, or labels.csv with files or features.npy.
+    #[arg(long, value_name = "DIR")]
+    data: PathBuf,
+    /// The methods, or `all`.
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',', required = true, value_parser = names())]
+    methods: Vec<String>,
+    /// A setting of every method that has it, or of one; may be repeated.
+    #[arg(long = "set", value_name = "[METHOD.]NAME=VALUE", value_parser = assignment)]
+    settings: Vec<(String, String)>,
+    /// Most values a method may train, the head's included: the rank of methods that have one becomes the largest that fits.
+    #[arg(long, value_name = "N")]
+    parameters: Option<usize>,
+    /// Most bytes a trainer may take.
+    #[arg(long, value_name = "BYTES")]
+    memory: Option<usize>,
+    /// Deal the clips into this many folds, each the test clips of what the others train; groups stay whole.
+    #[arg(long, value_name = "N", default_value_t = 5, value_parser = clap::value_parser!(u32).range(2..))]
+    folds: u32,
+    /// The folds of this split file instead; several files are so many more runs.
+    #[arg(long, value_name = "FILE", conflicts_with = "folds")]
+    split: Vec<PathBuf>,
+    /// Training seeds for every fold, from --seed on.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
+    seeds: u64,
+    #[command(flatten)]
+    place: PlaceArgs,
+    #[command(flatten)]
+    course: CourseArgs,
+    #[command(flatten)]
+    augment: AugmentArgs,
+    /// Where to train.
+    #[arg(long, value_name = "NAME", value_parser = target_names(), default_value = target::NATIVE)]
+    target: String,
+    /// Write one page with the table and plots too.
+    #[arg(long, value_name = "PAGE.html")]
+    html: Option<PathBuf>,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Accepts the names of the adaptation methods, and `all`.
+fn names() -> PossibleValuesParser {
+    PossibleValuesParser::new(METHODS.iter().map(|row| row.name).chain(["all"]))
+}
+
+/// One split with the seed of its runs.
+#[derive(Debug)]
+struct Fold {
+    split: Split,
+    seed: u64,
+}
+
+pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError> {
+    args.html.as_deref().map_or(Ok(()), check_folder)?;
+    let file = ArtifactFile::read(&args.plan)?;
+    let plan = file.plan()?;
+    let target = target::find(&args.target)?;
+    let dataset = Dataset::open(&args.data)?;
+    let readout = args.place.readout(&plan, dataset.classes().len())?;
+    args.course.check(readout)?;
+    let subspace = args.course.subspace();
+    let optimizer = args.course.optimizer(subspace.as_ref());
+    let map = class_map(&plan, readout, &dataset)?;
+    let (augment, views) = args.augment.recipe()?;
+    let reader = Reader::new(&plan)?;
+    let folds = args.folds(&dataset)?;
+    let mut arms: Vec<Arm<'_>> =
+        args.candidates()?.into_iter().map(|candidate| Arm::new(candidate, dataset.classes())).collect();
+    console.note(format_args!(
+        "{} methods, {} runs each, {} clips of {} classes",
+        arms.len(),
+        folds.len(),
+        dataset.items().len(),
+        dataset.classes().len()
+    ));
+    let bar = console.bar(folds.len().saturating_mul(arms.len()), "study");
+    for Fold { split, seed } in &folds {
+        let source = Source::new(&reader, &dataset, &split.train, augment.clone(), *seed)?;
+        let (labels, groups) = source.labels(&map, false)?;
+        let feeds = Feeds::new(&source);
+        let lessons = Lessons {
+            labels: &labels,
+            groups: &groups,
+            classes: dataset.classes(),
+            clips: &feeds,
+            provenance: format!("ingraft {} study --data {}", env!("CARGO_PKG_VERSION"), args.data.display()),
+            parameters: false,
+            deltas: DeltaFormat::Auto,
+        };
+        let (place, course, memory) = (&args.place, &args.course, args.memory);
+        let target = &target;
+        let terms = Terms { plan, target, place, readout, course, optimizer, views, seed: *seed, memory };
+        let judged = arm::Judged::read(&reader, &dataset, &split.test)?;
+        for arm in arms.iter_mut().filter(|arm| arm.refusal().is_none()) {
+            bar.set_message(arm.name().to_owned());
+            arm.run(&terms, &lessons, &judged, args.parameters)?;
+            bar.inc(1);
+        }
+    }
+    bar.finish_and_clear();
+    let facts = report::Facts {
+        base_hash: hex(plan.hash()),
+        target: target.name().to_owned(),
+        classes: dataset.classes().to_vec(),
+        clips: dataset.items().len(),
+        runs: folds.len(),
+        epochs: args.course.epochs(),
+        views,
+    };
+    let report = StudyReport::new(facts, arms);
+    if let Some(path) = &args.html {
+        write_whole(path, page::render(&report).as_bytes())?;
+    }
+    if args.json { console.json(&report) } else { console.line(report.table()) }
+}
+
+impl Args {
+    /// The methods with the settings meant for each.
+    ///
+    /// # Errors
+    /// [`CliError::Setting`] for a setting that none of the methods has.
+    fn candidates(&self) -> Result<Vec<Candidate<'_>>, CliError> {
+        let all = self.methods.iter().any(|name| name == "all");
+        let rows = METHODS.iter().filter(|row| all || self.methods.iter().any(|name| name == row.name));
+        let mut used = vec![false; self.settings.len()];
+        let mut candidates = Vec::new();
+        for row in rows {
+            let mut settings = Vec::new();
+            for ((name, value), used) in self.settings.iter().zip(&mut used) {
+                let (method, setting) =
+                    name.split_once('.').map_or((None, name.as_str()), |(m, s)| (Some(m), s));
+                let meant = match method {
+                    Some(method) => method == row.name,
+                    None => row.settings.iter().any(|known| known.name == setting),
+                };
+                if meant {
+                    *used = true;
+                    settings.push((setting, value.as_str()));
+                }
+            }
+            candidates.push(Candidate { name: row.name, settings });
+        }
+        match self.settings.iter().zip(used).find(|(_, used)| !used) {
+            Some(((name, value), _)) => Err(CliError::Setting {
+                option: "--set",
+                value: format!("{name}={value}"),
+                expected: "none of the methods has it; `ingraft methods` lists the settings".to_owned(),
+            }),
+            None => Ok(candidates),
+        }
+    }
+
+    /// Every fold with every seed.
+    ///
+    /// # Errors
+    /// [`CliError::Dataset`], [`CliError::Split`].
+    fn folds(&self, dataset: &Dataset) -> Result<Vec<Fold>, CliError> {
+        let mut splits = Vec::new();
+        for path in &self.split {
+            splits.extend(read_splits(path, dataset.items().iter().map(|item| item.path.as_str()))?);
+        }
+        if self.split.is_empty() {
+            let (labels, groups) = (dataset.labels()?, dataset.groups());
+            splits = stratified_folds(&labels, &groups, self.folds as usize, self.course.seed())?.splits();
+        }
+        let seeds = (0..self.seeds).map(|seed| self.course.seed().wrapping_add(seed));
+        let fold = |seed| splits.iter().map(move |split| Fold { split: split.clone(), seed });
+        Ok(seeds.flat_map(fold).collect())
+    }
+}

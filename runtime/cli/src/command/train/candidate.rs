@@ -1,0 +1,91 @@
+//! A method that is to be trained: found in a plan, and given what it chooses by.
+
+use ingraft_kernel::Host;
+use ingraft_method::{build, build_on, score_for};
+use ingraft_plan::PlanView;
+use ingraft_train::{Method, Optimizer, Readout};
+
+use super::options::{CourseArgs, PlaceArgs};
+use crate::training::{self, Course, Lessons};
+use crate::{CliError, Console};
+
+/// A method by name, with settings over its defaults.
+#[derive(Clone, Debug)]
+pub(in crate::command) struct Candidate<'a> {
+    pub(in crate::command) name: &'a str,
+    pub(in crate::command) settings: Vec<(&'a str, &'a str)>,
+}
+
+/// A method with the sites it is offered.
+#[derive(Debug)]
+pub(in crate::command) struct Trainee {
+    pub(in crate::command) method: Box<dyn Method>,
+    pub(in crate::command) sites: Vec<u32>,
+    /// How clips become logits.
+    pub(in crate::command) readout: Readout,
+}
+
+/// What a run is about beside the method.
+#[derive(Clone, Copy)]
+pub(in crate::command) struct Terms<'t> {
+    pub(in crate::command) plan: PlanView<'t>,
+    pub(in crate::command) target: &'t Host,
+    pub(in crate::command) place: &'t PlaceArgs,
+    pub(in crate::command) readout: Readout,
+    pub(in crate::command) course: &'t CourseArgs,
+    pub(in crate::command) optimizer: &'t dyn Optimizer,
+    /// Versions of each clip.
+    pub(in crate::command) views: u32,
+    /// Seed of everything that is drawn.
+    pub(in crate::command) seed: u64,
+    /// Most bytes a trainer may take.
+    pub(in crate::command) memory: Option<usize>,
+}
+
+impl Candidate<'_> {
+    /// Finds the method's sites. Where it chooses weights by gradients, they are measured on `lessons` first, in the
+    /// memory that `full` takes. Gives the bytes of measuring too, 0 without.
+    ///
+    /// # Errors
+    /// [`CliError::Method`], [`CliError::NoSites`], [`CliError::TrainerMemory`], [`CliError::Train`].
+    pub(in crate::command) fn prepare(
+        &self,
+        terms: &Terms<'_>,
+        lessons: &Lessons<'_>,
+        console: &Console<'_>,
+    ) -> Result<(Trainee, usize), CliError> {
+        let method = build(self.name, &self.settings)?;
+        let readout = terms.readout;
+        let sites = training::sites(&terms.plan, readout, &*method, terms.place.sites())?;
+        let trainee = Trainee { method, sites, readout };
+        let Some(score) = score_for(self.name, &self.settings)? else { return Ok((trainee, 0)) };
+        let course = terms.course_of(&trainee);
+        let needed = course.measuring_memory(&terms.plan, terms.target)?.total();
+        terms.check(needed)?;
+        let saliency = course.measure(terms.plan, terms.target, lessons, score, console)?;
+        let method = build_on(self.name, &self.settings, &saliency)?;
+        Ok((Trainee { method, ..trainee }, needed))
+    }
+}
+
+impl<'t> Terms<'t> {
+    /// The course of training `trainee`.
+    pub(in crate::command) fn course_of(&self, trainee: &'t Trainee) -> Course<'t> {
+        self.course.course(trainee, self.optimizer, self.views, self.seed)
+    }
+
+    /// Refuses a trainer of so many bytes where they are more than there may be.
+    pub(in crate::command) fn check(&self, needed: usize) -> Result<(), CliError> {
+        match self.memory {
+            Some(budget) if needed > budget => Err(CliError::TrainerMemory { needed, budget }),
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Trainee {
+    /// Number of sites offered to the method.
+    pub(super) fn sites(&self) -> usize {
+        self.sites.len()
+    }
+}

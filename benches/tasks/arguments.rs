@@ -45,6 +45,8 @@ pub(crate) struct Arguments {
     pub(crate) warm_up: Option<f32>,
     /// Print the grid on inner folds instead of measuring.
     pub(crate) choose: bool,
+    /// Of the three inner folds of each split, how many `choose` tries.
+    pub(crate) inner: usize,
     /// One split and one seed: a smoke test whose figures mean nothing.
     pub(crate) quick: bool,
     /// Runs at a time.
@@ -73,6 +75,7 @@ impl Arguments {
             decay: None,
             warm_up: None,
             choose: false,
+            inner: usize::MAX,
             quick: false,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
         };
@@ -151,6 +154,7 @@ impl Arguments {
             }
             "--warmup" => self.warm_up = Some(number(word, &value()?)?),
             "--threads" => self.threads = number(word, &value()?)?,
+            "--inner" => self.inner = number(word, &value()?)?,
             "--choose" => self.choose = true,
             "--quick" => self.quick = true,
             _ if word.starts_with('-') => return Err(format!("there is no option {word}")),

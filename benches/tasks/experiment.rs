@@ -40,8 +40,8 @@ pub(crate) struct Outcome {
     pub(crate) head: Option<Weights>,
     /// Seconds of training.
     pub(crate) seconds: f64,
-    /// Parameters, bytes of the adapter, bytes of the arena.
-    pub(crate) sizes: [usize; 3],
+    /// Parameters, bytes of the adapter, bytes of the arena, and of those that are packed weights.
+    pub(crate) sizes: [usize; 4],
 }
 
 /// Measures `task` as `arguments` say and prints a row.
@@ -73,7 +73,7 @@ pub(crate) fn run(data: &Path, task: &Task, arguments: &Arguments) -> Result<(),
             threads: arguments.threads,
         };
         return match is_baseline {
-            true => trial.print_baseline(&outer, arguments.seeds),
+            true => trial.print_baseline(&outer, arguments),
             false => trial.print(&outer, course, arguments),
         };
     }
@@ -82,7 +82,7 @@ pub(crate) fn run(data: &Path, task: &Task, arguments: &Arguments) -> Result<(),
     let outcomes = in_parallel(&runs, arguments.threads, |run| {
         let outcome = if is_baseline {
             let hits = baseline::hits(&lessons, &run.split, corpus.classes.len())?;
-            Ok(Outcome { hits, float_hits: Vec::new(), head: None, seconds: 0.0, sizes: [0; 3] })
+            Ok(Outcome { hits, float_hits: Vec::new(), head: None, seconds: 0.0, sizes: [0; 4] })
         } else {
             measure(&base, &subject, &lessons, course, run, &clips)
         };
@@ -100,7 +100,7 @@ pub(crate) fn run(data: &Path, task: &Task, arguments: &Arguments) -> Result<(),
     };
     for (run, outcome) in runs.iter().zip(&outcomes) {
         tally.add(&run.split.test, &outcome.hits, &outcome.float_hits, outcome.seconds);
-        [facts.parameters, facts.adapter, facts.arena] = outcome.sizes;
+        [facts.parameters, facts.adapter, facts.arena, facts.packed] = outcome.sizes;
     }
     println!("{HEADER}\n{}", tally.row(&facts));
     if blocks == 0 && !is_baseline {
@@ -151,7 +151,8 @@ pub(crate) fn measure(
     let judged: Vec<Vec<u8>> = test.iter().map(|&clip| clips[clip].clone()).collect();
     let classes = Deployed::new(plan, &mut memory)?.classify(file.as_slice(), &judged)?;
     let hits = classes.iter().zip(test).map(|(class, &clip)| *class == lessons.labels[clip]).collect();
-    let sizes = [trained.parameters, trained.bytes.len(), trained.arena];
+    let memory = trained.memory;
+    let sizes = [trained.parameters, trained.bytes.len(), memory.total(), memory.packed];
     Ok(Outcome { hits, float_hits: trained.float_hits, head: trained.head, seconds: trained.seconds, sizes })
 }
 

@@ -5,7 +5,7 @@
 //!                              [--augment CHANGE=RANGE,...] [--views K] [--lr RATE] [--head-lr RATE]
 //!                              [--head-decay DECAY] [--head-first EPOCHS] [--epochs N] [--batch N]
 //!                              [--schedule constant|linear|cosine] [--warmup SHARE] [--seeds N]
-//!                              [--split blocks] [--choose] [--quick] [--threads N]
+//!                              [--split blocks] [--choose [--inner N]] [--quick] [--threads N]
 //! ```
 //!
 //! TASK is one of `uav_detect`, `esc10_cc0`, `uav_motor_prop`, `spoken_digits` (int8 YAMNet) and `keywords` (int8

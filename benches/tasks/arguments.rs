@@ -25,6 +25,8 @@ pub(crate) struct Arguments {
     pub(crate) augment: Option<Vec<Augmentation>>,
     /// Number of training seeds.
     pub(crate) seeds: u64,
+    /// The first of them.
+    pub(crate) first_seed: u64,
     /// Suffix of the split file.
     pub(crate) split: Option<String>,
     /// Learning rate of the terms, instead of the recipe's.
@@ -65,6 +67,7 @@ impl Arguments {
             views: None,
             augment: None,
             seeds: 3,
+            first_seed: 0,
             split: None,
             rate: None,
             head_rate: None,
@@ -140,6 +143,7 @@ impl Arguments {
                 self.augment = Some(steps.map_err(|error| error.to_string())?);
             }
             "--seeds" => self.seeds = number(word, &value()?)?,
+            "--first-seed" => self.first_seed = number(word, &value()?)?,
             "--split" => self.split = Some(value()?),
             "--lr" => self.rate = Some(number(word, &value()?)?),
             "--head-lr" => self.head_rate = Some(number(word, &value()?)?),

@@ -64,7 +64,8 @@ pub(crate) fn run(data: &Path, task: &Task, arguments: &Arguments) -> Result<(),
     println!("{versions} versions of {} clips in {bytes} bytes, {views} of each training clip", corpus.len());
     println!("augmentation {}; {course:?}", changes.join(","));
     if arguments.choose {
-        let outer: Vec<&Split> = runs.iter().filter(|run| run.seed == 0).map(|run| &run.split).collect();
+        let outer: Vec<&Split> =
+            runs.iter().filter(|run| run.seed == arguments.first_seed).map(|run| &run.split).collect();
         let trial = Trial {
             base: &base,
             subject: &subject,
@@ -162,7 +163,7 @@ fn runs(corpus: &Corpus, task: &Task, arguments: &Arguments) -> Result<Vec<Run>,
     // The baseline has no seed.
     let seeds = if arguments.method == "lr" && !task.seeded_splits { 1 } else { arguments.seeds };
     for name in task.splits {
-        for seed in 0..seeds {
+        for seed in arguments.first_seed..arguments.first_seed + seeds {
             let suffix = match &arguments.split {
                 Some(split) => format!("_{split}"),
                 None if task.seeded_splits => format!("_{seed}"),

@@ -4,7 +4,7 @@
 //! cargo bench --bench tasks -- TASK... [--method NAME] [--blocks N] [--head-at N] [--set NAME=VALUE]
 //!                              [--augment CHANGE=RANGE,...] [--views K] [--lr RATE] [--head-lr RATE]
 //!                              [--head-decay DECAY] [--head-first EPOCHS] [--epochs N] [--batch N]
-//!                              [--schedule constant|linear|cosine] [--warmup SHARE] [--seeds N]
+//!                              [--schedule constant|linear|cosine] [--warmup SHARE] [--seeds N] [--first-seed N]
 //!                              [--split blocks] [--choose [--inner N]] [--quick] [--threads N]
 //! ```
 //!

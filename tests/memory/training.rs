@@ -168,8 +168,8 @@ fn a_residual_net_trains_in_256_kib() {
 /// are most of it, and the account names them.
 #[test]
 fn a_head_alone_trains_in_the_memory_of_inference() {
-    let compiled =
-        compiled(ingraft_models::demo::BASE_INT8, &TrainFrom::Late, None).expect("it can be trained");
+    let options = CompileOptions { import: one_sample(), head_classes: 3, ..CompileOptions::default() };
+    let compiled = compile(ingraft_models::demo::BASE_INT8, &options).expect("the built-in model compiles");
     let file = AlignedBytes::copy_of(&compiled.plan);
     let plan = PlanView::new(file.as_slice()).expect("a plan we wrote is valid");
     let head = build("head", &[]).expect("a method of the list");

@@ -25,6 +25,8 @@ pub(crate) struct Arguments {
     pub(crate) augment: Option<Vec<Augmentation>>,
     /// Number of training seeds.
     pub(crate) seeds: u64,
+    /// The first of them.
+    pub(crate) first_seed: u64,
     /// Suffix of the split file.
     pub(crate) split: Option<String>,
     /// Learning rate of the terms, instead of the recipe's.
@@ -45,6 +47,8 @@ pub(crate) struct Arguments {
     pub(crate) warm_up: Option<f32>,
     /// Print the grid on inner folds instead of measuring.
     pub(crate) choose: bool,
+    /// Of the three inner folds of each split, how many `choose` tries.
+    pub(crate) inner: usize,
     /// One split and one seed: a smoke test whose figures mean nothing.
     pub(crate) quick: bool,
     /// Runs at a time.
@@ -63,6 +67,7 @@ impl Arguments {
             views: None,
             augment: None,
             seeds: 3,
+            first_seed: 0,
             split: None,
             rate: None,
             head_rate: None,
@@ -73,6 +78,7 @@ impl Arguments {
             decay: None,
             warm_up: None,
             choose: false,
+            inner: usize::MAX,
             quick: false,
             threads: std::thread::available_parallelism().map_or(1, usize::from),
         };
@@ -137,6 +143,7 @@ impl Arguments {
                 self.augment = Some(steps.map_err(|error| error.to_string())?);
             }
             "--seeds" => self.seeds = number(word, &value()?)?,
+            "--first-seed" => self.first_seed = number(word, &value()?)?,
             "--split" => self.split = Some(value()?),
             "--lr" => self.rate = Some(number(word, &value()?)?),
             "--head-lr" => self.head_rate = Some(number(word, &value()?)?),
@@ -151,6 +158,7 @@ impl Arguments {
             }
             "--warmup" => self.warm_up = Some(number(word, &value()?)?),
             "--threads" => self.threads = number(word, &value()?)?,
+            "--inner" => self.inner = number(word, &value()?)?,
             "--choose" => self.choose = true,
             "--quick" => self.quick = true,
             _ if word.starts_with('-') => return Err(format!("there is no option {word}")),

@@ -27,14 +27,14 @@ pub(crate) struct Trial<'t> {
 
 impl Trial<'_> {
     /// Trains every course of the grid around `around` on three inner folds of each outer split's training
-    /// clips, dealt and trained anew for each seed, and prints its accuracy there.
+    /// clips, or on the first of them, dealt and trained anew for each seed, and prints its accuracy there.
     pub(crate) fn print(
         &self,
         outer: &[&Split],
         around: Course,
         arguments: &Arguments,
     ) -> Result<(), Failure> {
-        let inner = inner_folds(self.corpus, outer, arguments.seeds)?;
+        let inner = inner_folds(self.corpus, outer, arguments.seeds, arguments.inner)?;
         let grid = grid(around, &arguments.rates(), arguments);
         let jobs: Vec<(Course, &(u64, Split))> =
             grid.iter().flat_map(|course| inner.iter().map(|fold| (*course, fold))).collect();
@@ -62,8 +62,8 @@ impl Trial<'_> {
     }
 
     /// Fits the baseline on the same inner folds and prints its accuracy there.
-    pub(crate) fn print_baseline(&self, outer: &[&Split], seeds: u64) -> Result<(), Failure> {
-        let inner = inner_folds(self.corpus, outer, seeds)?;
+    pub(crate) fn print_baseline(&self, outer: &[&Split], arguments: &Arguments) -> Result<(), Failure> {
+        let inner = inner_folds(self.corpus, outer, arguments.seeds, arguments.inner)?;
         let classes = self.corpus.classes.len();
         let fit = |(_, split): &(u64, Split)| baseline::hits(self.lessons, split, classes);
         let hits = in_parallel(&inner, self.threads, fit)?;
@@ -98,8 +98,13 @@ fn accuracy<'h>(hits: impl Iterator<Item = &'h [bool]> + Clone) -> f64 {
     all.clone().filter(|hit| **hit).count() as f64 / all.count().max(1) as f64
 }
 
-/// The inner folds of each split's training clips, with the seed they were dealt with.
-fn inner_folds(corpus: &Corpus, outer: &[&Split], seeds: u64) -> Result<Vec<(u64, Split)>, Failure> {
+/// The first `most` inner folds of each split's training clips, with the seed they were dealt with.
+fn inner_folds(
+    corpus: &Corpus,
+    outer: &[&Split],
+    seeds: u64,
+    most: usize,
+) -> Result<Vec<(u64, Split)>, Failure> {
     let mut inner = Vec::new();
     for Split { train, .. } in outer {
         let pick = |of: &[usize]| -> Vec<usize> { train.iter().map(|&clip| of[clip]).collect() };
@@ -108,7 +113,7 @@ fn inner_folds(corpus: &Corpus, outer: &[&Split], seeds: u64) -> Result<Vec<(u64
             let folds = split::stratified_folds(&pick(&corpus.labels), &pick(&corpus.groups), FOLDS, seed)?;
             let splits = folds.splits();
             let named = |split: &Split| Split { train: names(&split.train), test: names(&split.test) };
-            inner.extend(splits.iter().map(|split| (seed, named(split))));
+            inner.extend(splits.iter().take(most).map(|split| (seed, named(split))));
         }
     }
     Ok(inner)

@@ -7,7 +7,7 @@ use ingraft::method::{ExportOptions, FactorFormat, Ranges, export};
 use ingraft::plan::PlanView;
 use ingraft::train::{
     Adam, AdamW, EarlyStop, LearningRate, Loss, Method, Moves, Optimizer, Readout, Schedule, ScheduleShape,
-    Setup, TrainError, Trainer, Truth, Verdict,
+    Setup, TrainError, TrainMemory, Trainer, Truth, Verdict,
 };
 use ingraft_dataset::Rng;
 
@@ -109,8 +109,8 @@ pub(crate) struct Trained {
     pub(crate) head: Option<Weights>,
     /// Number of trained values, head included.
     pub(crate) parameters: usize,
-    /// Bytes of the trainer's memory.
-    pub(crate) arena: usize,
+    /// The trainer's memory.
+    pub(crate) memory: TrainMemory,
     /// Seconds of training, prefix and judging excluded.
     pub(crate) seconds: f64,
 }
@@ -170,7 +170,7 @@ impl Course {
         seed: u64,
     ) -> Result<Trained, Failure> {
         let started = Instant::now();
-        self.fit(plan, subject, lessons, (learned, seed), |trainer, arena| {
+        self.fit(plan, subject, lessons, (learned, seed), |trainer, memory| {
             let seconds = started.elapsed().as_secs_f64();
             let mut ranges = Ranges::new(trainer);
             for &clip in learned {
@@ -180,7 +180,7 @@ impl Course {
             let bytes = export(trainer, &options)?.bytes;
             let parameters = trainer.parameters().values().len();
             let (float_hits, head) = (hits(trainer, lessons, judged)?, weights(trainer));
-            Ok(Trained { bytes, float_hits, head, parameters, arena, seconds })
+            Ok(Trained { bytes, float_hits, head, parameters, memory, seconds })
         })
     }
 
@@ -198,14 +198,14 @@ impl Course {
         })
     }
 
-    /// Trains on the clips `learned` and gives the trainer, and the bytes of its memory, to `then`.
+    /// Trains on the clips `learned` and gives the trainer, and the account of its memory, to `then`.
     fn fit<R>(
         &self,
         plan: PlanView<'_>,
         subject: &Subject<'_>,
         lessons: &Lessons,
         (learned, seed): (&[usize], u64),
-        then: impl FnOnce(&mut Trainer<'_, '_>, usize) -> Result<R, Failure>,
+        then: impl FnOnce(&mut Trainer<'_, '_>, TrainMemory) -> Result<R, Failure>,
     ) -> Result<R, Failure> {
         let method = ingraft::method::build(subject.method, subject.settings)?;
         let pass = Pass { lessons, learned, alone: subject.sites.is_empty() };
@@ -219,7 +219,7 @@ impl Course {
         }
         // The training loss of a head alone is not all it minimizes, the penalty is missing: it runs to the end.
         self.epochs(&mut trainer, &pass, (!pass.alone).then(early_stop), seed)?;
-        then(&mut trainer, memory.total())
+        then(&mut trainer, memory)
     }
 
     /// Trains the head alone on the features of the untouched base and puts it in front of the terms.

@@ -40,8 +40,8 @@ pub(crate) struct Outcome {
     pub(crate) head: Option<Weights>,
     /// Seconds of training.
     pub(crate) seconds: f64,
-    /// Parameters, bytes of the adapter, bytes of the arena.
-    pub(crate) sizes: [usize; 3],
+    /// Parameters, bytes of the adapter, bytes of the arena, and of those that are packed weights.
+    pub(crate) sizes: [usize; 4],
 }
 
 /// Measures `task` as `arguments` say and prints a row.
@@ -64,7 +64,8 @@ pub(crate) fn run(data: &Path, task: &Task, arguments: &Arguments) -> Result<(),
     println!("{versions} versions of {} clips in {bytes} bytes, {views} of each training clip", corpus.len());
     println!("augmentation {}; {course:?}", changes.join(","));
     if arguments.choose {
-        let outer: Vec<&Split> = runs.iter().filter(|run| run.seed == 0).map(|run| &run.split).collect();
+        let outer: Vec<&Split> =
+            runs.iter().filter(|run| run.seed == arguments.first_seed).map(|run| &run.split).collect();
         let trial = Trial {
             base: &base,
             subject: &subject,
@@ -73,7 +74,7 @@ pub(crate) fn run(data: &Path, task: &Task, arguments: &Arguments) -> Result<(),
             threads: arguments.threads,
         };
         return match is_baseline {
-            true => trial.print_baseline(&outer, arguments.seeds),
+            true => trial.print_baseline(&outer, arguments),
             false => trial.print(&outer, course, arguments),
         };
     }
@@ -82,7 +83,7 @@ pub(crate) fn run(data: &Path, task: &Task, arguments: &Arguments) -> Result<(),
     let outcomes = in_parallel(&runs, arguments.threads, |run| {
         let outcome = if is_baseline {
             let hits = baseline::hits(&lessons, &run.split, corpus.classes.len())?;
-            Ok(Outcome { hits, float_hits: Vec::new(), head: None, seconds: 0.0, sizes: [0; 3] })
+            Ok(Outcome { hits, float_hits: Vec::new(), head: None, seconds: 0.0, sizes: [0; 4] })
         } else {
             measure(&base, &subject, &lessons, course, run, &clips)
         };
@@ -100,7 +101,7 @@ pub(crate) fn run(data: &Path, task: &Task, arguments: &Arguments) -> Result<(),
     };
     for (run, outcome) in runs.iter().zip(&outcomes) {
         tally.add(&run.split.test, &outcome.hits, &outcome.float_hits, outcome.seconds);
-        [facts.parameters, facts.adapter, facts.arena] = outcome.sizes;
+        [facts.parameters, facts.adapter, facts.arena, facts.packed] = outcome.sizes;
     }
     println!("{HEADER}\n{}", tally.row(&facts));
     if blocks == 0 && !is_baseline {
@@ -151,7 +152,8 @@ pub(crate) fn measure(
     let judged: Vec<Vec<u8>> = test.iter().map(|&clip| clips[clip].clone()).collect();
     let classes = Deployed::new(plan, &mut memory)?.classify(file.as_slice(), &judged)?;
     let hits = classes.iter().zip(test).map(|(class, &clip)| *class == lessons.labels[clip]).collect();
-    let sizes = [trained.parameters, trained.bytes.len(), trained.arena];
+    let memory = trained.memory;
+    let sizes = [trained.parameters, trained.bytes.len(), memory.total(), memory.packed];
     Ok(Outcome { hits, float_hits: trained.float_hits, head: trained.head, seconds: trained.seconds, sizes })
 }
 
@@ -161,7 +163,7 @@ fn runs(corpus: &Corpus, task: &Task, arguments: &Arguments) -> Result<Vec<Run>,
     // The baseline has no seed.
     let seeds = if arguments.method == "lr" && !task.seeded_splits { 1 } else { arguments.seeds };
     for name in task.splits {
-        for seed in 0..seeds {
+        for seed in arguments.first_seed..arguments.first_seed + seeds {
             let suffix = match &arguments.split {
                 Some(split) => format!("_{split}"),
                 None if task.seeded_splits => format!("_{seed}"),

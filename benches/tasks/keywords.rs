@@ -78,7 +78,7 @@ pub(crate) fn run(data: &Path, arguments: &Arguments) -> Result<(), Failure> {
         };
         for (run, outcome) in runs.iter().zip(&outcomes) {
             tally.add(&run.split.test, &outcome.hits, &outcome.float_hits, outcome.seconds);
-            [facts.parameters, facts.adapter, facts.arena] = outcome.sizes;
+            [facts.parameters, facts.adapter, facts.arena, facts.packed] = outcome.sizes;
         }
         println!("{}", tally.row(&facts));
         let won = (tally.accuracy() - drifted) / (clean - drifted);

@@ -4,8 +4,8 @@
 //! cargo bench --bench tasks -- TASK... [--method NAME] [--blocks N] [--head-at N] [--set NAME=VALUE]
 //!                              [--augment CHANGE=RANGE,...] [--views K] [--lr RATE] [--head-lr RATE]
 //!                              [--head-decay DECAY] [--head-first EPOCHS] [--epochs N] [--batch N]
-//!                              [--schedule constant|linear|cosine] [--warmup SHARE] [--seeds N]
-//!                              [--split blocks] [--choose] [--quick] [--threads N]
+//!                              [--schedule constant|linear|cosine] [--warmup SHARE] [--seeds N] [--first-seed N]
+//!                              [--split blocks] [--choose [--inner N]] [--quick] [--threads N]
 //! ```
 //!
 //! TASK is one of `uav_detect`, `esc10_cc0`, `uav_motor_prop`, `spoken_digits` (int8 YAMNet) and `keywords` (int8

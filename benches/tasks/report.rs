@@ -26,6 +26,8 @@ pub(crate) struct Facts {
     pub(crate) adapter: usize,
     /// Bytes of the trainer's memory.
     pub(crate) arena: usize,
+    /// Of those, weights as the target packs them.
+    pub(crate) packed: usize,
 }
 
 impl Tally {
@@ -53,7 +55,7 @@ impl Tally {
         };
         let count = |n: usize| if n == 0 { "–".to_owned() } else { n.to_string() };
         format!(
-            "| {} | {} | {} | {:.3} | {interval} | {float} | {} | {} | {:.1} | {} | {} | {} |",
+            "| {} | {} | {} | {:.3} | {interval} | {float} | {} | {} | {:.1} | {} | {} | {} | {} |",
             facts.task,
             facts.method,
             facts.sites,
@@ -64,11 +66,12 @@ impl Tally {
             count(facts.parameters),
             count(facts.adapter),
             count(facts.arena),
+            count(facts.packed),
         )
     }
 }
 
 /// The head of the table.
 pub(crate) const HEADER: &str = "\
-| task | method | sites | accuracy | 95 % over clips | trainer's own | clips | runs | s per run | parameters | adapter bytes | arena bytes |
-| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |";
+| task | method | sites | accuracy | 95 % over clips | trainer's own | clips | runs | s per run | parameters | adapter bytes | arena bytes | of these packed weights |
+| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |";

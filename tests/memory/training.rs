@@ -6,7 +6,8 @@ use ingraft::adapter::SiteName;
 use ingraft::compile::lower::LowerError;
 use ingraft::compile::lower::train::TrainFrom;
 use ingraft::compile::{CompileError, CompileOptions, Compiled, compile};
-use ingraft::kernel::{Host, SiteKind, Sites};
+use ingraft::exec::MemoryNeeds;
+use ingraft::kernel::{Host, NO_SITE, SiteKind, Sites, Target};
 use ingraft::method::build;
 use ingraft::plan::{Phase, PlanView};
 use ingraft::train::{
@@ -16,6 +17,7 @@ use ingraft::train::{
 
 use crate::one_sample;
 use crate::support::{AlignedBytes, Lcg, data};
+use crate::targets::targets;
 
 /// The sites of `plan` that the training schedule reaches.
 fn reached(plan: &PlanView<'_>) -> Vec<u32> {
@@ -161,5 +163,26 @@ fn a_residual_net_trains_in_256_kib() {
             &memory,
         );
         assert!(memory.total() <= 256 * 1024, "{}", memory.total());
+    }
+}
+
+/// A head alone takes what inference takes and its own few numbers. Where a target packs weights, those of every layer
+/// are most of it, and the account names them.
+#[test]
+fn a_head_alone_trains_in_the_memory_of_inference() {
+    let options = CompileOptions { import: one_sample(), head_classes: 3, ..CompileOptions::default() };
+    let compiled = compile(ingraft_models::demo::BASE_INT8, &options).expect("the built-in model compiles");
+    let file = AlignedBytes::copy_of(&compiled.plan);
+    let plan = PlanView::new(file.as_slice()).expect("a plan we wrote is valid");
+    let head = build("head", &[]).expect("a method of the list");
+    let setup = Setup { readout: Readout::Head { site: NO_SITE, pool: 0, classes: 3 }, ..setup(&*head, &[]) };
+    let own = |memory: TrainMemory| memory.total() - memory.session - memory.packed;
+    let reference = Trainer::memory(&plan, &Host::SCALAR, &setup).expect("a head trains on any plan");
+    for target in targets() {
+        let memory = Trainer::memory(&plan, &target, &setup).expect("a head trains on any plan");
+        print(target.name(), &memory);
+        let needs = MemoryNeeds::new(&plan, Phase::Infer, &target).expect("the target runs every step");
+        assert_eq!((memory.session, memory.packed), (needs.total() - needs.packed, needs.packed));
+        assert_eq!(own(memory), own(reference), "{}", target.name());
     }
 }

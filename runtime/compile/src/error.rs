@@ -39,6 +39,13 @@ pub enum ImportError {
         /// The names there are.
         named: Vec<String>,
     },
+    /// A shape was given for something that is no graph input.
+    SuperfluousShape {
+        /// The name given.
+        input: String,
+        /// The inputs there are.
+        inputs: Vec<String>,
+    },
     /// A graph input cannot be taken as declared or as asked for.
     Input {
         /// Name of the input.
@@ -244,6 +251,10 @@ impl core::fmt::Display for ImportError {
             }
             Self::SuperfluousDim { dim, named } => {
                 write!(f, "no input has a dimension '{dim}'; those with a name are '{}'", named.join("', '"))
+            }
+            Self::SuperfluousShape { input, inputs } => {
+                let inputs = inputs.join("', '");
+                write!(f, "the model has no input '{input}' for the array of --shapes; it has '{inputs}'")
             }
             Self::Input { input, fault } => write!(f, "input '{input}': {fault}"),
             Self::Output { output, declared, found } => {

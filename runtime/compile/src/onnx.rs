@@ -32,7 +32,7 @@ pub const OPSET_MAX: i64 = 28;
 pub struct ImportOptions {
     /// Extents of named dimensions (`--dim N=1`); a name that no input has is refused.
     pub dims: BTreeMap<String, usize>,
-    /// Shapes of graph inputs (`--shapes IN.npz`); they go before `dims`.
+    /// Shapes of graph inputs (`--shapes IN.npz`); they go before `dims`, and a name that is no input is refused.
     pub shapes: BTreeMap<String, Vec<usize>>,
     /// Values of graph inputs (`--shapes IN.npz`), used where an operator needs one at compile time: a shape, an axis, a
     /// scale. Such an input is then constant and listed in [`Graph::frozen`]; the others stay inputs.
@@ -118,6 +118,7 @@ impl<'a> Importer<'a> {
         let constants: HashSet<&str> = self.scope.keys().copied().collect();
         let inputs = graph.input.iter().filter(|info| !constants.contains(info.name.as_str()));
         input::check_dims(inputs.clone(), options)?;
+        input::check_shapes(&graph.input, options)?;
         for info in inputs {
             let (dtype, shape) = input::resolve(info, options)?;
             let refused = |_| ImportError::Input { input: info.name.clone(), fault: InputFault::TooLarge };

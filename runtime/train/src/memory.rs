@@ -18,8 +18,10 @@ use ingraft_adapter::SiteName;
 /// device is flashed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TrainMemory {
-    /// Activations, masks, gradients of activations, scratch, packed weights.
+    /// Activations, masks, gradients of activations, scratch.
     pub session: usize,
+    /// Weights as the target packs them at bind, of every layer of the schedule; 0 on targets that use them in place.
+    pub packed: usize,
     /// The parameters of head and terms.
     pub parameters: usize,
     /// Their gradients.
@@ -44,7 +46,7 @@ impl TrainMemory {
     /// The sum of what the trainer itself needs.
     pub fn total(&self) -> usize {
         let terms = [self.parameters, self.gradients, self.optimizer, self.constants, self.latent];
-        let parts = terms.into_iter().chain([self.head, self.tables]);
+        let parts = terms.into_iter().chain([self.packed, self.head, self.tables]);
         parts.fold(self.session, usize::saturating_add)
     }
 }
@@ -167,7 +169,8 @@ impl Sizes {
         ];
         let sum = |parts: &[usize]| parts.iter().fold(0usize, |sum, part| sum.saturating_add(*part));
         TrainMemory {
-            session: self.session.total(),
+            session: self.session.total().saturating_sub(self.session.packed),
+            packed: self.session.packed,
             parameters,
             gradients: parameters,
             optimizer: f32s(self.state).saturating_add(f32s(self.working)),

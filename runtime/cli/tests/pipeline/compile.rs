@@ -103,6 +103,10 @@ fn dimensions_are_fixed_by_name_or_by_arrays() {
     superfluous.refused(&["no input has a dimension 't'", "'N', 'T'"]);
     folder.write("in.npz", &npz(&[("x", &floats(&[3, 4]))]));
     assert_eq!(shape("--shapes in.npz"), json!([3, 4]));
+    folder.write("wrong.npz", &npz(&[("x_", &floats(&[3, 4]))]));
+    folder
+        .run("compile relu.onnx -o a.plan --float --shapes wrong.npz")
+        .refused(&["no input 'x_'", "it has 'x'"]);
     assert_eq!(folder.run("run a.plan --input in.npz --json").json()["outputs"][0]["shape"], json!([3, 4]));
 }
 

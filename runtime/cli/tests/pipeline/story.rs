@@ -224,7 +224,17 @@ fn memory_is_known_before_training() {
     let (folder, [_, lora]) = trained("memory");
     let plan = folder.run("inspect base.plan --target scalar --method lora --json").json();
     let [memory] = plan["training"].as_array().expect("a list").as_slice() else { panic!("{plan:#}") };
-    let parts = ["session", "parameters", "gradients", "optimizer", "head", "constants", "latent", "tables"];
+    let parts = [
+        "session",
+        "packed",
+        "parameters",
+        "gradients",
+        "optimizer",
+        "head",
+        "constants",
+        "latent",
+        "tables",
+    ];
     for memory in [&memory["memory"], &lora["memory"]] {
         let sum: u64 = parts.iter().filter_map(|part| memory[part].as_u64()).sum();
         assert_eq!(memory["total"].as_u64(), Some(sum), "{memory:#}");

@@ -61,6 +61,21 @@ pub(super) fn check_dims<'a>(
     }
 }
 
+/// Refuses a shape for what is none of the file's inputs, for the same reason.
+///
+/// # Errors
+/// [`ImportError::SuperfluousShape`].
+pub(super) fn check_shapes(inputs: &[ValueInfoProto], options: &ImportOptions) -> Result<(), ImportError> {
+    let is_input = |name: &String| inputs.iter().any(|info| info.name == *name);
+    match options.shapes.keys().chain(options.operands.keys()).find(|name| !is_input(name)) {
+        Some(name) => Err(ImportError::SuperfluousShape {
+            input: name.clone(),
+            inputs: inputs.iter().map(|info| info.name.clone()).collect(),
+        }),
+        None => Ok(()),
+    }
+}
+
 /// The extent of a dimension that the file fixes; some exporters write −1 for an open one.
 fn fixed(dim: &DimensionProto) -> Option<usize> {
     match dim.value {

@@ -74,6 +74,7 @@ fn the_report_is_what_the_parts_add_up_to() {
         let vector = up(4 * (head + SITES.iter().map(|s| parameters(&plan, *s)).sum::<usize>()));
         let want = TrainMemory {
             session,
+            packed: 0,
             parameters: vector,
             gradients: vector,
             optimizer: state(&plan, optimizer.name()),

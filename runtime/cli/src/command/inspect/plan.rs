@@ -324,21 +324,24 @@ impl PlanReport {
             "training",
             "sites",
             "session",
+            "packed",
             "parameters",
             "gradients",
             "optimizer",
             "total",
         ]);
         for TrainingReport { target, method, sites, memory } in &self.training {
-            let [session, parameters, gradients, optimizer, total] =
-                [memory.session, memory.parameters, memory.gradients, memory.optimizer, memory.total]
-                    .map(|n| n.to_string());
+            let [session, packed, parameters] =
+                [memory.session, memory.packed, memory.parameters].map(|n| n.to_string());
+            let [gradients, optimizer, total] =
+                [memory.gradients, memory.optimizer, memory.total].map(|n| n.to_string());
             let sites = sites.to_string();
             table.row([
                 (*target).to_owned(),
                 method.clone(),
                 sites,
                 session,
+                packed,
                 parameters,
                 gradients,
                 optimizer,

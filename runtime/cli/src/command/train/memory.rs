@@ -6,8 +6,10 @@ use serde::Serialize;
 /// The bytes of a trainer's memory by purpose, as `train` and `inspect --method` print them.
 #[derive(Debug, Serialize)]
 pub(in crate::command) struct MemoryReport {
-    /// Activations, masks, gradients of activations, scratch, packed weights.
+    /// Activations, masks, gradients of activations, scratch.
     pub(in crate::command) session: usize,
+    /// Weights as the target packs them.
+    pub(in crate::command) packed: usize,
     /// Parameters of head and terms.
     pub(in crate::command) parameters: usize,
     /// Their gradients.
@@ -33,6 +35,7 @@ impl MemoryReport {
     pub(in crate::command) fn new(memory: &TrainMemory) -> Self {
         Self {
             session: memory.session,
+            packed: memory.packed,
             parameters: memory.parameters,
             gradients: memory.gradients,
             optimizer: memory.optimizer,

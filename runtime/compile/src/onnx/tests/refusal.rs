@@ -219,6 +219,18 @@ fn dimensions_given_must_be_dimensions_of_an_input() {
 }
 
 #[test]
+fn shapes_given_must_be_shapes_of_an_input() {
+    let model = ModelProto::new(13, graph(&[2, 4], &[], vec![node("Relu", &["x"])]));
+    let shapes = [("X".to_owned(), vec![2, 4]), ("x".to_owned(), vec![2, 4])].into();
+    let error = import_model(&model, &ImportOptions { shapes, ..ImportOptions::default() }).unwrap_err();
+    let superfluous = ImportError::SuperfluousShape { input: "X".to_owned(), inputs: vec!["x".to_owned()] };
+    assert_eq!(error, superfluous);
+    let operands = [("scale".to_owned(), floats(&[1], &[1.0]))].into();
+    let error = import_model(&model, &ImportOptions { operands, ..ImportOptions::default() }).unwrap_err();
+    assert!(error.to_string().contains("no input 'scale'") && error.to_string().contains("it has 'x'"));
+}
+
+#[test]
 fn operands_given_are_frozen_where_they_are_needed() {
     let graph = graph(&[2, 4], &[], vec![node("Reshape", &["x", "shape"])]);
     let graph = graph.with_input("shape", DType::I64, &[1.into()]);

@@ -78,7 +78,7 @@ impl<'a, 'm, 'l> Pupil<'a, 'm, 'l> {
         let (clip, truth) = (Clip::Inputs(&lesson.patch), Truth::Class(lesson.class));
         if self.trainer.advance(clip, truth, 1).expect("a clip of this plan").is_some() {
             self.clips += 1;
-            self.stepping = self.clips % self.batch == 0;
+            self.stepping = self.clips.is_multiple_of(self.batch);
         }
     }
 

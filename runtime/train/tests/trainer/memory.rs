@@ -81,7 +81,7 @@ fn the_report_is_what_the_parts_add_up_to() {
             head: 4 * up(4 * FEATURES) + 2 * up(4 * 3),
             constants: up(4 * (5 + 5 + 7)) + up(2 * 15),
             latent: 0,
-            tables: up(3 * 72) + up(7) + up(4),
+            tables: up(3 * 84) + up(7) + up(4),
             cached_patch: CUT,
             cached_clip: 4 * FEATURES,
         };

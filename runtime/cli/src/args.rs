@@ -34,6 +34,11 @@ pub(crate) fn target_names() -> PossibleValuesParser {
     PossibleValuesParser::new(target::names())
 }
 
+/// Accepts the names of the targets that plans run on without being trained.
+pub(crate) fn runner_names() -> PossibleValuesParser {
+    PossibleValuesParser::new(target::runner_names())
+}
+
 /// Accepts the names of the adaptation methods.
 pub(crate) fn method_names() -> PossibleValuesParser {
     PossibleValuesParser::new(METHODS.iter().map(|row| row.name))

@@ -8,6 +8,8 @@ use ingraft_dataset::augment::RecipeError;
 use ingraft_dataset::{AudioError, DatasetError, SplitError};
 use ingraft_exec::{ExecError, ThreadsError};
 use ingraft_import::ImportError;
+#[cfg(feature = "cuda")]
+use ingraft_jetson_cuda::CudaError;
 use ingraft_method::{ExportError, MethodError};
 use ingraft_plan::PlanError;
 use ingraft_signal::SignalError;
@@ -56,6 +58,9 @@ pub enum CliError {
     NotAnArtifact(PathBuf),
     /// This machine cannot run a target.
     Target(String),
+    /// The GPU cannot serve.
+    #[cfg(feature = "cuda")]
+    Cuda(CudaError),
     /// As many threads as asked for cannot be started.
     Threads(ThreadsError),
     /// A plan cannot be bound or run.
@@ -248,6 +253,8 @@ impl core::fmt::Display for CliError {
                 path.display()
             ),
             Self::Target(name) => write!(f, "target {name}: this processor cannot run it; use --target native"),
+            #[cfg(feature = "cuda")]
+            Self::Cuda(error) => write!(f, "target cuda: {error}"),
             Self::Threads(error) => error.fmt(f),
             Self::Exec(error) => error.fmt(f),
             Self::Dataset(error) => error.fmt(f),
@@ -373,3 +380,6 @@ from! {
     SplitError => Split,
     TrainError => Train,
 }
+
+#[cfg(feature = "cuda")]
+from! { CudaError => Cuda }

@@ -25,6 +25,7 @@
 
 mod aligned;
 mod args;
+mod backend;
 mod classes;
 mod command;
 mod console;

@@ -9,12 +9,13 @@ use ingraft_plan::PlanView;
 
 use crate::CliError;
 use crate::aligned::AlignedBytes;
+use crate::backend::Backend;
 
-/// A plan or adapter file in memory, aligned as both ask for.
+/// A plan or adapter file in memory, aligned as both ask for; where a target reads it, if it was brought there.
 #[derive(Debug)]
-pub(crate) struct ArtifactFile {
+pub(crate) struct ArtifactFile<B = AlignedBytes> {
     path: PathBuf,
-    bytes: AlignedBytes,
+    bytes: B,
 }
 
 impl ArtifactFile {
@@ -29,9 +30,16 @@ impl ArtifactFile {
         Self { path: PathBuf::from(name), bytes: bytes.into() }
     }
 
+    /// The file where `target` reads it.
+    pub(crate) fn kept_by<T: Backend>(self, target: &T) -> Result<ArtifactFile<T::Kept>, CliError> {
+        Ok(ArtifactFile { path: self.path, bytes: target.keep(self.bytes)? })
+    }
+}
+
+impl<B: AsRef<[u8]>> ArtifactFile<B> {
     /// The bytes.
     pub(crate) fn bytes(&self) -> &[u8] {
-        self.bytes.as_slice()
+        self.bytes.as_ref()
     }
 
     /// The file as a checked plan.

@@ -8,15 +8,13 @@ use ingraft_tensor::{DType, QParams, bytes};
 use serde::Serialize;
 
 use crate::CliError;
-use crate::aligned::AlignedBytes;
+use crate::backend::Backend;
 use crate::input::Feed;
-use crate::threads::Shared;
 
 /// A plan ready to run, with the adapter that acts.
-#[derive(Debug)]
-pub(crate) struct Predictor<'a, 'm> {
-    session: Session<'a, 'm, Shared<'a>>,
-    target: &'a Shared<'a>,
+pub(crate) struct Predictor<'a, 'm, T: Backend> {
+    session: Session<'a, 'm, T>,
+    target: &'a T,
     adapter: Option<Adapter<'a>>,
     outputs: Vec<OutputSpec>,
 }
@@ -55,15 +53,15 @@ struct OutputSpec {
     link: Link,
 }
 
-impl<'a, 'm> Predictor<'a, 'm> {
+impl<'a, 'm, T: Backend> Predictor<'a, 'm, T> {
     /// Binds `plan` to `memory` of [`ingraft_exec::MemoryNeeds::total`] bytes.
     pub(crate) fn new(
         plan: PlanView<'a>,
-        target: &'a Shared<'a>,
+        target: &'a T,
         adapter: Option<Adapter<'a>>,
-        memory: &'m mut AlignedBytes,
+        memory: &'m mut T::Store,
     ) -> Result<Self, CliError> {
-        let session = Session::bind(plan, Phase::Infer, target, memory.as_mut_slice())?;
+        let session = Session::bind(plan, Phase::Infer, target, T::memory(memory))?;
         let outputs = match adapter.head() {
             Some(head) => vec![OutputSpec {
                 name: "logits".to_owned(),
@@ -84,7 +82,7 @@ impl<'a, 'm> Predictor<'a, 'm> {
     pub(crate) fn run(
         &mut self,
         feed: &Feed,
-        trace: &mut (dyn Trace<[u8]> + Send),
+        trace: &mut (dyn Trace<T::Memory> + Send),
     ) -> Result<Vec<Output>, CliError> {
         let mut values: Vec<Vec<u8>> = vec![Vec::new(); self.outputs.len()];
         for run in &feed.runs {
@@ -110,9 +108,9 @@ impl<'a, 'm> Predictor<'a, 'm> {
     }
 
     /// Runs once, leaving the outputs in memory.
-    pub(crate) fn infer(&mut self, trace: &mut (dyn Trace<[u8]> + Send)) -> Result<(), CliError> {
-        let (session, adapter) = (&mut self.session, core::slice::from_ref(&self.adapter));
-        Ok(self.target.workers().install(|| session.run_traced(adapter, trace))?)
+    pub(crate) fn infer(&mut self, trace: &mut (dyn Trace<T::Memory> + Send)) -> Result<(), CliError> {
+        self.target.infer(&mut self.session, &self.adapter, trace)?;
+        self.target.wait()
     }
 
     fn read(&self, index: usize, spec: &OutputSpec) -> Result<Vec<u8>, CliError> {

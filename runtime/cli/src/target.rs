@@ -50,6 +50,47 @@ pub(crate) fn find(name: &str) -> Result<Host, CliError> {
     rows.find_map(|row| (row.detect)()).ok_or_else(|| CliError::Target(name.to_owned()))
 }
 
+/// The GPU.
+#[cfg(feature = "cuda")]
+pub(crate) const CUDA: &str = "cuda";
+
+/// The names `--target` takes where plans are run but not trained.
+pub(crate) fn runner_names() -> impl Iterator<Item = &'static str> {
+    #[cfg(feature = "cuda")]
+    return names().chain([CUDA]);
+    #[cfg(not(feature = "cuda"))]
+    return names();
+}
+
+/// The GPU, for one thread.
+///
+/// # Errors
+/// [`CliError::Cuda`] says why there is none; [`CliError::Setting`] for more threads, which it has no use for.
+#[cfg(feature = "cuda")]
+pub(crate) fn gpu(threads: crate::threads::ThreadsArg) -> Result<ingraft_jetson_cuda::Cuda, CliError> {
+    if threads.threads > 1 {
+        let expected = "one thread serves --target cuda; leave --threads out".to_owned();
+        return Err(CliError::Setting { option: "--threads", value: threads.threads.to_string(), expected });
+    }
+    Ok(ingraft_jetson_cuda::Cuda::open(0)?)
+}
+
+/// Calls a function, generic over its backend, with the target that is asked for.
+///
+/// `run_on!(name, threads => function(arguments, ...))` calls `function(&target, arguments, ...)`.
+macro_rules! run_on {
+    ($name:expr, $threads:expr => $function:ident($($argument:expr),* $(,)?)) => {{
+        #[cfg(feature = "cuda")]
+        if $name == $crate::target::CUDA {
+            let gpu = $crate::target::gpu($threads)?;
+            return $function(&gpu, $($argument),*);
+        }
+        let threads = $crate::threads::Threads::new($threads)?;
+        $function(&threads.share($crate::target::find($name)?), $($argument),*)
+    }};
+}
+pub(crate) use run_on;
+
 /// The targets this machine can run.
 pub(crate) fn available() -> impl Iterator<Item = Host> {
     TARGETS.iter().filter_map(|row| (row.detect)())

@@ -7,11 +7,12 @@ use std::time::Instant;
 
 use ingraft_dataset::{Array, write_npy};
 use ingraft_exec::{StepEvent, Trace};
-use ingraft_kernel::{Host, Place, Target};
+use ingraft_kernel::{Place, Target};
 use ingraft_plan::PlanView;
 use ingraft_tensor::QParams;
 use serde::Serialize;
 
+use crate::backend::Backend;
 use crate::{CliError, cost};
 
 /// One step of a profile, as `run --profile --json` prints it.
@@ -37,14 +38,14 @@ pub(crate) struct StepProfile {
 
 /// Watches runs for `--profile` and `--dump`.
 #[derive(Debug)]
-pub(crate) struct Watch<'a> {
-    profile: Option<Profile<'a>>,
+pub(crate) struct Watch<'a, T> {
+    target: &'a T,
+    profile: Option<Profile>,
     dump: Option<Dump<'a>>,
 }
 
 #[derive(Debug)]
-struct Profile<'a> {
-    target: &'a Host,
+struct Profile {
     steps: Vec<Timing>,
     started: Instant,
 }
@@ -79,10 +80,10 @@ struct DumpedTensor {
     zero_point: Option<i32>,
 }
 
-impl<'a> Watch<'a> {
+impl<'a, T: Backend> Watch<'a, T> {
     /// Watches for what is asked for.
-    pub(crate) fn new(plan: PlanView<'a>, profile: Option<&'a Host>, dump: Option<&Path>) -> Self {
-        let profile = profile.map(|target| Profile { target, steps: Vec::new(), started: Instant::now() });
+    pub(crate) fn new(plan: PlanView<'a>, target: &'a T, profile: bool, dump: Option<&Path>) -> Self {
+        let profile = profile.then(|| Profile { steps: Vec::new(), started: Instant::now() });
         let dump = dump.map(|folder| Dump {
             plan,
             folder: folder.to_path_buf(),
@@ -90,7 +91,7 @@ impl<'a> Watch<'a> {
             tensors: Vec::new(),
             failed: None,
         });
-        Self { profile, dump }
+        Self { target, profile, dump }
     }
 
     /// Writes the list of dumped tensors and gives the profile.
@@ -105,27 +106,33 @@ impl<'a> Watch<'a> {
     }
 }
 
-impl Trace<[u8]> for Watch<'_> {
+impl<T: Backend> Trace<T::Memory> for Watch<'_, T> {
+    fn watches(&self) -> bool {
+        self.profile.is_some() || self.dump.is_some()
+    }
+
     fn before(&mut self, _: StepEvent<'_, '_>) {
         if let Some(profile) = &mut self.profile {
             profile.started = Instant::now();
         }
     }
 
-    fn after(&mut self, event: StepEvent<'_, '_>, memory: &[u8]) {
+    fn after(&mut self, event: StepEvent<'_, '_>, memory: &T::Memory) {
         if let Some(profile) = &mut self.profile {
-            profile.count(event, profile.started.elapsed());
+            // A failure is told again where the run ends.
+            let _ = self.target.wait();
+            profile.count(self.target, event, profile.started.elapsed());
         }
         if let Some(dump) = &mut self.dump
             && dump.failed.is_none()
         {
-            dump.failed = dump.step(event, memory).err();
+            dump.failed = dump.step(self.target, event, memory).err();
         }
     }
 }
 
-impl Profile<'_> {
-    fn count(&mut self, event: StepEvent<'_, '_>, elapsed: Duration) {
+impl Profile {
+    fn count(&mut self, target: &impl Target, event: StepEvent<'_, '_>, elapsed: Duration) {
         if let Some(timing) = self.steps.iter_mut().find(|timing| timing.step.step == event.index) {
             timing.total += elapsed;
             timing.runs += 1;
@@ -135,7 +142,7 @@ impl Profile<'_> {
             step: event.index,
             op: event.view.op.name(),
             node: event.view.name.to_owned(),
-            kernel: self.target.kernel_name(event.step).unwrap_or("none"),
+            kernel: target.kernel_name(event.step).unwrap_or("none"),
             shape: event.step.outputs().first().map_or(Vec::new(), |output| output.shape.dims().to_vec()),
             macs: cost::macs(event.step),
             bytes: cost::bytes(event.step),
@@ -154,7 +161,12 @@ impl Profile<'_> {
 }
 
 impl Dump<'_> {
-    fn step(&mut self, event: StepEvent<'_, '_>, memory: &[u8]) -> Result<(), CliError> {
+    fn step<T: Target>(
+        &mut self,
+        target: &T,
+        event: StepEvent<'_, '_>,
+        memory: &T::Memory,
+    ) -> Result<(), CliError> {
         if event.index == 0 {
             self.runs += 1;
         }
@@ -166,7 +178,10 @@ impl Dump<'_> {
                 continue;
             };
             let shape: Vec<usize> = operand.shape.dims().iter().map(|&extent| extent as usize).collect();
-            let bytes = memory.get(span.offset..span.end()).unwrap_or(&[]).to_vec();
+            let mut bytes = vec![0; span.len];
+            if target.read(memory, span.offset, &mut bytes).is_none() {
+                continue;
+            }
             let Some(codes) = Array::new(operand.dtype, shape, bytes) else { continue };
             let stem = format!("{run}/{:04}_{}", event.index, file_name(view.name));
             let mut dumped = DumpedTensor {

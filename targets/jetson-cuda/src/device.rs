@@ -122,6 +122,12 @@ impl Device {
     }
 }
 
+impl AsRef<[u8]> for Resident {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes()
+    }
+}
+
 impl Drop for Copies {
     fn drop(&mut self) {
         // `device` is freed in the order of another stream. A failure here is reported by the next call.

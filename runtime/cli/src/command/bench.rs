@@ -11,18 +11,18 @@ use std::time::Instant;
 
 use ingraft_adapter::Adapter;
 use ingraft_exec::{MemoryNeeds, Silent};
-use ingraft_kernel::Target;
 use ingraft_plan::{Phase, PlanView};
 use ingraft_tensor::{DType, Rng, bytes};
 use serde::Serialize;
 
-use crate::aligned::AlignedBytes;
-use crate::args::target_names;
+use crate::args::runner_names;
+use crate::backend::Backend;
 use crate::input::InputSpec;
 use crate::plan_file::ArtifactFile;
 use crate::predict::Predictor;
 use crate::report::{self, Table};
-use crate::threads::{Shared, Threads, ThreadsArg};
+use crate::target::run_on;
+use crate::threads::ThreadsArg;
 use crate::{CliError, Console, cost, target};
 
 #[derive(Debug, clap::Args)]
@@ -34,7 +34,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "A.adapter")]
     adapter: Option<PathBuf>,
     /// Where to run.
-    #[arg(long, value_name = "NAME", value_parser = target_names(), default_value = target::NATIVE)]
+    #[arg(long, value_name = "NAME", value_parser = runner_names(), default_value = target::NATIVE)]
     target: String,
     #[command(flatten)]
     threads: ThreadsArg,
@@ -63,6 +63,10 @@ struct BenchReport {
     sessions: u16,
     /// The target's name.
     target: &'static str,
+    /// The GPU with its driver and image of kernels; null on a processor.
+    device: Option<String>,
+    /// The first inference of a session that was just bound; the shortest of all sessions.
+    first_us: f64,
     /// Time of binding one session: checks and weight packing.
     bind_us: f64,
     /// Bytes all sessions need, by the exact account of `inspect`; the plan itself is not in it.
@@ -74,21 +78,25 @@ struct BenchReport {
 }
 
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError> {
-    let file = ArtifactFile::read(&args.plan)?;
+    run_on!(&args.target, args.threads => run_with(args, console))
+}
+
+fn run_with<T: Backend>(target: &T, args: &Args, console: &mut Console<'_>) -> Result<(), CliError> {
+    let file = ArtifactFile::read(&args.plan)?.kept_by(target)?;
     let plan = file.plan()?;
-    let threads = Threads::new(args.threads)?;
-    let target = threads.share(target::find(&args.target)?);
-    let adapter_file = args.adapter.as_deref().map(ArtifactFile::read).transpose()?;
+    let read = |path| ArtifactFile::read(path)?.kept_by(target);
+    let adapter_file = args.adapter.as_deref().map(read).transpose()?;
     let adapter = adapter_file.as_ref().map(|file| file.attach(&plan)).transpose()?;
-    let needs = MemoryNeeds::new(&plan, Phase::Infer, &target)?;
+    let needs = MemoryNeeds::new(&plan, Phase::Infer, target)?;
     let measured = thread::scope(|scope| {
-        let session = || measure(plan, &target, adapter, needs);
+        let session = || measure(plan, target, adapter, needs);
         let sessions: Vec<_> = (0..args.sessions).map(|_| scope.spawn(session)).collect();
         // A thread that panics is a defect: the panic is passed on as it is.
         let join =
             |thread: thread::ScopedJoinHandle<'_, _>| thread.join().unwrap_or_else(|p| resume_unwind(p));
         sessions.into_iter().map(join).collect::<Result<Vec<Measured>, CliError>>()
     })?;
+    let first = measured.iter().map(|session| session.first).min().unwrap_or_default();
     let bind = measured.iter().map(|session| session.bind).min().unwrap_or_default();
     let mut times: Vec<Duration> = measured.into_iter().flat_map(|session| session.runs).collect();
     times.sort_unstable();
@@ -100,6 +108,8 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
         threads: args.threads.threads,
         sessions: args.sessions,
         target: target.name(),
+        device: target.device(),
+        first_us: micros(first),
         bind_us: micros(bind),
         peak_bytes: needs.total().saturating_mul(args.sessions.into()),
         plan_bytes: file.bytes().len(),
@@ -111,16 +121,17 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
 /// What one session took.
 struct Measured {
     bind: Duration,
+    first: Duration,
     runs: Vec<Duration>,
 }
 
-fn measure(
+fn measure<T: Backend>(
     plan: PlanView<'_>,
-    target: &Shared<'_>,
+    target: &T,
     adapter: Option<Adapter<'_>>,
     needs: MemoryNeeds,
 ) -> Result<Measured, CliError> {
-    let mut memory = AlignedBytes::zeroed(needs.total());
+    let mut memory = target.store(needs.total())?;
     let started = Instant::now();
     let mut predictor = Predictor::new(plan, target, adapter, &mut memory)?;
     let bind = started.elapsed();
@@ -131,6 +142,7 @@ fn measure(
         predictor.infer(&mut Silent)?;
         Ok::<_, CliError>(started.elapsed())
     };
+    let first = once()?;
     let started = Instant::now();
     while started.elapsed() < WARM_UP {
         once()?;
@@ -145,7 +157,7 @@ fn measure(
     while !enough(runs.len()) {
         runs.push(once()?);
     }
-    Ok(Measured { bind, runs })
+    Ok(Measured { bind, first, runs })
 }
 
 /// Values in ±1, codes of all sizes, and zeros for indices, which any table has.

@@ -9,18 +9,18 @@ use ingraft_dataset::Dataset;
 use ingraft_dataset::split::{Split, read_splits};
 use ingraft_dataset::stats::{Confusion, auroc, mean_auroc, wilson};
 use ingraft_exec::{MemoryNeeds, Silent};
-use ingraft_kernel::Target;
 use ingraft_plan::Phase;
 use serde::Serialize;
 
-use crate::aligned::AlignedBytes;
-use crate::args::target_names;
+use crate::args::runner_names;
+use crate::backend::Backend;
 use crate::classes::ClassMap;
 use crate::input::{Feed, Reader};
 use crate::plan_file::ArtifactFile;
 use crate::predict::{Output, Predictor};
 use crate::report::{Table, hex};
-use crate::threads::{Threads, ThreadsArg};
+use crate::target::run_on;
+use crate::threads::ThreadsArg;
 use crate::{CliError, Console, target};
 
 #[derive(Debug, clap::Args)]
@@ -37,7 +37,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     split: SplitArgs,
     /// Where to run.
-    #[arg(long, value_name = "NAME", value_parser = target_names(), default_value = target::NATIVE)]
+    #[arg(long, value_name = "NAME", value_parser = runner_names(), default_value = target::NATIVE)]
     target: String,
     #[command(flatten)]
     threads: ThreadsArg,
@@ -96,21 +96,23 @@ struct ClassReport {
 }
 
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError> {
-    let file = ArtifactFile::read(&args.plan)?;
+    run_on!(&args.target, args.threads => run_with(args, console))
+}
+
+fn run_with<T: Backend>(target: &T, args: &Args, console: &mut Console<'_>) -> Result<(), CliError> {
+    let file = ArtifactFile::read(&args.plan)?.kept_by(target)?;
     let plan = file.plan()?;
-    let host = target::find(&args.target)?;
-    let threads = Threads::new(args.threads)?;
-    let target = threads.share(host);
-    let adapter_file = args.adapter.as_deref().map(ArtifactFile::read).transpose()?;
+    let read = |path| ArtifactFile::read(path)?.kept_by(target);
+    let adapter_file = args.adapter.as_deref().map(read).transpose()?;
     let adapter = adapter_file.as_ref().map(|file| file.attach(&plan)).transpose()?;
     let dataset = Dataset::open(&args.data)?;
     let items = match args.split.read(&dataset)? {
         Some(split) => split.test,
         None => (0..dataset.items().len()).collect(),
     };
-    let needs = MemoryNeeds::new(&plan, Phase::Infer, &target)?;
-    let mut memory = AlignedBytes::zeroed(needs.total());
-    let mut predictor = Predictor::new(plan, &target, adapter, &mut memory)?;
+    let needs = MemoryNeeds::new(&plan, Phase::Infer, target)?;
+    let mut memory = target.store(needs.total())?;
+    let mut predictor = Predictor::new(plan, target, adapter, &mut memory)?;
     let judged = evaluate(&mut predictor, &Reader::new(&plan)?, &dataset, &items, console)?;
     let adapter_hash = adapter.map(|adapter| hex(adapter.hash()));
     let report = EvalReport::new(&judged, &dataset, target.name(), hex(plan.hash()), adapter_hash);
@@ -144,7 +146,7 @@ impl Judged {
 
 /// Runs the clips `items` and counts what they are taken for.
 pub(super) fn evaluate(
-    predictor: &mut Predictor<'_, '_>,
+    predictor: &mut Predictor<'_, '_, impl Backend>,
     reader: &Reader<'_>,
     dataset: &Dataset,
     items: &[usize],
@@ -172,7 +174,7 @@ pub(super) fn evaluate(
 
 /// The one of `classes` that each clip is taken for; `usize::MAX` for a class of the model's that is none of them.
 pub(super) fn classify(
-    predictor: &mut Predictor<'_, '_>,
+    predictor: &mut Predictor<'_, '_, impl Backend>,
     classes: &[String],
     feeds: impl Iterator<Item = Result<Feed, CliError>>,
 ) -> Result<Vec<usize>, CliError> {
@@ -186,7 +188,7 @@ pub(super) fn classify(
 
 /// Runs clips and hands each output to `each`, with where the scores of `classes` stand in it.
 fn judge(
-    predictor: &mut Predictor<'_, '_>,
+    predictor: &mut Predictor<'_, '_, impl Backend>,
     classes: &[String],
     feeds: impl Iterator<Item = Result<Feed, CliError>>,
     mut each: impl FnMut(&ClassMap, &Output) -> Result<(), CliError>,

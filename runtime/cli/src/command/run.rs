@@ -10,18 +10,18 @@ use std::path::{Path, PathBuf};
 use ingraft_dataset::npy::{to_npy_bytes, to_npz_bytes};
 use ingraft_dataset::{Array, DatasetError, PcmStream};
 use ingraft_exec::{MemoryNeeds, Silent};
-use ingraft_kernel::Target;
 use ingraft_plan::Phase;
 use ingraft_signal::Stream;
 use serde::Serialize;
 
-use crate::aligned::AlignedBytes;
-use crate::args::target_names;
+use crate::args::runner_names;
+use crate::backend::Backend;
 use crate::input::Reader;
 use crate::plan_file::{ArtifactFile, check_folder, write_whole};
 use crate::predict::{Output, Predictor, Score};
 use crate::report::{self, Table};
-use crate::threads::{Threads, ThreadsArg};
+use crate::target::run_on;
+use crate::threads::ThreadsArg;
 use crate::trace::{StepProfile, Watch};
 use crate::{CliError, Console, target};
 
@@ -40,7 +40,7 @@ pub(crate) struct Args {
     #[arg(short, long, value_name = "Y.npy|Y.npz")]
     output: Option<PathBuf>,
     /// Where to run.
-    #[arg(long, value_name = "NAME", value_parser = target_names(), default_value = target::NATIVE)]
+    #[arg(long, value_name = "NAME", value_parser = runner_names(), default_value = target::NATIVE)]
     target: String,
     #[command(flatten)]
     threads: ThreadsArg,
@@ -95,18 +95,20 @@ struct PatchReport {
 }
 
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError> {
-    let file = ArtifactFile::read(&args.plan)?;
+    run_on!(&args.target, args.threads => run_with(args, console))
+}
+
+fn run_with<T: Backend>(target: &T, args: &Args, console: &mut Console<'_>) -> Result<(), CliError> {
+    let file = ArtifactFile::read(&args.plan)?.kept_by(target)?;
     let plan = file.plan()?;
-    let host = target::find(&args.target)?;
-    let threads = Threads::new(args.threads)?;
-    let target = threads.share(host);
-    let adapter_file = args.adapter.as_deref().map(ArtifactFile::read).transpose()?;
+    let read = |path| ArtifactFile::read(path)?.kept_by(target);
+    let adapter_file = args.adapter.as_deref().map(read).transpose()?;
     let adapter = adapter_file.as_ref().map(|file| file.attach(&plan)).transpose()?;
     let writer = args.output.as_deref().map(Writer::new).transpose()?;
     let reader = Reader::new(&plan)?;
-    let needs = MemoryNeeds::new(&plan, Phase::Infer, &target)?;
-    let mut memory = AlignedBytes::zeroed(needs.total());
-    let mut predictor = Predictor::new(plan, &target, adapter, &mut memory)?;
+    let needs = MemoryNeeds::new(&plan, Phase::Infer, target)?;
+    let mut memory = target.store(needs.total())?;
+    let mut predictor = Predictor::new(plan, target, adapter, &mut memory)?;
     if args.input == Path::new("-") {
         let outputs = stream(args.json, &reader, &mut predictor, console)?;
         return writer.map_or(Ok(()), |writer| writer.write(&outputs));
@@ -115,7 +117,7 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
     for name in unused {
         console.note(format_args!("note: {}: no input is called {name:?}", args.input.display()));
     }
-    let mut watch = Watch::new(plan, args.profile.then_some(&host), args.dump.as_deref());
+    let mut watch = Watch::new(plan, target, args.profile, args.dump.as_deref());
     let outputs = predictor.run(&feed, &mut watch)?;
     let profile = watch.finish()?;
     if let Some(writer) = writer {
@@ -136,7 +138,7 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
 fn stream(
     json: bool,
     reader: &Reader<'_>,
-    predictor: &mut Predictor<'_, '_>,
+    predictor: &mut Predictor<'_, '_, impl Backend>,
     console: &mut Console<'_>,
 ) -> Result<Vec<Output>, CliError> {
     let front_end = reader.front_end()?;

@@ -136,3 +136,26 @@ fn targets_give_the_same_bytes() {
     println!("native is {native}");
     assert!(reference == found, "the integer path is exact on every target");
 }
+
+/// With `INGRAFT_CUDA=required` there has to be one.
+#[test]
+fn a_gpu_gives_the_same_bytes_or_says_that_there_is_none() {
+    let folder = prepared("gpu");
+    folder.run("run base.plan --input clip.wav -o native.npz").ok();
+    folder.run("bench base.plan --target cuda --threads 2").misused(&["--threads 2", "--target cuda"]);
+    let done = folder.run("run base.plan --input clip.wav --target cuda -o cuda.npz");
+    if done.code != Some(0) && std::env::var_os("INGRAFT_CUDA").is_none_or(|value| value != "required") {
+        done.refused(&["target cuda: ", "CUDA d"]);
+        assert!(!folder.path("cuda.npz").exists());
+        return;
+    }
+    done.ok();
+    assert!(
+        folder.read("native.npz") == folder.read("cuda.npz"),
+        "the integer path is exact on every target"
+    );
+    folder.run("run base.plan --input clip.wav --target cuda --profile --dump tensors").ok();
+    assert!(folder.files("tensors").iter().any(|file| file.ends_with("tensors.json")));
+    let bench = folder.run("bench base.plan --target cuda --json").json();
+    assert!(bench["device"].as_str().is_some_and(|device| device.contains("sm_")), "{bench}");
+}

@@ -33,7 +33,7 @@ impl Latency {
         let mut base = Predictor::new(plan, &target, None, first)?;
         let mut adapted = Predictor::new(plan, &target, Some(adapter), second)?;
         let inputs = seeded_inputs(&plan);
-        let once = |predictor: &mut Predictor<'_, '_>| {
+        let once = |predictor: &mut Predictor<'_, '_, _>| {
             predictor.feed(&inputs)?;
             let started = Instant::now();
             predictor.infer(&mut Silent)?;

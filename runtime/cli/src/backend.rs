@@ -1,0 +1,129 @@
+//! What commands need of a target: memory of its own, and files where it reads them.
+
+use core::fmt::Debug;
+
+use ingraft_adapter::Adapter;
+use ingraft_exec::{Session, Trace};
+use ingraft_kernel::Target;
+
+use crate::CliError;
+use crate::aligned::AlignedBytes;
+use crate::threads::Shared;
+
+/// A target with its memory.
+pub(crate) trait Backend: Target + Debug + Sync + Sized {
+    /// A session's memory, and what keeps it.
+    type Store;
+    /// A plan or adapter file where the target reads it.
+    type Kept: AsRef<[u8]>;
+
+    /// Memory for a session of so many bytes.
+    ///
+    /// # Errors
+    /// [`CliError`] where there is no such room.
+    fn store(&self, bytes: usize) -> Result<Self::Store, CliError>;
+
+    /// The memory as sessions take it.
+    fn memory(store: &mut Self::Store) -> &mut Self::Memory;
+
+    /// Brings a file to where the target reads it in place.
+    ///
+    /// # Errors
+    /// [`CliError`] where there is no room for it.
+    fn keep(&self, file: AlignedBytes) -> Result<Self::Kept, CliError>;
+
+    /// Starts one run of `session`; [`Self::wait`] ends it.
+    ///
+    /// # Errors
+    /// [`CliError::Exec`].
+    fn infer(
+        &self,
+        session: &mut Session<'_, '_, Self>,
+        adapter: &Option<Adapter<'_>>,
+        trace: &mut (dyn Trace<Self::Memory> + Send),
+    ) -> Result<(), CliError>;
+
+    /// Waits until everything started has run.
+    ///
+    /// # Errors
+    /// [`CliError`] of what failed meanwhile.
+    fn wait(&self) -> Result<(), CliError> {
+        Ok(())
+    }
+
+    /// The device beside the processor, if it is one.
+    fn device(&self) -> Option<String> {
+        None
+    }
+}
+
+impl Backend for Shared<'_> {
+    type Store = AlignedBytes;
+    type Kept = AlignedBytes;
+
+    fn store(&self, bytes: usize) -> Result<AlignedBytes, CliError> {
+        Ok(AlignedBytes::zeroed(bytes))
+    }
+
+    fn memory(store: &mut AlignedBytes) -> &mut [u8] {
+        store.as_mut_slice()
+    }
+
+    fn keep(&self, file: AlignedBytes) -> Result<AlignedBytes, CliError> {
+        Ok(file)
+    }
+
+    fn infer(
+        &self,
+        session: &mut Session<'_, '_, Self>,
+        adapter: &Option<Adapter<'_>>,
+        trace: &mut (dyn Trace<[u8]> + Send),
+    ) -> Result<(), CliError> {
+        // Steps are shared without waking anyone first.
+        let run = || session.run_traced(core::slice::from_ref(adapter), trace);
+        Ok(self.workers().install(run)?)
+    }
+}
+
+#[cfg(feature = "cuda")]
+mod cuda {
+    use ingraft_jetson_cuda::{Cuda, CudaMemory, Resident};
+
+    use super::{Adapter, AlignedBytes, Backend, CliError, Session, Trace};
+
+    impl Backend for Cuda {
+        type Store = CudaMemory;
+        type Kept = Resident;
+
+        fn store(&self, bytes: usize) -> Result<CudaMemory, CliError> {
+            Ok(self.allocate(bytes)?)
+        }
+
+        fn memory(store: &mut CudaMemory) -> &mut CudaMemory {
+            store
+        }
+
+        fn keep(&self, file: AlignedBytes) -> Result<Resident, CliError> {
+            Ok(Self::keep(self, file.as_slice())?)
+        }
+
+        fn infer(
+            &self,
+            session: &mut Session<'_, '_, Self>,
+            adapter: &Option<Adapter<'_>>,
+            trace: &mut (dyn Trace<CudaMemory> + Send),
+        ) -> Result<(), CliError> {
+            Ok(session.run_traced(core::slice::from_ref(adapter), trace)?)
+        }
+
+        fn wait(&self) -> Result<(), CliError> {
+            Ok(Self::wait(self)?)
+        }
+
+        fn device(&self) -> Option<String> {
+            let info = self.info().ok()?;
+            let (major, minor) = (info.driver / 1000, info.driver % 1000 / 10);
+            Some(format!("{}, driver of CUDA {major}.{minor}, image {}", info.name, info.image))
+        }
+    }
+}

@@ -79,15 +79,19 @@ fn list(types: &BTreeSet<&str>) -> String {
     types.iter().copied().collect::<Vec<_>>().join(", ")
 }
 
-/// The cells of every operator's row in a matrix as [`matrix`] writes it.
+/// The cells of every operator's row in a matrix as [`matrix`] writes it, by the titles of its columns: one that is new
+/// is empty.
 fn columns_of(markdown: &str) -> BTreeMap<String, Cells> {
-    let row = |line: &str| {
-        let cells: Vec<&str> = line.trim().trim_matches('|').split('|').map(str::trim).collect();
-        let [op, _, rest @ ..] = cells.as_slice() else { return None };
-        let rest: Vec<String> = rest.iter().map(|cell| (*cell).to_owned()).collect();
-        Some(((*op).to_owned(), rest.try_into().ok()?))
+    let cells = |line: &str| -> Vec<String> {
+        line.trim().trim_matches('|').split('|').map(|cell| cell.trim().to_owned()).collect()
     };
-    markdown.lines().skip(2).filter_map(row).collect()
+    let titles = markdown.lines().next().map(cells).unwrap_or_default();
+    let row = |line: &str| {
+        let row = cells(line);
+        let cell = |title| Some(row.get(titles.iter().position(|found| found == title)?)?.clone());
+        (row[0].clone(), COLUMNS.map(|(_, title)| cell(title).unwrap_or_default()))
+    };
+    markdown.lines().skip(2).map(row).collect()
 }
 
 #[test]

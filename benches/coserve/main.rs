@@ -15,11 +15,11 @@ mod window;
 use ingraft::compile::lower::train::TrainFrom;
 use ingraft::compile::{CompileOptions, compile};
 use ingraft::exec::{MemoryNeeds, Session};
-use ingraft::kernel::{NO_SITE, Target};
+use ingraft::kernel::Target;
 use ingraft::method::{Full, Lora};
 use ingraft::plan::{Phase, PlanView};
 use ingraft::signal::Recipe;
-use ingraft::train::{AdamW, CoServe, LearningRate, Loss, Method, Moves, Readout, Schedule, Setup, Trainer};
+use ingraft::train::{CoServe, Method, Setup, Trainer};
 use ingraft_dataset::Dataset;
 use support::AlignedBytes;
 use window::{Latencies, Lesson, Pupil, Stream};
@@ -48,7 +48,7 @@ fn main() {
     let file = AlignedBytes::copy_of(&compile(&onnx, &options).expect("the model compiles").plan);
     let plan = PlanView::new(file.as_slice()).expect("a plan we wrote is valid");
     let sites = support::trained_sites(&plan, method);
-    let setup = setup(method, &sites);
+    let setup = Setup { clip_norm: Some(1.0), ..support::setup(method, &sites, 1e-4) };
     let lessons = lessons(&data.join("audio/esc10_cc0"));
     let target = support::native();
 
@@ -150,23 +150,6 @@ fn report(quiet: &Sum, busy: &Sum, trained: &Sum) {
         idle * 100.0,
         busy.clips / busy.seconds / allowed
     );
-}
-
-fn setup<'s>(method: &'s dyn Method, sites: &'s [u32]) -> Setup<'s> {
-    let rate = LearningRate { rate: 1e-4, weight_decay: 0.01 };
-    Setup {
-        method,
-        sites,
-        readout: Readout::Head { site: NO_SITE, pool: 0, classes: support::CLASSES as u32 },
-        loss: Loss::CrossEntropy { smoothing: 0.0 },
-        optimizer: &AdamW::DEFAULT,
-        adapter: rate,
-        head: rate,
-        moves: Moves::PLAIN,
-        schedule: Schedule::CONSTANT,
-        clip_norm: Some(1.0),
-        seed: 0,
-    }
 }
 
 /// The first patches of recordings, with their classes.

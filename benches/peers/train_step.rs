@@ -13,13 +13,11 @@ use std::time::Instant;
 
 use ingraft::compile::lower::train::TrainFrom;
 use ingraft::compile::{CompileOptions, compile};
-use ingraft::kernel::{Host, NO_SITE, Target};
+use ingraft::kernel::{Host, Target};
 use ingraft::method::{DepthwiseTerm, Full, Head, Lora};
 use ingraft::plan::PlanView;
 use ingraft::tensor::{DType, Rng};
-use ingraft::train::{
-    AdamW, Clip, LearningRate, Loss, Method, Moves, Readout, Schedule, Setup, Trainer, Truth,
-};
+use ingraft::train::{Clip, Method, Trainer, Truth};
 use support::{AlignedBytes, CLASSES, as_bytes};
 
 fn main() {
@@ -64,20 +62,7 @@ fn compiled(model: &str, train_from: TrainFrom) -> AlignedBytes {
 fn serve(plan: PlanView<'_>, target: &Host, method: &dyn Method, batch: usize, cached: bool) {
     let sites = if method.name() == "head" { Vec::new() } else { support::trained_sites(&plan, method) };
     // So slow that a batch seen a thousand times is not learned: gradients would become subnormal, and time theirs.
-    let rate = LearningRate { rate: 1e-9, weight_decay: 0.01 };
-    let setup = Setup {
-        method,
-        sites: &sites,
-        readout: Readout::Head { site: NO_SITE, pool: 0, classes: CLASSES as u32 },
-        loss: Loss::CrossEntropy { smoothing: 0.0 },
-        optimizer: &AdamW::DEFAULT,
-        adapter: rate,
-        head: rate,
-        moves: Moves::PLAIN,
-        schedule: Schedule::CONSTANT,
-        clip_norm: None,
-        seed: 0,
-    };
+    let setup = support::setup(method, &sites, 1e-9);
     let memory = Trainer::memory(&plan, target, &setup).expect("the plan can be trained");
     let mut arena = AlignedBytes::zeroed(memory.total());
     let mut trainer = Trainer::bind(plan, target, setup, arena.as_mut()).expect("memory suffices");

@@ -11,9 +11,9 @@ use core::time::Duration;
 use criterion::Criterion;
 use ingraft::compile::lower::train::TrainFrom;
 use ingraft::compile::{CompileOptions, compile};
-use ingraft::kernel::{Host, Sites};
+use ingraft::kernel::{Host, NO_SITE, Sites};
 use ingraft::plan::{Phase, PlanView};
-use ingraft::train::{Method, TermLayout};
+use ingraft::train::{AdamW, LearningRate, Loss, Method, Moves, Readout, Schedule, Setup, TermLayout};
 
 pub(crate) use targets::targets;
 pub(crate) use tests_support::{AlignedBytes, as_bytes, data};
@@ -50,6 +50,24 @@ pub(crate) fn trained_sites(plan: &PlanView<'_>, method: &dyn Method) -> Vec<u32
         layout.is_some_and(|layout| layout != Ok(TermLayout::NONE))
     };
     (0..plan.site_count() as u32).filter(|site| inside(site) && trains(site)).collect()
+}
+
+/// The setup of training by AdamW with a head on what classifiers read.
+pub(crate) fn setup<'s>(method: &'s dyn Method, sites: &'s [u32], rate: f32) -> Setup<'s> {
+    let rate = LearningRate { rate, weight_decay: 0.01 };
+    Setup {
+        method,
+        sites,
+        readout: Readout::Head { site: NO_SITE, pool: 0, classes: CLASSES as u32 },
+        loss: Loss::CrossEntropy { smoothing: 0.0 },
+        optimizer: &AdamW::DEFAULT,
+        adapter: rate,
+        head: rate,
+        moves: Moves::PLAIN,
+        schedule: Schedule::CONSTANT,
+        clip_norm: None,
+        seed: 0,
+    }
 }
 
 /// One recorded patch, the built-in model's input.

@@ -10,12 +10,10 @@ mod support;
 
 use criterion::Criterion;
 use ingraft::compile::lower::train::TrainFrom;
-use ingraft::kernel::{NO_SITE, Target};
+use ingraft::kernel::Target;
 use ingraft::method::{Full, Head, Lora};
 use ingraft::plan::PlanView;
-use ingraft::train::{
-    AdamW, Clip, LearningRate, Loss, Method, Moves, Readout, Schedule, Setup, Trainer, Truth,
-};
+use ingraft::train::{Clip, Method, Setup, Trainer, Truth};
 use support::{AlignedBytes, CLASSES, as_bytes};
 
 fn main() {
@@ -32,26 +30,9 @@ fn main() {
         let file = support::built_in(Some(train_from));
         let plan = PlanView::new(file.as_slice()).expect("a plan we wrote is valid");
         let sites = if method.name() == "head" { Vec::new() } else { support::trained_sites(&plan, method) };
-        bench(&mut criterion, name, plan, &setup(method, &sites));
+        bench(&mut criterion, name, plan, &support::setup(method, &sites, 1e-3));
     }
     criterion.final_summary();
-}
-
-fn setup<'s>(method: &'s dyn Method, sites: &'s [u32]) -> Setup<'s> {
-    let rate = LearningRate { rate: 1e-3, weight_decay: 0.01 };
-    Setup {
-        method,
-        sites,
-        readout: Readout::Head { site: NO_SITE, pool: 0, classes: CLASSES as u32 },
-        loss: Loss::CrossEntropy { smoothing: 0.0 },
-        optimizer: &AdamW::DEFAULT,
-        adapter: rate,
-        head: rate,
-        moves: Moves::PLAIN,
-        schedule: Schedule::CONSTANT,
-        clip_norm: None,
-        seed: 0,
-    }
 }
 
 fn bench(criterion: &mut Criterion, name: &str, plan: PlanView<'_>, setup: &Setup<'_>) {

@@ -30,9 +30,10 @@ impl ArtifactFile {
         Self { path: PathBuf::from(name), bytes: bytes.into() }
     }
 
-    /// The file where `target` reads it.
-    pub(crate) fn kept_by<T: Backend>(self, target: &T) -> Result<ArtifactFile<T::Kept>, CliError> {
-        Ok(ArtifactFile { path: self.path, bytes: target.keep(self.bytes)? })
+    /// Reads the file at `path` to where `target` reads it; nothing is checked yet.
+    pub(crate) fn read_for<T: Backend>(target: &T, path: &Path) -> Result<ArtifactFile<T::Kept>, CliError> {
+        let Self { path, bytes } = Self::read(path)?;
+        Ok(ArtifactFile { path, bytes: target.keep(bytes)? })
     }
 }
 

@@ -40,6 +40,12 @@ impl Confusion {
         self.counts.get(&(truth, predicted.min(self.classes))).copied().unwrap_or(0)
     }
 
+    /// Every count by true class, then by predicted class; the last column is of predictions outside the table.
+    pub fn rows(&self) -> Vec<Vec<u64>> {
+        let row = |truth| (0..=self.classes).map(|predicted| self.count(truth, predicted)).collect();
+        (0..self.classes).map(row).collect()
+    }
+
     /// Number of items.
     pub fn total(&self) -> u64 {
         self.counts.values().sum()

@@ -100,9 +100,9 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
 }
 
 fn run_with<T: Backend>(target: &T, args: &Args, console: &mut Console<'_>) -> Result<(), CliError> {
-    let file = ArtifactFile::read(&args.plan)?.kept_by(target)?;
+    let read = |path| ArtifactFile::read_for(target, path);
+    let file = read(&args.plan)?;
     let plan = file.plan()?;
-    let read = |path| ArtifactFile::read(path)?.kept_by(target);
     let adapter_file = args.adapter.as_deref().map(read).transpose()?;
     let adapter = adapter_file.as_ref().map(|file| file.attach(&plan)).transpose()?;
     let dataset = Dataset::open(&args.data)?;
@@ -236,10 +236,7 @@ impl EvalReport {
     ) -> Self {
         let confusion = &judged.confusion;
         let interval = wilson(confusion.correct(), confusion.total());
-        let rows = (0..confusion.classes()).map(|truth| {
-            (0..=confusion.classes()).map(|predicted| confusion.count(truth, predicted)).collect::<Vec<u64>>()
-        });
-        let confusion_rows: Vec<Vec<u64>> = rows.collect();
+        let confusion_rows = confusion.rows();
         let accuracies = confusion.per_class().into_iter().zip(&confusion_rows);
         let per_class = dataset.classes().iter().zip(accuracies).enumerate();
         let per_class = per_class.map(|(index, (class, (accuracy, row)))| ClassReport {

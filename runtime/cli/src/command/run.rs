@@ -99,9 +99,9 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
 }
 
 fn run_with<T: Backend>(target: &T, args: &Args, console: &mut Console<'_>) -> Result<(), CliError> {
-    let file = ArtifactFile::read(&args.plan)?.kept_by(target)?;
+    let read = |path| ArtifactFile::read_for(target, path);
+    let file = read(&args.plan)?;
     let plan = file.plan()?;
-    let read = |path| ArtifactFile::read(path)?.kept_by(target);
     let adapter_file = args.adapter.as_deref().map(read).transpose()?;
     let adapter = adapter_file.as_ref().map(|file| file.attach(&plan)).transpose()?;
     let writer = args.output.as_deref().map(Writer::new).transpose()?;

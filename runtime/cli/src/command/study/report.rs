@@ -154,8 +154,6 @@ impl MethodReport {
 impl Figures {
     fn new(arm: &Arm<'_>) -> Self {
         let runs = arm.accuracies.len().max(1) as f64;
-        let classes = arm.confusion.classes();
-        let row = |truth| (0..=classes).map(|taken| arm.confusion.count(truth, taken)).collect();
         Self {
             accuracy: arm.tally.accuracy(),
             interval: arm.tally.interval().map(|interval| [interval.low, interval.high]),
@@ -169,7 +167,7 @@ impl Figures {
             infer_us: arm.latency.map(|latency| latency.adapter_us),
             overhead: arm.latency.map(|latency| latency.overhead()),
             losses: mean_by_epoch(&arm.losses),
-            confusion: (0..classes).map(row).collect(),
+            confusion: arm.confusion.rows(),
         }
     }
 }

@@ -352,7 +352,9 @@ fn starts_are_the_base_where_the_list_says_so() {
     }
     // A quantizer may find a small weight exactly; none finds all.
     for row in METHODS.iter().filter(|row| matches!(row.make, Make::Expression(_)) && !row.starts_as_base) {
-        assert!(elsewhere[row.name] > 1e-4, "{} starts as the base: {elsewhere:?}", row.name);
+        // These start at products of two small numbers.
+        let least = if ["unilora", "vblora"].contains(&row.name) { 1e-4 } else { 1e-3 };
+        assert!(elsewhere[row.name] > least, "{} starts as the base: {elsewhere:?}", row.name);
     }
 }
 

@@ -42,8 +42,9 @@ pub use method::{
     Setting, SiteValues, TermLayout, Unfit,
 };
 pub use optim::{
-    Adam, AdamW, Bf16, Compact, Elementwise, Format, GaLore, Group, GroupShape, Int8, MAX_HISTORY, MAX_SLOTS,
-    Momentum, Moves, OPTIMIZERS, Optimizer, Rate, STATE_BLOCK, Sgd, Slot, optimizer, soft_threshold,
+    Adam, AdamStep, AdamW, Bf16, Compact, Elementwise, Format, GaLore, Group, GroupShape, Int8, MAX_HISTORY,
+    MAX_SLOTS, Momentum, Moves, OPTIMIZERS, Optimizer, Rate, STATE_BLOCK, Sgd, Slot, optimizer,
+    soft_threshold,
 };
 pub use parameters::Parameters;
 pub use readout::Readout;

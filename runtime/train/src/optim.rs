@@ -12,7 +12,7 @@ mod momentum;
 mod moves;
 mod sgd;
 
-pub use adam::Adam;
+pub use adam::{Adam, AdamStep};
 pub use adam_w::AdamW;
 pub use compact::{Bf16, Compact, Format, Int8, STATE_BLOCK};
 pub use elementwise::{Elementwise, MAX_SLOTS, Slot};

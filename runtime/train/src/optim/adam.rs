@@ -15,21 +15,29 @@ impl Adam {
     /// β = 0.9, 0.999, ε = 10⁻⁸.
     pub const DEFAULT: Self = Self { betas: [0.9, 0.999], epsilon: 1e-8 };
 
-    /// Moves `parameters` by the gradients `slope(stored gradient, stored value)` of
-    /// the unscaled parameters, after shrinking the stored values by `keep`.
+    /// 1 − β₁ᵗ and √(1 − β₂ᵗ) of step t, from 1: what the moments are short of while they fill up.
+    pub(super) fn biases(&self, step: u32) -> [f32; 2] {
+        let [first, second] = self.betas.map(|beta| 1.0 - libm::pow(beta, f64::from(step)));
+        [first as f32, libm::sqrt(second) as f32]
+    }
+
+    /// What a step of `rate` does to every parameter, stored values being shrunk by `keep` first.
+    pub(super) fn step(&self, rate: &Rate, keep: f32) -> AdamStep {
+        let [bias, root_bias] = self.biases(rate.step);
+        AdamStep { rate: *rate, reach: rate.learning_rate * rate.scale / bias, root_bias, keep }
+    }
+
+    /// Moves `parameters` by the gradients `slope(stored gradient, stored value)` of the unscaled parameters.
     pub(super) fn adapt(
         &self,
-        rate: &Rate,
+        step: &AdamStep,
         (parameters, gradients): (&mut [f32], &[f32]),
         [mean, square]: [&mut [f32]; MAX_SLOTS],
-        keep: f32,
         slope: impl Fn(f32, f32) -> f32,
     ) {
         let [first, second] = self.betas;
         let (new_first, new_second) = ((1.0 - first) as f32, (1.0 - second) as f32);
-        let bias = |beta: f64| 1.0 - libm::pow(beta, f64::from(rate.step));
-        let reach = rate.learning_rate * rate.scale / bias(first) as f32;
-        let root_bias = libm::sqrt(bias(second)) as f32;
+        let AdamStep { reach, root_bias, keep, .. } = *step;
         let move_run = |p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]| {
             let mut roots = [0.0f32; RUN];
             for ((((p, g), m), v), root) in
@@ -56,6 +64,18 @@ impl Adam {
     }
 }
 
+/// One step of [`Adam`] or [`super::AdamW`].
+#[derive(Clone, Copy, Debug)]
+pub struct AdamStep {
+    pub(super) rate: Rate,
+    /// How far Adam's direction moves a stored value, first bias correction included.
+    reach: f32,
+    /// The second.
+    root_bias: f32,
+    /// What stored values are multiplied with.
+    keep: f32,
+}
+
 /// Parameters that are moved together: the root is no instruction a compiler makes a vector of, all else is.
 const RUN: usize = 16;
 
@@ -63,13 +83,19 @@ impl Elementwise for Adam {
     const NAME: &'static str = "adam";
     const SLOTS: &'static [Slot] = &[Slot::Signed, Slot::Positive];
 
+    type Step = AdamStep;
+
+    fn prepare(&self, rate: &Rate) -> AdamStep {
+        self.step(rate, 1.0)
+    }
+
     fn descend(
         &self,
-        rate: &Rate,
+        step: &AdamStep,
         parameters: &mut [f32],
         gradients: &[f32],
         state: [&mut [f32]; MAX_SLOTS],
     ) {
-        self.adapt(rate, (parameters, gradients), state, 1.0, |g, p| rate.penalized(g, p));
+        self.adapt(step, (parameters, gradients), state, |g, p| step.rate.penalized(g, p));
     }
 }

@@ -1,5 +1,6 @@
 //! Adam with decoupled weight decay (Loshchilov & Hutter, 2019).
 
+use super::adam::AdamStep;
 use super::{Adam, Elementwise, MAX_SLOTS, Rate, Slot};
 
 /// As [`Adam`], with φ ← (1 − η·λ)·φ beside the adaptive step instead of a penalty in it.
@@ -18,14 +19,19 @@ impl Elementwise for AdamW {
     const NAME: &'static str = "adamw";
     const SLOTS: &'static [Slot] = Adam::SLOTS;
 
+    type Step = AdamStep;
+
+    fn prepare(&self, rate: &Rate) -> AdamStep {
+        self.0.step(rate, 1.0 - rate.learning_rate * rate.weight_decay)
+    }
+
     fn descend(
         &self,
-        rate: &Rate,
+        step: &AdamStep,
         parameters: &mut [f32],
         gradients: &[f32],
         state: [&mut [f32]; MAX_SLOTS],
     ) {
-        let keep = 1.0 - rate.learning_rate * rate.weight_decay;
-        self.0.adapt(rate, (parameters, gradients), state, keep, |g, _| rate.slope(g));
+        self.0.adapt(step, (parameters, gradients), state, |g, _| step.rate.slope(g));
     }
 }

@@ -64,6 +64,7 @@ impl<E: Elementwise, F: Format> Optimizer for Compact<E, F> {
 
     fn update(&self, rate: &Rate, group: Group<'_>) {
         let Group { mut parameters, mut gradients, state, first, .. } = group;
+        let step = self.rule.prepare(rate);
         let first = first / STATE_BLOCK;
         let mut state = state.get_mut(first.saturating_mul(Self::WORDS)..).unwrap_or_default();
         let mut block = first as u32;
@@ -83,7 +84,7 @@ impl<E: Elementwise, F: Format> Optimizer for Compact<E, F> {
             let live = |slot: usize| if slot < E::SLOTS.len() { len } else { 0 };
             let held =
                 [one.get_mut(..live(0)).unwrap_or_default(), two.get_mut(..live(1)).unwrap_or_default()];
-            self.rule.descend(rate, moved, slopes, held);
+            self.rule.descend(&step, moved, slopes, held);
             for (slot, (held, values)) in cut::<F>(words).into_iter().zip(&values).enumerate() {
                 if let Some(kind) = E::SLOTS.get(slot) {
                     F::store(*kind, held, values, mixed(mixed(rate.step) ^ block ^ ((slot as u32) << 31)));

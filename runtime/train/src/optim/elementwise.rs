@@ -22,8 +22,20 @@ pub trait Elementwise: Sync {
     /// What it keeps of a parameter: at most [`MAX_SLOTS`] values, zero at the start.
     const SLOTS: &'static [Slot];
 
+    /// What is the same for all parameters of a group in one step.
+    type Step;
+
+    /// Computes it.
+    fn prepare(&self, rate: &Rate) -> Self::Step;
+
     /// Moves `parameters`, of each of which `state` holds a value per slot.
-    fn descend(&self, rate: &Rate, parameters: &mut [f32], gradients: &[f32], state: [&mut [f32]; MAX_SLOTS]);
+    fn descend(
+        &self,
+        step: &Self::Step,
+        parameters: &mut [f32],
+        gradients: &[f32],
+        state: [&mut [f32]; MAX_SLOTS],
+    );
 }
 
 /// State in f32: one slot behind the other.
@@ -40,6 +52,6 @@ impl<E: Elementwise> Optimizer for E {
         let end = group.first.saturating_add(group.parameters.len());
         let (one, two) = group.state.split_at_mut_checked(group.shape.count()).unwrap_or_default();
         let state = [one, two].map(|slot| slot.get_mut(group.first..end).unwrap_or_default());
-        self.descend(rate, group.parameters, group.gradients, state);
+        self.descend(&self.prepare(rate), group.parameters, group.gradients, state);
     }
 }

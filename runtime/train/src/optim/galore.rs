@@ -117,8 +117,7 @@ impl GaLore {
     fn direction(&self, rate: &Rate, low: &mut [f32], mean: &mut [f32], square: &mut [f32]) {
         let [first, second] = self.adam.betas;
         let (new_first, new_second) = ((1.0 - first) as f32, (1.0 - second) as f32);
-        let bias = |beta: f64| 1.0 - libm::pow(beta, f64::from(rate.step));
-        let (first_bias, root_bias) = (bias(first) as f32, libm::sqrt(bias(second)) as f32);
+        let [first_bias, root_bias] = self.adam.biases(rate.step);
         for ((g, m), v) in low.iter_mut().zip(mean).zip(square) {
             *m += new_first * (*g - *m);
             *v = second as f32 * *v + new_second * (*g * *g);

@@ -18,6 +18,12 @@ impl Elementwise for Momentum {
     const NAME: &'static str = "momentum";
     const SLOTS: &'static [Slot] = &[Slot::Signed];
 
+    type Step = Rate;
+
+    fn prepare(&self, rate: &Rate) -> Rate {
+        *rate
+    }
+
     fn descend(
         &self,
         rate: &Rate,

@@ -10,6 +10,12 @@ impl Elementwise for Sgd {
     const NAME: &'static str = "sgd";
     const SLOTS: &'static [Slot] = &[];
 
+    type Step = Rate;
+
+    fn prepare(&self, rate: &Rate) -> Rate {
+        *rate
+    }
+
     fn descend(&self, rate: &Rate, parameters: &mut [f32], gradients: &[f32], _: [&mut [f32]; MAX_SLOTS]) {
         let reach = rate.learning_rate * rate.scale;
         for (p, g) in parameters.iter_mut().zip(gradients) {

@@ -1,5 +1,6 @@
 //! The trainer: a plan, a method and memory, bound.
 
+mod carve;
 mod checkpoint;
 mod engine;
 mod prototypes;
@@ -10,16 +11,14 @@ use ingraft_adapter::SiteName;
 use ingraft_exec::{Session, Silent, Trace};
 use ingraft_kernel::{Host, Sites, Target};
 use ingraft_plan::PlanView;
-use ingraft_tensor::Rng;
 
 use crate::head::Standardization;
-use crate::memory::{Carver, Sizes, for_each_slot};
-use crate::parameters::{Ends, Parameters, Slot};
+use crate::memory::{Carver, Sizes};
+use crate::parameters::Parameters;
 use crate::readout::Tap;
 use crate::route::Route;
-use crate::{
-    Clip, FrozenSite, LatentValues, Readout, Setup, TrainError, TrainMemory, TrainedHead, Truth, prefix,
-};
+use crate::{Clip, LatentValues, Readout, Setup, TrainError, TrainMemory, TrainedHead, Truth, prefix};
+use carve::{LatentMemory, Readings};
 use engine::Stage;
 
 /// Trains the terms of sites, a head, or both, in caller memory.
@@ -53,44 +52,6 @@ pub struct Trainer<'a, 'm> {
     loss: f32,
     clips: u32,
     steps: u32,
-}
-
-/// What the sites with latent parameters need beside them.
-#[derive(Debug)]
-struct LatentMemory<'m> {
-    /// Gradients of the computed terms, in the order of [`Parameters::computed`].
-    gradients: &'m mut [f32],
-    constants: &'m mut [f64],
-    workspace: &'m mut [f64],
-}
-
-impl<'m> LatentMemory<'m> {
-    fn carve(carver: &mut Carver<'m>, ends: &Ends) -> Option<Self> {
-        let gradients = carver.take(ends.computed)?;
-        Some(Self {
-            gradients,
-            constants: carver.take(ends.constants)?,
-            workspace: carver.take(ends.workspace)?,
-        })
-    }
-}
-
-/// What the loss sees of a clip, and the gradients of it.
-#[derive(Debug)]
-struct Readings<'m> {
-    /// Features, the mean over patches.
-    pooled: &'m mut [f32],
-    pooled_grad: &'m mut [f32],
-    logits: &'m mut [f32],
-    logit_grad: &'m mut [f32],
-}
-
-impl<'m> Readings<'m> {
-    fn carve(carver: &mut Carver<'m>, sizes: &Sizes) -> Option<Self> {
-        let (pooled, pooled_grad) = (carver.take(sizes.features)?, carver.take(sizes.features)?);
-        let (logits, logit_grad) = (carver.take(sizes.logits)?, carver.take(sizes.logits)?);
-        Some(Self { pooled, pooled_grad, logits, logit_grad })
-    }
 }
 
 /// How a clip fares under the present parameters.
@@ -140,91 +101,6 @@ impl<'a, 'm> Trainer<'a, 'm> {
             Some(site) => Err(TrainError::Unreachable(SiteName::new(site.name))),
             None => Ok(trainer),
         }
-    }
-
-    /// Lays everything beside the session out, in the order in which [`TrainMemory`] counts it.
-    fn carve(
-        session: Session<'a, 'm, Host>,
-        setup: Setup<'a>,
-        sizes: &Sizes,
-        carver: &mut Carver<'m>,
-    ) -> Option<Self> {
-        let plan = *session.plan();
-        let count = sizes.ends.parameters;
-        let values = carver.take(count)?;
-        let gradients = carver.take(count)?;
-        let state = carver.take(sizes.state)?;
-        let workspace = carver.take(sizes.working)?;
-        let statistics = Standardization::carve(carver, if sizes.head == 0 { 0 } else { sizes.features })?;
-        let readings = Readings::carve(carver, sizes)?;
-        let mut latent = LatentMemory::carve(carver, &sizes.ends)?;
-        let parameters = Self::carve_parameters(&plan, &setup, sizes, values, &mut latent, carver)?;
-        let route = Route::new(&plan, &sizes.tap, parameters.slots, carver.bytes(sizes.backward)?);
-        let cached = carve_cached(&plan, sizes, carver)?;
-        Some(Self {
-            session,
-            setup,
-            tap: sizes.tap,
-            cut: sizes.cut,
-            patch_bytes: sizes.patch_bytes,
-            cached_bytes: sizes.cached_bytes,
-            parameters,
-            head_len: sizes.head,
-            gradients,
-            latent,
-            state,
-            workspace,
-            statistics,
-            readings,
-            route,
-            cached,
-            stage: Stage::Idle,
-            loss: 0.0,
-            clips: 0,
-            steps: 0,
-        })
-    }
-
-    /// The tables around the parameters, and their start values.
-    fn carve_parameters(
-        plan: &PlanView<'_>,
-        setup: &Setup<'_>,
-        sizes: &Sizes,
-        values: &'m mut [f32],
-        latent: &mut LatentMemory<'m>,
-        carver: &mut Carver<'m>,
-    ) -> Option<Parameters<'m>> {
-        let computed: &mut [f32] = carver.take(sizes.ends.computed)?;
-        let indptr = carver.take(sizes.ends.indptr)?;
-        let indices = carver.take(sizes.ends.indices)?;
-        let ones: &mut [f32] = carver.take(sizes.ones)?;
-        ones.fill(1.0);
-        let zeros = carver.take(sizes.zeros)?;
-        let slots = fill_slots(plan, setup, sizes.head, carver.take(sizes.slots)?)?;
-        for slot in slots {
-            let site = FrozenSite::new(plan, slot.site as usize)?;
-            let mut rng = Rng::stream(setup.seed, u64::from(slot.site));
-            // Memory arrives zeroed, so scales alone are not yet the identity.
-            let held: &mut [f32] = if slot.is_latent() { computed } else { values };
-            let mut terms = slot.values(held, indptr, indices);
-            terms.scale.fill(1.0);
-            setup.method.initialize(&site, &mut rng, &mut terms);
-            if slot.is_latent() {
-                let mut latent = slot.latent(values, latent.constants, latent.workspace);
-                setup.method.start(&site, &mut rng, &mut latent);
-            }
-        }
-        setup.method.settle(&mut crate::LatentSites {
-            plan,
-            slots,
-            values,
-            gradients: &mut [],
-            constants: latent.constants,
-            workspace: latent.workspace,
-        });
-        let mut parameters = Parameters { values, computed, slots, indptr, indices, ones, zeros };
-        update::compute(plan, setup.method, slots, &mut parameters, latent);
-        Some(parameters)
     }
 
     /// The plan.
@@ -399,35 +275,10 @@ impl<'a, 'm> Trainer<'a, 'm> {
     }
 }
 
-/// The tensors that the frozen prefix leaves to the rest.
-fn carve_cached<'m>(plan: &PlanView<'_>, sizes: &Sizes, carver: &mut Carver<'m>) -> Option<&'m [u32]> {
-    let cached: &mut [u32] = carver.take(sizes.cached)?;
-    let behind = prefix::tensors(plan, sizes.phase, sizes.cut, &sizes.tap);
-    cached.iter_mut().zip(behind).for_each(|(c, t)| *c = t);
-    Some(cached)
-}
-
 /// Weight and bias of a head of `classes` at the front of the parameter vector.
 fn split_head(values: &[f32], head_len: usize, classes: usize) -> (&[f32], &[f32]) {
     let head = values.get(..head_len).unwrap_or(&[]);
     head.split_at_checked(head_len.saturating_sub(classes)).unwrap_or_default()
-}
-
-/// Writes the table of trained sites; `None` when it has another length.
-fn fill_slots<'m>(
-    plan: &PlanView<'_>,
-    setup: &Setup<'_>,
-    head: usize,
-    table: &'m mut [Slot],
-) -> Option<&'m [Slot]> {
-    let mut rows = table.iter_mut();
-    let mut complete = true;
-    let start = Ends { parameters: head, ..Ends::default() };
-    let filled = for_each_slot(plan, setup, start, |slot, _, _| match rows.next() {
-        Some(row) => *row = slot,
-        None => complete = false,
-    });
-    (filled.is_ok() && complete && rows.next().is_none()).then_some(table)
 }
 
 fn copy(to: &mut [f32], from: &[f32]) -> Result<(), TrainError> {

@@ -1,6 +1,7 @@
 //! The command line.
 
 use core::str::FromStr;
+use std::path::PathBuf;
 
 use ingraft_dataset::augment::{Augmentation, RecipeError};
 
@@ -45,6 +46,10 @@ pub(crate) struct Arguments {
     pub(crate) decay: Option<Decay>,
     /// Share of all steps over which rates rise, instead of the recipe's.
     pub(crate) warm_up: Option<f32>,
+    /// Share of the target that goes to all classes alike, instead of the recipe's.
+    pub(crate) smoothing: Option<f32>,
+    /// Where to write what `search.py` reads, instead of measuring.
+    pub(crate) dump: Option<PathBuf>,
     /// Print the grid on inner folds instead of measuring.
     pub(crate) choose: bool,
     /// Of the three inner folds of each split, how many `choose` tries.
@@ -77,6 +82,8 @@ impl Arguments {
             batch: None,
             decay: None,
             warm_up: None,
+            smoothing: None,
+            dump: None,
             choose: false,
             inner: usize::MAX,
             quick: false,
@@ -105,6 +112,7 @@ impl Arguments {
             batch: self.batch.unwrap_or(recipe.batch).max(1),
             decay: self.decay.unwrap_or(recipe.decay),
             warm_up: self.warm_up.unwrap_or(recipe.warm_up),
+            smoothing: self.smoothing.unwrap_or(recipe.smoothing),
         }
     }
 
@@ -156,9 +164,11 @@ impl Arguments {
                 let decay = Decay::named(&name).ok_or(format!("{name}: constant, linear or cosine"))?;
                 self.decay = Some(decay);
             }
+            "--smoothing" => self.smoothing = Some(number(word, &value()?)?),
             "--warmup" => self.warm_up = Some(number(word, &value()?)?),
             "--threads" => self.threads = number(word, &value()?)?,
             "--inner" => self.inner = number(word, &value()?)?,
+            "--dump" => self.dump = Some(value()?.into()),
             "--choose" => self.choose = true,
             "--quick" => self.quick = true,
             _ if word.starts_with('-') => return Err(format!("there is no option {word}")),

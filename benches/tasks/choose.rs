@@ -44,17 +44,18 @@ impl Trial<'_> {
             course.try_out(plan, self.subject, self.lessons, (train, test), *seed)
         })?;
         println!(
-            "| rate | head rate | head decay | epochs | head first | batch | schedule | accuracy on {} inner folds | \
+            "| rate | head rate | head decay | epochs | head first | batch | schedule | smoothing | accuracy on {} inner folds | \
              objective |",
             inner.len()
         );
-        println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- |");
+        println!("| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |");
         for (course, tried) in grid.iter().zip(outcomes.chunks(inner.len())) {
-            let Course { rate, head_rate, head_decay, epochs, head_first, batch, decay, .. } = course;
+            let Course { rate, head_rate, head_decay, epochs, head_first, batch, decay, smoothing, .. } =
+                course;
             let accuracy = accuracy(tried.iter().map(|tried| &*tried.hits));
             let heights = heights(&baselines, tried)?;
             println!(
-                "| {rate} | {head_rate} | {head_decay} | {epochs} | {head_first} | {batch} | {decay:?} | {accuracy:.3} | \
+                "| {rate} | {head_rate} | {head_decay} | {epochs} | {head_first} | {batch} | {decay:?} | {smoothing} | {accuracy:.3} | \
                  {heights} |"
             );
         }

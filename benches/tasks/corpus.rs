@@ -43,6 +43,11 @@ impl Corpus {
         })
     }
 
+    /// Values of a patch.
+    pub(crate) fn patch_len(&self) -> usize {
+        self.front_end.out_len()
+    }
+
     /// Number of clips.
     pub(crate) fn len(&self) -> usize {
         self.labels.len()

@@ -38,6 +38,8 @@ pub(crate) struct Course {
     pub(crate) decay: Decay,
     /// Share of all steps over which the rates rise to it.
     pub(crate) warm_up: f32,
+    /// Share of the target that goes to all classes alike.
+    pub(crate) smoothing: f32,
 }
 
 /// How rates go on from their peak.
@@ -126,7 +128,15 @@ impl Course {
         batch: 8,
         decay: Decay::Cosine,
         warm_up: 0.05,
+        smoothing: 0.0,
     };
+
+    /// Early stopping by the training loss. Under a schedule that falls to 0 it does not end training: most of what is
+    /// learned is learned towards the end of it, when the loss has long stopped falling for its noise.
+    fn early_stop(&self) -> EarlyStop {
+        let patience = if self.decay == Decay::Constant { PATIENCE } else { self.epochs };
+        EarlyStop::new(patience).smoothing(0.7)
+    }
 
     /// The trainer's setup for epochs of so many examples.
     ///
@@ -149,7 +159,7 @@ impl Course {
             method,
             sites: subject.sites,
             readout: subject.readout,
-            loss: Loss::CrossEntropy { smoothing: 0.0 },
+            loss: Loss::CrossEntropy { smoothing: self.smoothing },
             optimizer,
             adapter: LearningRate { rate: self.rate, weight_decay: 0.01 },
             head: LearningRate { rate: self.head_rate, weight_decay: head_decay },
@@ -218,7 +228,7 @@ impl Course {
             self.start(&mut trainer, lessons, learned, seed)?;
         }
         // The training loss of a head alone is not all it minimizes, the penalty is missing: it runs to the end.
-        self.epochs(&mut trainer, &pass, (!pass.alone).then(early_stop), seed)?;
+        self.epochs(&mut trainer, &pass, (!pass.alone).then(|| self.early_stop()), seed)?;
         then(&mut trainer, memory)
     }
 
@@ -242,7 +252,7 @@ impl Course {
         let mut arena = AlignedBytes::zeroed(Trainer::memory(&plan, target(), &setup)?.total());
         let mut head = Trainer::bind(plan, target(), setup, arena.as_mut())?;
         pass.observe(&mut head)?;
-        course.epochs(&mut head, &pass, Some(early_stop()), seed)?;
+        course.epochs(&mut head, &pass, Some(course.early_stop()), seed)?;
         let mut values = trainer.parameters().values().to_vec();
         values.iter_mut().zip(head.parameters().values()).for_each(|(to, from)| *to = *from);
         Ok(trainer.restore(&values)?)
@@ -281,10 +291,6 @@ impl Course {
 fn weights(trainer: &Trainer<'_, '_>) -> Option<Weights> {
     let head = trainer.head()?;
     Some(Weights { weight: head.weight.to_vec(), bias: head.bias.to_vec() })
-}
-
-fn early_stop() -> EarlyStop {
-    EarlyStop::new(PATIENCE).smoothing(0.7)
 }
 
 /// For each of `judged`, whether the present parameters of `trainer` get it right.

@@ -15,7 +15,7 @@ use crate::lessons::{Lessons, in_parallel};
 use crate::report::{Facts, HEADER, Tally};
 use crate::support::AlignedBytes;
 use crate::task::{HEAD, Task};
-use crate::{Failure, baseline};
+use crate::{Failure, baseline, dump};
 
 /// The model of the tasks on recordings.
 const MODEL: &str = "models/onnx/yamnet_audioset521_int8.onnx";
@@ -50,6 +50,12 @@ pub(crate) fn run(data: &Path, task: &Task, arguments: &Arguments) -> Result<(),
     let changes: Vec<String> = augment.steps().iter().map(|step| step.to_string()).collect();
     let corpus = Corpus::open(data, task, augment)?;
     let runs = runs(&corpus, task, arguments)?;
+    let first_seed = runs.iter().filter(|run| run.seed == arguments.first_seed);
+    let outer: Vec<&Split> = first_seed.map(|run| &run.split).collect();
+    let views = arguments.views.unwrap_or(task.views);
+    if let Some(path) = &arguments.dump {
+        return dump::write(path, &corpus, &outer, views);
+    }
     let is_baseline = arguments.method == "lr";
     let method = if is_baseline { "head" } else { arguments.method.as_str() };
     let blocks = if method == "head" { 0 } else { arguments.blocks };
@@ -58,14 +64,11 @@ pub(crate) fn run(data: &Path, task: &Task, arguments: &Arguments) -> Result<(),
     let readout = head(tap, corpus.classes.len());
     let subject = Subject { method, settings: &settings, sites: &sites, readout };
     let course = arguments.course(if blocks == 0 { HEAD } else { task.terms });
-    let views = arguments.views.unwrap_or(task.views);
     let lessons = lessons(&base, &subject, &corpus, &runs, views, arguments.threads)?;
     let (bytes, versions) = lessons.size();
     println!("{versions} versions of {} clips in {bytes} bytes, {views} of each training clip", corpus.len());
     println!("augmentation {}; {course:?}", changes.join(","));
     if arguments.choose {
-        let outer: Vec<&Split> =
-            runs.iter().filter(|run| run.seed == arguments.first_seed).map(|run| &run.split).collect();
         let trial = Trial {
             base: &base,
             subject: &subject,

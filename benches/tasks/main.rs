@@ -4,8 +4,8 @@
 //! cargo bench --bench tasks -- TASK... [--method NAME] [--blocks N] [--head-at N] [--set NAME=VALUE]
 //!                              [--augment CHANGE=RANGE,...] [--views K] [--lr RATE] [--head-lr RATE]
 //!                              [--head-decay DECAY] [--head-first EPOCHS] [--epochs N] [--batch N]
-//!                              [--schedule constant|linear|cosine] [--warmup SHARE] [--seeds N] [--first-seed N]
-//!                              [--split blocks] [--choose [--inner N]] [--quick] [--threads N]
+//!                              [--schedule constant|linear|cosine] [--warmup SHARE] [--smoothing SHARE] [--seeds N]
+//!                              [--first-seed N] [--split blocks] [--choose [--inner N]] [--dump FILE.npz] [--quick] [--threads N]
 //! ```
 //!
 //! TASK is one of `uav_detect`, `esc10_cc0`, `uav_motor_prop`, `spoken_digits` (int8 YAMNet) and `keywords` (int8
@@ -14,7 +14,7 @@
 //!
 //! The unit is the clip, splits are the committed files, early stopping sees the training loss alone, and one recipe
 //! per task ([`task`]) serves all folds and seeds; `--choose` prints the grid it was chosen from, on inner folds of
-//! every split's training clips.
+//! every split's training clips, and `--dump` writes what `search.py` searches wider grids on, on a GPU.
 
 mod arguments;
 mod base;
@@ -23,6 +23,7 @@ mod choose;
 mod corpus;
 mod course;
 mod deployed;
+mod dump;
 mod experiment;
 mod keywords;
 mod lessons;

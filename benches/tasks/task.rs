@@ -100,7 +100,15 @@ const TASKS: &[Task] = &[
         augment: &["rotate=1", "gain=-6..6"],
         views: 8,
         group: alone,
-        terms: Course { rate: 5e-3, head_rate: 2e-3, epochs: 30, head_first: 0, ..TERMS },
+        terms: Course {
+            rate: 5e-3,
+            head_rate: 2e-3,
+            epochs: 60,
+            head_first: 0,
+            batch: 4,
+            smoothing: 0.1,
+            ..TERMS
+        },
     },
     Task {
         name: "spoken_digits",

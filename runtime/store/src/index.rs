@@ -179,6 +179,23 @@ mod tests {
         assert!((0..1000).all(|keys| Index::new(vec![Place::EMPTY; Place::places(keys)]).most() >= keys));
     }
 
+    /// A key is found in as many steps among thousands as among ten.
+    #[test]
+    fn searches_stay_short() {
+        for keys in [10, 100, 1000, 10_000] {
+            let mut index = Index::new(vec![Place::EMPTY; Place::places(keys)]);
+            let names = (0..keys).map(|i| Key::new(&format!("site-{i}")).expect("a name"));
+            names.clone().for_each(|key| index.put(KeyState::new(key)).expect("there is room"));
+            let steps = |key: &Key| {
+                let found = index.locate(key).expect("it is there");
+                distance(home(key, index.places()), found, index.places()) + 1
+            };
+            let (sum, most) =
+                names.fold((0, 0), |(sum, most), key| (sum + steps(&key), steps(&key).max(most)));
+            assert!(sum < 3 * keys && most < 64, "{keys} keys: {sum} steps in all, {most} at most");
+        }
+    }
+
     #[test]
     fn the_clock_of_uses_does_not_end() {
         let keys = ["a", "b", "c"].map(|name| Key::new(name).expect("a name"));

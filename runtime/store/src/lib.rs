@@ -76,6 +76,8 @@
 #[cfg(feature = "std")]
 extern crate std;
 
+#[cfg(feature = "std")]
+mod directory;
 mod error;
 mod guard;
 mod index;
@@ -88,6 +90,8 @@ mod seal;
 mod state;
 mod store;
 
+#[cfg(feature = "std")]
+pub use directory::{Directory, DirectoryStore};
 pub use error::{Refusal, StoreError};
 pub use guard::{Guard, Observed, Reason, Verdict};
 pub use index::Place;

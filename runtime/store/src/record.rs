@@ -145,7 +145,7 @@ mod tests {
             version,
             stage,
         });
-        let rest = ("[a-zA-Z0-9][a-zA-Z0-9._-]{0,15}", any::<u64>(), any::<bool>(), any::<u32>());
+        let rest = ("[a-z0-9][a-z0-9._-]{0,15}", any::<u64>(), any::<bool>(), any::<u32>());
         (rest, proptest::option::of(stored()), proptest::option::of(candidate)).prop_map(
             |((key, floor, pinned, used), good, candidate)| {
                 let key = Key::new(&key).expect("a name");

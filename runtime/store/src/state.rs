@@ -37,7 +37,7 @@ pub struct Stored {
     pub hash: [u8; 32],
     /// Bytes of the file.
     pub len: u32,
-    /// First sector of its payload; 0 in a directory.
+    /// First of the sectors it lies in; in a directory its number.
     pub sector: u32,
     /// Whether its seal lies behind it.
     pub sealed: bool,
@@ -94,7 +94,7 @@ impl KeyState {
     }
 
     /// The files that must stay.
-    pub(crate) fn files(&self) -> impl Iterator<Item = &Stored> {
+    pub fn files(&self) -> impl Iterator<Item = &Stored> {
         self.good.iter().chain(self.candidate.as_ref().map(|candidate| &candidate.stored))
     }
 

@@ -50,9 +50,11 @@ impl<M: Medium, P: AsRef<[Place]> + AsMut<[Place]>> Store<M, P> {
         })?;
         // Keys are taken out behind the loop: taking one out moves others, and none may be restarted twice.
         for at in 0..store.index.places() {
-            if let Some(state) = store.index.at(at).and_then(KeyState::restarted) {
+            let Some(before) = store.index.at(at) else { continue };
+            if let Some(state) = before.restarted() {
                 store.record(&state)?;
                 store.replace(state);
+                store.release(&before, &state);
             }
         }
         let mut at = 0;
@@ -256,13 +258,15 @@ impl<M: Medium, P: AsRef<[Place]> + AsMut<[Place]>> Store<M, P> {
         } else {
             self.replace(state);
         }
-        for file in before.iter().flat_map(KeyState::files) {
-            let same = |state: &KeyState| state.files().any(|kept| kept.hash == file.hash);
-            if !self.index.iter().any(same) {
-                self.medium.release(file);
-            }
-        }
+        before.iter().for_each(|before| self.release(before, &state));
         Ok(())
+    }
+
+    /// Lets go of the files of a key that it has no more.
+    fn release(&mut self, before: &KeyState, now: &KeyState) {
+        for file in before.files().filter(|file| now.files().all(|kept| kept != *file)) {
+            self.medium.release(file);
+        }
     }
 
     fn record(&mut self, state: &KeyState) -> Result<(), M> {

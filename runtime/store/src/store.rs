@@ -10,7 +10,7 @@ use crate::{Candidate, Guard, Key, KeyState, Observed, Policy, Refusal, Seal, St
 /// Adapters by key, on flash or in a directory.
 ///
 /// `P` is the memory of the index, [`Place::places`] of the number of keys: a slice on a device. Finding a key takes
-/// the same time whatever their number. Every operation that changes something happens whole or not at all, whenever
+/// the same time in the mean, whatever their number. Every operation that changes something happens whole or not at all, whenever
 /// the power goes; where room is made first, each eviction is a step of its own.
 #[derive(Debug)]
 pub struct Store<M, P> {

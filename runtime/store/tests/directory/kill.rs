@@ -3,10 +3,10 @@
 //! A child opens the store, does a row of operations that a seed decides, and says when each is done. The parent kills it
 //! at some moment and holds what it finds to what was said: the operation in work is done or not begun.
 
+use core::time::Duration;
 use std::io::{BufRead, BufReader, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::time::Duration;
 use std::{env, io, thread};
 
 use ingraft_store::{DirectoryStore, Key, Policy, Stage, StoreError};

@@ -16,6 +16,7 @@
 //! | [`plan`] | the file that crosses from host to device | core |
 //! | [`exec`] | running a plan in caller memory | core |
 //! | [`train`] | training an adapter in caller memory | core |
+//! | [`store`] | adapters in flash or a directory through power cuts, signatures | core |
 //! | [`signal`] | audio and image front ends | core |
 //! | [`method`] | the adaptation methods by name | alloc |
 //! | [`compile`] | ONNX to plan | std |
@@ -64,6 +65,7 @@ pub use ingraft_kernel as kernel;
 pub use ingraft_method as method;
 pub use ingraft_plan as plan;
 pub use ingraft_signal as signal;
+pub use ingraft_store as store;
 pub use ingraft_tensor as tensor;
 pub use ingraft_train as train;
 #[cfg(target_arch = "x86_64")]

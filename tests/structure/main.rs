@@ -15,6 +15,7 @@ const ORDER: &[(&str, &str)] = &[
     ("ingraft-plan", "runtime/plan"),
     ("ingraft-exec", "runtime/exec"),
     ("ingraft-train", "runtime/train"),
+    ("ingraft-store", "runtime/store"),
     ("ingraft-signal", "runtime/signal"),
     ("ingraft-dataset", "runtime/dataset"),
     ("ingraft-method", "runtime/method"),
@@ -36,6 +37,7 @@ const DEVICE: &[&str] = &[
     "runtime/plan",
     "runtime/exec",
     "runtime/train",
+    "runtime/store",
     "runtime/signal",
 ];
 

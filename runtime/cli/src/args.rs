@@ -58,6 +58,30 @@ pub(crate) fn assignment(text: &str) -> Result<(String, String), String> {
     }
 }
 
+/// Midnight, in UTC, of a day written `YYYY-MM-DD`, in seconds since 1970.
+pub(crate) fn date(text: &str) -> Result<u64, String> {
+    let expected = || "expected YYYY-MM-DD, from 1970-01-01 on".to_owned();
+    let mut parts = text.splitn(3, '-');
+    let mut part = |width| {
+        let part = parts.next().filter(|part| part.len() == width)?;
+        part.bytes().all(|byte| byte.is_ascii_digit()).then(|| part.parse::<u64>().ok())?
+    };
+    let date = (part(4), part(2), part(2));
+    let (Some(year), Some(month), Some(day)) = date else { return Err(expected()) };
+    let leap = |year: u64| year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let days = |year, month| match month {
+        2 => 28 + u64::from(leap(year)),
+        4 | 6 | 9 | 11 => 30,
+        _ => 31,
+    };
+    if year < 1970 || !(1..=12).contains(&month) || day == 0 || day > days(year, month) {
+        return Err(expected());
+    }
+    let years: u64 = (1970..year).map(|year| 365 + u64::from(leap(year))).sum();
+    let months: u64 = (1..month).map(|month| days(year, month)).sum();
+    Ok((years + months + day - 1) * 86_400)
+}
+
 #[cfg(test)]
 mod tests {
     use clap::CommandFactory;
@@ -67,6 +91,27 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn days_are_those_of_the_calendar() {
+        let days =
+            [("1970-01-01", 0), ("2000-03-01", 11_017), ("2026-11-29", 20_786), ("2100-03-01", 47_541)];
+        for (text, day) in days {
+            assert_eq!(date(text), Ok(day * 86_400), "{text}");
+        }
+        for text in [
+            "",
+            "1969-12-31",
+            "2025-02-29",
+            "2026-13-01",
+            "2026-1-01",
+            "2026-01-00",
+            "2026-01-01-",
+            "2026-+1-01",
+        ] {
+            assert!(date(text).is_err(), "{text}");
+        }
     }
 
     #[test]

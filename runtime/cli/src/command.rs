@@ -11,10 +11,13 @@ mod eval;
 mod export;
 mod import;
 mod inspect;
+mod keygen;
 mod methods;
 mod run;
+mod sign;
 mod study;
 mod train;
+mod verify;
 
 use clap::Subcommand;
 
@@ -49,6 +52,12 @@ pub(crate) enum Command {
     Slice(compress::SliceArgs),
     /// Make every site's terms one fused weight, which costs nothing beside the base's.
     Merge(compress::MergeArgs),
+    /// Make a key pair to sign adapters with.
+    Keygen(keygen::Args),
+    /// Vouch for an adapter: write a seal beside it.
+    Sign(sign::Args),
+    /// Say whether a device would take an adapter.
+    Verify(verify::Args),
     /// List the adaptation methods.
     Methods(methods::Args),
     /// The whole story on the built-in model, in under a minute.
@@ -74,6 +83,9 @@ impl Command {
             Self::Compress(args) => compress::run_compress(args, console),
             Self::Slice(args) => compress::run_slice(args, console),
             Self::Merge(args) => compress::run_merge(args, console),
+            Self::Keygen(args) => keygen::run(args, console),
+            Self::Sign(args) => sign::run(args, console),
+            Self::Verify(args) => verify::run(args, console),
             Self::Methods(args) => methods::run(args, console),
             #[cfg(feature = "compile")]
             Self::Demo(args) => demo::run(args, console),

@@ -13,6 +13,7 @@ use ingraft_jetson_cuda::CudaError;
 use ingraft_method::{ExportError, MethodError};
 use ingraft_plan::PlanError;
 use ingraft_signal::SignalError;
+use ingraft_store::{Refusal, SealError};
 use ingraft_tensor::DType;
 use ingraft_train::TrainError;
 
@@ -56,6 +57,29 @@ pub enum CliError {
     },
     /// The file is neither a plan nor an adapter.
     NotAnArtifact(PathBuf),
+    /// The file is no key of the kind that is wanted.
+    NotAKey {
+        /// The file.
+        path: PathBuf,
+        /// What its line must begin with.
+        wanted: &'static str,
+    },
+    /// A seal or key cannot be used.
+    Seal {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        error: SealError,
+    },
+    /// A device would not take the adapter.
+    Unwelcome {
+        /// The adapter.
+        path: PathBuf,
+        /// Why not.
+        error: Refusal,
+    },
+    /// The operating system's generator gives no random numbers.
+    Random(String),
     /// This machine cannot run a target.
     Target(String),
     /// The GPU cannot serve.
@@ -247,6 +271,12 @@ impl core::fmt::Display for CliError {
             Self::Io { path, source } => write!(f, "{}: {source}", path.display()),
             Self::Plan { path, error } => write!(f, "{}: {error}", path.display()),
             Self::Adapter { path, error } => write!(f, "{}: {error}", path.display()),
+            Self::NotAKey { path, wanted } => {
+                write!(f, "{}: no key file; its line begins with {wanted:?}: make one with `ingraft keygen`", path.display())
+            }
+            Self::Seal { path, error } => write!(f, "{}: {error}", path.display()),
+            Self::Unwelcome { path, error } => write!(f, "{}: {error}", path.display()),
+            Self::Random(reason) => write!(f, "the operating system gives no random numbers: {reason}"),
             Self::NotAnArtifact(path) => write!(
                 f,
                 "{}: neither a plan nor an adapter; `ingraft compile` and `ingraft train` make them",

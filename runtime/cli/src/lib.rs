@@ -8,6 +8,7 @@
 //! | `args` | the command line |
 //! | `console` | where data, messages and progress go |
 //! | `plan_file` | plans and adapters read from disk, aligned |
+//! | `key_file` | keys read from and written to disk |
 //! | `target` | the targets compiled in |
 //! | `input` | files, recordings, pictures and streams as input tensors |
 //! | `predict` | a plan bound to host memory, run on them |
@@ -32,6 +33,7 @@ mod console;
 mod cost;
 mod error;
 mod input;
+mod key_file;
 mod plan_file;
 mod predict;
 mod report;

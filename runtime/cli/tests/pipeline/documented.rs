@@ -48,7 +48,7 @@ fn leaves(value: &Value, path: &str, maps: &BTreeSet<String>, found: &mut BTreeS
 }
 
 /// What commands print, by the heading that documents it.
-fn printed(folder: &Folder) -> [(&'static str, Vec<Value>); 12] {
+fn printed(folder: &Folder) -> [(&'static str, Vec<Value>); 15] {
     let json = |line: &str| folder.run(&format!("{line} --json")).json();
     let float = json("compile base_f32.onnx -o float.plan --dim N=1 --float");
     let options = "--dim N=1 --front-end yamnet --train-from all --labels labels.txt";
@@ -71,6 +71,9 @@ fn printed(folder: &Folder) -> [(&'static str, Vec<Value>); 12] {
         ("bench --json", vec![json("bench base.plan")]),
         ("export --json", vec![json("export a.adapter -o exported")]),
         ("import --json", vec![json("import exported --base base.plan -o again.adapter")]),
+        ("keygen --json", vec![json("keygen -o key")]),
+        ("sign --json", vec![json("sign a.adapter --key key --version 1 --expires 2999-01-01")]),
+        ("verify --json", vec![json("verify a.adapter --trust key.pub")]),
         ("methods --json", vec![json("methods")]),
     ]
 }
@@ -116,7 +119,7 @@ fn every_option_is_documented_and_the_other_way_round() {
     let readme = include_str!("../../README.md");
     for command in [
         "compile", "inspect", "run", "train", "eval", "study", "bench", "import", "export", "compose",
-        "compress", "slice", "merge", "methods", "demo",
+        "compress", "slice", "merge", "keygen", "sign", "verify", "methods", "demo",
     ] {
         let heading = format!("\n## `{command}`\n");
         let (_, section) = readme.split_once(&heading).unwrap_or_else(|| panic!("no section on {command}"));

@@ -9,5 +9,6 @@ mod learning;
 mod process;
 mod real;
 mod refusal;
+mod signing;
 mod story;
 mod study;

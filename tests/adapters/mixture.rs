@@ -31,11 +31,11 @@ impl Writer {
         let count = dims.iter().product();
         let values: Vec<f32> = (0..count).map(|_| scale * (2.0 * self.random.real() - 1.0)).collect();
         let tensor = Tensor::from_f32(dims, &values).expect("as many values");
-        self.graph = std::mem::take(&mut self.graph).with_constant(TensorProto::new(name, &tensor));
+        self.graph = core::mem::take(&mut self.graph).with_constant(TensorProto::new(name, &tensor));
     }
 
     fn node(&mut self, node: NodeProto) {
-        self.graph = std::mem::take(&mut self.graph).with_node(node);
+        self.graph = core::mem::take(&mut self.graph).with_node(node);
     }
 
     /// `to = from · weight`.
@@ -73,7 +73,7 @@ fn mixture() -> AlignedBytes {
                 (0..EXPERTS * WIDE).map(|i| f32::from(u8::from(i / WIDE == expert))).collect();
             let column = Tensor::from_f32(&[EXPERTS, WIDE], &ones).expect("as many values");
             let picks = name(&format!("column{expert}"));
-            it.graph = std::mem::take(&mut it.graph).with_constant(TensorProto::new(&picks, &column));
+            it.graph = core::mem::take(&mut it.graph).with_constant(TensorProto::new(&picks, &column));
             it.node(NodeProto::new("MatMul", &[&name("gates"), &picks], &[&own("gate")]));
             it.node(NodeProto::new("Mul", &[&own("out"), &own("gate")], &[&own("weighed")]));
             it.node(NodeProto::new("Add", &[&sum, &own("weighed")], &[&own("sum")]));

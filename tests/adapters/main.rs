@@ -8,6 +8,7 @@ mod targets;
 
 mod build;
 mod methods;
+mod mixture;
 mod refusal;
 mod resident;
 mod term;

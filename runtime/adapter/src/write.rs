@@ -295,7 +295,9 @@ impl AdapterBuilder {
         let mut pending = core::mem::take(&mut self.parameters);
         pending.sort_by(|(a, _, x), (b, _, y)| (a, &x.name).cmp(&(b, &y.name)));
         let mut last: Option<(u32, Text)> = None;
-        let record = |(site, site_name, parameter): &(u32, String, ParameterSpec)| {
+        let mut held: Vec<(&str, usize, u32)> = Vec::new();
+        let mut records = Vec::with_capacity(pending.len());
+        for (site, site_name, parameter) in &pending {
             let known = last.filter(|(known, _)| known == site).map(|(_, text)| text);
             let site_name = known.unwrap_or_else(|| self.text(site_name));
             last = Some((*site, site_name));
@@ -304,15 +306,24 @@ impl AdapterBuilder {
             let exact =
                 narrow.iter().zip(&parameter.values).all(|(f, d)| f64::from(*f).to_bits() == d.to_bits());
             (record.site, record.site_name, record.name) = (*site, site_name, self.text(&parameter.name));
-            (record.dtype, record.blob) = match exact {
-                true => (ParameterType::F32 as u32, self.blob(bytes::of(&narrow))),
-                false => (ParameterType::F64 as u32, self.blob(bytes::of(&parameter.values))),
+            let (dtype, data) = match exact {
+                true => (ParameterType::F32, bytes::of(&narrow)),
+                false => (ParameterType::F64, bytes::of(&parameter.values)),
             };
+            record.dtype = dtype as u32;
+            // What sites hold in common stands in the file once; each site's record leads there.
+            let same = held.iter().find(|(name, len, at)| {
+                *name == parameter.name && *len == data.len() && self.held(*at, *len) == Some(data)
+            });
+            record.blob = same.map(|(.., at)| *at).unwrap_or_else(|| self.blob(data));
+            if same.is_none() {
+                held.push((parameter.name.as_str(), data.len(), record.blob));
+            }
             record.rank = parameter.dims.len().min(MAX_DIMS) as u32;
             record.dims.iter_mut().zip(&parameter.dims).for_each(|(to, dim)| *to = *dim as u32);
-            record
-        };
-        pending.iter().map(record).collect()
+            records.push(record);
+        }
+        records
     }
 
     fn settings_records(&mut self) -> Vec<SettingsRecord> {
@@ -331,6 +342,12 @@ impl AdapterBuilder {
         self.blobs.extend_from_slice(data);
         self.blobs.resize(bytes::align_up(self.blobs.len()), 0);
         offset as u32
+    }
+
+    /// What was written at `offset`.
+    fn held(&self, offset: u32, len: usize) -> Option<&[u8]> {
+        let start = (offset as usize).checked_sub(bytes::align_up(size_of::<Header>()))?;
+        self.blobs.get(start..start + len)
     }
 
     fn text(&mut self, text: &str) -> Text {

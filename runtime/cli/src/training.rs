@@ -15,7 +15,7 @@ use clap::ValueEnum;
 use indicatif::ProgressBar;
 use ingraft_dataset::{Rng, split};
 use ingraft_kernel::{Host, Sites};
-use ingraft_method::{DeltaFormat, Export, ExportOptions, FactorFormat, Ranges, SiteReport, export};
+use ingraft_method::{DeltaFormat, Export, ExportOptions, FactorFormat, Head, Ranges, SiteReport, export};
 use ingraft_plan::{Phase, PlanView};
 use ingraft_train::{
     AdamW, EarlyStop, LearningRate, Method, Moves, Optimizer, Readout, Schedule, ScheduleShape, Setup,
@@ -59,12 +59,13 @@ pub(crate) fn sites(
     let adapts = |index: u32| {
         plan.site(index as usize).is_some_and(|site| method.layout(&site) != Ok(TermLayout::NONE))
     };
-    let anywhere = (0..plan.site_count() as u32).any(adapts);
+    // A head alone adapts no site; what adapts sites, but none of these, would train a head and be called more.
+    let head_alone = method.name() == Head.name();
     if chosen.is_empty() {
-        return if anywhere || choice.is_some() { Err(CliError::NoSites) } else { Ok(chosen) };
+        return if head_alone && choice.is_none() { Ok(chosen) } else { Err(CliError::NoSites) };
     }
-    // A head adapts no site anywhere; what adapts sites, but none of these, would train a head and be called more.
-    if anywhere && !chosen.iter().copied().any(adapts) { Err(CliError::NotAdapted) } else { Ok(chosen) }
+    let adapted = head_alone || chosen.iter().copied().any(adapts);
+    if adapted { Ok(chosen) } else { Err(CliError::NotAdapted) }
 }
 
 /// Everything that decides a training run beside the clips.

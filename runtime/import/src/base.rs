@@ -109,6 +109,17 @@ impl<'p> Base<'p> {
         Ok(place)
     }
 
+    /// The float weight of site `index` on the scales of the plan, what compilation folded in folded in: `[out, row]`, rows in
+    /// published order; `None` where the initializers do not have it.
+    pub fn float_weight(&'p self, index: usize) -> Option<Vec<f64>> {
+        let place = self.place(index).ok().filter(|place| place.exact)?;
+        let (out, row) = place.shape();
+        let carried = |channel: usize, position: usize| {
+            place.output[channel] * place.weight.at(channel, position) * place.input_factor(position)
+        };
+        Some((0..out * row).map(|i| carried(i / row, i % row)).collect())
+    }
+
     /// The bias beside the weight of `place`, which is called like it.
     fn bias(&self, place: &Place<'_>, folded: bool) -> Option<Vec<f64>> {
         let out = place.frozen.desc.out;

@@ -15,6 +15,8 @@ mod abba;
 #[cfg(feature = "alloc")]
 mod adalora;
 #[cfg(feature = "alloc")]
+mod attribution;
+#[cfg(feature = "alloc")]
 mod beft;
 mod bias;
 #[cfg(feature = "alloc")]
@@ -41,6 +43,8 @@ mod dora;
 mod edora;
 #[cfg(feature = "alloc")]
 mod error;
+#[cfg(feature = "alloc")]
+mod esft;
 #[cfg(feature = "alloc")]
 mod ether;
 #[cfg(feature = "alloc")]
@@ -75,8 +79,12 @@ mod list;
 #[cfg(feature = "alloc")]
 mod loha;
 #[cfg(feature = "alloc")]
+mod loki;
+#[cfg(feature = "alloc")]
 mod lokr;
 mod lora;
+#[cfg(feature = "alloc")]
+mod lorat;
 #[cfg(feature = "alloc")]
 mod loretta;
 #[cfg(feature = "alloc")]
@@ -92,6 +100,8 @@ mod melora;
 mod miss;
 #[cfg(feature = "alloc")]
 mod moka;
+#[cfg(feature = "alloc")]
+mod msplora;
 #[cfg(feature = "alloc")]
 mod neuroada;
 #[cfg(feature = "alloc")]
@@ -118,9 +128,13 @@ mod randlora;
 #[cfg(feature = "alloc")]
 mod ranges;
 #[cfg(feature = "alloc")]
+mod relevance;
+#[cfg(feature = "alloc")]
 mod road;
 #[cfg(feature = "alloc")]
 mod rosa;
+#[cfg(feature = "alloc")]
+mod rounding;
 #[cfg(feature = "alloc")]
 mod row;
 mod rslora;

@@ -10,11 +10,11 @@ use crate::row::{Make, MethodRow, Settings};
 use crate::{MethodError, Saliency, Score};
 use crate::{
     abba, adalora, beft, bias, bitfit, boft, bone, bora, c3a, context_peft, deft, delora, diablo, dora,
-    edora, ether, flix, fourierft, full, gralora, hd_pissa, head, hira, hra, hut, ia3, id3, kradapter, l4q,
-    loha, lokr, lora, loretta, losia, map, melora, miss, moka, neuroada, oft, paca, peqa, pissa, poly, psoft,
-    quantum_peft, qwha, randlora, road, rosa, rslora, s2ft, s2lora, shira, sketchtune, smt, snell, soka,
-    sora, sparsegrad, spectral_adapter, speft, spt, sqft, ssf, supertuning, surm, svft, tinylora, tlora,
-    unilora, vblora, vectorfit, vera, wara, waveft,
+    edora, esft, ether, flix, fourierft, full, gralora, hd_pissa, head, hira, hra, hut, ia3, id3, kradapter,
+    l4q, loha, loki, lokr, lora, lorat, loretta, losia, map, melora, miss, moka, msplora, neuroada, oft,
+    paca, peqa, pissa, poly, psoft, quantum_peft, qwha, randlora, road, rosa, rslora, s2ft, s2lora, shira,
+    sketchtune, smt, snell, soka, sora, sparsegrad, spectral_adapter, speft, spt, sqft, ssf, supertuning,
+    surm, svft, tinylora, tlora, unilora, vblora, vectorfit, vera, wara, waveft,
 };
 
 /// Every method, in order of name.
@@ -34,6 +34,7 @@ pub static METHODS: &[MethodRow] = &[
     diablo::ROW,
     dora::ROW,
     edora::ROW,
+    esft::ROW,
     ether::ROW,
     ether::PLUS,
     flix::ROW,
@@ -50,8 +51,10 @@ pub static METHODS: &[MethodRow] = &[
     kradapter::ROW,
     l4q::ROW,
     loha::ROW,
+    loki::ROW,
     lokr::ROW,
     lora::ROW,
+    lorat::ROW,
     loretta::ROW,
     losia::ROW,
     map::ROW,
@@ -59,6 +62,7 @@ pub static METHODS: &[MethodRow] = &[
     poly::MHR,
     miss::ROW,
     moka::ROW,
+    msplora::ROW,
     neuroada::ROW,
     oft::ROW,
     paca::ROW,
@@ -115,8 +119,8 @@ pub fn build(name: &str, settings: &[(&str, &str)]) -> Result<Box<dyn Method>, M
 pub fn score_for(name: &str, settings: &[(&str, &str)]) -> Result<Option<Score>, MethodError> {
     let settings = checked(name, settings, None)?;
     match settings.row.make {
-        Make::Measured { score, .. } => {
-            score(&settings).map(|score| Some(score).filter(|s| s.needs_gradients()))
+        Make::Measured { score, .. } | Make::MeasuredExpression { score, .. } => {
+            score(&settings).map(|score| Some(score).filter(|s| s.needs_data()))
         }
         Make::Terms(_) | Make::Expression(_) => Ok(None),
     }
@@ -162,7 +166,9 @@ fn make(
     let settings = checked(name, given, saliency)?;
     match settings.row.make {
         Make::Terms(make) | Make::Measured { make, .. } => make(&settings),
-        Make::Expression(make) => Ok(Box::new(Expressed(make(&settings)?))),
+        Make::Expression(make) | Make::MeasuredExpression { make, .. } => {
+            Ok(Box::new(Expressed(make(&settings)?)))
+        }
     }
 }
 

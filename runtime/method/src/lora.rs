@@ -2,6 +2,8 @@
 
 #[cfg(feature = "alloc")]
 mod depthwise;
+#[cfg(feature = "alloc")]
+mod elastic;
 
 #[cfg(feature = "alloc")]
 use alloc::boxed::Box;
@@ -14,7 +16,11 @@ use ingraft_train::{FrozenSite, Method, Part, PartRate, Setting, SiteValues, Ter
 #[cfg(feature = "alloc")]
 use self::depthwise::DepthwiseFactors;
 #[cfg(feature = "alloc")]
+use self::elastic::Elastic;
+#[cfg(feature = "alloc")]
 use crate::MethodError;
+#[cfg(feature = "alloc")]
+use crate::expression::Expressed;
 #[cfg(feature = "alloc")]
 use crate::row::{ALPHA, Definition, Family, Make, MethodRow, RANK, SettingRow, Settings, TWO_FACTOR};
 
@@ -64,6 +70,16 @@ impl Lora {
         let rank = f64::from(self.rank.max(1));
         (self.alpha / if self.rank_stabilized { libm::sqrt(rank) } else { rank }) as f32
     }
+
+    /// Visits these settings, and how many slices are trained for how many steps.
+    fn visit(&self, visit: &mut dyn FnMut(&'static str, Setting), [slices, steps]: [u32; 2]) {
+        visit("rank", Setting::Count(self.rank));
+        visit("alpha", Setting::Real(self.alpha));
+        visit("rslora", Setting::Flag(self.rank_stabilized));
+        visit("depthwise", Setting::Name(self.depthwise.name()));
+        visit("slices", Setting::Count(slices));
+        visit("slice_steps", Setting::Count(steps));
+    }
 }
 
 impl Default for Lora {
@@ -79,10 +95,7 @@ impl Method for Lora {
     }
 
     fn settings(&self, visit: &mut dyn FnMut(&'static str, Setting)) {
-        visit("rank", Setting::Count(self.rank));
-        visit("alpha", Setting::Real(self.alpha));
-        visit("rslora", Setting::Flag(self.rank_stabilized));
-        visit("depthwise", Setting::Name(self.depthwise.name()));
+        self.visit(visit, [1, 0]);
     }
 
     fn layout(&self, site: &SiteDesc<'_>) -> Result<TermLayout, Unfit> {
@@ -131,6 +144,12 @@ pub(crate) const ROW: MethodRow = MethodRow {
         ALPHA,
         SettingRow { name: "rslora", default: "false", expected: "true or false" },
         SettingRow { name: "depthwise", default: "skip", expected: "skip, scale or factors" },
+        SettingRow {
+            name: "slices",
+            default: "1",
+            expected: "a whole number in 1..=256; depthwise=skip where it is not 1",
+        },
+        SettingRow { name: "slice_steps", default: "0", expected: "a number of steps" },
     ],
     deploy: TWO_FACTOR,
     source: "LoRA: Low-Rank Adaptation of Large Language Models (2022)",
@@ -153,7 +172,13 @@ fn make(settings: &Settings<'_>) -> Result<Box<dyn Method>, MethodError> {
         rank_stabilized: settings.number("rslora", |_| true)?,
         depthwise: settings.value("depthwise", depthwise)?,
     };
+    let alone =
+        |slices: &u32| (1..=256).contains(slices) && (*slices == 1 || lora.depthwise == DepthwiseTerm::Skip);
+    let (slices, steps) = (settings.number("slices", alone)?, settings.number("slice_steps", |_| true)?);
     Ok(match lora.depthwise {
+        DepthwiseTerm::Skip if slices != 1 || steps != 0 => {
+            Box::new(Expressed(Box::new(Elastic::new(lora, slices, steps))))
+        }
         DepthwiseTerm::Factors => Box::new(DepthwiseFactors::new(lora)),
         _ => Box::new(lora),
     })

@@ -51,12 +51,8 @@ impl Map {
                 return Some(("lora", product));
             }
             let row = METHODS.iter().find(|row| row.name == name && row.name != ROW.name)?;
-            match row.make {
-                Make::Expression(make) => {
-                    Some((row.name, make(&Settings { row, given: &[], saliency: None }).ok()?))
-                }
-                Make::Terms(_) | Make::Measured { .. } => None,
-            }
+            let make = row.make.expression()?;
+            Some((row.name, make(&Settings { row, given: &[], saliency: None }).ok()?))
         };
         let name = settings.value("delta", |name| wrapped(name).map(|(name, _)| name))?;
         let (name, delta) = wrapped(name).ok_or_else(|| MethodError::Unknown(name.into()))?;

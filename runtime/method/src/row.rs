@@ -41,7 +41,26 @@ pub(crate) enum Make {
         make: fn(&Settings<'_>) -> Result<Box<dyn Method>, MethodError>,
     },
     /// Its terms are the value of an expression.
-    Expression(fn(&Settings<'_>) -> Result<Box<dyn Expression>, MethodError>),
+    Expression(MakeExpression),
+    /// They are, and it starts from what a score says.
+    MeasuredExpression {
+        /// The score.
+        score: fn(&Settings<'_>) -> Result<Score, MethodError>,
+        make: MakeExpression,
+    },
+}
+
+/// How an expression is made from settings.
+type MakeExpression = fn(&Settings<'_>) -> Result<Box<dyn Expression>, MethodError>;
+
+impl Make {
+    /// How its expression is made, where it is one.
+    pub(crate) const fn expression(self) -> Option<MakeExpression> {
+        match self {
+            Self::Expression(make) | Self::MeasuredExpression { make, .. } => Some(make),
+            Self::Terms(_) | Self::Measured { .. } => None,
+        }
+    }
 }
 
 /// One setting of a method.

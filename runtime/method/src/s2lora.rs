@@ -11,8 +11,8 @@ use crate::sora::shrink;
 ///
 /// After every step each λ moves towards zero by the learning rate times `sparsity`, no further than zero: the proximal
 /// step of an L1 penalty. A and B start normal with deviations 1/√row and 1/√r, λ at zero: starts as the base, and every
-/// λ has a gradient. Tensors: `lora_A` `[r, row]` and `lora_B` `[out, r]`, the same at every site of the shape and written
-/// at each; `lambda` `[r]`. Parameters: `r` for every site and `r·(out + row)` for every shape.
+/// λ has a gradient. Tensors: `lora_A` `[r, row]` and `lora_B` `[out, r]`, the same at every site of the shape, in files
+/// once; `lambda` `[r]`. Parameters: `r` for every site and `r·(out + row)` for every shape.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct S2Lora {
     rank: u32,

@@ -5,23 +5,29 @@ use alloc::vec::Vec;
 
 use ingraft_kernel::{SiteDesc, Sites};
 use ingraft_plan::PlanView;
-use ingraft_train::{FrozenSite, Method, TermLayout, Trainer};
+use ingraft_train::{Clip, FrozenSite, Method, TermLayout, TrainError, Trainer, Truth};
 
 use crate::Score;
 use crate::full::Full;
 use crate::place::in_kernel;
+use crate::relevance::{Gates, Router, routers};
+use crate::rounding::{Inputs, Rounded};
 use crate::score::Statistics;
 
-/// The statistics of the weight gradients of some sites, for one [`Score`].
+/// What training data say of some sites, for one [`Score`]: statistics of the gradients of their weights, for most.
 ///
 /// The trainer needs no part of its own for this: under [`Full`] the gradient of a site's delta is that of its whole weight.
 /// So measuring is a trainer of `Full` that never moves what it trains. Bind it, let the head learn (before it has, no
-/// gradient passes it), then per batch accumulate clips and call [`Self::observe`]. [`crate::build_on`] makes a method
+/// gradient passes it), then call [`Self::measure`] with every clip. [`crate::build_on`] makes a method
 /// that trains what was found.
 #[derive(Clone, Debug)]
 pub struct Saliency {
     score: Score,
     sites: Vec<Seen>,
+    /// The routers among all sites of the plan, where the score is of experts.
+    pub(crate) routers: Vec<Router>,
+    /// The errors of the weights' rounding, where the score is that.
+    pub(crate) rounded: Vec<Rounded>,
 }
 
 /// One site. Matrices are `[out, row]`, rows in published order.
@@ -42,17 +48,45 @@ impl Saliency {
         let frozen = sites.iter().filter_map(|site| FrozenSite::new(plan, *site as usize));
         let frozen =
             frozen.filter(|site| Full.layout(&site.desc).is_ok_and(|terms| terms != TermLayout::NONE));
-        Self { score, sites: frozen.map(|site| Seen::new(&site, score)).collect() }
+        let sites = frozen.map(|site| Seen::new(&site, score)).collect();
+        let routers = score.chosen().map_or_else(Vec::new, |chosen| routers(plan, chosen));
+        Self { score, sites, routers, rounded: Vec::new() }
     }
 
     /// Nothing seen yet of `sites` outside a plan.
     pub fn of_sites(sites: &[FrozenSite<'_>], score: Score) -> Self {
-        Self { score, sites: sites.iter().map(|site| Seen::new(site, score)).collect() }
+        let sites = sites.iter().map(|site| Seen::new(site, score)).collect();
+        Self { score, sites, routers: Vec::new(), rounded: Vec::new() }
     }
 
     /// The score that it serves.
     pub fn score(&self) -> Score {
         self.score
+    }
+
+    /// Takes in what one clip says, by a pass of `trainer` of [`Full`] over it, or several.
+    ///
+    /// Gives `false`, and takes nothing in, when the trainer's parameters are not those of these sites.
+    ///
+    /// # Errors
+    /// [`TrainError`], as [`Trainer::accumulate`].
+    pub fn measure(
+        &mut self,
+        trainer: &mut Trainer<'_, '_>,
+        clip: Clip<'_>,
+        truth: Truth<'_>,
+    ) -> Result<bool, TrainError> {
+        match self.score {
+            Score::Attribution(_) => self.attribute(trainer, clip),
+            Score::Gate(_) | Score::Token(_) => {
+                trainer.forward(clip, &mut Gates(&mut self.routers)).map(|()| true)
+            }
+            Score::Rounding => trainer.forward(clip, &mut Inputs(&mut self.rounded)).map(|()| true),
+            _ => {
+                trainer.accumulate(clip, truth)?;
+                Ok(self.observe(trainer, 1))
+            }
+        }
     }
 
     /// Takes in the gradients that `trainer` of [`Full`] has accumulated over a batch of `clips`, their mean, and
@@ -87,6 +121,19 @@ impl Saliency {
         let site = self.sites.iter_mut().find(|site| site.name == name);
         let site = site.filter(|site| gradient.len() == site.out * site.row);
         site.map(|site| site.observe(score, gradient, 1.0)).is_some()
+    }
+
+    /// Whether site `name` is among those that are looked at.
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.sites.iter().any(|site| site.name == name)
+    }
+
+    /// Takes in the attributions of the outputs of site `name` in one clip; `false` when there is no such site.
+    pub fn observe_outputs(&mut self, name: &str, attributions: &[f64]) -> bool {
+        let score = self.score;
+        let site = self.sites.iter_mut().find(|site| site.name == name);
+        let site = site.filter(|site| attributions.len() == site.out);
+        site.map(|site| site.statistics.observe(score, &[], attributions)).is_some()
     }
 
     /// What was seen, site by site.

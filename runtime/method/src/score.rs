@@ -1,9 +1,11 @@
-//! The score engine: how much a weight matters, from its value and its gradients.
+//! The score engine: how much a weight matters, from its value and from what training data say of it.
 
 use alloc::vec;
 use alloc::vec::Vec;
 
 use ingraft_tensor::Rng;
+
+use crate::attribution::votes;
 
 /// How weights are scored. The larger, the sooner a weight is trained.
 ///
@@ -36,6 +38,15 @@ pub enum Score {
     /// What |w·gᵢ − ½(w·gᵢ)²| is on average, times how much it varies: moving averages with this
     /// weight of the past, from zero (AdaLoRA; Zhang et al., 2023).
     Importance(f64),
+    /// How little an output adds to the model's own answer: how many clips have it among this percentage of the outputs of
+    /// least integrated gradient (LoKI; Wang et al., 2025).
+    Attribution(f64),
+    /// No score of weights: the mean weight that a router gives each expert, among so many a token has (ESFT; Wang et al., 2024).
+    Gate(u32),
+    /// No score of weights: the share of tokens that each expert is among so many of.
+    Token(u32),
+    /// No score of weights: the error of their rounding, weighed by the inputs it meets (QWHA; Jeon et al., 2025).
+    Rounding,
 }
 
 /// What a measuring pass keeps of one weight matrix for one score.
@@ -64,12 +75,33 @@ impl Score {
             Self::Fisher => "fisher",
             Self::Stack => "stack",
             Self::Importance(_) => "importance",
+            Self::Attribution(_) => "attribution",
+            Self::Gate(_) => "gate",
+            Self::Token(_) => "token",
+            Self::Rounding => "rounding",
         }
     }
 
-    /// Whether it needs gradients of training data.
-    pub const fn needs_gradients(self) -> bool {
+    /// Whether it needs a pass over training data.
+    pub const fn needs_data(self) -> bool {
         !matches!(self, Self::Random | Self::Magnitude | Self::Smallness)
+    }
+
+    /// How many experts a token has, where the score is of experts.
+    pub(crate) const fn chosen(self) -> Option<u32> {
+        match self {
+            Self::Gate(chosen) | Self::Token(chosen) => Some(chosen),
+            _ => None,
+        }
+    }
+
+    /// Whether a sum for every weight is kept of that pass.
+    const fn sums(self) -> bool {
+        let apart = matches!(
+            self,
+            Self::Stack | Self::Attribution(_) | Self::Gate(_) | Self::Token(_) | Self::Rounding
+        );
+        self.needs_data() && !apart
     }
 
     /// The scores of weights `w`, in their order; `seen` are the statistics of their gradients.
@@ -80,6 +112,14 @@ impl Score {
             Self::Random => w.iter().map(|_| rng.unit()).collect(),
             Self::Magnitude => w.iter().map(|w| w.abs()).collect(),
             Self::Smallness => w.iter().map(|w| -w.abs()).collect(),
+            Self::Attribution(quota) => {
+                let row = w.len() * seen.batches / seen.first.len().max(1);
+                votes(&seen.first, seen.batches, quota)
+                    .into_iter()
+                    .flat_map(|votes| (0..row).map(move |at| if at == 0 { votes as f64 } else { 0.0 }))
+                    .collect()
+            }
+            Self::Gate(_) | Self::Token(_) | Self::Rounding => vec![0.0; w.len()],
             Self::Sum | Self::Travel | Self::Stack => seen.first.clone(),
             Self::Gradient => with(&|_, g| g.abs()),
             Self::Snip => with(&|w, g| (w * g).abs()),
@@ -101,15 +141,15 @@ impl Statistics {
 
     /// Nothing seen of `len` weights yet.
     pub(crate) fn new(score: Score, len: usize) -> Self {
-        let held = |needed: bool| vec![0.0; if needed && score != Score::Stack { len } else { 0 }];
+        let held = |needed: bool| vec![0.0; if needed { len } else { 0 }];
         let second = held(matches!(score, Score::Importance(_)));
-        Self { batches: 0, first: held(score.needs_gradients()), second }
+        Self { batches: 0, first: held(score.sums()), second }
     }
 
-    /// Takes the gradient of one batch in.
+    /// Takes the gradient of one batch in, or the attributions of outputs of one clip.
     pub(crate) fn observe(&mut self, score: Score, w: &[f64], gradient: &[f64]) {
         self.batches += 1;
-        if score == Score::Stack {
+        if matches!(score, Score::Stack | Score::Attribution(_)) {
             return self.first.extend_from_slice(gradient);
         }
         let each = self.first.iter_mut().zip(w.iter().zip(gradient));

@@ -9,6 +9,7 @@ use ingraft_kernel::{SiteDesc, SiteKind};
 use ingraft_tensor::Rng;
 use ingraft_train::{FrozenSite, Method, Part, PartRate, Setting, SiteValues, TermLayout, Unfit};
 
+use crate::attribution::quota;
 use crate::mask::{ROW_LIMIT, fill, keep_representable};
 use crate::place::in_kernel;
 use crate::row::Settings;
@@ -31,6 +32,8 @@ pub(crate) struct Sparse {
     /// Whether the budget is one for all sites.
     pub(crate) network: bool,
     pub(crate) low_rank: LowRank,
+    /// Whether the bias of every row with trained weights is trained.
+    pub(crate) biases: bool,
     /// s with stored value = s · parameter.
     pub(crate) scale: f32,
     /// The places at each site, by name; `None` while they are chosen by what the site itself says.
@@ -51,6 +54,8 @@ pub(crate) enum Budget {
     Share(f64),
     /// A share of all, rounded to the nearest, at least one.
     Rounded(f64),
+    /// A percentage of all, rounded down, at least one.
+    Percent(f64),
     /// So many.
     Count(usize),
 }
@@ -76,6 +81,7 @@ impl Budget {
         match self {
             Self::Share(share) => ((share * all as f64) as usize).clamp(1, all.max(1)),
             Self::Rounded(share) => (libm::round(share * all as f64) as usize).clamp(1, all.max(1)),
+            Self::Percent(percent) => quota(percent, all),
             Self::Count(count) => count,
         }
     }
@@ -92,6 +98,7 @@ impl Sparse {
             budget,
             network: false,
             low_rank: LowRank::No,
+            biases: false,
             scale: 1.0,
             chosen: None,
         }
@@ -105,7 +112,7 @@ impl Sparse {
 
     /// The method, its places chosen where `settings` bring what was measured.
     pub(crate) fn boxed(mut self, settings: &Settings<'_>) -> Result<Box<dyn Method>, MethodError> {
-        if self.score.needs_gradients()
+        if self.score.needs_data()
             && let Some(saliency) = settings.saliency
         {
             self.chosen = Some(self.choose(saliency.sites()));
@@ -169,7 +176,7 @@ impl Sparse {
                 }
             }
         }
-        let count = match (self.score.needs_gradients(), &self.chosen) {
+        let count = match (self.score.needs_data(), &self.chosen) {
             (true, None) => return Err(Unfit::Unmeasured),
             (true, Some(_)) => self.chosen_at(site.name).map_or(0, <[usize]>::len),
             (false, _) => self.pattern.places(out, row, self.units(out, row)),
@@ -207,7 +214,7 @@ impl Method for Sparse {
         }
         let nnz = u32::try_from(nnz).map_err(|_| Unfit::Expression { out: site.out, row })?;
         let factors = lora.map_or(Ok(TermLayout::NONE), |lora| lora.layout(site))?;
-        Ok(TermLayout { nnz, ..factors })
+        Ok(TermLayout { nnz, shift: self.biases && nnz != 0, ..factors })
     }
 
     fn initialize(&self, site: &FrozenSite<'_>, rng: &mut Rng, terms: &mut SiteValues<'_>) {
@@ -228,6 +235,10 @@ impl Method for Sparse {
 
     fn constrain(&self, site: &FrozenSite<'_>, terms: &mut SiteValues<'_>) {
         keep_representable(site, terms);
+        let rows = terms.indptr.iter().zip(terms.indptr.iter().skip(1));
+        for (shift, (_, _)) in terms.shift.iter_mut().zip(rows).filter(|(_, (from, to))| from == to) {
+            *shift = 0.0;
+        }
     }
 
     fn rate(&self, part: Part) -> PartRate {

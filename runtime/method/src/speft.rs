@@ -50,7 +50,7 @@ fn make(settings: &Settings<'_>) -> Result<Box<dyn Method>, MethodError> {
     let (score, (network, scope)) = (score(settings)?, settings.scope()?);
     let budget: f64 = settings.positive("budget")?;
     // What is drawn or read from the weights is chosen site by site, without a pass over all.
-    let network = network && score.needs_gradients();
+    let network = network && score.needs_data();
     let sparse = Sparse { network, ..Sparse::new("speft", score, Pattern::Entries, Budget::of(budget)) };
     let sparse = sparse.with("score", Setting::Name(score.name())).with("budget", Setting::Real(budget));
     sparse.with("scope", Setting::Name(scope)).boxed(settings)

@@ -13,7 +13,7 @@ use crate::row::{Definition, Family, Make, MethodRow, RANK, SettingRow, Settings
 ///
 /// The counts run over all sites, so that the map from θ to all factors keeps lengths. θ starts uniform in ±0.02: the
 /// adapter does not start as the base. Tensors: `unilora_theta_d` `[d]`, the same at every site
-/// and written at each; constants `unilora_indices_A` and `unilora_scales_A` `[r, row]`, `unilora_indices_B` and
+/// and in files once; constants `unilora_indices_A` and `unilora_scales_A` `[r, row]`, `unilora_indices_B` and
 /// `unilora_scales_B` `[out, r]`. Parameters: `d` in all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct UniLora {

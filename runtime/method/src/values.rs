@@ -1,15 +1,16 @@
 //! A method's terms from tensors that were trained elsewhere, or read from a file.
 
+mod latent;
+
 use alloc::string::ToString;
 use alloc::vec;
 use alloc::vec::Vec;
 
 use ingraft_kernel::{Affine, Factors, SiteDesc, SiteTerms, Sparse, SparseValues, TwoFactor};
-use ingraft_tensor::Rng;
-use ingraft_train::{
-    FrozenSite, Latent, LatentHolder, LatentTensor, Method, Part, SiteValues, TermLayout, Unfit,
-};
+use ingraft_train::{FrozenSite, LatentHolder, LatentTensor, Method, Part, SiteValues, TermLayout, Unfit};
 
+pub(crate) use self::latent::drawn_constants;
+use self::latent::latent;
 use crate::ValuesError;
 use crate::place::in_kernel;
 
@@ -118,11 +119,13 @@ pub fn declared(method: &dyn Method, site: &SiteDesc<'_>) -> Result<Vec<TensorIn
     Ok(declared_by(method, site, &method.layout(site)?))
 }
 
-/// The terms that tensors of a sparse method are of.
+/// The terms that tensors of a method are of which chooses what it trains.
 fn chosen(site: &SiteDesc<'_>, tensors: &[NamedTensor<'_>]) -> TermLayout {
+    let has = |name| tensors.iter().any(|tensor| tensor.name == name);
+    let (dense, shift) = (has("delta"), has("shift"));
     let count = |name| tensors.iter().find(|tensor| tensor.name == name).map_or(0, |t| t.values.len());
     let rank = count("lora_B") / site.out.max(1);
-    TermLayout { nnz: count("values") as u32, rank: rank as u32, ..TermLayout::NONE }
+    TermLayout { nnz: count("values") as u32, rank: rank as u32, dense, shift, ..TermLayout::NONE }
 }
 
 fn declared_by(method: &dyn Method, site: &SiteDesc<'_>, layout: &TermLayout) -> Vec<TensorInfo> {
@@ -190,60 +193,6 @@ pub fn evaluate(
     } else {
         terms(method, site, &layout, tensors)
     }
-}
-
-/// Terms of a latent site.
-///
-/// A constant that was drawn may be left out only where the terms do not depend on it: where it but says how
-/// parameters began.
-fn latent(
-    method: &dyn Method,
-    site: &FrozenSite<'_>,
-    layout: &TermLayout,
-    tensors: &[NamedTensor<'_>],
-) -> Result<OwnedTerms, ValuesError> {
-    let (owned, missing, constants) = computed(method, site, layout, tensors, 0)?;
-    if missing.is_empty() || owned == computed(method, site, layout, tensors, OTHER_SEED)?.0 {
-        return Ok(owned);
-    }
-    let drawn = drawn_constants(method, site, &constants);
-    let name = missing.into_iter().find(|name| drawn.contains(name));
-    name.map_or(Ok(owned), |name| Err(ValuesError::Missing(name)))
-}
-
-/// The same with what is not there drawn from `seed`, the names of that, and all constants.
-fn computed(
-    method: &dyn Method,
-    site: &FrozenSite<'_>,
-    layout: &TermLayout,
-    tensors: &[NamedTensor<'_>],
-    seed: u64,
-) -> Result<(OwnedTerms, Vec<&'static str>, Vec<f64>), ValuesError> {
-    let mut owned = OwnedTerms::for_layout(&site.desc, layout);
-    method.initialize(site, &mut Rng::new(seed), &mut owned.values());
-    let mut held = Held::new(layout);
-    method.start(site, &mut Rng::new(seed), &mut held.lend());
-    let (mut failure, mut absent) = (None, Vec::new());
-    method.tensors(&site.desc, &mut |tensor| {
-        let len = tensor.rows * tensor.columns;
-        let range = tensor.first..tensor.first + len;
-        let given = tensors.iter().find(|given| given.name == tensor.name);
-        match (given, tensor.holder) {
-            (Some(given), _) if given.values.len() != len => {
-                failure.get_or_insert(shape(given, &[tensor.rows, tensor.columns]));
-            }
-            (Some(given), LatentHolder::Decaying) => narrow(&mut held.decaying[range], given.values),
-            (Some(given), LatentHolder::Steady) => narrow(&mut held.steady[range], given.values),
-            (Some(given), LatentHolder::Constants) => held.constants[range].copy_from_slice(given.values),
-            (None, LatentHolder::Constants) => absent.push(tensor.name),
-            (None, _) => drop(failure.get_or_insert(ValuesError::Missing(tensor.name))),
-        }
-    });
-    if let Some(failure) = failure {
-        return Err(failure);
-    }
-    method.compute(site, &mut held.lend(), &mut owned.values());
-    Ok((owned, absent, held.constants))
 }
 
 /// Terms that are trained as they are.
@@ -323,62 +272,6 @@ fn sparse(
     Ok(())
 }
 
-/// Memory of one latent site.
-struct Held {
-    decaying: Vec<f32>,
-    steady: Vec<f32>,
-    constants: Vec<f64>,
-    workspace: Vec<f64>,
-}
-
-impl Held {
-    fn new(layout: &TermLayout) -> Self {
-        let latent = layout.latent;
-        Self {
-            decaying: vec![0.0; latent.decaying as usize],
-            steady: vec![0.0; latent.steady as usize],
-            constants: vec![0.0; latent.constants as usize],
-            workspace: vec![0.0; latent.workspace as usize],
-        }
-    }
-
-    fn lend(&mut self) -> Latent<'_> {
-        Latent {
-            decaying: &mut self.decaying,
-            steady: &mut self.steady,
-            constants: &mut self.constants,
-            workspace: &mut self.workspace,
-        }
-    }
-}
-
-/// Names of the constants in `constants` that the method drew: those that another seed gives otherwise.
-pub(crate) fn drawn_constants(
-    method: &dyn Method,
-    site: &FrozenSite<'_>,
-    constants: &[f64],
-) -> Vec<&'static str> {
-    let Ok(layout) = method.layout(&site.desc) else { return Vec::new() };
-    let mut held = Held::new(&layout);
-    method.start(site, &mut Rng::new(OTHER_SEED), &mut held.lend());
-    let mut drawn = Vec::new();
-    method.tensors(&site.desc, &mut |tensor| {
-        let range = tensor.first..tensor.first + tensor.rows * tensor.columns;
-        let of = |values: &[f64]| values.get(range.clone()).map(<[f64]>::to_vec);
-        if tensor.holder == LatentHolder::Constants && of(constants) != of(&held.constants) {
-            drawn.push(tensor.name);
-        }
-    });
-    drawn
-}
-
-fn narrow(to: &mut [f32], from: &[f64]) {
-    to.iter_mut().zip(from).for_each(|(to, from)| *to = *from as f32);
-}
-
 fn shape(given: &NamedTensor<'_>, wanted: &[usize]) -> ValuesError {
     ValuesError::Shape { tensor: given.name.to_string(), given: given.dims.to_vec(), wanted: wanted.to_vec() }
 }
-
-/// Not a seed that anyone is likely to train with.
-const OTHER_SEED: u64 = 0x9e37_79b9_7f4a_7c15;

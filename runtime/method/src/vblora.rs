@@ -12,7 +12,7 @@ use crate::row::{Definition, Family, Make, MethodRow, RANK, SettingRow, Settings
 ///
 /// The bank starts uniform in ±0.02 and the logits normal with deviation 0.1, as HF PEFT has it: the adapter does not start
 /// as the base. Which logits are kept is held constant in the gradient. Tensors: `vblora_vector_bank` `[vectors,
-/// vector_length]`, the same at every site and written at each; `vblora_logits_A` `[r·row/vector_length, vectors]`,
+/// vector_length]`, the same at every site and in files once; `vblora_logits_A` `[r·row/vector_length, vectors]`,
 /// `vblora_logits_B` `[out/vector_length·r, vectors]`. Parameters: `vectors·r·(out + row)/vector_length` for every site
 /// and `vectors·vector_length` once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

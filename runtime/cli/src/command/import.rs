@@ -79,6 +79,16 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
 }
 
 impl Args {
+    #[cfg(feature = "compile")]
+    fn initializers(&self) -> Result<Tensors, CliError> {
+        initializers(self.onnx.as_ref())
+    }
+
+    #[cfg(not(feature = "compile"))]
+    fn initializers(&self) -> Result<Tensors, CliError> {
+        Ok(Tensors::new())
+    }
+
     fn read(&self, base: &Base<'_>) -> Result<Imported, CliError> {
         let provenance =
             format!("ingraft {} import {}", env!("CARGO_PKG_VERSION"), self.checkpoint.display());
@@ -118,23 +128,19 @@ impl Args {
         };
         Ok(Matching { map, accept_proposal: self.accept_proposal })
     }
+}
 
-    #[cfg(feature = "compile")]
-    fn initializers(&self) -> Result<Tensors, CliError> {
-        let Some(path) = &self.onnx else { return Ok(Tensors::new()) };
-        let held = ingraft_compile::initializers(&load(path)?)
-            .map_err(|error| CliError::Compile { path: path.clone(), error: error.into() })?;
-        let wide = |tensor: &ingraft_compile::Tensor| ingraft_import::Tensor {
-            dims: tensor.shape().to_vec(),
-            values: tensor.to_f32().iter().map(|v| f64::from(*v)).collect(),
-        };
-        Ok(held.iter().map(|(name, tensor)| (name.clone(), wide(tensor))).collect())
-    }
-
-    #[cfg(not(feature = "compile"))]
-    fn initializers(&self) -> Result<Tensors, CliError> {
-        Ok(Tensors::new())
-    }
+/// The float initializers of the model at `path`, by name; none without one.
+#[cfg(feature = "compile")]
+pub(super) fn initializers(path: Option<&PathBuf>) -> Result<Tensors, CliError> {
+    let Some(path) = path else { return Ok(Tensors::new()) };
+    let held = ingraft_compile::initializers(&load(path)?)
+        .map_err(|error| CliError::Compile { path: path.clone(), error: error.into() })?;
+    let wide = |tensor: &ingraft_compile::Tensor| ingraft_import::Tensor {
+        dims: tensor.shape().to_vec(),
+        values: tensor.to_f32().iter().map(|v| f64::from(*v)).collect(),
+    };
+    Ok(held.iter().map(|(name, tensor)| (name.clone(), wide(tensor))).collect())
 }
 
 fn load(path: &Path) -> Result<Vec<u8>, CliError> {

@@ -17,6 +17,7 @@ use std::path::PathBuf;
 use clap::builder::PossibleValuesParser;
 use ingraft_dataset::split::{read_splits, stratified_folds};
 use ingraft_dataset::{Dataset, Split};
+use ingraft_import::Tensors;
 use ingraft_kernel::Target;
 use ingraft_method::{DeltaFormat, METHODS};
 
@@ -107,6 +108,7 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
     let (augment, views) = args.augment.recipe()?;
     let reader = Reader::new(&plan)?;
     let folds = args.folds(&dataset)?;
+    let floats = Tensors::new();
     let mut arms: Vec<Arm<'_>> =
         args.candidates()?.into_iter().map(|candidate| Arm::new(candidate, dataset.classes())).collect();
     console.note(format_args!(
@@ -132,7 +134,18 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
         };
         let (place, course, memory) = (&args.place, &args.course, args.memory);
         let target = &target;
-        let terms = Terms { plan, target, place, readout, course, optimizer, views, seed: *seed, memory };
+        let terms = Terms {
+            plan,
+            floats: &floats,
+            target,
+            place,
+            readout,
+            course,
+            optimizer,
+            views,
+            seed: *seed,
+            memory,
+        };
         let judged = arm::Judged::read(&reader, &dataset, &split.test)?;
         for arm in arms.iter_mut().filter(|arm| arm.refusal().is_none()) {
             bar.set_message(arm.name().to_owned());

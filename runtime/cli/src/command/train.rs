@@ -17,6 +17,7 @@ use clap::ValueEnum;
 use ingraft_dataset::Dataset;
 use ingraft_dataset::stats::wilson;
 use ingraft_exec::MemoryNeeds;
+use ingraft_import::Tensors;
 use ingraft_kernel::Host;
 use ingraft_method::DeltaFormat;
 use ingraft_plan::{Phase, PlanView};
@@ -24,6 +25,8 @@ use ingraft_train::Readout;
 use serde::Serialize;
 
 use super::eval::{Judged, SplitArgs, evaluate};
+#[cfg(feature = "compile")]
+use super::import::initializers;
 use crate::aligned::AlignedBytes;
 use crate::args::target_names;
 use crate::classes::ClassMap;
@@ -58,6 +61,10 @@ pub(crate) struct Args {
     /// or as those where rounding would lose more than a tenth of the delta and they lose less.
     #[arg(long, value_name = "FORM", value_enum, default_value = "auto")]
     deltas: Deltas,
+    /// The float model the plan was compiled from, for methods that start from the error of its rounding.
+    #[cfg(feature = "compile")]
+    #[arg(long, value_name = "MODEL.onnx")]
+    onnx: Option<PathBuf>,
     /// Keep the run in this file after every epoch.
     #[arg(long, value_name = "FILE")]
     checkpoint: Option<PathBuf>,
@@ -137,6 +144,18 @@ struct SiteReport {
     two_factor_error: Option<f64>,
 }
 
+impl Args {
+    #[cfg(feature = "compile")]
+    fn floats(&self) -> Result<Tensors, CliError> {
+        initializers(self.onnx.as_ref())
+    }
+
+    #[cfg(not(feature = "compile"))]
+    fn floats(&self) -> Result<Tensors, CliError> {
+        Ok(Tensors::new())
+    }
+}
+
 /// How deltas of whole weights are written.
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Deltas {
@@ -179,8 +198,10 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
         deltas: args.deltas.into(),
     };
     let subspace = args.course.subspace();
+    let floats = args.floats()?;
     let terms = Terms {
         plan,
+        floats: &floats,
         target: &target,
         place: &args.method.place,
         readout,

@@ -33,7 +33,7 @@ impl Course<'_> {
         self.measuring().memory(plan, target)
     }
 
-    /// The saliency of the weights of this course's sites: the head learns for a few epochs, since a gradient passes it only
+    /// What the clips say of this course's sites, for `score`, with the weights that sites had before rounding: the head learns for a few epochs, since a gradient passes it only
     /// then; after that every clip is one batch.
     ///
     /// # Errors
@@ -43,10 +43,12 @@ impl Course<'_> {
         plan: PlanView<'_>,
         target: &Host,
         lessons: &Lessons<'_>,
-        score: Score,
+        (score, floats): (Score, &[(u32, Vec<f64>)]),
         console: &Console<'_>,
     ) -> Result<Saliency, CliError> {
-        let course = self.measuring();
+        // An attribution is of one answer's probability.
+        let smoothing = if matches!(score, Score::Attribution(_)) { 0.0 } else { self.smoothing };
+        let course = Course { smoothing, ..self.measuring() };
         let (learned, _) = course.sides(lessons)?;
         let setup = course.setup(learned.len());
         let mut arena = AlignedBytes::zeroed(Trainer::memory(&plan, target, &setup)?.total());
@@ -66,10 +68,13 @@ impl Course<'_> {
         }
         let bar = console.bar(learned.len(), "measuring");
         let mut saliency = Saliency::new(&plan, self.sites, score);
+        for (site, weight) in floats.iter().filter(|(site, _)| self.sites.contains(site)) {
+            // One that has no rounding has no error of it.
+            saliency.unrounded(&plan, *site, weight);
+        }
         for &clip in &learned {
-            trainer.accumulate(views.first(clip), truths.of(clip, 0))?;
             // The sites of the trainer are those of the saliency.
-            saliency.observe(&mut trainer, 1);
+            saliency.measure(&mut trainer, views.first(clip), truths.of(clip, 0))?;
             bar.inc(1);
         }
         bar.finish_and_clear();

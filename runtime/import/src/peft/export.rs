@@ -1,138 +1,22 @@
 //! Adapters as HF PEFT saves them, for methods that it has.
 
+mod layout;
+mod parts;
+
 use std::collections::BTreeMap;
 
 use ingraft_adapter::{Adapter, ParameterSection, TermSource};
-use ingraft_kernel::{SiteDesc, Sites};
+use ingraft_kernel::Sites;
 use ingraft_plan::PlanView;
 use serde_json::Value;
 
+use self::layout::{LAYOUTS, Layout, shaped};
 use crate::aligned::Aligned;
 use crate::json::Ordered;
 use crate::native::Exported;
 use crate::peft::SHARED;
 use crate::tensors::{self, Tensor, Tensors};
 use crate::{Fault, ImportError};
-
-/// How a method trained here is called there.
-struct Layout {
-    method: &'static str,
-    peft_type: &'static str,
-    /// Settings by our name, and theirs.
-    settings: &'static [(&'static str, &'static str)],
-    /// Settings it always has.
-    fixed: &'static [(&'static str, &'static str)],
-    /// Tensors by our name, and theirs with the form they have there.
-    tensors: &'static [(&'static str, &'static str, Form)],
-}
-
-/// The shape of a tensor in PEFT's file.
-#[derive(Clone, Copy, Debug)]
-enum Form {
-    /// As it is here.
-    Same,
-    /// Rows of a weight: `[rows, in, kh, kw]` on convolutions.
-    Rows,
-    /// Columns per rank: `[out, r, 1, 1]` on convolutions.
-    Columns,
-    /// `[out]`, or `[1, out, 1, 1]` on convolutions.
-    Magnitude,
-    /// `[out, 1]`, or `[1, out, 1, 1]` on convolutions.
-    Scale,
-    /// Rows of a weight without its first extent's channels: `[o, i, kh, kw]` on convolutions.
-    Window,
-    /// `[tiles, r, r]`.
-    Tiles,
-}
-
-const LAYOUTS: &[Layout] = &[
-    Layout {
-        method: "lora",
-        peft_type: "LORA",
-        settings: &[("rank", "r"), ("alpha", "lora_alpha"), ("rslora", "use_rslora")],
-        fixed: &[("bias", "\"none\"")],
-        tensors: &[("lora_A", "lora_A.weight", Form::Rows), ("lora_B", "lora_B.weight", Form::Columns)],
-    },
-    Layout {
-        method: "rslora",
-        peft_type: "LORA",
-        settings: &[("rank", "r"), ("alpha", "lora_alpha")],
-        fixed: &[("bias", "\"none\""), ("use_rslora", "true")],
-        tensors: &[("lora_A", "lora_A.weight", Form::Rows), ("lora_B", "lora_B.weight", Form::Columns)],
-    },
-    Layout {
-        method: "dora",
-        peft_type: "LORA",
-        settings: &[("rank", "r"), ("alpha", "lora_alpha")],
-        fixed: &[("bias", "\"none\""), ("use_dora", "true")],
-        tensors: &[
-            ("lora_A", "lora_A.weight", Form::Rows),
-            ("lora_B", "lora_B.weight", Form::Columns),
-            ("lora_magnitude_vector", "lora_magnitude_vector", Form::Magnitude),
-        ],
-    },
-    Layout {
-        method: "loha",
-        peft_type: "LOHA",
-        settings: &[("rank", "r"), ("alpha", "alpha")],
-        fixed: &[],
-        tensors: &[
-            ("hada_w1_a", "hada_w1_a", Form::Same),
-            ("hada_w1_b", "hada_w1_b", Form::Same),
-            ("hada_w2_a", "hada_w2_a", Form::Same),
-            ("hada_w2_b", "hada_w2_b", Form::Same),
-        ],
-    },
-    Layout {
-        method: "lokr",
-        peft_type: "LOKR",
-        settings: &[("rank", "r"), ("alpha", "alpha"), ("decompose_both", "decompose_both")],
-        fixed: &[],
-        tensors: &[
-            ("lokr_w1", "lokr_w1", Form::Same),
-            ("lokr_w1_a", "lokr_w1_a", Form::Same),
-            ("lokr_w1_b", "lokr_w1_b", Form::Same),
-            ("lokr_w2", "lokr_w2", Form::Window),
-            ("lokr_w2_a", "lokr_w2_a", Form::Same),
-            ("lokr_w2_b", "lokr_w2_b", Form::Same),
-        ],
-    },
-    Layout {
-        method: "hira",
-        peft_type: "HIRA",
-        settings: &[("rank", "r")],
-        fixed: &[],
-        tensors: &[("hira_A", "hira_A", Form::Rows), ("hira_B", "hira_B", Form::Columns)],
-    },
-    Layout {
-        method: "hra",
-        peft_type: "HRA",
-        settings: &[("rank", "r")],
-        fixed: &[("bias", "\"none\"")],
-        tensors: &[("hra_u", "hra_u", Form::Same)],
-    },
-    Layout {
-        method: "miss",
-        peft_type: "MISS",
-        settings: &[("rank", "r")],
-        fixed: &[("bias", "\"none\"")],
-        tensors: &[("miss_block", "miss_block", Form::Same)],
-    },
-    Layout {
-        method: "ia3",
-        peft_type: "IA3",
-        settings: &[],
-        fixed: &[("feedforward_modules", "[]")],
-        tensors: &[("scale", "ia3_l", Form::Scale)],
-    },
-    Layout {
-        method: "bone",
-        peft_type: "MISS",
-        settings: &[("rank", "r")],
-        fixed: &[("bias", "\"none\""), ("init_weights", "\"bat\"")],
-        tensors: &[("miss_block", "miss_block", Form::Tiles)],
-    },
-];
 
 /// Writes an adapter of a method that PEFT has as PEFT does, with the tensors the adapter was trained as.
 ///
@@ -164,9 +48,8 @@ pub fn export_peft(bytes: &[u8], plan: &PlanView<'_>) -> Result<Exported, Import
     for tensor in section.tensors() {
         let desc =
             plan.site(tensor.site).ok_or_else(|| ImportError::at(tensor.site_name, Fault::NotFinite))?;
-        if plan.site_diagonals(tensor.site) != (None, None) && !imported {
-            let why = "batch norms or equalization are folded into this site, and the adapter was trained behind them";
-            return Err(ImportError::at(tensor.site_name, Fault::Unsupported(why)));
+        if !imported {
+            parts::allowed(layout, plan, &desc, tensor.site)?;
         }
         let stem = desc.name.strip_suffix(".weight").unwrap_or(desc.name);
         let module = modules.get(&tensor.site).copied().unwrap_or(stem);
@@ -192,6 +75,7 @@ pub fn export_peft(bytes: &[u8], plan: &PlanView<'_>) -> Result<Exported, Import
                     let why = "PEFT has no such method, or draws of it what we drew otherwise; use --layout ingraft";
                     ImportError::at(adapter.method(), Fault::Unsupported(why))
                 })?;
+                parts::unfold(plan, &desc, tensor.site, tensor.name, &mut held);
                 held.dims = shaped(*form, &held.dims, &desc);
                 // Theirs are f32.
                 held.values.iter_mut().for_each(|value| *value = f64::from(*value as f32));
@@ -206,7 +90,12 @@ pub fn export_peft(bytes: &[u8], plan: &PlanView<'_>) -> Result<Exported, Import
     }
     let json = match imported {
         true => lines(adapter.hyper()).to_json(),
-        false => config(layout, &lines(adapter.hyper()), &targets)?.to_json(),
+        false => {
+            let own = parts::complete(adapter.method(), plan, &section, &modules, &mut tensors)?;
+            let Ordered(mut entries) = config(layout, &lines(adapter.hyper()), &targets)?;
+            entries.extend(own);
+            Ordered(entries).to_json()
+        }
     };
     Ok(Exported {
         json: format!("{json}\n"),
@@ -241,8 +130,17 @@ fn config(layout: Option<&Layout>, hyper: &Ordered, targets: &[String]) -> Resul
         match layout.settings.iter().find(|(ours, _)| ours == name) {
             Some((_, theirs)) => entries.push(((*theirs).to_owned(), value.clone())),
             // What else there is must not change what the tensors mean.
-            None if matches!(name.as_str(), "depthwise") => {}
+            None if matches!(name.as_str(), "depthwise" | "slices" | "slice_steps") => {}
             None if name == "mini_rank" && *value == 0 => {}
+            // The places are stored.
+            None if layout.method == "shira" => {}
+            None if layout.method == "oft" && name == "block" => {}
+            None if layout.method == "oft" && name == "neumann_terms" => {
+                entries.push(("use_cayley_neumann".to_owned(), Value::from(*value != 0)));
+                if *value != 0 {
+                    entries.push(("num_cayley_neumann_terms".to_owned(), value.clone()));
+                }
+            }
             None => {
                 let why = "PEFT has no such setting; use --layout ingraft";
                 return Err(ImportError::at(name, Fault::Unsupported(why)));
@@ -253,24 +151,4 @@ fn config(layout: Option<&Layout>, hyper: &Ordered, targets: &[String]) -> Resul
         entries.push(((*name).to_owned(), serde_json::from_str(value).unwrap_or(Value::Null)));
     }
     Ok(Ordered(entries))
-}
-
-fn shaped(form: Form, dims: &[usize], site: &SiteDesc<'_>) -> Vec<usize> {
-    let [kh, kw] = site.kernel;
-    let conv = site.kind != ingraft_kernel::SiteKind::Linear;
-    let (first, last) = (dims.first().copied().unwrap_or(1), dims.last().copied().unwrap_or(1));
-    match form {
-        Form::Rows if conv => vec![first, site.inputs, kh, kw],
-        Form::Columns if conv => vec![first, last, 1, 1],
-        Form::Magnitude if conv => vec![1, first, 1, 1],
-        Form::Scale if conv => vec![1, first, 1, 1],
-        Form::Window if conv => vec![first, last / (kh * kw).max(1), kh, kw],
-        Form::Scale => vec![first, 1],
-        Form::Magnitude => vec![dims.iter().product()],
-        Form::Tiles => {
-            let count: usize = dims.iter().product();
-            vec![count / (last * last).max(1), last, last]
-        }
-        _ => dims.to_vec(),
-    }
 }

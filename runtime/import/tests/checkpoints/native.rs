@@ -98,7 +98,7 @@ fn every_kind_of_term_and_a_head_return() {
 type Held = Vec<(String, Vec<usize>, Vec<f32>)>;
 
 /// Tensors as safetensors, f32.
-fn file(tensors: &[(String, Vec<usize>, Vec<f32>)]) -> Vec<u8> {
+pub(crate) fn file(tensors: &[(String, Vec<usize>, Vec<f32>)]) -> Vec<u8> {
     let data: Vec<(String, Vec<usize>, Vec<u8>)> = tensors
         .iter()
         .map(|(name, dims, values)| {
@@ -217,7 +217,7 @@ fn methods_that_peft_has_are_written_in_its_layout() {
     let input = &outputs["linear/input"];
     let site = base.plan.site(0).expect("a site").name;
     let folder = std::env::var_os("INGRAFT_PEFT_EXPORTS").map(PathBuf::from);
-    let cases: [(&str, &str); 11] = [
+    let cases: [(&str, &str); 15] = [
         ("lora", r#""rank": 3, "alpha": 5"#),
         ("rslora", r#""rank": 4, "alpha": 3"#),
         ("dora", r#""rank": 2, "alpha": 3"#),
@@ -229,6 +229,10 @@ fn methods_that_peft_has_are_written_in_its_layout() {
         ("miss", r#""rank": 5"#),
         ("bone", r#""rank": 2"#),
         ("ia3", ""),
+        ("delora", r#""rank": 3, "lambda": 2"#),
+        ("oft", r#""block": 4"#),
+        ("oft", r#""block": 5, "neumann_terms": 4"#),
+        ("shira", r#""density": 0.4"#),
     ];
     for (number, (method, settings)) in cases.into_iter().enumerate() {
         let pairs: Vec<(String, String)> =
@@ -277,13 +281,20 @@ fn with_settings(base: &Base<'_>, method: &str, settings: &[(&str, &str)]) -> He
     let tensors =
         declared(&*build(method, settings).expect("a method of the list"), &site).expect("defined here");
     let value = |i: usize, near: f32| near + ((i * 37 % 101) as f32 / 101.0 - 0.5) * 0.8;
-    let trained = tensors.iter().filter(|info| info.trained);
-    trained
-        .map(|info| {
-            let near = if info.name.contains("magnitude") || info.name == "scale" { 1.0 } else { 0.0 };
-            let count: usize = info.dims.iter().product();
-            let values = (0..count).map(|i| value(i + info.name.len() * 7, near)).collect();
-            (format!("{}.{}", site.name, info.name), info.dims.clone(), values)
-        })
-        .collect()
+    let held = tensors.iter().filter(|info| info.trained || info.name == "indices");
+    held.map(|info| {
+        if info.name == "indices" {
+            let places = (0..info.dims[0]).map(|i| (i * 2) as f32).collect();
+            return (format!("{}.{}", site.name, info.name), info.dims.clone(), places);
+        }
+        let near = if ["magnitude", "scale", "lambda"].iter().any(|name| info.name.contains(name)) {
+            1.0
+        } else {
+            0.0
+        };
+        let count: usize = info.dims.iter().product();
+        let values = (0..count).map(|i| value(i + info.name.len() * 7, near)).collect();
+        (format!("{}.{}", site.name, info.name), info.dims.clone(), values)
+    })
+    .collect()
 }

@@ -6,8 +6,8 @@ use core::fmt::Debug;
 use ingraft_kernel::{SiteDesc, SiteGrads, SiteKind};
 use ingraft_tensor::Rng;
 use ingraft_train::{
-    FrozenSite, Latent, LatentGradients, LatentLayout, LatentSites, LatentTensor, Method, Revision, Setting,
-    SiteValues, TermLayout, Unfit,
+    FrozenSite, Latent, LatentGradients, LatentLayout, LatentSites, LatentTensor, Method, Part, PartRate,
+    Revision, Setting, SiteValues, TermLayout, Unfit,
 };
 
 use super::tape::Needs;
@@ -26,6 +26,12 @@ pub(crate) trait Expression: Debug {
     /// channel for most methods to save any.
     fn adapts(&self, kind: SiteKind) -> bool {
         matches!(kind, SiteKind::Linear | SiteKind::Conv)
+    }
+
+    /// Whether weight decay applies to steady parameters too. They are a second set that may be shared otherwise than those
+    /// that decay.
+    fn steady_decays(&self) -> bool {
+        false
     }
 
     /// Says on `tape` what becomes of its site. Must say the same for the same site.
@@ -93,6 +99,11 @@ impl Method for Expressed {
             shared: needs.shared,
         };
         Ok(TermLayout { latent, ..terms })
+    }
+
+    fn rate(&self, part: Part) -> PartRate {
+        let decays = part == Part::Decaying || (part == Part::Steady && self.0.steady_decays());
+        PartRate { scale: 1.0, decays }
     }
 
     fn tensors(&self, site: &SiteDesc<'_>, visit: &mut dyn FnMut(LatentTensor)) {

@@ -62,6 +62,16 @@ impl<'r, 's> Revised<'r, 's> {
 }
 
 impl Tensors<'_> {
+    /// The site's name.
+    pub(crate) fn name(&self) -> &str {
+        self.desc.name
+    }
+
+    /// Output channels of the site's weight, and elements of a row.
+    pub(crate) fn shape(&self) -> [usize; 2] {
+        [self.desc.out, self.desc.row()]
+    }
+
     /// The trained values of tensor `name` and their gradients, summed over clips; none where there is no such tensor.
     pub(crate) fn trained(&mut self, name: &str) -> (&mut [f32], &[f32]) {
         let (values, gradients): (&mut [f32], &[f32]) = match self.find(name) {

@@ -222,7 +222,7 @@ fn the_file_says_what_made_it() {
         let file = Aligned::new(&export(trainer, &options(FactorFormat::F32)).unwrap().bytes);
         let adapter = Adapter::attach(file.bytes(), plan).unwrap();
         assert_eq!(adapter.method(), "lora");
-        assert_eq!(adapter.hyper(), "rank=8\nalpha=8\nrslora=false\ndepthwise=skip");
+        assert_eq!(adapter.hyper(), "rank=8\nalpha=8\nrslora=false\ndepthwise=skip\nslices=1\nslice_steps=0");
         assert_eq!(adapter.provenance(), "test");
         assert!(adapter.sites().eq(["point", "mix"]));
         assert_eq!(adapter.head().unwrap().labels, "left\nright\nhalf");

@@ -1,12 +1,13 @@
 //! What methods do between two steps, over all sites of a trainer.
 
 use ingraft_adapter::TermSource;
-use ingraft_kernel::{Host, Sites};
-use ingraft_method::{NamedTensor, build, evaluate};
+use ingraft_kernel::{Factors, Host, Sites};
+use ingraft_method::{NamedTensor, Score, build, build_on, evaluate};
 use ingraft_plan::PlanView;
 use ingraft_train::{Clip, FrozenSite, LatentHolder, Method, Trainer, Truth};
 
 use crate::setup::{HEAD, setup};
+use crate::starts::saliency;
 use crate::tiny::{Aligned, MIX, Net, POINT, clips};
 
 const SITES: [u32; 2] = [POINT, MIX];
@@ -165,4 +166,47 @@ fn products_of_steps_are_summed_beside_the_first_order() {
         moved = Some(now);
     });
     assert!(sums.iter().flatten().any(|v| v.abs() > 1e-6), "{sums:?}");
+}
+
+#[test]
+fn rows_of_least_attribution_move_and_no_others() {
+    let score = Score::Attribution(50.0);
+    let method = build_on("loki", &[("quota", "50")], &saliency(score)).unwrap();
+    train(&*method, 8, |_, trainer, plan| {
+        for site in SITES {
+            let desc = plan.site(site as usize).unwrap();
+            let terms = trainer.parameters().terms(site as usize);
+            let (sparse, affine) = (terms.sparse.unwrap(), terms.affine.unwrap());
+            let rows = sparse.indptr.windows(2).map(|ends| (ends[1] - ends[0]) as usize);
+            let chosen: Vec<bool> = rows.map(|len| len != 0).collect();
+            assert_eq!(sparse.indices.len(), desc.out / 2 * desc.row(), "whole rows");
+            assert_eq!(chosen.iter().filter(|chosen| **chosen).count(), desc.out / 2);
+            assert!(chosen.iter().zip(affine.shift).all(|(chosen, shift)| *chosen || *shift == 0.0));
+            assert!(affine.scale.iter().all(|scale| *scale == 1.0));
+        }
+        let all = trainer.parameters().values();
+        let head = trainer.head().map_or(0, |head| head.weight.len() + head.bias.len());
+        // Half of 4 by 4 and of 6 by 18, and a shift of every output.
+        assert_eq!(all.len() - head, 8 + 4 + 54 + 6);
+    });
+}
+
+#[test]
+fn every_step_trains_a_slice_and_the_last_ones_the_whole() {
+    let given = [("rank", "2"), ("slices", "2"), ("slice_steps", "12")];
+    let method = build("lora", &given).unwrap();
+    let mut seen = [0; 3];
+    train(&*method, 16, |step, trainer, plan| {
+        for site in SITES {
+            let row = plan.site(site as usize).unwrap().row();
+            let term = trainer.parameters().terms(site as usize).two_factor.unwrap();
+            let Factors::F32 { down, .. } = term.factors else { panic!("live factors are f32") };
+            let acts = |k: usize| down[k * row..][..row].iter().any(|a| *a != 0.0);
+            let active = (0..2).take_while(|k| acts(*k)).count();
+            assert!((active..2).all(|k| !acts(k)), "the first rows and no others");
+            assert!((1..=2).contains(&active) && (step < 12 || active == 2), "step {step}: {active}");
+            seen[active] += 1;
+        }
+    });
+    assert!(seen[1..].iter().all(|count| *count != 0), "{seen:?}");
 }

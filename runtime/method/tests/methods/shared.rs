@@ -1,8 +1,8 @@
 //! Parameters that several sites have in common.
 
-use ingraft_adapter::TermSource;
+use ingraft_adapter::{Adapter, ParameterValues, TermSource};
 use ingraft_kernel::{Factors, Host};
-use ingraft_method::build;
+use ingraft_method::{ExportOptions, FactorFormat, build, export};
 use ingraft_plan::PlanView;
 use ingraft_train::{Clip, Trainer, Truth};
 
@@ -66,7 +66,31 @@ fn sites_of_other_shapes_share_nothing_by_shape() {
     };
     // Weights of 4 by 4 and 6 by 18.
     assert_eq!(count("s2lora", &[("rank", "2")], &[POINT, MIX]), 2 * (8 + 1) + 2 * (24 + 1));
+    let pyramid = [("global_rank", "3"), ("group_rank", "2"), ("layer_rank", "1")];
+    assert_eq!(count("msplora", &pyramid, &[POINT, MIX]), (8 + 24) * (3 + 3 * 2 + 1));
     let bank = [("rank", "1"), ("vectors", "5"), ("vector_length", "2")];
     assert_eq!(count("vblora", &bank, &[POINT]), 5 * 2 + 5 * 8 / 2);
     assert_eq!(count("vblora", &bank, &[POINT, MIX]), 5 * 2 + 5 * 8 / 2 + 5 * 24 / 2);
+}
+
+#[test]
+fn a_file_holds_what_sites_share_once_and_every_site_reads_it() {
+    let plan = Net::new(11).plan();
+    let plan = PlanView::new(plan.bytes()).unwrap();
+    let method = build("unilora", &[("rank", "1"), ("theta_d_length", "64")]).unwrap();
+    let setup = setup(&*method, &[POINT, MIX], HEAD);
+    let mut arena = Aligned::zeroed(Trainer::memory(&plan, &Host::SCALAR, &setup).unwrap().total());
+    let trainer = Trainer::bind(plan, &Host::SCALAR, setup, arena.bytes_mut()).unwrap();
+    let options = ExportOptions { factors: FactorFormat::F32, parameters: true, ..ExportOptions::default() };
+    let file = Aligned::new(&export(&trainer, &options).unwrap().bytes);
+    let adapter = Adapter::attach(file.bytes(), &plan).unwrap();
+    let section = adapter.parameters().unwrap();
+    let theta =
+        |site: u32| section.site(site as usize).find(|tensor| tensor.name.contains("theta_d")).unwrap();
+    let (ParameterValues::F32(point), ParameterValues::F32(mix)) = (theta(POINT).values, theta(MIX).values)
+    else {
+        panic!("trained values are f32")
+    };
+    assert_eq!((point.len(), point), (64, mix));
+    assert_eq!(point.as_ptr(), mix.as_ptr());
 }

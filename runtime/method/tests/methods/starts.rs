@@ -2,9 +2,10 @@
 
 use ingraft_adapter::TermSource;
 use ingraft_kernel::{Factors, Host};
-use ingraft_method::{Full, Head, Lora, METHODS, Saliency, Score, build, build_on, score_for};
+use ingraft_method::{Full, Head, Lora, METHODS, Saliency, Score, build, build_on, in_kernel, score_for};
 use ingraft_plan::PlanView;
-use ingraft_train::{Clip, LearningRate, Method, Part, Setup, Trainer, Truth};
+use ingraft_tensor::Rng;
+use ingraft_train::{Clip, FrozenSite, LearningRate, Method, Part, Setup, Trainer, Truth};
 
 use crate::oracle::check;
 use crate::setup::{HEAD, setup};
@@ -14,7 +15,7 @@ pub(crate) const SITES: [u32; 3] = [POINT, DEPTH, MIX];
 
 /// Every method with its defaults, and those settings that change what is trained.
 pub(crate) fn methods() -> Vec<Box<dyn Method>> {
-    let variants: [(&str, &[(&str, &str)]); 28] = [
+    let variants: [(&str, &[(&str, &str)]); 30] = [
         ("adalora", &[("rank", "2"), ("target_rank", "1"), ("alpha", "16")]),
         ("deft", &[("decomposition", "relu")]),
         ("peqa", &[("group", "2")]),
@@ -23,6 +24,7 @@ pub(crate) fn methods() -> Vec<Box<dyn Method>> {
         ("loha", &[("rank", "1")]),
         ("lora", &[("rank", "2"), ("alpha", "6"), ("depthwise", "scale")]),
         ("lora", &[("rank", "2"), ("depthwise", "factors")]),
+        ("lora", &[("rank", "4"), ("slices", "3"), ("slice_steps", "5")]),
         ("shira", &[("density", "0.3")]),
         ("shira", &[("density", "0.3"), ("mask", "magnitude")]),
         ("shira", &[("density", "0.3"), ("mask", "row")]),
@@ -33,6 +35,7 @@ pub(crate) fn methods() -> Vec<Box<dyn Method>> {
         ("speft", &[("budget", "30"), ("score", "fisher")]),
         ("smt", &[("tile", "1"), ("tiles", "12"), ("scope", "network")]),
         ("id3", &[("budget", "0.4"), ("steps", "10")]),
+        ("loki", &[("quota", "50")]),
         ("losia", &[("fraction", "0.6")]),
         ("snell", &[("mode", "hard")]),
         ("snella", &[("mode", "hard"), ("steps", "10"), ("interval", "2")]),
@@ -46,12 +49,14 @@ pub(crate) fn methods() -> Vec<Box<dyn Method>> {
     ];
     // The network is too narrow for the default rank of bone and pieces of vblora, which must divide, and the default strength of delora;
     // and what adalora learns from so small a start in so few steps is below the steps of the weights. Default budgets of
-    // sparse methods are a few weights here.
+    // sparse methods are a few weights here, and there are no experts.
     let apart = [
         "adalora",
         "bone",
         "delora",
+        "esft",
         "id3",
+        "loki",
         "losia",
         "rosa",
         "smt",
@@ -93,8 +98,7 @@ pub(crate) fn saliency(score: Score) -> Saliency {
     }
     let mut saliency = Saliency::new(&plan, &SITES, score);
     for (clip, class) in &clips {
-        trainer.accumulate(Clip::Inputs(clip), Truth::Class(*class)).unwrap();
-        assert!(saliency.observe(&mut trainer, 1));
+        assert!(saliency.measure(&mut trainer, Clip::Inputs(clip), Truth::Class(*class)).unwrap());
     }
     saliency
 }
@@ -187,4 +191,55 @@ fn scales_are_those_of_the_papers() {
     assert_eq!((scale(4, 16.0, true), scale(64, 16.0, true)), (8.0, 2.0));
     let method = Lora { rank: 4, alpha: 16.0, ..Lora::default() };
     assert_eq!((method.rate(Part::Up).scale, method.rate(Part::Down).scale), (4.0, 1.0));
+}
+
+#[test]
+fn a_spectrum_gives_back_what_rounding_took() {
+    let plan = Net::new(11).plan();
+    let plan = PlanView::new(plan.bytes()).unwrap();
+    let settings = [("start", "error"), ("rank", "8")];
+    let score = score_for("qwha", &settings).unwrap().unwrap();
+    assert_eq!((score, score_for("qwha", &[]).unwrap()), (Score::Rounding, None));
+    let mut rng = Rng::new(9);
+    let errors: Vec<(u32, Vec<f64>)> = [POINT, MIX]
+        .map(|site| {
+            let frozen = FrozenSite::new(&plan, site as usize).unwrap();
+            let row = frozen.desc.row();
+            let half = |i: usize| 0.5 * f64::from(frozen.weight_step(i / row).unwrap());
+            (site, (0..frozen.desc.out * row).map(|i| rng.uniform(-half(i), half(i))).collect())
+        })
+        .into();
+    let mut saliency = Saliency::new(&plan, &SITES, score);
+    for (site, error) in &errors {
+        let frozen = FrozenSite::new(&plan, *site as usize).unwrap();
+        let row = frozen.desc.row();
+        let held = |i: usize| f64::from(frozen.weight(i / row, in_kernel(&frozen.desc, i % row)));
+        let real: Vec<f64> = error.iter().enumerate().map(|(i, e)| held(i) + e).collect();
+        assert!(saliency.unrounded(&plan, *site, &real));
+        assert!(!saliency.unrounded(&plan, *site, &real[1..]));
+    }
+    let clips = clips(5);
+    {
+        let setup = setup(&Full, &SITES, HEAD);
+        let mut memory = Aligned::zeroed(Trainer::memory(&plan, &Host::SCALAR, &setup).unwrap().total());
+        let mut trainer = Trainer::bind(plan, &Host::SCALAR, setup, memory.bytes_mut()).unwrap();
+        for (clip, class) in &clips {
+            assert!(saliency.measure(&mut trainer, Clip::Inputs(clip), Truth::Class(*class)).unwrap());
+        }
+    }
+    let method = build_on("qwha", &settings, &saliency).unwrap();
+    let setup = setup(&*method, &SITES, HEAD);
+    let mut memory = Aligned::zeroed(Trainer::memory(&plan, &Host::SCALAR, &setup).unwrap().total());
+    let trainer = Trainer::bind(plan, &Host::SCALAR, setup, memory.bytes_mut()).unwrap();
+    for (site, error) in &errors {
+        let frozen = FrozenSite::new(&plan, *site as usize).unwrap();
+        let row = frozen.desc.row();
+        let delta = trainer.parameters().terms(*site as usize).dense.unwrap();
+        let at = |i: usize| frozen.offset(i / row, in_kernel(&frozen.desc, i % row));
+        let left: f64 = error.iter().enumerate().map(|(i, e)| (e - f64::from(delta[at(i)])).powi(2)).sum();
+        let all: f64 = error.iter().map(|e| e * e).sum();
+        // The spectrum of a 4 by 4 weight has as many coefficients as are kept.
+        let most = if *site == POINT { 1e-8 } else { 0.5 };
+        assert!(left < most * all, "site {site}: {left} of {all}");
+    }
 }

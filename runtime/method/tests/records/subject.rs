@@ -55,7 +55,8 @@ impl<'c> Subject<'c> {
             weight[stored(&site, place)] = *value as f32;
         }
         let made = match score_for(entry.method, &settings).map_err(|e| e.to_string())? {
-            None => build(entry.method, &settings),
+            // What is measured there is but where values start.
+            None | Some(Score::Rounding) => build(entry.method, &settings),
             Some(score) => {
                 let unmeasured = build(entry.method, &settings).map(|method| method.layout(&site));
                 assert!(matches!(unmeasured, Ok(Err(Unfit::Unmeasured))), "{} guesses", entry.method);
@@ -190,8 +191,8 @@ impl<'c> Subject<'c> {
         let trained = self.trained(&filled);
         let missing = trained.iter().filter(|v| v.is_nan()).count();
         if self.entry.padded {
-            let Vectors { decaying, steady, .. } = &mut filled;
-            decaying.iter_mut().chain(steady).filter(|v| v.is_nan()).for_each(|v| *v = 0.0);
+            let Vectors { decaying, steady, shift, .. } = &mut filled;
+            decaying.iter_mut().chain(steady).chain(shift).filter(|v| v.is_nan()).for_each(|v| *v = 0.0);
         } else if missing != 0 {
             return Err(format!(
                 "{missing} of {} trained values are in no tensor of the case",
@@ -401,6 +402,20 @@ fn stored(site: &SiteDesc<'_>, place: usize) -> usize {
 
 /// What the gradients that a case gives say of its site, and of another where it has two.
 fn measured(case: &Case, site: SiteDesc<'static>, weight: &[f32], score: Score) -> Saliency {
+    let frozen = |site, weight| FrozenSite::of_weight(site, weight).expect("the weight of the site");
+    if let Score::Attribution(_) = score {
+        let mut saliency = Saliency::of_sites(&[frozen(site, weight)], score);
+        let path = &case.constants["path_gradients"];
+        let [points, out] = [path.shape[1], path.shape[2]];
+        for clip in path.data.chunks(points * out) {
+            let mean = |o: usize| (0..points).map(|k| clip[k * out + o]).sum::<f64>() / points as f64;
+            assert!(
+                saliency.observe_outputs(site.name, &(0..out).map(mean).collect::<Vec<_>>()),
+                "the site was given"
+            );
+        }
+        return saliency;
+    }
     let given = |names: &[&str]| names.iter().find_map(|name| case.constants.get(*name));
     let own = given(&["gradients", "gradient_sum", "gradient_stack"])
         .expect("a case of a score of gradients has them");
@@ -409,7 +424,6 @@ fn measured(case: &Case, site: SiteDesc<'static>, weight: &[f32], score: Score) 
     let blank = vec![0.0; sides[0] * sides[1]];
     let beside = SiteDesc { name: "other", kind: SiteKind::Linear, out: sides[0], inputs: sides[1], ..site };
     let beside = SiteDesc { kernel: [1, 1], groups: 1, ..beside };
-    let frozen = |site, weight| FrozenSite::of_weight(site, weight).expect("the weight of the site");
     let mut sites = vec![frozen(site, weight)];
     sites.extend(other.map(|_| frozen(beside, &blank)));
     let mut saliency = Saliency::of_sites(&sites, score);

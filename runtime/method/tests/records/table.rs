@@ -121,6 +121,7 @@ pub(crate) const TABLE: &[Entry] = &[
         start: ZERO,
         ..same("loretta")
     },
+    same("lorat"),
     Entry { settings: |case| but(case, &["epsilon"]), ..same("map") },
     Entry { padded: true, settings: expressions::melora, places: expressions::in_parts, ..same("melora") },
     Entry {
@@ -145,6 +146,19 @@ pub(crate) const TABLE: &[Entry] = &[
         settings: expressions::moka,
         ..same("moka")
     },
+    Entry {
+        padded: true,
+        names: &[
+            ("lora_A.global", "msplora_A_global"),
+            ("lora_B.global", "msplora_B_global"),
+            ("lora_A.group", "msplora_A_group0"),
+            ("lora_B.group", "msplora_B_group0"),
+            ("lora_A.layer", "msplora_A_layer"),
+            ("lora_B.layer", "msplora_B_layer"),
+        ],
+        settings: expressions::msplora,
+        ..same("msplora")
+    },
     Entry { settings: expressions::peqa, places: expressions::peqa_places, ..same("peqa") },
     Entry {
         names: &[
@@ -163,6 +177,7 @@ pub(crate) const TABLE: &[Entry] = &[
         names: &[("qhft_spectrum", "qwha_values"), ("lambda", "scale")],
         settings: expressions::qwha,
         constant: expressions::walsh,
+        start: Start::Otherwise("where it makes up for rounding, the adapter is not the base"),
         ..same("qwha")
     },
     Entry { settings: expressions::randlora, ..same("randlora") },
@@ -174,7 +189,17 @@ pub(crate) const TABLE: &[Entry] = &[
         start: Start::Otherwise("a codebook that has not every value is not the base"),
         ..same("sketchtune")
     },
+    Entry {
+        settings: |_| Err("experts are sites, and their choice is tested beside the method"),
+        ..same("esft")
+    },
     Entry { settings: |_| Err("a procedure, tested beside the method"), ..same("id3") },
+    Entry {
+        padded: true,
+        settings: |case| but(case, &["samples"]),
+        places: sparse::replaced_rows,
+        ..same("loki")
+    },
     Entry { constant: sparse::rotated, ..same("sparsegrad") },
     same("snell"),
     Entry { settings: sparse::snella, ..same("snella") },
@@ -254,7 +279,7 @@ pub(crate) const TABLE: &[Entry] = &[
     Entry { settings: |_| Ok(Vec::new()), ..same("kradapter") },
     same("loha"),
     Entry { settings: lokr, ..same("lokr") },
-    Entry { settings: lora, places: lora_places, parameters: per_group, ..same("lora") },
+    Entry { settings: lora, places: lora_places, constant: active, parameters: per_group, ..same("lora") },
     Entry { places: lora_places, ..same("rslora") },
     same("miss"),
     Entry { settings: oft, ..same("oft") },
@@ -400,19 +425,23 @@ fn lokr(case: &Case) -> Given {
 }
 
 fn lora(case: &Case) -> Given {
-    if case.hyper.contains_key("active") {
-        return Err("a slice is cut from a trained adapter");
-    }
-    let mut settings = by_name(case)?;
-    settings.push(("depthwise".to_string(), "factors".to_string()));
+    let mut settings = but(case, &["active"])?;
+    let (name, value) =
+        if case.hyper.contains_key("active") { ("slices", "2") } else { ("depthwise", "factors") };
+    settings.push((name.to_string(), value.to_string()));
     Ok(settings)
+}
+
+/// The slice that acts.
+fn active(case: &Case, name: &str) -> Option<Vec<f64>> {
+    (name == "active").then(|| vec![case.number("active")])
 }
 
 /// A once for every group; B times its scale.
 fn lora_places(case: &Case, tensor: &str, index: usize) -> Vec<Place> {
     let rank = case.number("rank");
     let scale = case.number("alpha") / if case.method == "rslora" { rank.sqrt() } else { rank };
-    if case.site.groups == case.site.out && case.site.out > 1 {
+    if case.hyper.contains_key("active") || case.site.groups == case.site.out && case.site.out > 1 {
         return at(tensor, index);
     }
     match tensor {

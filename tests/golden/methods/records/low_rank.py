@@ -9,6 +9,8 @@ Readings chosen:
   the cases take alpha = rank, where the two agree.
 - `lora` with a slice: the first `active` rows of A and columns of B under the scale alpha / r_max (part 1,
   Shears; part 2, LoRA x NAS: the code does not rescale). Alternative: alpha / active.
+- `lorat`: E is stored as a delta of the graph's own table (trunc-normal there), zero at the start. The box head
+  and the position table belong to the graph.
 - grouped convolutions: the delta is B A over the flattened row [inputs / groups * kernel], one row space for
   all groups. Alternative: PEFT's dense A over all inputs, which its own merge refuses.
 """
@@ -52,6 +54,39 @@ class Lora(Method):
             kept, whole = h["active"], {k: v for k, v in h.items() if k != "active"}
             cut = {**t, "lora_B": t["lora_B"] * (np.arange(h["rank"]) < kept)}
             assert close(self.weight(w, t, c, h, s), self.weight(w, cut, c, whole, s))
+
+
+class Lorat(Lora):
+    """LoRA on every linear; a table of token types, one-hot rows times E, has a delta of its own."""
+
+    name = "lorat"
+    record = "part 3, LoRAT"
+    cases = (
+        (linear(4, 6), {"rank": 2, "alpha": 2, "types": 3}),
+        (linear(5, 3), {"rank": 2, "alpha": 2, "types": 3}),
+        (conv(3, 1, (3, 1)), {"rank": 1, "alpha": 2, "types": 3}),
+    )
+
+    def table(self, h, s):
+        return s.kind == "linear" and s.row == h["types"]
+
+    def shapes(self, h, s):
+        return {"token_types": (h["types"], s.out)} if self.table(h, s) else super().shapes(h, s)
+
+    def count(self, h, s):
+        return h["types"] * s.out if self.table(h, s) else super().count(h, s)
+
+    def start(self, t, w, b, c, h, s):
+        return {k: 0 * v if k != "lora_A" else v for k, v in t.items()}
+
+    def weight(self, w, t, c, h, s):
+        return w + t["token_types"].T if self.table(h, s) else super().weight(w, t, c, h, s)
+
+    def holds(self, w, b, t, c, h, s, draw):
+        # A token of type k has row k of E added.
+        if self.table(h, s):
+            e, kinds = w.T + t["token_types"], np.array([2, 0, 0, 1])
+            assert close(np.eye(3)[kinds] @ self.weight(w, t, c, h, s).T, e[kinds])
 
 
 class RsLora(Lora):

@@ -81,6 +81,9 @@ fn symbol(row: &MethodRow, probes: &[Vec<TensorInfo>], at: usize, axis: usize) -
     let mut settings = numbers.filter(|(name, value)| *name != "rank" && fits(&|_| *value));
     match settings.next() {
         Some((name, _)) => name.to_owned(),
-        None => "…".to_owned(),
+        None => match extent(0) {
+            Some(always) if fits(&|_| always) => always.to_string(),
+            _ => "…".to_owned(),
+        },
     }
 }

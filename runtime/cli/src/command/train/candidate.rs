@@ -1,7 +1,8 @@
 //! A method that is to be trained: found in a plan, and given what it chooses by.
 
-use ingraft_kernel::Host;
-use ingraft_method::{build, build_on, score_for};
+use ingraft_import::{Base, Tensors};
+use ingraft_kernel::{Host, Sites};
+use ingraft_method::{Score, build, build_on, score_for};
 use ingraft_plan::PlanView;
 use ingraft_train::{Method, Optimizer, Readout};
 
@@ -29,6 +30,8 @@ pub(in crate::command) struct Trainee {
 #[derive(Clone, Copy)]
 pub(in crate::command) struct Terms<'t> {
     pub(in crate::command) plan: PlanView<'t>,
+    /// Float initializers of the model it was compiled from, where they are at hand.
+    pub(in crate::command) floats: &'t Tensors,
     pub(in crate::command) target: &'t Host,
     pub(in crate::command) place: &'t PlaceArgs,
     pub(in crate::command) readout: Readout,
@@ -62,9 +65,12 @@ impl Candidate<'_> {
         let course = terms.course_of(&trainee);
         let needed = course.measuring_memory(&terms.plan, terms.target)?.total();
         terms.check(needed)?;
-        let saliency = course.measure(terms.plan, terms.target, lessons, score, console)?;
+        let floats = terms.floats_for(score)?;
+        let saliency = course.measure(terms.plan, terms.target, lessons, (score, &floats), console)?;
         let method = build_on(self.name, &self.settings, &saliency)?;
-        Ok((Trainee { method, ..trainee }, needed))
+        // What was chosen may lie at other sites than those offered.
+        let sites = training::sites(&terms.plan, readout, &*method, terms.place.sites())?;
+        Ok((Trainee { method, sites, readout }, needed))
     }
 }
 
@@ -72,6 +78,25 @@ impl<'t> Terms<'t> {
     /// The course of training `trainee`.
     pub(in crate::command) fn course_of(&self, trainee: &'t Trainee) -> Course<'t> {
         self.course.course(trainee, self.optimizer, self.views, self.seed)
+    }
+
+    /// The float weights of the plan's sites, where `score` is of their rounding.
+    fn floats_for(&self, score: Score) -> Result<Vec<(u32, Vec<f64>)>, CliError> {
+        if score != Score::Rounding {
+            return Ok(Vec::new());
+        }
+        let base = Base { plan: self.plan, initializers: self.floats.clone() };
+        let sites = 0..self.plan.site_count();
+        let floats: Vec<_> = sites.filter_map(|site| Some((site as u32, base.float_weight(site)?))).collect();
+        if floats.is_empty() {
+            return Err(CliError::Setting {
+                option: "--set",
+                value: "start=error".to_owned(),
+                expected: "the float model beside it, as --onnx MODEL.onnx with the names of the plan"
+                    .to_owned(),
+            });
+        }
+        Ok(floats)
     }
 
     /// Refuses a trainer of so many bytes where they are more than there may be.

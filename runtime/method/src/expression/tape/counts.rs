@@ -2,7 +2,7 @@
 
 use alloc::string::String;
 
-use ingraft_kernel::SiteDesc;
+use ingraft_kernel::{SiteDesc, SiteKind};
 
 /// What `method` with settings `text` trains at `site`; `None` for those counted beside their own file.
 pub(super) fn published(method: &str, text: &dyn Fn(&str) -> String, site: &SiteDesc<'_>) -> Option<usize> {
@@ -70,11 +70,14 @@ pub(super) fn published(method: &str, text: &dyn Fn(&str) -> String, site: &Site
         }
         "l4q" => r * both + 2 * parts(set("group")),
         "loha" => 2 * r * both,
+        "lorat" if site.kind == SiteKind::Linear && row == set("types") => out * row,
+        "lorat" => r * both,
         "map" if text("delta") == "lora" => r * both + 2,
         "map" if text("delta") == "loha" => 2 * 8 * both + 2,
         "mhr" => set("skills") * r * both + set("tasks") * set("splits") * set("skills"),
         "miss" => r.min(row) * out,
         "peqa" => parts(set("group")),
+        "msplora" => both * (set("global_rank") + 3 * set("group_rank") + set("layer_rank")),
         "pissa" => r.min(side) * both,
         "poly" => set("skills") * r * both + set("tasks") * set("skills"),
         "psoft" => r.min(side) * (r.min(side) - 1) / 2 + 2 * r.min(side),

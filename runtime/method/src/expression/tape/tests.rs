@@ -12,7 +12,7 @@ use super::super::word::Word;
 use super::super::{Expression, Form};
 use super::{Kind, Needs, Tape};
 use crate::list::METHODS;
-use crate::row::{Make, MethodRow, Settings};
+use crate::row::{MethodRow, Settings};
 
 /// Sites of one, odd, non-square and grouped: out, inputs per group, kernel, groups.
 const SITES: [(usize, usize, [usize; 2], usize); 9] = [
@@ -61,6 +61,7 @@ const VARIANTS: &[(&str, &[(&str, &str)])] = &[
     ("lokr", &[("rank", "1")]),
     ("lokr", &[("rank", "1"), ("decompose_both", "true")]),
     ("loretta", &[("rank", "3"), ("tensor_rank", "2")]),
+    ("lorat", &[("rank", "3"), ("alpha", "2"), ("types", "4")]),
     ("map", &[("rank", "2")]),
     ("map", &[("delta", "loha")]),
     ("map", &[("delta", "kradapter")]),
@@ -68,6 +69,7 @@ const VARIANTS: &[(&str, &[(&str, &str)])] = &[
     ("mhr", &[("splits", "2"), ("skills", "3"), ("tasks", "2"), ("task", "1"), ("rank", "2")]),
     ("miss", &[("rank", "3")]),
     ("moka", &[("components", "3"), ("scale", "2")]),
+    ("msplora", &[("global_rank", "3"), ("group_rank", "2"), ("layer_rank", "1"), ("group_alpha", "5")]),
     ("oft", &[("block", "3")]),
     ("oft", &[("block", "4"), ("neumann_terms", "2")]),
     ("oft", &[("block", "4"), ("neumann_terms", "5")]),
@@ -135,7 +137,7 @@ fn site((out, inputs, kernel, groups): (usize, usize, [usize; 2], usize)) -> Sit
 impl Subject {
     fn new(name: &str, given: &[(&str, &str)], site: SiteDesc<'static>) -> Result<Self, Unfit> {
         let row = METHODS.iter().find(|row| row.name == name).unwrap();
-        let Make::Expression(make) = row.make else { panic!("{name} is no expression") };
+        let make = row.make.expression().unwrap_or_else(|| panic!("{name} is no expression"));
         let expression = make(&Settings { row, given, saliency: None }).unwrap();
         let tape = Tape::counting(site);
         let form = expression.express(&tape)?.at(&site);
@@ -305,7 +307,7 @@ fn direction(which: usize, i: usize) -> f64 {
 
 /// Every expression with its defaults and its variants, at every site where it is defined.
 fn subjects() -> Vec<Subject> {
-    let expressions = METHODS.iter().filter(|row| matches!(row.make, Make::Expression(_)));
+    let expressions = METHODS.iter().filter(|row| row.make.expression().is_some());
     let defaults = expressions.map(|row| (row.name, &[][..]));
     let cases: Vec<_> = defaults.chain(VARIANTS.iter().copied()).collect();
     cases
@@ -351,7 +353,7 @@ fn starts_are_the_base_where_the_list_says_so() {
         assert!(base && furthest < 2e-6, "{}: the start is {furthest:e} from the base", subject.title);
     }
     // A quantizer may find a small weight exactly; none finds all.
-    for row in METHODS.iter().filter(|row| matches!(row.make, Make::Expression(_)) && !row.starts_as_base) {
+    for row in METHODS.iter().filter(|row| row.make.expression().is_some() && !row.starts_as_base) {
         // These start at products of two small numbers.
         let least = if ["unilora", "vblora"].contains(&row.name) { 1e-4 } else { 1e-3 };
         assert!(elsewhere[row.name] > least, "{} starts as the base: {elsewhere:?}", row.name);

@@ -38,6 +38,16 @@ fn largest(parts: &[(String, f64)]) -> f64 {
     parts.iter().fold(0.0, |most, (_, rank)| most.max(*rank))
 }
 
+/// One layer is the first of its shape, and of the first third; the pairs of the other thirds are zeros.
+pub(super) fn msplora(case: &Case) -> Given {
+    let levels = ["global", "group", "layer"].into_iter().enumerate();
+    let given = levels.flat_map(|(i, level)| {
+        ["rank", "alpha"]
+            .map(|kind| (format!("{level}_{kind}"), case.hyper[&format!("{kind}s")][i].to_string()))
+    });
+    Ok(given.collect())
+}
+
 /// Parts of equal rank here: those of fewer are padded with zeros.
 pub(super) fn context(case: &Case) -> Given {
     if !case.text("form").starts_with("lora") {
@@ -189,7 +199,7 @@ pub(super) fn poly(case: &Case) -> Given {
 
 pub(super) fn qwha(case: &Case) -> Given {
     if case.hyper.contains_key("start") {
-        return Err("the start that makes up for rounding needs the float weight");
+        return but(case, &["alpha"]);
     }
     let rank = case.number("coefficients") / (case.site.out + case.row()) as f64;
     set(but(case, &["coefficients"])?, "rank", rank)

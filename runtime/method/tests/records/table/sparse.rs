@@ -144,3 +144,17 @@ pub(super) fn snella(case: &Case) -> Given {
 pub(super) fn rotated(case: &Case, name: &str) -> Option<Vec<f64>> {
     (name == "indices").then(|| case.flat(&case.expected["indices"], case.row()))
 }
+
+/// Rows and biases in the place of the base's; here they are added to it. Biases of other rows are trained nowhere.
+pub(super) fn replaced_rows(case: &Case, tensor: &str, index: usize) -> Vec<Place> {
+    let rows = &case.expected["rows"].data;
+    let bias = case.bias.as_ref().expect("the case has a bias");
+    let (name, at, base) = match tensor {
+        "active_weight" => {
+            let at = rows[index / case.row()] as usize * case.row() + index % case.row();
+            ("delta", at, case.weight.data[at])
+        }
+        _ => ("shift", rows[index] as usize, bias.data[rows[index] as usize]),
+    };
+    vec![Place { tensor: name.to_string(), index: at, factor: 1.0, offset: -base }]
+}

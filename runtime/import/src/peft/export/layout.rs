@@ -1,0 +1,188 @@
+//! How PEFT calls and lays out what is trained here.
+
+use ingraft_kernel::{SiteDesc, SiteKind};
+
+/// How a method trained here is called there.
+pub(super) struct Layout {
+    pub(super) method: &'static str,
+    pub(super) peft_type: &'static str,
+    /// Settings by our name, and theirs.
+    pub(super) settings: &'static [(&'static str, &'static str)],
+    /// Settings it always has.
+    pub(super) fixed: &'static [(&'static str, &'static str)],
+    /// Tensors by our name, and theirs with the form they have there.
+    pub(super) tensors: &'static [(&'static str, &'static str, Form)],
+    /// Whether PEFT has it for linear layers alone.
+    pub(super) linear: bool,
+}
+
+const ANYWHERE: Layout =
+    Layout { method: "", peft_type: "", settings: &[], fixed: &[], tensors: &[], linear: false };
+const LINEAR: Layout = Layout { linear: true, ..ANYWHERE };
+
+/// The shape of a tensor in PEFT's file.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Form {
+    /// As it is here.
+    Same,
+    /// Rows of a weight: `[rows, in, kh, kw]` on convolutions.
+    Rows,
+    /// Columns per rank: `[out, r, 1, 1]` on convolutions.
+    Columns,
+    /// `[out]`, or `[1, out, 1, 1]` on convolutions.
+    Magnitude,
+    /// `[out, 1]`, or `[1, out, 1, 1]` on convolutions.
+    Scale,
+    /// Rows of a weight without its first extent's channels: `[o, i, kh, kw]` on convolutions.
+    Window,
+    /// `[tiles, r, r]`.
+    Tiles,
+    /// One extent.
+    Flat,
+}
+
+pub(super) const LAYOUTS: &[Layout] = &[
+    Layout {
+        method: "lora",
+        peft_type: "LORA",
+        settings: &[("rank", "r"), ("alpha", "lora_alpha"), ("rslora", "use_rslora")],
+        fixed: &[("bias", "\"none\"")],
+        tensors: &[("lora_A", "lora_A.weight", Form::Rows), ("lora_B", "lora_B.weight", Form::Columns)],
+        ..ANYWHERE
+    },
+    Layout {
+        method: "rslora",
+        peft_type: "LORA",
+        settings: &[("rank", "r"), ("alpha", "lora_alpha")],
+        fixed: &[("bias", "\"none\""), ("use_rslora", "true")],
+        tensors: &[("lora_A", "lora_A.weight", Form::Rows), ("lora_B", "lora_B.weight", Form::Columns)],
+        ..ANYWHERE
+    },
+    Layout {
+        method: "dora",
+        peft_type: "LORA",
+        settings: &[("rank", "r"), ("alpha", "lora_alpha")],
+        fixed: &[("bias", "\"none\""), ("use_dora", "true")],
+        tensors: &[
+            ("lora_A", "lora_A.weight", Form::Rows),
+            ("lora_B", "lora_B.weight", Form::Columns),
+            ("lora_magnitude_vector", "lora_magnitude_vector", Form::Magnitude),
+        ],
+        ..ANYWHERE
+    },
+    Layout {
+        method: "loha",
+        peft_type: "LOHA",
+        settings: &[("rank", "r"), ("alpha", "alpha")],
+        fixed: &[],
+        tensors: &[
+            ("hada_w1_a", "hada_w1_a", Form::Same),
+            ("hada_w1_b", "hada_w1_b", Form::Same),
+            ("hada_w2_a", "hada_w2_a", Form::Same),
+            ("hada_w2_b", "hada_w2_b", Form::Same),
+        ],
+        ..ANYWHERE
+    },
+    Layout {
+        method: "lokr",
+        peft_type: "LOKR",
+        settings: &[("rank", "r"), ("alpha", "alpha"), ("decompose_both", "decompose_both")],
+        fixed: &[],
+        tensors: &[
+            ("lokr_w1", "lokr_w1", Form::Same),
+            ("lokr_w1_a", "lokr_w1_a", Form::Same),
+            ("lokr_w1_b", "lokr_w1_b", Form::Same),
+            ("lokr_w2", "lokr_w2", Form::Window),
+            ("lokr_w2_a", "lokr_w2_a", Form::Same),
+            ("lokr_w2_b", "lokr_w2_b", Form::Same),
+        ],
+        ..ANYWHERE
+    },
+    Layout {
+        method: "hira",
+        peft_type: "HIRA",
+        settings: &[("rank", "r")],
+        fixed: &[],
+        tensors: &[("hira_A", "hira_A", Form::Rows), ("hira_B", "hira_B", Form::Columns)],
+        ..ANYWHERE
+    },
+    Layout {
+        method: "hra",
+        peft_type: "HRA",
+        settings: &[("rank", "r")],
+        fixed: &[("bias", "\"none\"")],
+        tensors: &[("hra_u", "hra_u", Form::Same)],
+        ..ANYWHERE
+    },
+    Layout {
+        method: "miss",
+        peft_type: "MISS",
+        settings: &[("rank", "r")],
+        fixed: &[("bias", "\"none\"")],
+        tensors: &[("miss_block", "miss_block", Form::Same)],
+        ..ANYWHERE
+    },
+    Layout {
+        method: "ia3",
+        peft_type: "IA3",
+        settings: &[],
+        fixed: &[("feedforward_modules", "[]")],
+        tensors: &[("scale", "ia3_l", Form::Scale)],
+        ..ANYWHERE
+    },
+    Layout {
+        method: "bone",
+        peft_type: "MISS",
+        settings: &[("rank", "r")],
+        fixed: &[("bias", "\"none\""), ("init_weights", "\"bat\"")],
+        tensors: &[("miss_block", "miss_block", Form::Tiles)],
+        ..ANYWHERE
+    },
+    Layout {
+        method: "delora",
+        peft_type: "DELORA",
+        settings: &[("rank", "r"), ("lambda", "delora_lambda")],
+        fixed: &[("bias", "\"none\"")],
+        tensors: &[
+            ("delora_A", "delora_A", Form::Same),
+            ("delora_B", "delora_B", Form::Same),
+            ("delora_lambda", "delora_lambda", Form::Flat),
+        ],
+        ..LINEAR
+    },
+    Layout {
+        method: "oft",
+        peft_type: "OFT",
+        fixed: &[("r", "0"), ("bias", "\"none\"")],
+        tensors: &[("oft_R", "oft_R.weight", Form::Same)],
+        ..LINEAR
+    },
+    Layout {
+        method: "shira",
+        peft_type: "SHIRA",
+        fixed: &[("mask_type", "\"random\"")],
+        tensors: &[("values", "shira_weight", Form::Same), ("indices", "shira_indices", Form::Same)],
+        ..LINEAR
+    },
+];
+
+pub(super) fn shaped(form: Form, dims: &[usize], site: &SiteDesc<'_>) -> Vec<usize> {
+    let [kh, kw] = site.kernel;
+    let conv = site.kind != SiteKind::Linear;
+    let (first, last) = (dims.first().copied().unwrap_or(1), dims.last().copied().unwrap_or(1));
+    match form {
+        Form::Rows if conv => vec![first, site.inputs, kh, kw],
+        Form::Columns if conv => vec![first, last, 1, 1],
+        Form::Magnitude if conv => vec![1, first, 1, 1],
+        Form::Scale if conv => vec![1, first, 1, 1],
+        Form::Window if conv => vec![first, last / (kh * kw).max(1), kh, kw],
+        Form::Scale => vec![first, 1],
+        Form::Magnitude => vec![dims.iter().product()],
+        Form::Tiles => {
+            let count: usize = dims.iter().product();
+            vec![count / (last * last).max(1), last, last]
+        }
+        Form::Flat => vec![dims.iter().product()],
+        _ => dims.to_vec(),
+    }
+}

@@ -1,0 +1,153 @@
+//! What PEFT's file has beside, or otherwise than, the tensors trained here.
+
+use std::collections::BTreeMap;
+
+use ingraft_adapter::ParameterSection;
+use ingraft_kernel::{SiteDesc, SiteKind, Sites};
+use ingraft_method::in_kernel;
+use ingraft_plan::PlanView;
+use ingraft_train::FrozenSite;
+use serde_json::Value;
+
+use super::layout::Layout;
+use crate::tensors::{Tensor, Tensors};
+use crate::{Fault, ImportError};
+
+/// That PEFT's layout can say what `layout`'s method does at `site`.
+pub(super) fn allowed(
+    layout: Option<&Layout>,
+    plan: &PlanView<'_>,
+    site: &SiteDesc<'_>,
+    index: usize,
+) -> Result<(), ImportError> {
+    let refuse = |why| Err(ImportError::at(site.name, Fault::Unsupported(why)));
+    if layout.is_some_and(|layout| layout.linear) && site.kind != SiteKind::Linear {
+        return refuse("PEFT has this method for linear layers alone; use --layout ingraft");
+    }
+    let (output, input) = plan.site_diagonals(index);
+    let factors = [output, input].into_iter().flatten();
+    if factors.clone().count() == 0 {
+        return Ok(());
+    }
+    if !layout.is_some_and(|layout| matches!(layout.method, "lora" | "rslora")) {
+        return refuse(
+            "batch norms or equalization are folded into this site, and the adapter was trained behind them",
+        );
+    }
+    if factors.flatten().any(|factor| *factor == 0.0) {
+        return refuse("a channel of this site was folded to nothing, and its delta with it");
+    }
+    Ok(())
+}
+
+/// Takes out of a factor what compilation folded into the weight: of `diag(o)·ΔW·diag(i) = B·A`, B gets 1/o and A 1/i.
+pub(super) fn unfold(plan: &PlanView<'_>, site: &SiteDesc<'_>, index: usize, name: &str, held: &mut Tensor) {
+    let columns = held.dims.last().copied().unwrap_or(1).max(1);
+    let window = site.kernel.iter().product::<usize>().max(1);
+    let factor = |factors: &[f32], at: usize| factors.get(at).map_or(1.0, |factor| f64::from(*factor));
+    match (name, plan.site_diagonals(index)) {
+        ("lora_B", (Some(output), _)) => {
+            held.values.iter_mut().enumerate().for_each(|(i, v)| *v /= factor(output, i / columns));
+        }
+        ("lora_A", (_, Some(input))) => {
+            held.values.iter_mut().enumerate().for_each(|(i, v)| *v /= factor(input, i % columns / window));
+        }
+        _ => {}
+    }
+}
+
+/// Adds the tensors that PEFT's file has and ours not, and gives the settings that follow from the tensors.
+pub(super) fn complete(
+    method: &str,
+    plan: &PlanView<'_>,
+    section: &ParameterSection<'_>,
+    modules: &BTreeMap<usize, &str>,
+    tensors: &mut Tensors,
+) -> Result<Vec<(String, Value)>, ImportError> {
+    let mut sites: Vec<usize> = section.tensors().map(|tensor| tensor.site).collect();
+    sites.dedup();
+    let key = |site: usize, name: &str| {
+        let own = plan.site(site).map_or("", |desc| desc.name);
+        let module = modules.get(&site).copied().unwrap_or(own.strip_suffix(".weight").unwrap_or(own));
+        format!("base_model.model.{module}.{name}")
+    };
+    match method {
+        "delora" => {
+            for site in sites {
+                let Some(frozen) = FrozenSite::new(plan, site) else { continue };
+                tensors.insert(key(site, "delora_w_norm"), column_lengths(&frozen));
+            }
+            Ok(Vec::new())
+        }
+        "oft" => {
+            // b(b − 1)/2 columns.
+            let sizes = sites.iter().filter_map(|site| tensors.get(&key(*site, "oft_R.weight")));
+            let size = |tensor: &Tensor| {
+                let columns = tensor.dims.last().copied().unwrap_or(0);
+                (1..=columns + 1).find(|b| b * (b - 1) / 2 == columns).unwrap_or(0)
+            };
+            let sizes: Vec<usize> = sizes.map(size).collect();
+            match sizes.iter().any(|size| *size != sizes[0]) {
+                true => {
+                    let why = "blocks of different sizes, of which PEFT's file has one; use --layout ingraft";
+                    Err(ImportError::at(method, Fault::Unsupported(why)))
+                }
+                false => {
+                    Ok(vec![("oft_block_size".to_owned(), Value::from(sizes.first().copied().unwrap_or(0)))])
+                }
+            }
+        }
+        "shira" => shira(plan, &sites, &key, tensors),
+        _ => Ok(Vec::new()),
+    }
+}
+
+/// ‖·‖ of the columns of the frozen weight.
+fn column_lengths(site: &FrozenSite<'_>) -> Tensor {
+    let (out, row) = (site.desc.out, site.desc.row());
+    let length = |position: usize| {
+        let weight = |channel| f64::from(site.weight(channel, in_kernel(&site.desc, position)));
+        let squares: f64 = (0..out).map(|channel| weight(channel) * weight(channel)).sum();
+        f64::from(squares.sqrt() as f32)
+    };
+    Tensor { dims: vec![row], values: (0..row).map(length).collect() }
+}
+
+/// Pads entries with zeros to the r·(out + in) that PEFT counts, and splits their places into rows and columns.
+fn shira(
+    plan: &PlanView<'_>,
+    sites: &[usize],
+    key: &dyn Fn(usize, &str) -> String,
+    tensors: &mut Tensors,
+) -> Result<Vec<(String, Value)>, ImportError> {
+    let shape = |site: usize| plan.site(site).map_or((1, 1), |desc| (desc.out, desc.row().max(1)));
+    let entries = |tensors: &Tensors, site: usize| {
+        tensors.get(&key(site, "shira_weight")).map_or(0, |tensor| tensor.values.len())
+    };
+    let ranks = sites.iter().map(|site| {
+        let (out, row) = shape(*site);
+        entries(tensors, *site).div_ceil(out + row)
+    });
+    let rank = ranks.max().unwrap_or(0);
+    for site in sites.iter().copied() {
+        let (out, row) = shape(site);
+        let (weight, places) = (key(site, "shira_weight"), key(site, "shira_indices"));
+        let (Some(values), Some(held)) = (tensors.get(&weight), tensors.get(&places)) else { continue };
+        let mut all: BTreeMap<usize, f64> =
+            held.values.iter().map(|at| *at as usize).zip(values.values.iter().copied()).collect();
+        let count = rank * (out + row);
+        if count > out * row {
+            let why = "PEFT counts entries in multiples of out + in, and the next is more than there are weights; \
+                       use --layout ingraft";
+            return Err(ImportError::at("shira", Fault::Unsupported(why)));
+        }
+        let free: Vec<usize> = (0..out * row).filter(|at| !all.contains_key(at)).collect();
+        let missing = count.saturating_sub(all.len());
+        all.extend(free.into_iter().take(missing).map(|at| (at, 0.0)));
+        let rows = all.keys().map(|at| (at / row) as f64);
+        let indices = rows.chain(all.keys().map(|at| (at % row) as f64)).collect();
+        tensors.insert(places, Tensor { dims: vec![2, all.len()], values: indices });
+        tensors.insert(weight, Tensor { dims: vec![all.len()], values: all.into_values().collect() });
+    }
+    Ok(vec![("r".to_owned(), Value::from(rank))])
+}

@@ -9,11 +9,20 @@ use ingraft_adapter::{Adapter, AdapterBuilder, AdapterFacts, Base, TermSource, T
 use ingraft_compile::lower::train::TrainFrom;
 use ingraft_compile::{CompileOptions, compile};
 use ingraft_exec::{MemoryNeeds, Session};
-use ingraft_kernel::{Host, SiteKind, Sites};
+use ingraft_kernel::{Host, SiteDesc, SiteKind, Sites};
 use ingraft_plan::{Phase, PlanView};
 use ingraft_signal::Recipe;
 use ingraft_tensor::bytes;
 
+// What the conformance suite calls the facade, of which it needs these two.
+extern crate self as ingraft;
+pub(crate) use ingraft_kernel as kernel;
+pub(crate) use ingraft_tensor as tensor;
+
+#[path = "build/conformance.rs"]
+mod conformance;
+#[path = "build/count.rs"]
+mod count;
 #[path = "src/training.rs"]
 mod training;
 
@@ -24,27 +33,42 @@ fn main() {
     write("memory.x", &fs::read(format!("machines/{}.x", machine())).expect("the machine is described"));
     let infer = inference(&write);
     let (train, learned) = learning(&write);
-    let constants = format!(
+    write("conformance.cases", &conformance::file());
+    let mut constants = format!(
         "/// Bytes a session of [`PLAN`] needs.\npub const INFER_BYTES: usize = {infer};\n\
          /// Bytes the training run needs, at most.\npub const TRAIN_BYTES: usize = {train};\n\
          /// What the host's reference learns.\npub const LEARNED: crate::training::Learned = \
          crate::training::{learned:?};\n",
     );
+    constants.push_str(&count::constants(&write));
     write("host.rs", constants.as_bytes());
     println!("cargo:rustc-link-search={}", out.display());
     println!("cargo:rerun-if-changed=machines");
     println!("cargo:rerun-if-changed=src/training.rs");
     println!("cargo:rerun-if-changed=build.rs");
+    println!("cargo:rerun-if-changed=build");
+    println!("cargo:rerun-if-changed=../support/cases.rs");
+    println!("cargo:rerun-if-changed=../support/cases");
+}
+
+/// Whether the core that is built for is this one of Armv8-M.
+fn core_is(name: &str) -> bool {
+    let flags = std::env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
+    flags.split_once("target-cpu=").is_some_and(|(_, cpu)| cpu.starts_with(name))
 }
 
 /// The QEMU machine with the core that is built for.
 fn machine() -> &'static str {
-    let flags = std::env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
-    match flags.split_once("target-cpu=").map_or("", |(_, cpu)| cpu) {
-        cpu if cpu.starts_with("cortex-m55") => "mps3-an547",
-        cpu if cpu.starts_with("cortex-m33") => "mps2-an505",
-        _ => "mps2-an386",
+    match () {
+        () if core_is("cortex-m55") => "mps3-an547",
+        () if core_is("cortex-m33") => "mps2-an505",
+        () => "mps2-an386",
     }
+}
+
+/// The target of the core that is built for, which on the host computes the same in the same memory.
+fn device() -> Host {
+    if core_is("cortex-m55") { ingraft_cortex_m::helium() } else { ingraft_cortex_m::dsp() }
 }
 
 /// Writes the plan for inference, an adapter, an input and the outputs; gives the bytes a session needs.
@@ -59,7 +83,7 @@ fn inference(write: &dyn Fn(&str, &[u8])) -> usize {
     write("input.f32", bytes::of(&input));
     write("base.out", &run(plan, &input, &Base));
     write("adapter.out", &run(plan, &input, &adapter));
-    MemoryNeeds::new(&plan, Phase::Infer, &Host::SCALAR).expect("the reference runs every step").total()
+    MemoryNeeds::new(&plan, Phase::Infer, &device()).expect("every target runs every step").total()
 }
 
 /// Writes the plan for training; gives the bytes the run needs and what it learns.
@@ -72,11 +96,11 @@ fn learning(write: &dyn Fn(&str, &[u8])) -> (usize, training::Learned) {
         ..CompileOptions::default()
     }));
     let plan = PlanView::new(plan_file.bytes()).expect("a plan we wrote is valid");
-    let needed = training::memory(&plan).unwrap_or_else(|failure| panic!("{failure}"));
-    let mut memory = Aligned::new(&vec![0; needed]);
-    let learned = training::train(plan, memory.bytes_mut()).unwrap_or_else(|failure| panic!("{failure}"));
+    let needed = |target| training::memory(&plan, target).unwrap_or_else(|failure| panic!("{failure}"));
+    let mut memory = Aligned::new(&vec![0; needed(&Host::SCALAR)]);
+    let learned = training::train(plan, &Host::SCALAR, memory.bytes_mut());
     write("train.plan", plan_file.bytes());
-    (needed, learned)
+    (needed(&device()), learned.unwrap_or_else(|failure| panic!("{failure}")))
 }
 
 fn compiled(mut options: CompileOptions) -> Vec<u8> {
@@ -87,27 +111,35 @@ fn compiled(mut options: CompileOptions) -> Vec<u8> {
 /// An adapter with integer low-rank factors on every site that takes them: exact on every target.
 fn adapter(plan: &PlanView<'_>) -> Vec<u8> {
     let mut builder = AdapterBuilder::new(plan);
-    let mut seed = 1u32;
-    let mut code = || {
-        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-        (seed >> 25) as i8 - 64
-    };
+    let mut code = codes();
     for index in 0..plan.site_count() {
         let site = plan.site(index).expect("index is below the count");
         if site.kind == SiteKind::Depthwise {
             continue;
         }
-        let rank = 2;
-        let term = TermSpec::TwoFactorI8 {
-            rank,
-            down: (0..rank * site.groups * site.row()).map(|_| code()).collect(),
-            up: (0..rank * site.out).map(|_| code()).collect(),
-            down_scale: vec![0.05; rank * site.groups],
-            up_scale: vec![1e-4; site.out],
-        };
+        let term = low_rank(&site, 2, &mut code);
         builder.term(index, &site, term);
     }
     builder.finish(&AdapterFacts { method: "test".into(), ..AdapterFacts::default() })
+}
+
+/// Codes that only integer arithmetic makes.
+fn codes() -> impl FnMut() -> i8 {
+    let mut seed = 1u32;
+    move || {
+        seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        (seed >> 25) as i8 - 64
+    }
+}
+
+fn low_rank(site: &SiteDesc<'_>, rank: usize, mut code: impl FnMut() -> i8) -> TermSpec {
+    TermSpec::TwoFactorI8 {
+        rank,
+        down: (0..rank * site.groups * site.row()).map(|_| code()).collect(),
+        up: (0..rank * site.out).map(|_| code()).collect(),
+        down_scale: vec![0.05; rank * site.groups],
+        up_scale: vec![1e-4; site.out],
+    }
 }
 
 fn input(plan: &PlanView<'_>) -> Vec<f32> {

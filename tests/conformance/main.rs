@@ -18,7 +18,7 @@ use std::collections::BTreeSet;
 use ingraft::kernel::{Host, Job, Kernel, KernelError, OpCode, Parallel, REFERENCE, Target, Workers};
 
 use cases::{Case, Outcome, Tolerance, Values};
-use targets::targets;
+use targets::with_microcontrollers as targets;
 
 /// Every operator in a table of any target.
 fn operators() -> BTreeSet<OpCode> {

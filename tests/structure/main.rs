@@ -23,6 +23,7 @@ const ORDER: &[(&str, &str)] = &[
     ("ingraft-compile", "runtime/compile"),
     ("ingraft-models", "models"),
     ("ingraft-arm-neon", "targets/arm-neon"),
+    ("ingraft-cortex-m", "targets/cortex-m"),
     ("ingraft-jetson-cuda", "targets/jetson-cuda"),
     ("ingraft-x86-64", "targets/x86-64"),
     ("ingraft", "."),

@@ -11,12 +11,15 @@ use ingraft::kernel::OpCode;
 mod targets;
 
 /// Columns behind the reference: the name of a target and what the README calls it.
-const COLUMNS: [(&str, &str); 6] = [
+const COLUMNS: [(&str, &str); 9] = [
     ("x86-64", "x86-64 AVX2"),
     ("x86-64-avx512", "x86-64 AVX-512"),
     ("arm-neon", "Arm NEON"),
     ("arm-dotprod", "Arm dotprod"),
     ("arm-i8mm", "Arm i8mm"),
+    ("cortex-m", "Cortex-M"),
+    ("cortex-m-dsp", "Cortex-M DSP"),
+    ("cortex-m-helium", "Cortex-M Helium"),
     (CUDA, "CUDA"),
 ];
 
@@ -28,7 +31,7 @@ type Cells = [String; COLUMNS.len()];
 /// The matrix as Markdown, with the columns that this machine does not know taken from `found`.
 fn matrix(found: &str) -> String {
     let standing = columns_of(found);
-    let here = targets::targets();
+    let here = targets::with_microcontrollers();
     let mut text = String::from("| operator | scalar |");
     COLUMNS.iter().for_each(|(_, title)| text.push_str(&format!(" {title} |")));
     text.push_str("\n|---|---|");

@@ -12,6 +12,13 @@ pub(crate) fn targets() -> Vec<Host> {
     found
 }
 
+/// As [`targets`], and those for microcontrollers: without their instructions, the same loops in plain Rust.
+#[allow(dead_code, reason = "suites about kernels use it")]
+pub(crate) fn with_microcontrollers() -> Vec<Host> {
+    use ingraft_cortex_m::{dsp, helium, portable};
+    targets().into_iter().chain([portable(), dsp(), helium()]).collect()
+}
+
 #[cfg(target_arch = "x86_64")]
 fn native() -> impl Iterator<Item = Host> {
     ingraft::x86_64::available().collect::<Vec<_>>().into_iter().rev()

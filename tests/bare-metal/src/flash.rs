@@ -24,4 +24,13 @@ pub static BASE_OUTPUT: &Aligned<[u8]> = file!("base.out");
 /// What the host's reference gives for it with the adapter.
 pub static ADAPTER_OUTPUT: &Aligned<[u8]> = file!("adapter.out");
 
+/// The model whose instructions are counted.
+pub static COUNT_PLAN: &Aligned<[u8]> = file!("count.plan");
+/// An adapter of rank 4 on its 1×1 layers.
+pub static COUNT_LOW_RANK: &Aligned<[u8]> = file!("count.low_rank");
+/// An overlay of one weight in a hundred of its dense layers.
+pub static COUNT_SPARSE: &Aligned<[u8]> = file!("count.sparse");
+/// One input of it.
+pub static COUNT_INPUT: &Aligned<[u8]> = file!("count.input");
+
 include!(concat!(env!("OUT_DIR"), "/host.rs"));

@@ -1,8 +1,9 @@
 //! One run of the model with and without an adapter.
 
 use ingraft_adapter::{AdapterSet, SetError, TermSource};
+use ingraft_cortex_m::rows;
 use ingraft_exec::{ExecError, Session};
-use ingraft_kernel::{Host, Kernel, elementwise, pool, qconv, qdepthwise, quantize};
+use ingraft_kernel::{Host, Kernel, elementwise, pool, quantize};
 use ingraft_plan::{Phase, PlanError, PlanView};
 
 use crate::flash::{ADAPTER, ADAPTER_OUTPUT, BASE_OUTPUT, INPUT, PLAN};
@@ -24,8 +25,8 @@ pub enum Failure {
 const KERNELS: &[Kernel] = &[
     elementwise::KERNEL_ADD_Q,
     pool::KERNEL_Q,
-    qconv::KERNEL,
-    qdepthwise::KERNEL,
+    rows::QCONV,
+    rows::QDEPTHWISE,
     quantize::KERNEL,
     quantize::KERNEL_DEQUANTIZE,
 ];

@@ -54,31 +54,31 @@ const SITES: usize = 64;
 
 const METHOD: Lora = Lora { rank: 4, alpha: 4.0, rank_stabilized: false, depthwise: DepthwiseTerm::Scale };
 
-/// Bytes a run needs on `plan`: patches, then first the front end and later the trainer.
+/// Bytes a run on `target` needs on `plan`: patches, then first the front end and later the trainer.
 ///
 /// # Errors
 /// The first [`Failure`].
-pub fn memory(plan: &PlanView<'_>) -> Result<usize, Failure> {
+pub fn memory(plan: &PlanView<'_>, target: &Host) -> Result<usize, Failure> {
     let recipe = recipe(plan)?;
     let mut sites = [0; SITES];
     let setup = setup(late(plan, &mut sites));
-    let trainer = Trainer::memory(plan, &Host::SCALAR, &setup).map_err(Failure::Train)?;
+    let trainer = Trainer::memory(plan, target, &setup).map_err(Failure::Train)?;
     let tables = recipe.memory_len().saturating_mul(size_of::<f32>());
     let front_end = align_up(sound_bytes()).saturating_add(align_up(tables));
     Ok(align_up(patches_bytes(&recipe)).saturating_add(front_end.max(trainer.total())))
 }
 
-/// Trains in `memory`, which starts at a 16-byte boundary.
+/// Trains on `target` in `memory`, which starts at a 16-byte boundary.
 ///
 /// # Errors
 /// The first [`Failure`].
-pub fn train(plan: PlanView<'_>, memory: &mut [u8]) -> Result<Learned, Failure> {
+pub fn train(plan: PlanView<'_>, target: &Host, memory: &mut [u8]) -> Result<Learned, Failure> {
     let recipe = recipe(&plan)?;
     let (patches, rest) = split(memory, patches_bytes(&recipe))?;
     patch_sounds(&recipe, patches, rest)?;
     let mut sites = [0; SITES];
     let setup = setup(late(&plan, &mut sites));
-    let mut trainer = Trainer::bind(plan, &Host::SCALAR, setup, rest).map_err(Failure::Train)?;
+    let mut trainer = Trainer::bind(plan, target, setup, rest).map_err(Failure::Train)?;
     let clips = || patches.chunks_exact(patch_bytes(&recipe).max(1)).map(Clip::Inputs);
     for clip in clips() {
         trainer.observe(clip).map_err(Failure::Train)?;

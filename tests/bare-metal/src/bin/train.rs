@@ -16,7 +16,7 @@ fn main() -> ! {
     // cortex-m-rt turns a `static mut` at the top of the entry into a unique borrow.
     static mut MEMORY: Aligned<[u8; TRAIN_BYTES]> = Aligned([0; TRAIN_BYTES]);
     let passed = match PlanView::new(&TRAIN_PLAN.0) {
-        Ok(plan) => report(train(plan, &mut MEMORY.0)),
+        Ok(plan) => report(train(plan, &ingraft_cortex_m::native(), &mut MEMORY.0)),
         Err(error) => {
             hprintln!("failed: {}", error);
             false

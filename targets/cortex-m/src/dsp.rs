@@ -1,0 +1,178 @@
+//! Inner loops on the DSP extension: two products of int16 an instruction.
+//!
+//! Rows of activations are widened once into pairs, four rows interleaved, so that one
+//! pointer walks through all of them; each word of weights, read where it lies in flash, is widened in
+//! registers and serves four rows.
+
+use ingraft_kernel::window::ConvShape;
+use ingraft_tensor::bytes;
+
+use crate::asm::{Quad, even_codes, four_channels, four_rows, multiply_pairs, odd_codes};
+use crate::isa::{Isa, Latents, RANK, ROWS, Sums, WIDTH};
+use crate::patch::{Patches, buffer_bytes};
+use crate::portable::Portable;
+use crate::requantize::{Limits, Scaled};
+use crate::taps::Taps;
+
+/// The DSP extension of Armv7E-M and Armv8-M.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Dsp;
+
+/// Widened rows.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rows<'a> {
+    /// Quad after quad, of each the rows one after the other.
+    quads: &'a [Quad],
+    count: usize,
+}
+
+#[inline(always)]
+fn widen(codes: [u8; 4]) -> Quad {
+    let codes = u32::from_le_bytes(codes);
+    [even_codes(codes), odd_codes(codes)]
+}
+
+/// The last codes of a row, filled up with zeros.
+#[inline(always)]
+fn widen_tail(codes: &[i8]) -> Quad {
+    let mut quad = [0; 4];
+    quad.iter_mut().zip(codes).for_each(|(to, from)| *to = *from as u8);
+    widen(quad)
+}
+
+/// Widens `codes` into every `rows`-th quad.
+#[inline(always)]
+fn spread(codes: &[i8], rows: usize, quads: &mut [Quad]) {
+    let (whole, tail) = codes.as_chunks::<4>();
+    let mut slots = quads.iter_mut().step_by(rows.max(1));
+    for (codes, slot) in whole.iter().zip(&mut slots) {
+        *slot = widen(codes.map(|code| code as u8));
+    }
+    if let (false, Some(slot)) = (tail.is_empty(), slots.next()) {
+        *slot = widen_tail(tail);
+    }
+}
+
+/// `sums + Σ weight·row` of `P` rows.
+#[inline(always)]
+fn dots<const P: usize>(rows: &[[Quad; P]], weight: &[i8], mut sums: [i32; P]) -> [i32; P] {
+    let (whole, tail) = weight.as_chunks::<4>();
+    let mut rows = rows.iter();
+    let add = |sums: &mut [i32; P], [even, odd]: Quad, rows: &[Quad; P]| {
+        for (sum, row) in sums.iter_mut().zip(rows) {
+            *sum = multiply_pairs(odd, row[1], multiply_pairs(even, row[0], *sum));
+        }
+    };
+    for (codes, rows) in whole.iter().zip(&mut rows) {
+        add(&mut sums, widen(codes.map(|code| code as u8)), rows);
+    }
+    if let (false, Some(rows)) = (tail.is_empty(), rows.next()) {
+        add(&mut sums, widen_tail(tail), rows);
+    }
+    sums
+}
+
+/// `bias + Σ weight·row` of four rows.
+#[inline(always)]
+fn four_dots(rows: &[[Quad; ROWS]], weight: &[i8], bias: i32) -> [i32; ROWS] {
+    let (eights, rest) = weight.as_chunks::<8>();
+    let Some(sums) = four_rows(rows, eights, bias) else { return dots(rows, weight, [bias; ROWS]) };
+    if rest.is_empty() {
+        return sums;
+    }
+    dots(rows.get(eights.len() * 2..).unwrap_or(&[]), rest, sums)
+}
+
+impl Isa for Dsp {
+    type Rows<'a> = Rows<'a>;
+
+    /// Three rows cost about what four do.
+    fn rows(left: usize) -> usize {
+        match left {
+            ROWS.. => ROWS,
+            3 => 3,
+            _ => 1,
+        }
+    }
+
+    fn bytes(shape: &ConvShape) -> usize {
+        shape.row().div_ceil(4).saturating_mul(size_of::<Quad>() * ROWS)
+    }
+
+    #[inline]
+    fn load<'a>(patches: &Patches<'a>, first: usize, count: usize, memory: &'a mut [u8]) -> Option<Rows<'a>> {
+        let (quads, buffer) = memory.split_at_mut_checked(Self::bytes(patches.shape))?;
+        let buffer = bytes::cast_mut(buffer.get_mut(..buffer_bytes(patches.shape))?)?;
+        let quads: &mut [Quad] = bytes::cast_mut(quads)?;
+        let together = if count == 1 { 1 } else { ROWS };
+        for index in 0..count {
+            spread(patches.get(first + index, buffer)?, together, quads.get_mut(index..)?);
+        }
+        Some(Rows { quads, count })
+    }
+
+    #[inline]
+    fn multiply(rows: Rows<'_>, weights: &[i8], len: usize, bias: &[i32], sums: &mut Sums) -> Option<()> {
+        let weights = weights.chunks_exact(len.max(1)).zip(bias);
+        if rows.count == 1 {
+            let quads = rows.quads.as_chunks::<1>().0;
+            let [sums, ..] = sums;
+            for (sum, (weight, bias)) in sums.iter_mut().zip(weights) {
+                [*sum] = dots(quads, weight, [*bias]);
+            }
+            return Some(());
+        }
+        let quads = rows.quads.as_chunks::<ROWS>().0;
+        let [a, b, c, d] = sums.each_mut().map(|sums| sums.iter_mut());
+        for ((((a, b), c), d), (weight, bias)) in a.zip(b).zip(c).zip(d).zip(weights) {
+            [*a, *b, *c, *d] = four_dots(quads, weight, *bias);
+        }
+        Some(())
+    }
+
+    #[inline]
+    fn apply(
+        latents: &Latents,
+        count: usize,
+        rank: usize,
+        up: &[i8],
+        channels: usize,
+        sums: &mut Sums,
+    ) -> Option<()> {
+        let mut quads = [[[0; 2]; ROWS]; RANK / 4];
+        for (index, latent) in latents.iter().enumerate().take(count) {
+            let latent: &[i16; RANK] = latent;
+            for (quads, values) in quads.iter_mut().zip(latent.as_chunks::<4>().0) {
+                let [a, b, c, d] = values.map(|value| u32::from(value as u16));
+                *quads.get_mut(index)? = [a | c << 16, b | d << 16];
+            }
+        }
+        for (c, up) in up.chunks_exact(rank.max(1)).take(channels).enumerate() {
+            for (sums, dot) in sums.iter_mut().zip(dots(&quads, up, [0; ROWS])) {
+                *sums.get_mut(c)? = dot;
+            }
+        }
+        Some(())
+    }
+
+    #[inline]
+    fn depthwise(
+        taps: &Taps<'_>,
+        weights: &[i8],
+        first: usize,
+        bias: &[i32],
+        sums: &mut [i32; WIDTH],
+    ) -> Option<()> {
+        let (quads, rest) = bias.as_chunks::<4>();
+        for ((q, bias), sums) in quads.iter().enumerate().zip(sums.as_chunks_mut::<4>().0) {
+            *sums = four_channels(taps, weights, first + q * 4, *bias)?;
+        }
+        let done = quads.len() * 4;
+        Portable::channels(taps, weights, first + done, rest, sums.get_mut(done..)?)
+    }
+
+    #[inline]
+    fn codes(terms: Scaled<'_>, low: Option<Scaled<'_>>, limits: &Limits, out: &mut [i8]) {
+        limits.codes(terms, low, out);
+    }
+}

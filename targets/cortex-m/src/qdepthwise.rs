@@ -1,0 +1,146 @@
+//! int8 depthwise convolution.
+//!
+//! The window of a pixel is a list of taps, each the codes of all channels at one place of the input or, in the
+//! padding, a row of zero points: no case stands in the inner loops.
+
+use ingraft_kernel::attrs::QConvAttrs;
+use ingraft_kernel::qdepthwise::{KERNEL, QDepthwise};
+use ingraft_kernel::requantize::{passes, set_bit};
+use ingraft_kernel::window::{ConvShape, Pixel};
+use ingraft_kernel::{Call, Kernel, KernelError, Step};
+use ingraft_tensor::bytes;
+
+use crate::isa::{Isa, WIDTH};
+use crate::requantize::{self, Limits};
+use crate::taps::{TAPS, Taps};
+
+/// int8 output.
+pub(crate) const fn codes<I: Isa>(name: &'static str) -> Kernel {
+    Kernel { name, check, run: run::<I>, ..KERNEL }
+}
+
+fn check(step: &Step<'_>) -> Result<(), KernelError> {
+    (KERNEL.check)(step)?;
+    let attrs: &QConvAttrs = step.attrs()?;
+    let [height, width] = attrs.window.kernel.map(|k| k as usize);
+    let few = height.checked_mul(width).is_some_and(|taps| taps <= TAPS);
+    if few && requantize::fits(attrs) { Ok(()) } else { Err(KernelError::Operands(step.op)) }
+}
+
+/// Lists the taps of `pixel`.
+#[inline]
+fn list<'t>(
+    shape: &ConvShape,
+    input: &'t [i8],
+    pixel: Pixel,
+    padding: &'t [i8],
+    taps: &mut Taps<'t>,
+) -> Option<()> {
+    taps.clear();
+    let channels = shape.input[3];
+    let top = (pixel.y * shape.stride[0]).wrapping_sub(shape.pad[0]);
+    let left = (pixel.x * shape.stride[1]).wrapping_sub(shape.pad[1]);
+    for ky in 0..shape.kernel[0] {
+        let y = top.wrapping_add(ky * shape.dilation[0]);
+        let inside = y < shape.input[1];
+        let row = (pixel.n * shape.input[1]).wrapping_add(y).wrapping_mul(shape.input[2]);
+        for kx in 0..shape.kernel[1] {
+            let x = left.wrapping_add(kx * shape.dilation[1]);
+            let inside = inside && x < shape.input[2];
+            taps.push(if inside { input.get((row + x) * channels..)?.get(..channels)? } else { padding })?;
+        }
+    }
+    Some(())
+}
+
+fn run<I: Isa>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
+    if call.terms.has_delta() {
+        return (KERNEL.run)(call);
+    }
+    let (conv, error) = (QDepthwise::new(call)?, KernelError::Memory(call.op));
+    let memory = core::mem::take(&mut call.workspace);
+    let (out, mask) = call.out_and_mask::<i8>()?;
+    fill::<I>(&conv, memory, out, mask).ok_or(error)
+}
+
+fn fill<I: Isa>(
+    conv: &QDepthwise<'_>,
+    memory: &mut [u8],
+    out: &mut [i8],
+    mut mask: Option<&mut [u8]>,
+) -> Option<()> {
+    let (shape, channels) = (&conv.shape, conv.shape.output[3]);
+    let padding: &mut [i8] = bytes::cast_mut(memory.get_mut(..channels)?)?;
+    padding.fill(conv.attrs.in_zero_point as i8);
+    let padding = &*padding;
+    let limits = Limits::new(conv.attrs);
+    let plain = conv.terms.affine.is_none() && mask.is_none();
+    let (mut taps, mut sums) = (Taps::new(channels), [0; WIDTH]);
+    shape
+        .for_each_pixel(|index, pixel| {
+            list(shape, conv.input, pixel, padding, &mut taps).ok_or(())?;
+            for first in (0..channels).step_by(WIDTH) {
+                let part = Part { at: index * channels + first, first, taps: &taps };
+                part.compute::<I>(conv, &mut sums, &limits, out, mask.as_deref_mut(), plain).ok_or(())?;
+            }
+            Ok::<(), ()>(())
+        })
+        .ok()
+}
+
+/// Some channels of a pixel.
+struct Part<'t> {
+    /// Where they stand in the output.
+    at: usize,
+    /// First channel.
+    first: usize,
+    taps: &'t Taps<'t>,
+}
+
+impl Part<'_> {
+    #[inline(always)]
+    fn compute<I: Isa>(
+        &self,
+        conv: &QDepthwise<'_>,
+        sums: &mut [i32; WIDTH],
+        limits: &Limits,
+        out: &mut [i8],
+        mask: Option<&mut [u8]>,
+        plain: bool,
+    ) -> Option<()> {
+        let bias = conv.bias.get(self.first..)?;
+        let bias = bias.get(..WIDTH).unwrap_or(bias);
+        I::depthwise(self.taps, conv.weight, self.first, bias, sums)?;
+        let (sums, multiplier) = (sums.get(..bias.len())?, conv.multiplier.get(self.first..)?);
+        let out = out.get_mut(self.at..)?.get_mut(..bias.len())?;
+        if plain {
+            I::codes((sums, multiplier), None, limits, out);
+            return Some(());
+        }
+        self.finish(conv, sums, limits, out, mask)
+    }
+
+    /// Codes with scale and shift, and their mask.
+    fn finish(
+        &self,
+        conv: &QDepthwise<'_>,
+        sums: &[i32],
+        limits: &Limits,
+        out: &mut [i8],
+        mut mask: Option<&mut [u8]>,
+    ) -> Option<()> {
+        let (multiplier, inv) = (conv.multiplier.get(self.first..)?, 1.0 / conv.attrs.out_scale);
+        for (c, ((o, sum), m)) in out.iter_mut().zip(sums).zip(multiplier).enumerate() {
+            let mut v = *sum as f32 * m;
+            if let Some(affine) = conv.terms.affine {
+                let channel = self.first + c;
+                v = v * affine.scale.get(channel)? + affine.shift.get(channel)? * inv;
+            }
+            *o = limits.code(v);
+            if let Some(mask) = mask.as_deref_mut() {
+                set_bit(mask, self.at + c, passes(v, limits.lo, limits.hi));
+            }
+        }
+        Some(())
+    }
+}

@@ -1,0 +1,138 @@
+//! The model whose instructions are counted, with adapters: the built-in one, or a file that
+//! `INGRAFT_COUNT_MODEL` names.
+
+use ingraft_adapter::{AdapterBuilder, AdapterFacts, TermSpec};
+use ingraft_compile::{CompileOptions, compile};
+use ingraft_exec::MemoryNeeds;
+use ingraft_kernel::{Host, OpCode, SiteDesc, SiteKind, Sites, Target};
+use ingraft_plan::{Phase, PlanView};
+use ingraft_tensor::{DType, bytes};
+
+use super::Aligned;
+
+/// Rank of the low-rank adapter.
+const RANK: usize = 4;
+/// One weight of so many is in the sparse adapter.
+const ONE_IN: usize = 100;
+
+/// Writes plan, adapters and input; gives constants for the firmware.
+pub(crate) fn constants(write: &dyn Fn(&str, &[u8])) -> String {
+    println!("cargo:rerun-if-env-changed=INGRAFT_COUNT_MODEL");
+    let model = match std::env::var("INGRAFT_COUNT_MODEL") {
+        Ok(path) => {
+            println!("cargo:rerun-if-changed={path}");
+            std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
+        }
+        Err(_) => ingraft_models::demo::BASE_INT8.to_vec(),
+    };
+    let mut options = CompileOptions::default();
+    options.import.dims.insert("N".into(), 1);
+    let file = compile(&model, &options).unwrap_or_else(|error| panic!("the model to count: {error}")).plan;
+    let file = Aligned::new(&file);
+    let plan = PlanView::new(file.bytes()).expect("a plan we wrote is valid");
+    write("count.plan", file.bytes());
+    write("count.low_rank", &adapter(&plan, "low rank", is_pointwise, low_rank));
+    write("count.sparse", &adapter(&plan, "sparse", |site| site.kind != SiteKind::Depthwise, sparse));
+    let input = plan.inputs().next().and_then(|io| plan.tensor(io.tensor)).expect("the model has an input");
+    let (count, floats) = (input.operand.shape.elements(), input.operand.dtype == DType::F32);
+    let codes: Vec<i8> = (0..count).map(|i| (i * 37 + 11) as i8).collect();
+    let reals: Vec<f32> = codes.iter().map(|code| f32::from(*code) / 32.0).collect();
+    write("count.input", if floats { bytes::of(&reals) } else { bytes::of(&codes) });
+    let bytes = |target: &Host| {
+        MemoryNeeds::new(&plan, Phase::Infer, target).expect("every target runs every step").total()
+    };
+    let targets =
+        [Host::SCALAR, ingraft_cortex_m::portable(), ingraft_cortex_m::dsp(), ingraft_cortex_m::helium()];
+    let most = targets.iter().map(bytes).max().unwrap_or(0);
+    format!(
+        "/// Bytes a session of the counted plan needs, with any target.\npub const COUNT_BYTES: usize = {most};\n\
+         /// The same with the target of this core.\npub const COUNT_NATIVE_BYTES: usize = {};\n\
+         /// Multiplications of an inference.\npub const COUNT_MACS: u32 = {};\n{}",
+        bytes(&super::device()),
+        macs(&plan),
+        kernels(&plan),
+    )
+}
+
+/// The rows that a plan runs, as the firmware's source.
+fn kernels(plan: &PlanView<'_>) -> String {
+    let target = super::device();
+    let mut paths: Vec<&str> = Vec::new();
+    for index in 0..plan.step_count(Phase::Infer) {
+        let step = plan.resolve(Phase::Infer, index).expect("a plan we wrote is valid");
+        let name = target.kernel_name(&step).expect("every target runs every step");
+        let (family, _) = name.split_once("__").expect("names end in an instruction set");
+        let row = ROWS.iter().find(|row| row.0 == family);
+        paths.push(row.unwrap_or_else(|| panic!("add {family} to the list of rows")).1);
+    }
+    paths.sort_unstable();
+    paths.dedup();
+    let list = paths.join(", ");
+    format!(
+        "/// The rows that [`COUNT_PLAN`] runs: firmware links no others.\n\
+         pub const COUNT_KERNELS: &[ingraft_kernel::Kernel] = &[{list}];\n"
+    )
+}
+
+/// Where rows stand in the source, by family and types.
+const ROWS: &[(&str, &str)] = &[
+    ("add_qs8_qs8_qs8", "ingraft_kernel::elementwise::KERNEL_ADD_Q"),
+    ("copy_x_x", "ingraft_kernel::copy::KERNEL"),
+    ("dequantize_qs8_f32", "ingraft_kernel::quantize::KERNEL_DEQUANTIZE"),
+    ("lookup_qs8_qs8", "ingraft_kernel::lookup::KERNEL"),
+    ("pool_qs8_qs8", "ingraft_kernel::pool::KERNEL_Q"),
+    ("qconv_qs8_qc8w_f32", "ingraft_cortex_m::rows::QCONV_F32"),
+    ("qconv_qs8_qc8w_qs8", "ingraft_cortex_m::rows::QCONV"),
+    ("qdepthwise_qs8_qc8w_qs8", "ingraft_cortex_m::rows::QDEPTHWISE"),
+    ("quantize_f32_qs8", "ingraft_kernel::quantize::KERNEL"),
+    ("reduce_qs8_qs8", "ingraft_kernel::reduce::KERNEL_Q"),
+    ("requantize_qs8_qs8", "ingraft_kernel::quantize::KERNEL_REQUANTIZE"),
+    ("softmax_f32_f32", "ingraft_kernel::softmax::KERNEL"),
+    ("softmax_qs8_qs8", "ingraft_kernel::softmax::KERNEL_Q"),
+];
+
+fn macs(plan: &PlanView<'_>) -> usize {
+    let steps = (0..plan.step_count(Phase::Infer)).filter_map(|index| plan.resolve(Phase::Infer, index).ok());
+    let layers = steps.filter(|step| matches!(step.op, OpCode::QConv | OpCode::QDepthwise));
+    let of = |step: ingraft_kernel::Step<'_>| -> Option<usize> {
+        let [weight, bias] = [1, 2].map(|index| step.input(index).map_or(0, |o| o.shape.elements()));
+        Some(step.output(0).ok()?.shape.elements() * weight.checked_div(bias)?)
+    };
+    layers.filter_map(of).sum()
+}
+
+fn adapter(
+    plan: &PlanView<'_>,
+    method: &str,
+    takes: fn(&SiteDesc<'_>) -> bool,
+    term: fn(&SiteDesc<'_>, &mut dyn FnMut() -> i8) -> TermSpec,
+) -> Vec<u8> {
+    let mut builder = AdapterBuilder::new(plan);
+    let mut code = super::codes();
+    for index in 0..plan.site_count() {
+        let site = plan.site(index).expect("index is below the count");
+        if takes(&site) {
+            builder.term(index, &site, term(&site, &mut code));
+        }
+    }
+    builder.finish(&AdapterFacts { method: method.into(), ..AdapterFacts::default() })
+}
+
+fn is_pointwise(site: &SiteDesc<'_>) -> bool {
+    site.kind == SiteKind::Conv && site.kernel == [1, 1]
+}
+
+fn low_rank(site: &SiteDesc<'_>, code: &mut dyn FnMut() -> i8) -> TermSpec {
+    super::low_rank(site, RANK, code)
+}
+
+fn sparse(site: &SiteDesc<'_>, code: &mut dyn FnMut() -> i8) -> TermSpec {
+    let (mut indptr, mut indices) = (vec![0], Vec::new());
+    for channel in 0..site.out {
+        let places = (0..site.row()).filter(|index| (channel * site.row() + index) % ONE_IN == 0);
+        indices.extend(places.map(|index| index as u16));
+        indptr.push(indices.len() as u32);
+    }
+    let values = indices.iter().map(|_| i16::from(code())).collect();
+    TermSpec::SparseI16 { indptr, indices, values }
+}

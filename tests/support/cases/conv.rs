@@ -147,7 +147,7 @@ impl Kind {
         let integer = matches!(op, OpCode::QConv | OpCode::QDepthwise);
         let has = |kinds: &[Kind]| kinds.contains(&self);
         let extents = geometry.extents();
-        let rank = random.pick(&[1, 3, 8, 16, 17, 70]);
+        let rank = random.pick(&[1, 3, 4, 8, 16, 17, 70]);
         let mut terms = Terms::default();
         if integer && low_rank && has(&[Kind::IntegerLowRank, Kind::AllInteger, Kind::Mixed]) {
             terms.two_factor = Some(LowRank::integer(extents, rank, random));

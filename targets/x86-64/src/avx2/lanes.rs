@@ -42,6 +42,14 @@ pub(crate) fn store_i32(out: &mut [i32; 8], values: __m256i) {
     unsafe { _mm256_storeu_si256(out.as_mut_ptr().cast(), values) }
 }
 
+/// Overwrites eight floats.
+#[inline]
+#[target_feature(enable = "avx2")]
+pub(crate) fn store_f32(out: &mut [f32; 8], values: __m256) {
+    // SAFETY: the reference covers the 32 bytes written; the store needs no alignment.
+    unsafe { _mm256_storeu_ps(out.as_mut_ptr(), values) }
+}
+
 /// The four sums across the lanes of four vectors.
 #[inline]
 #[target_feature(enable = "avx2")]

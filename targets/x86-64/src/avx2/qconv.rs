@@ -4,6 +4,7 @@
 //! requantization then follow in the reference's order of operations, so that
 //! everything but real-valued factors agrees with it to the bit.
 
+mod low_rank;
 mod scratch;
 
 use ingraft_kernel::attrs::QConvAttrs;
@@ -122,13 +123,15 @@ fn for_each_strip(
 ) -> Option<()> {
     let zero = conv.attrs.in_zero_point as i8;
     let mut acc = [[0i32; STRIP]; PIXELS];
+    let (mut scratch, buffer) = Scratch::new(memory, conv)?;
     for group in 0..conv.shape.groups {
+        scratch.load(conv, group)?;
         for run in Run::all(&conv.shape, group) {
-            let (mut scratch, buffer) = Scratch::new(memory, conv, run.pixels)?;
+            scratch.set_rows(run.pixels)?;
             run.for_each_patch(&conv.shape, conv.input, zero, buffer, |i, patch| {
                 scratch.fill(conv, i, patch)
             })?;
-            scratch.project(conv, run)?;
+            scratch.project(conv, run, &mut acc)?;
             for strip in run.strips(&conv.shape) {
                 qdot::products(&scratch.codes, conv.weight, strip.channel, strip.count, &mut acc)?;
                 add_integers(conv, run, strip, &scratch.codes, &mut acc)?;
@@ -187,11 +190,16 @@ fn pre_activation(
     v: &mut Tile<f32>,
 ) -> Option<()> {
     let inv = 1.0 / conv.attrs.out_scale;
-    let multiplier = strip.of(conv.multiplier)?;
-    for (v, acc) in v.iter_mut().zip(acc).take(run.pixels) {
-        v.iter_mut().zip(acc).zip(multiplier).for_each(|((v, a), m)| *v = *a as f32 * m);
+    match &scratch.low_rank {
+        Some(term) if term.is_narrow() => term.values(conv, run, strip, acc, v)?,
+        _ => {
+            let multiplier = strip.of(conv.multiplier)?;
+            for (v, acc) in v.iter_mut().zip(acc).take(run.pixels) {
+                v.iter_mut().zip(acc).zip(multiplier).for_each(|((v, a), m)| *v = *a as f32 * m);
+            }
+            add_two_factor(conv, run, strip, scratch, inv, v)?;
+        }
     }
-    add_two_factor(conv, run, strip, scratch, inv, v)?;
     add_real_sparse(conv, run, strip, scratch, inv, v)?;
     add_dense(conv, run, strip, scratch, inv, v)?;
     if let Some(affine) = conv.terms.affine {

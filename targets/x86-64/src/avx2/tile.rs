@@ -37,12 +37,19 @@ impl<'m, T: Plain + Default, const N: usize> Panels<'m, T, N> {
 
     /// Panels of `rows` rows with `len` elements in `memory`; `None` when they do not fit.
     pub(crate) fn new(memory: &'m mut [[T; N]], len: usize, rows: usize) -> Option<Self> {
-        let blocks = memory.get_mut(..len.div_ceil(N) * rows)?;
-        Some(Self { blocks, len, rows })
+        (len.div_ceil(N) * rows <= memory.len()).then_some(Self { blocks: memory, len, rows })
     }
 
     pub(crate) fn len(&self) -> usize {
         self.len
+    }
+
+    /// The same memory for `rows` rows; `None` when they do not fit.
+    #[inline(always)]
+    pub(crate) fn set_rows(&mut self, rows: usize) -> Option<()> {
+        (self.len.div_ceil(N) * rows <= self.blocks.len()).then_some(())?;
+        self.rows = rows;
+        Some(())
     }
 
     /// Writes `values` into row `row` from element `first` on, which begins a block.

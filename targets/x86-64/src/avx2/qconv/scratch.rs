@@ -1,13 +1,13 @@
 //! The workspace of a tile: activation rows and their projections to rank space.
 
 use ingraft_kernel::qconv::QConv;
-use ingraft_kernel::requantize::to_i16;
 use ingraft_kernel::terms::{Factors, MAX_TERM_RANK, TwoFactor};
-use ingraft_kernel::window::{ConvShape, row};
+use ingraft_kernel::window::ConvShape;
 
+use super::low_rank::LowRank;
 use crate::avx2::dot::{self, Reals};
-use crate::avx2::qdot::{self, Codes};
-use crate::avx2::tile::{PIXELS, Panels, Run, STRIP, take};
+use crate::avx2::qdot::Codes;
+use crate::avx2::tile::{PIXELS, Panels, Run, STRIP, Tile, take};
 
 /// The rows of a run. Their size does not depend on which terms are active.
 pub(super) struct Scratch<'m> {
@@ -17,8 +17,10 @@ pub(super) struct Scratch<'m> {
     pub(super) reals: Reals<'m>,
     /// `A·x` of a real two-factor term.
     pub(super) latent: Reals<'m>,
-    /// `A·x` of an integer two-factor term.
+    /// `A·x` of an integer two-factor term of large rank.
     pub(super) latent_codes: Codes<'m>,
+    /// The integer two-factor term.
+    pub(super) low_rank: Option<LowRank<'m>>,
 }
 
 impl<'m> Scratch<'m> {
@@ -27,25 +29,43 @@ impl<'m> Scratch<'m> {
         let len = shape.row();
         let codes = Codes::blocks(len) + Codes::blocks(MAX_TERM_RANK);
         let reals = Reals::blocks(len) + Reals::blocks(MAX_TERM_RANK);
-        (codes + reals) * 32 + len
+        LowRank::bytes(shape) + (codes + reals) * 32 + len
     }
 
-    /// The rows of `rows` pixels, and a buffer to gather one patch in.
-    pub(super) fn new(
-        mut memory: &'m mut [u8],
-        conv: &QConv<'_>,
-        rows: usize,
-    ) -> Option<(Self, &'m mut [i8])> {
+    /// Room for the rows of a run, and a buffer to gather one patch in.
+    pub(super) fn new(mut memory: &'m mut [u8], conv: &QConv<'_>) -> Option<(Self, &'m mut [i8])> {
         let len = conv.shape.row();
-        let rank = conv.terms.two_factor.map_or(0, |term| term.rank);
+        let term = conv.terms.two_factor;
+        let rank = term.map_or(0, |term| term.rank);
         (rank <= MAX_TERM_RANK).then_some(())?;
+        let low_rank = match term {
+            Some(term) if matches!(term.factors, Factors::I8 { .. }) => {
+                Some(LowRank::new(&term, &conv.shape, &mut memory)?)
+            }
+            _ => None,
+        };
         let scratch = Self {
-            codes: Panels::new(take(&mut memory, Codes::blocks(len))?, len, rows)?,
-            reals: Panels::new(take(&mut memory, Reals::blocks(len))?, len, rows)?,
-            latent: Panels::new(take(&mut memory, Reals::blocks(MAX_TERM_RANK))?, rank, rows)?,
-            latent_codes: Panels::new(take(&mut memory, Codes::blocks(MAX_TERM_RANK))?, rank, rows)?,
+            codes: Panels::new(take(&mut memory, Codes::blocks(len))?, len, PIXELS)?,
+            reals: Panels::new(take(&mut memory, Reals::blocks(len))?, len, PIXELS)?,
+            latent: Panels::new(take(&mut memory, Reals::blocks(MAX_TERM_RANK))?, rank, PIXELS)?,
+            latent_codes: Panels::new(take(&mut memory, Codes::blocks(MAX_TERM_RANK))?, rank, PIXELS)?,
+            low_rank,
         };
         Some((scratch, take(&mut memory, len)?))
+    }
+
+    /// Prepares for runs of `group`.
+    pub(super) fn load(&mut self, conv: &QConv<'_>, group: usize) -> Option<()> {
+        self.low_rank.as_mut().map_or(Some(()), |term| term.load(conv, group))
+    }
+
+    /// Makes all rows those of a run of `rows` pixels.
+    #[inline(always)]
+    pub(super) fn set_rows(&mut self, rows: usize) -> Option<()> {
+        self.codes.set_rows(rows)?;
+        self.reals.set_rows(rows)?;
+        self.latent.set_rows(rows)?;
+        self.latent_codes.set_rows(rows)
     }
 
     /// Copies the patch of pixel `i`.
@@ -60,71 +80,23 @@ impl<'m> Scratch<'m> {
         Some(())
     }
 
-    /// Computes `A·x` of every row for the two-factor term.
+    /// Computes `A·x` of every row for the two-factor term. `sums` is room for products.
     #[inline]
     #[target_feature(enable = "avx2,fma")]
-    pub(super) fn project(&mut self, conv: &QConv<'_>, run: Run) -> Option<()> {
-        let Some(term) = conv.terms.two_factor else { return Some(()) };
-        let first = run.group * term.rank;
-        for start in (0..term.rank).step_by(STRIP) {
-            let count = STRIP.min(term.rank - start);
-            match term.factors {
-                Factors::F32 { down, .. } => {
-                    self.project_reals(conv, run.pixels, down, first + start, start, count)?;
-                }
-                Factors::I8 { down, down_scale, .. } => {
-                    let scale = down_scale.get(first + start..)?.get(..count)?;
-                    self.project_codes(conv, run.pixels, down, first + start, start, scale)?;
-                }
+    pub(super) fn project(&mut self, conv: &QConv<'_>, run: Run, sums: &mut Tile<i32>) -> Option<()> {
+        if let Some(term) = &mut self.low_rank {
+            return term.project(conv, run, &self.codes, &mut self.latent_codes, sums);
+        }
+        let Some(TwoFactor { rank, factors: Factors::F32 { down, .. } }) = conv.terms.two_factor else {
+            return Some(());
+        };
+        for start in (0..rank).step_by(STRIP) {
+            let count = STRIP.min(rank - start);
+            let mut sums = [[0.0; STRIP]; PIXELS];
+            dot::products(&self.reals, down, run.group * rank + start, count, &mut sums)?;
+            for (i, sums) in sums.iter().take(run.pixels).enumerate() {
+                self.latent.fill(i, start, sums.get(..count)?, |s: f32| s * conv.attrs.in_scale)?;
             }
-        }
-        Some(())
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx2,fma")]
-    fn project_reals(
-        &mut self,
-        conv: &QConv<'_>,
-        pixels: usize,
-        down: &[f32],
-        first: usize,
-        start: usize,
-        count: usize,
-    ) -> Option<()> {
-        let mut sums = [[0.0; STRIP]; PIXELS];
-        dot::products(&self.reals, down, first, count, &mut sums)?;
-        for (i, sums) in sums.iter().take(pixels).enumerate() {
-            self.latent.fill(i, start, sums.get(..count)?, |s: f32| s * conv.attrs.in_scale)?;
-        }
-        Some(())
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx2,fma")]
-    fn project_codes(
-        &mut self,
-        conv: &QConv<'_>,
-        pixels: usize,
-        down: &[i8],
-        first: usize,
-        start: usize,
-        scale: &[f32],
-    ) -> Option<()> {
-        let mut sums = [[0; STRIP]; PIXELS];
-        qdot::products(&self.codes, down, first, scale.len(), &mut sums)?;
-        let mut offsets = [0i32; STRIP];
-        for (k, offset) in offsets.iter_mut().take(scale.len()).enumerate() {
-            let a = row(down, first + k, conv.shape.row())?;
-            let sum = a.iter().fold(0i32, |s, a| s.wrapping_add(i32::from(*a)));
-            *offset = sum.wrapping_mul(conv.attrs.in_zero_point);
-        }
-        for (i, sums) in sums.iter().take(pixels).enumerate() {
-            let mut codes = [0i16; STRIP];
-            for (((u, sum), offset), scale) in codes.iter_mut().zip(sums).zip(&offsets).zip(scale) {
-                *u = to_i16(sum.wrapping_sub(*offset) as f32 * scale);
-            }
-            self.latent_codes.fill(i, start, codes.get(..scale.len())?, |u: i16| u)?;
         }
         Some(())
     }

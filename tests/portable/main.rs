@@ -22,7 +22,7 @@ use ingraft::adapter::{Adapter, Base, TermSource};
 use ingraft::compile::lower::train::TrainFrom;
 use ingraft::compile::{CompileOptions, compile};
 use ingraft::exec::Pool;
-use ingraft::kernel::{HostMemory, Parallel, Target};
+use ingraft::kernel::{Host, HostMemory, Parallel, Target};
 use ingraft::plan::PlanView;
 use ingraft::signal::Recipe;
 use ingraft::tensor::hash::blake3;
@@ -108,9 +108,10 @@ fn training_gives_the_recorded_bytes() {
         },
     );
     let plan = PlanView::new(file.as_slice()).expect("a plan we wrote is valid");
-    let needed = training::memory(&plan).unwrap_or_else(|failure| panic!("{failure}"));
+    let needed = training::memory(&plan, &Host::SCALAR).unwrap_or_else(|failure| panic!("{failure}"));
     let mut memory = AlignedBytes::zeroed(needed);
-    let learned = training::train(plan, memory.as_mut()).unwrap_or_else(|failure| panic!("{failure}"));
+    let learned =
+        training::train(plan, &Host::SCALAR, memory.as_mut()).unwrap_or_else(|failure| panic!("{failure}"));
     assert_eq!([hex(&learned.patches), hex(&learned.parameters)], [PATCHES, PARAMETERS]);
 }
 

@@ -51,8 +51,7 @@ pub fn emit(
     facts.lower_bound_bytes[0] = to_u32(infer_memory.lower_bound_bytes)?;
     let mut train_ids = None;
     if let Some(schedule) = schedule {
-        let ranges = memory::live_ranges(&schedule.program, schedule.backward);
-        let memory = memory::place(&ranges);
+        let memory = train::place_beside(schedule, &infer_memory);
         let ids = emitter.tensors(&schedule.program, &memory, &schedule.grads)?;
         facts.arena_bytes[1] = to_u32(memory.arena_bytes)?;
         facts.lower_bound_bytes[1] = to_u32(memory.lower_bound_bytes)?;

@@ -80,6 +80,11 @@ pub fn live_ranges(program: &Program, seeded_at: usize) -> Vec<LiveRange> {
 /// Largest-first is the order of TensorFlow Lite Micro's planner, so the result
 /// never needs more than it would.
 pub fn place(ranges: &[LiveRange]) -> MemoryPlan {
+    place_around(ranges, &BTreeMap::new())
+}
+
+/// As [`place`], with the tensors in `fixed` at the offsets given there, where they do not overlap.
+pub fn place_around(ranges: &[LiveRange], fixed: &BTreeMap<TensorRef, usize>) -> MemoryPlan {
     type Key = fn(&LiveRange) -> (usize, usize, usize);
     let orders: [Key; 4] = [
         |r| (usize::MAX - r.bytes, r.first, r.tensor.0),
@@ -89,8 +94,8 @@ pub fn place(ranges: &[LiveRange]) -> MemoryPlan {
     ];
     let plans = orders.iter().map(|order| {
         let mut sorted = ranges.to_vec();
-        sorted.sort_by_key(order);
-        greedy(&sorted)
+        sorted.sort_by_key(|range| (!fixed.contains_key(&range.tensor), order(range)));
+        greedy(&sorted, fixed)
     });
     let mut best = plans.min_by_key(|plan| plan.arena_bytes).unwrap_or_default();
     best.lower_bound_bytes = lower_bound(ranges);
@@ -101,11 +106,11 @@ pub fn place(ranges: &[LiveRange]) -> MemoryPlan {
 pub fn largest_first_bytes(ranges: &[LiveRange]) -> usize {
     let mut sorted = ranges.to_vec();
     sorted.sort_by_key(|r| (usize::MAX - r.bytes, r.first, r.tensor.0));
-    greedy(&sorted).arena_bytes
+    greedy(&sorted, &BTreeMap::new()).arena_bytes
 }
 
-/// Puts each range into the lowest gap between those it is alive together with.
-fn greedy(sorted: &[LiveRange]) -> MemoryPlan {
+/// Puts each range where it is fixed, or into the lowest gap between those it is alive together with.
+fn greedy(sorted: &[LiveRange], fixed: &BTreeMap<TensorRef, usize>) -> MemoryPlan {
     let mut placed: Vec<(LiveRange, usize)> = Vec::with_capacity(sorted.len());
     let mut plan = MemoryPlan::default();
     for range in sorted {
@@ -115,18 +120,24 @@ fn greedy(sorted: &[LiveRange]) -> MemoryPlan {
             .map(|(other, offset)| (*offset, offset + other.bytes))
             .collect();
         beside.sort_unstable();
-        let mut offset = 0;
-        for (start, end) in beside {
-            if start >= offset + range.bytes {
-                break;
-            }
-            offset = offset.max(end);
-        }
+        let offset = fixed.get(&range.tensor).copied().unwrap_or_else(|| lowest_gap(&beside, range.bytes));
         placed.push((*range, offset));
         plan.offsets.insert(range.tensor, offset);
         plan.arena_bytes = plan.arena_bytes.max(offset + range.bytes);
     }
     plan
+}
+
+/// The lowest offset from which `bytes` bytes are free between the spans `beside`, ascending by their start.
+fn lowest_gap(beside: &[(usize, usize)], bytes: usize) -> usize {
+    let mut offset = 0;
+    for (start, end) in beside {
+        if *start >= offset + bytes {
+            break;
+        }
+        offset = offset.max(*end);
+    }
+    offset
 }
 
 fn lower_bound(ranges: &[LiveRange]) -> usize {
@@ -149,6 +160,19 @@ mod tests {
         let ranges = [range(0, 64, 0, 1), range(1, 32, 1, 2), range(2, 48, 2, 3)];
         let plan = place(&ranges);
         assert_eq!((plan.arena_bytes, plan.lower_bound_bytes), (96, 96));
+    }
+
+    #[test]
+    fn fixed_tensors_stay_and_others_go_around_them() {
+        let ranges = [range(0, 32, 0, 2), range(1, 64, 0, 1), range(2, 32, 1, 2), range(3, 48, 2, 3)];
+        let plan = place_around(&ranges, &BTreeMap::from([(TensorRef(0), 96), (TensorRef(1), 16)]));
+        assert_eq!((plan.offsets[&TensorRef(0)], plan.offsets[&TensorRef(1)]), (96, 16));
+        for (i, a) in ranges.iter().enumerate() {
+            for b in &ranges[..i] {
+                let (x, y) = (plan.offsets[&a.tensor], plan.offsets[&b.tensor]);
+                assert!(!a.overlaps(b) || x + a.bytes <= y || y + b.bytes <= x, "{a:?} {b:?}");
+            }
+        }
     }
 
     #[test]

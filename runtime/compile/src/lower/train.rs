@@ -5,7 +5,7 @@ mod in_place;
 
 use std::collections::BTreeMap;
 
-pub use budget::{arena_bytes, fit};
+pub use budget::{fit, place_beside};
 pub use in_place::in_place;
 use ingraft_kernel::attrs::{
     Attrs, BinaryAttrs, BinaryBackwardAttrs, ConvAttrs, MatMulBackwardAttrs, PoolAttrs, QConvAttrs,

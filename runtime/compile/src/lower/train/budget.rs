@@ -1,12 +1,15 @@
 //! A training schedule within a budget of memory.
 
 use super::{TrainFrom, TrainSchedule, derive, in_place, lowest_step};
-use crate::lower::memory::{live_ranges, place};
+use crate::lower::memory::{MemoryPlan, live_ranges, place, place_around};
 use crate::lower::{LowerError, Program};
 
-/// Bytes of activations, masks and gradients that `schedule` needs at once, as placed.
-pub fn arena_bytes(schedule: &TrainSchedule) -> usize {
-    place(&live_ranges(&schedule.program, schedule.backward)).arena_bytes
+/// Where the tensors of `schedule` lie: model inputs where inference, placed as `infer` says, has them, since a plan names
+/// every input once.
+pub fn place_beside(schedule: &TrainSchedule, infer: &MemoryPlan) -> MemoryPlan {
+    let inputs = schedule.program.inputs.iter().map(|(_, input)| schedule.program.root(*input));
+    let fixed = inputs.filter_map(|input| Some((input, *infer.offsets.get(&input)?))).collect();
+    place_around(&live_ranges(&schedule.program, schedule.backward), &fixed)
 }
 
 /// The schedule that trains from `from` on, or else from the first later site from which `budget` bytes suffice;
@@ -19,6 +22,8 @@ pub fn arena_bytes(schedule: &TrainSchedule) -> usize {
 /// [`LowerError::TrainMemory`] says what the least schedule would need; those of [`derive()`].
 pub fn fit(program: &Program, from: &TrainFrom, budget: usize) -> Result<TrainSchedule, LowerError> {
     let lowest = lowest_step(program, from)?;
+    let infer = place(&live_ranges(program, 0));
+    let arena_bytes = |schedule: &TrainSchedule| place_beside(schedule, &infer).arena_bytes;
     let mut needed = usize::MAX;
     for site in program.sites.iter().filter(|site| site.step >= lowest) {
         let candidate = match from {

@@ -129,7 +129,7 @@ fn low_rank(site: &SiteDesc<'_>, code: &mut dyn FnMut() -> i8) -> TermSpec {
 fn sparse(site: &SiteDesc<'_>, code: &mut dyn FnMut() -> i8) -> TermSpec {
     let (mut indptr, mut indices) = (vec![0], Vec::new());
     for channel in 0..site.out {
-        let places = (0..site.row()).filter(|index| (channel * site.row() + index) % ONE_IN == 0);
+        let places = (0..site.row()).filter(|index| (channel * site.row() + index).is_multiple_of(ONE_IN));
         indices.extend(places.map(|index| index as u16));
         indptr.push(indices.len() as u32);
     }

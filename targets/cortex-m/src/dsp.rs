@@ -113,19 +113,20 @@ impl Isa for Dsp {
 
     #[inline]
     fn multiply(rows: Rows<'_>, weights: &[i8], len: usize, bias: &[i32], sums: &mut Sums) -> Option<()> {
-        let weights = weights.chunks_exact(len.max(1)).zip(bias);
+        // Not in the `zip`: that divides by the length to know how many there are, and may panic for all the compiler sees.
+        let mut weights = weights.chunks_exact(len.max(1));
         if rows.count == 1 {
             let quads = rows.quads.as_chunks::<1>().0;
             let [sums, ..] = sums;
-            for (sum, (weight, bias)) in sums.iter_mut().zip(weights) {
-                [*sum] = dots(quads, weight, [*bias]);
+            for (sum, bias) in sums.iter_mut().zip(bias) {
+                [*sum] = dots(quads, weights.next()?, [*bias]);
             }
             return Some(());
         }
         let quads = rows.quads.as_chunks::<ROWS>().0;
         let [a, b, c, d] = sums.each_mut().map(|sums| sums.iter_mut());
-        for ((((a, b), c), d), (weight, bias)) in a.zip(b).zip(c).zip(d).zip(weights) {
-            [*a, *b, *c, *d] = four_dots(quads, weight, *bias);
+        for ((((a, b), c), d), bias) in a.zip(b).zip(c).zip(d).zip(bias) {
+            [*a, *b, *c, *d] = four_dots(quads, weights.next()?, *bias);
         }
         Some(())
     }

@@ -46,8 +46,9 @@ impl Isa for Helium {
         let (x, weights) = (x.get(..len)?, weights.get(..bias.len() * len)?);
         let (quads, rest) = bias.as_chunks::<4>();
         let mut slots = sums.as_chunks_mut::<4>().0.iter_mut();
-        for (weights, bias) in weights.chunks_exact((4 * len).max(1)).zip(quads) {
-            *slots.next()? = instructions::four_dots(x, weights, *bias);
+        let mut lines = weights.chunks_exact((4 * len).max(1));
+        for bias in quads {
+            *slots.next()? = instructions::four_dots(x, lines.next()?, *bias);
         }
         let first = quads.len() * 4;
         for (c, bias) in (first..).zip(rest) {

@@ -25,7 +25,10 @@ impl Portable {
     ) -> Option<()> {
         for ((c, bias), sum) in bias.iter().enumerate().zip(sums) {
             *sum = *bias;
-            for (x, w) in taps.iter().zip(weights.chunks_exact(taps.channels().max(1))) {
+            // As in `dsp`, not in a `zip`.
+            let mut lines = weights.chunks_exact(taps.channels().max(1));
+            for x in taps.iter() {
+                let w = lines.next()?;
                 let product = i32::from(*x.get(first + c)?).wrapping_mul(i32::from(*w.get(first + c)?));
                 *sum = sum.wrapping_add(product);
             }
@@ -112,7 +115,10 @@ impl Isa for Portable {
         for (g, bias) in groups.iter().enumerate() {
             let at = first + g * CHANNELS;
             let mut acc = *bias;
-            for (x, w) in taps.iter().zip(weights.chunks_exact(taps.channels().max(1))) {
+            // As in `dsp`, not in a `zip`.
+            let mut lines = weights.chunks_exact(taps.channels().max(1));
+            for x in taps.iter() {
+                let w = lines.next()?;
                 let (x, w) =
                     (x.get(at..)?.first_chunk::<CHANNELS>()?, w.get(at..)?.first_chunk::<CHANNELS>()?);
                 for ((acc, x), w) in acc.iter_mut().zip(x).zip(w) {

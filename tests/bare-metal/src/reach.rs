@@ -26,6 +26,8 @@ pub struct Untrusted<'a> {
     pub number: usize,
 }
 
+/// The kernels that firmware of this core has, and those of the reference for all else.
+const TARGET: Host = ingraft_cortex_m::native();
 /// Both schedules of a plan.
 const PHASES: [Phase; 2] = [Phase::Infer, Phase::Train];
 
@@ -61,8 +63,8 @@ fn questions(untrusted: &Untrusted<'_>, plan: &PlanView<'_>) {
         keep((plan.features(phase), plan.logits(phase), plan.head_source(phase, number as u32)));
         keep((plan.step(phase, number), plan.site_tensors(phase, number)));
         let step = plan.resolve(phase, number).and_then(|step| step.sample(number, number));
-        keep(step.and_then(|step| Host::SCALAR.kernel_name(&step)));
-        keep(MemoryNeeds::new(plan, phase, &Host::SCALAR));
+        keep(step.and_then(|step| TARGET.kernel_name(&step)));
+        keep(MemoryNeeds::new(plan, phase, &TARGET));
     }
     keep((plan.tensor_count(), plan.tensor(number as u32), plan.site_count(), plan.site(number)));
     keep((plan.site_is_late(number), plan.site_diagonals(number)));

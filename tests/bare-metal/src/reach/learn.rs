@@ -1,7 +1,7 @@
 //! Training with any method, loss, optimizer and readout.
 
 use ingraft_exec::Silent;
-use ingraft_kernel::{Host, SiteDesc, SiteGrads};
+use ingraft_kernel::{SiteDesc, SiteGrads};
 use ingraft_method::{Bias, DepthwiseTerm, Full, Head, Ia3, Lora, Mask, RsLora, Shira, Ssf};
 use ingraft_plan::PlanView;
 use ingraft_tensor::{Rng, bytes};
@@ -11,7 +11,7 @@ use ingraft_train::{
     Setup, SiteValues, TermLayout, TrainError, Trainer, Truth, Unfit, optimizer,
 };
 
-use super::{Untrusted, keep};
+use super::{TARGET, Untrusted, keep};
 
 const METHODS: [&dyn Method; 11] = [
     &Computed,
@@ -37,9 +37,9 @@ pub(super) fn trainer(
     let word = number as u32;
     let subspace = GaLore { rank: word, every: word, history: word, ..GaLore::NATURAL };
     let Some(setup) = setup(untrusted, &subspace) else { return Ok(()) };
-    keep(Trainer::memory(&plan, &Host::SCALAR, &setup).map(|memory| memory.total()));
+    keep(Trainer::memory(&plan, &TARGET, &setup).map(|memory| memory.total()));
     let (scratch, memory) = memory.split_at_mut_checked(number).unwrap_or_default();
-    let mut trainer = Trainer::bind(plan, &Host::SCALAR, setup, memory)?;
+    let mut trainer = Trainer::bind(plan, &TARGET, setup, memory)?;
     keep((trainer.patch_bytes(), trainer.cut_bytes(), trainer.feature_count(), trainer.logit_count()));
     let clip = clip(untrusted);
     let truth = truth(untrusted);

@@ -2,11 +2,11 @@
 
 use ingraft_adapter::{Adapter, AdapterSet, Base, HeadView, PatchedSite, TermSource, UndoEntry};
 use ingraft_exec::{ExecError, Session, StepEvent, Trace};
-use ingraft_kernel::{Host, SiteGrads, SiteTerms, Sites};
+use ingraft_kernel::{SiteGrads, SiteTerms, Sites};
 use ingraft_plan::{Phase, PlanView};
 use ingraft_tensor::bytes;
 
-use super::{Untrusted, keep};
+use super::{TARGET, Untrusted, keep};
 
 /// Every call of a session, with adapters of a set.
 pub(super) fn session(
@@ -16,7 +16,7 @@ pub(super) fn session(
     set: &AdapterSet<'_, 2>,
     memory: &mut [u8],
 ) -> Result<(), ExecError> {
-    let (number, target) = (untrusted.number, Host::SCALAR);
+    let (number, target) = (untrusted.number, TARGET);
     let (scratch, arena) = memory.split_at_mut_checked(number).unwrap_or_default();
     let mut session = Session::bind(plan, phase, &target, arena)?;
     keep((session.needs().total(), session.plan().hash(), session.batch()));
@@ -48,7 +48,7 @@ pub(super) fn patched(
     adapter: &Adapter<'_>,
     memory: &mut [u8],
 ) -> Option<()> {
-    let (number, target) = (untrusted.number, Host::SCALAR);
+    let (number, target) = (untrusted.number, TARGET);
     let (weight, rest) = memory.split_at_mut_checked(number)?;
     let (bias, arena) = rest.split_at_mut_checked(number)?;
     let mut log = [UndoEntry::default(); 8];

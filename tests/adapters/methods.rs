@@ -70,7 +70,7 @@ fn ready(name: &str, plan: &PlanView<'_>, target: &Host, clips: &[(Vec<f32>, usi
 }
 
 /// Training of `sites` by `method`, on the model's own logits.
-fn setup<'a>(method: &'a dyn Method, sites: &'a [u32]) -> Setup<'a> {
+pub(crate) fn setup<'a>(method: &'a dyn Method, sites: &'a [u32]) -> Setup<'a> {
     let rate = LearningRate { rate: 2e-3, weight_decay: 0.01 };
     Setup {
         method,

@@ -8,11 +8,9 @@ use ingraft::kernel::{Host, Sites};
 use ingraft::method::{ExportOptions, FactorFormat, Full, Saliency, build, build_on, export, score_for};
 use ingraft::plan::PlanView;
 use ingraft::tensor::DType;
-use ingraft::train::{
-    AdamW, Clip, LearningRate, Loss, Method, Moves, Readout, Schedule, ScheduleShape, Setup, TermLayout,
-    Trainer, Truth,
-};
+use ingraft::train::{Clip, LearningRate, Method, Setup, TermLayout, Trainer, Truth};
 
+use crate::methods;
 use crate::support::{AlignedBytes, Lcg, as_bytes, floats, infer};
 
 const TOKENS: usize = 5;
@@ -108,19 +106,7 @@ fn finish(it: &mut Writer, from: &str) {
 
 fn setup<'a>(method: &'a dyn Method, sites: &'a [u32]) -> Setup<'a> {
     let rate = LearningRate { rate: 1e-2, weight_decay: 0.0 };
-    Setup {
-        method,
-        sites,
-        readout: Readout::Logits,
-        loss: Loss::CrossEntropy { smoothing: 0.0 },
-        optimizer: &AdamW::DEFAULT,
-        adapter: rate,
-        head: rate,
-        moves: Moves::PLAIN,
-        schedule: Schedule { shape: ScheduleShape::Constant, warm_up: 0 },
-        clip_norm: None,
-        seed: 1,
-    }
+    Setup { adapter: rate, head: rate, clip_norm: None, ..methods::setup(method, sites) }
 }
 
 /// Clips of one class each: what the tokens are like depends on it.

@@ -337,3 +337,15 @@ impl Window {
         input.checked_add(pad)?.checked_sub(reach)?.checked_div(stride)?.checked_add(1)
     }
 }
+
+impl QConvAttrs {
+    /// Whether the bounds are ordered and lead, rounded and with the zero point, to int8 codes: what a target may then leave
+    /// out of its epilogue.
+    pub fn fits_codes(&self) -> bool {
+        let zero = self.out_zero_point as f32;
+        (-128..=127).contains(&self.out_zero_point)
+            && self.lo <= self.hi
+            && self.lo + zero >= -128.0
+            && self.hi + zero <= 127.0
+    }
+}

@@ -76,6 +76,16 @@ impl ConvShape {
         Ok(())
     }
 
+    /// Output pixel `index`, counted over samples, rows and columns.
+    #[inline(always)]
+    pub fn pixel(&self, index: usize) -> Option<Pixel> {
+        let [_, height, width, _] = self.output;
+        let row = index.checked_div(width)?;
+        let n = row.checked_div(height)?;
+        let (y, x) = (row.wrapping_sub(n.wrapping_mul(height)), index.wrapping_sub(row.wrapping_mul(width)));
+        Some(Pixel { n, y, x })
+    }
+
     /// The input row and column of tap `(ky, kx)` at `pixel`, or `None` in the padding.
     #[inline(always)]
     pub fn tap(&self, pixel: Pixel, ky: usize, kx: usize) -> Option<usize> {

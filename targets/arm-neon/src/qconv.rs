@@ -61,7 +61,8 @@ const F32: Option<DType> = Some(DType::F32);
 
 fn check(step: &Step<'_>) -> Result<(), KernelError> {
     check_constant(step)?;
-    if requantize::fits(step.attrs()?) { Ok(()) } else { Err(KernelError::Operands(step.op)) }
+    let attrs: &QConvAttrs = step.attrs()?;
+    if attrs.fits_codes() { Ok(()) } else { Err(KernelError::Operands(step.op)) }
 }
 
 /// Weights can be packed at bind only where the plan holds them.

@@ -31,7 +31,7 @@ fn check(step: &Step<'_>) -> Result<(), KernelError> {
     (REFERENCE.check)(step)?;
     let [kh, kw] = attrs.window.kernel;
     let few = kh.checked_mul(kw).is_some_and(|taps| taps as usize <= MAX_TAPS);
-    if few && requantize::fits(attrs) { Ok(()) } else { Err(KernelError::Operands(step.op)) }
+    if few && attrs.fits_codes() { Ok(()) } else { Err(KernelError::Operands(step.op)) }
 }
 
 /// An accumulator and a pre-activation value for each channel, and padding for a row.

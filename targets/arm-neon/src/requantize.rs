@@ -22,7 +22,7 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// The limits of a row whose operands passed [`fits`].
+    /// The limits of a row whose operands passed [`QConvAttrs::fits_codes`].
     #[inline]
     #[target_feature(enable = "neon")]
     pub(crate) fn new(attrs: &QConvAttrs) -> Self {
@@ -63,15 +63,6 @@ impl Limits {
 
 fn rounded(v: f32) -> i32 {
     ((v + ROUND_MAGIC) - ROUND_MAGIC) as i32
-}
-
-/// Whether the bounds are ordered and round to int8 codes, as [`Limits`] and [`codes`] take them for granted.
-pub(crate) fn fits(attrs: &QConvAttrs) -> bool {
-    let zero = attrs.out_zero_point as f32;
-    (-128..=127).contains(&attrs.out_zero_point)
-        && attrs.lo <= attrs.hi
-        && attrs.lo + zero >= -128.0
-        && attrs.hi + zero <= 127.0
 }
 
 /// Writes the first codes of `values`.

@@ -123,7 +123,7 @@ impl<'a, T: Plain, const ALIGN: usize> Rows<'a, T, ALIGN> {
         let len = shape.row();
         let stride = len.next_multiple_of(ALIGN);
         let patches = Patches { shape, input, fill, group: block.group };
-        let mut pixel = pixel(shape, block.first)?;
+        let mut pixel = shape.pixel(block.first)?;
         for i in 0..block.pixels {
             patches.copy(pixel, buffer.get_mut(i * stride..)?)?;
             pixel = next(shape, pixel);
@@ -169,15 +169,6 @@ pub(crate) fn take<'m, T: Plain>(memory: &mut &'m mut [u8], count: usize) -> Opt
 /// not fit, or else too little workspace.
 pub(crate) fn after_operands(call: &Call<'_, '_>) -> KernelError {
     if call.terms.is_none() { KernelError::Memory(call.op) } else { KernelError::Terms(call.op) }
-}
-
-/// Output pixel `index`, counted over samples, rows and columns.
-#[inline(always)]
-fn pixel(shape: &ConvShape, index: usize) -> Option<Pixel> {
-    let [_, height, width, _] = shape.output;
-    let row = index.checked_div(width)?;
-    let n = row.checked_div(height)?;
-    Some(Pixel { n, y: row - n * height, x: index - row * width })
 }
 
 /// The output pixel after `pixel`.

@@ -25,15 +25,6 @@ pub(crate) fn buffer_bytes(shape: &ConvShape) -> usize {
     if in_place(shape) { 0 } else { shape.row() }
 }
 
-/// Output pixel `index`, counted over samples, rows and columns.
-#[inline(always)]
-pub(crate) fn pixel(shape: &ConvShape, index: usize) -> Option<Pixel> {
-    let [_, height, width, _] = shape.output;
-    let row = index.checked_div(width)?;
-    let n = row.checked_div(height)?;
-    Some(Pixel { n, y: row - n * height, x: index - row * width })
-}
-
 impl<'a> Patches<'a> {
     /// The patch of output pixel `index`, in `buffer` unless it is a run of the input.
     #[inline]
@@ -41,7 +32,7 @@ impl<'a> Patches<'a> {
     where
         'a: 'b,
     {
-        let (shape, pixel) = (self.shape, pixel(self.shape, index)?);
+        let (shape, pixel) = (self.shape, self.shape.pixel(index)?);
         if in_place(shape) {
             let at = shape.tap(pixel, 0, 0)? * shape.input[3] + self.group * shape.in_group;
             return self.input.get(at..)?.get(..shape.in_group);

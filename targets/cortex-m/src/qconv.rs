@@ -14,7 +14,7 @@ use ingraft_tensor::bytes::align_up;
 use crate::isa::{Isa, ROWS, Sums, WIDTH};
 use crate::low_rank::LowRank;
 use crate::patch::{Patches, buffer_bytes};
-use crate::requantize::{self, Limits, Scaled};
+use crate::requantize::{Limits, Scaled};
 
 /// int8 output.
 pub(crate) const fn codes<I: Isa>(name: &'static str) -> Kernel {
@@ -33,7 +33,8 @@ pub(crate) const fn accumulators<I: Isa>(name: &'static str) -> Kernel {
 
 fn check(step: &Step<'_>) -> Result<(), KernelError> {
     (KERNEL.check)(step)?;
-    if requantize::fits(step.attrs()?) { Ok(()) } else { Err(KernelError::Operands(step.op)) }
+    let attrs: &QConvAttrs = step.attrs()?;
+    if attrs.fits_codes() { Ok(()) } else { Err(KernelError::Operands(step.op)) }
 }
 
 /// What this row or, for some terms, the reference needs.

@@ -11,7 +11,7 @@ use ingraft_kernel::{Call, Kernel, KernelError, Step};
 use ingraft_tensor::bytes;
 
 use crate::isa::{Isa, WIDTH};
-use crate::requantize::{self, Limits};
+use crate::requantize::Limits;
 use crate::taps::{TAPS, Taps};
 
 /// int8 output.
@@ -24,7 +24,7 @@ fn check(step: &Step<'_>) -> Result<(), KernelError> {
     let attrs: &QConvAttrs = step.attrs()?;
     let [height, width] = attrs.window.kernel.map(|k| k as usize);
     let few = height.checked_mul(width).is_some_and(|taps| taps <= TAPS);
-    if few && requantize::fits(attrs) { Ok(()) } else { Err(KernelError::Operands(step.op)) }
+    if few && attrs.fits_codes() { Ok(()) } else { Err(KernelError::Operands(step.op)) }
 }
 
 /// Lists the taps of `pixel`.

@@ -26,7 +26,7 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// The limits of a step that passed [`fits`].
+    /// The limits of a step that passed [`QConvAttrs::fits_codes`].
     #[inline]
     pub(crate) fn new(attrs: &QConvAttrs) -> Self {
         let code = |v: f32| ((v + ROUND_MAGIC) - ROUND_MAGIC) as i32 + attrs.out_zero_point;
@@ -109,13 +109,4 @@ fn filled<T: Copy + Default>(values: &[T]) -> [T; 4] {
     let mut whole = [T::default(); 4];
     whole.iter_mut().zip(values).for_each(|(to, from)| *to = *from);
     whole
-}
-
-/// Whether the bounds are ordered and round to int8 codes, as [`Limits`] takes for granted.
-pub(crate) fn fits(attrs: &QConvAttrs) -> bool {
-    let zero = attrs.out_zero_point as f32;
-    (-128..=127).contains(&attrs.out_zero_point)
-        && attrs.lo <= attrs.hi
-        && attrs.lo + zero >= -128.0
-        && attrs.hi + zero <= 127.0
 }

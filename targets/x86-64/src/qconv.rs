@@ -21,7 +21,7 @@ use ingraft_tensor::{DType, bytes};
 use self::factors::{MOST_RANK, Plan};
 use self::finish::{Bounds, ToCodes, ToReals, ToSums};
 use self::weights::Writable;
-use crate::avx2::{qconv as avx2, requantize};
+use crate::avx2::qconv as avx2;
 use crate::columns::{Columns, Layout};
 use crate::features::Avx512;
 use crate::gemm::{AsPacked, BLOCK, Codes, Finish, MovedCodes, Product, multiply};
@@ -56,7 +56,7 @@ fn check(step: &Step<'_>) -> Result<(), KernelError> {
     check_operands(step)?;
     let attrs: &QConvAttrs = step.attrs()?;
     let constant = matches!(step.input(1)?.place, Place::Plan(_));
-    let fits = step.output_dtype(0) != Some(DType::I8) || requantize::fits(attrs);
+    let fits = step.output_dtype(0) != Some(DType::I8) || attrs.fits_codes();
     (constant && fits && shape(step).and_then(|shape| Patches::new(&shape, 1)).is_some())
         .then_some(())
         .ok_or(error)

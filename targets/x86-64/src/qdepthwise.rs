@@ -27,7 +27,7 @@ use ingraft_tensor::{DType, bytes};
 
 use self::lines::{Lines, Ring};
 use self::packing::{Blocks, LANES, Packed};
-use crate::avx2::{qdepthwise as avx2, requantize};
+use crate::avx2::qdepthwise as avx2;
 use crate::blocks::Rounding;
 
 /// int8 output.
@@ -47,9 +47,7 @@ fn check(step: &Step<'_>) -> Result<(), KernelError> {
     let constant = |index| Ok(matches!(step.input(index)?.place, Place::Plan(_)));
     let constants = constant(1)? && constant(2)? && constant(3)?;
     let lines = shape(step).filter(|shape| shape.row() <= MOST_TAPS).and_then(|shape| Lines::new(&shape));
-    (constants && requantize::fits(attrs) && lines.is_some())
-        .then_some(())
-        .ok_or(KernelError::Operands(step.op))
+    (constants && attrs.fits_codes() && lines.is_some()).then_some(()).ok_or(KernelError::Operands(step.op))
 }
 
 fn shape(step: &Step<'_>) -> Option<ConvShape> {

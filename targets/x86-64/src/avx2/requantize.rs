@@ -2,7 +2,6 @@
 
 use core::arch::x86_64::*;
 
-use ingraft_kernel::attrs::QConvAttrs;
 use ingraft_kernel::requantize::clamp;
 use ingraft_tensor::ROUND_MAGIC;
 
@@ -26,15 +25,6 @@ pub(crate) fn codes(values: &[f32], lo: f32, hi: f32, zero_point: i32, out: &mut
 pub(crate) fn rounds(lo: f32, hi: f32) -> bool {
     const LIMIT: f32 = 4_194_304.0;
     -LIMIT <= lo && lo <= hi && hi <= LIMIT
-}
-
-/// Whether rounding after the clamp, and adding the zero point, stay within int8.
-pub(crate) fn fits(attrs: &QConvAttrs) -> bool {
-    let zero = attrs.out_zero_point as f32;
-    (-128..=127).contains(&attrs.out_zero_point)
-        && attrs.lo <= attrs.hi
-        && attrs.lo + zero >= -128.0
-        && attrs.hi + zero <= 127.0
 }
 
 /// Clamped `values`.

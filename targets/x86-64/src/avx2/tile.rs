@@ -5,7 +5,7 @@
 //! once per tile into [`Panels`], so that one pass over a weight row feeds
 //! three pixels; weights are read in place.
 
-use ingraft_kernel::window::{ConvShape, Pixel};
+use ingraft_kernel::window::ConvShape;
 use ingraft_kernel::{Call, KernelError};
 use ingraft_tensor::bytes::{Plain, cast_mut};
 
@@ -157,7 +157,7 @@ impl Run {
         mut visit: impl FnMut(usize, &[T]) -> Option<()>,
     ) -> Option<()> {
         for row in 0..self.pixels {
-            let pixel = pixel(shape, self.first + row)?;
+            let pixel = shape.pixel(self.first + row)?;
             visit(row, shape.patch(input, fill, pixel, self.group, buffer)?)?;
         }
         Some(())
@@ -206,15 +206,6 @@ pub(crate) fn take<'m, T: Plain>(memory: &mut &'m mut [u8], count: usize) -> Opt
 /// not fit, or else too little workspace.
 pub(crate) fn after_operands(call: &Call<'_, '_>) -> KernelError {
     if call.terms.is_none() { KernelError::Memory(call.op) } else { KernelError::Terms(call.op) }
-}
-
-/// Output pixel `index`, counted over samples, rows and columns.
-#[inline(always)]
-fn pixel(shape: &ConvShape, index: usize) -> Option<Pixel> {
-    let [_, height, width, _] = shape.output;
-    let row = index.checked_div(width)?;
-    let n = row.checked_div(height)?;
-    Some(Pixel { n, y: row - n * height, x: index - row * width })
 }
 
 #[cfg(test)]

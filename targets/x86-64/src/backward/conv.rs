@@ -14,7 +14,7 @@ use ingraft_kernel::backward::conv::scatter;
 use ingraft_kernel::backward::gradient;
 use ingraft_kernel::backward::layer::Layer;
 use ingraft_kernel::backward::trained::{LowRank, Trained};
-use ingraft_kernel::window::{ConvShape, Pixel, row, row_mut};
+use ingraft_kernel::window::{ConvShape, row, row_mut};
 use ingraft_kernel::{Call, KernelError, SiteGrads};
 
 use super::incoming::Read;
@@ -197,7 +197,7 @@ impl<V: Vector, T: Stored> Site<'_, V, T> {
                 layer.dequantize(stored, x);
                 continue;
             }
-            let pixel = pixel(shape, index)?;
+            let pixel = shape.pixel(index)?;
             let mut taps = x.chunks_exact_mut(shape.in_group.max(1));
             for ky in 0..shape.kernel[0] {
                 for kx in 0..shape.kernel[1] {
@@ -404,7 +404,7 @@ impl<V: Vector, T: Stored> Site<'_, V, T> {
         let output = Output { values: dpatch, stride: self.plan.x, add: false };
         self.patch_gradients(dz, dt, block, output)?;
         for (index, patch) in (block.first..).zip(dpatch.chunks_exact(self.plan.x)).take(block.count) {
-            scatter(shape, patch.get(..shape.row())?, pixel(shape, index)?, block.group, dx)?;
+            scatter(shape, patch.get(..shape.row())?, shape.pixel(index)?, block.group, dx)?;
         }
         Some(())
     }
@@ -468,15 +468,6 @@ impl<V: Vector, T: Stored> Site<'_, V, T> {
             output: Output { values, stride, add },
         })
     }
-}
-
-/// Output pixel `index`, counted over samples, rows and columns.
-#[inline(always)]
-fn pixel(shape: &ConvShape, index: usize) -> Option<Pixel> {
-    let [_, height, width, _] = shape.output;
-    let line = index.checked_div(width)?;
-    let n = line.checked_div(height)?;
-    Some(Pixel { n, y: line - n * height, x: index - line * width })
 }
 
 /// Channels whose values are recomputed together.

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 
-use ingraft_store::{PublicKey, SecretKey};
+use ingraft_store::{Key, PublicKey, SecretKey};
 use zeroize::Zeroizing;
 
 use crate::CliError;
@@ -15,6 +15,15 @@ const SECRET: &str = "ingraft-secret-key-1 ";
 const PUBLIC: &str = "ingraft-public-key-1 ";
 /// Bytes of either file.
 const BYTES: usize = SECRET.len() + 2 * SecretKey::BYTES + 1;
+
+/// The name that devices keep an adapter under.
+pub(crate) fn key_name(name: &str) -> Result<Key, CliError> {
+    Key::new(name).ok_or_else(|| CliError::Setting {
+        option: "--name",
+        value: name.to_owned(),
+        expected: "1 to 16 of a to z, digits, - _ and ., the first a letter or a digit".to_owned(),
+    })
+}
 
 /// Where the public key of the secret one at `path` lies.
 pub(crate) fn public_path(path: &Path) -> PathBuf {

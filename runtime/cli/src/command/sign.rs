@@ -2,11 +2,11 @@
 
 use std::path::PathBuf;
 
-use ingraft_store::{Key, Statement};
+use ingraft_store::Statement;
 use serde::Serialize;
 
 use crate::args::date;
-use crate::key_file::{read_secret, seal_path};
+use crate::key_file::{key_name, read_secret, seal_path};
 use crate::plan_file::{ArtifactFile, write_whole};
 use crate::report::hex;
 use crate::{CliError, Console};
@@ -62,11 +62,7 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
     let adapter = file.adapter()?;
     let stem = args.adapter.file_stem().unwrap_or_default().to_string_lossy();
     let name = args.name.as_deref().unwrap_or(&stem);
-    let key = Key::new(name).ok_or_else(|| CliError::Setting {
-        option: "--name",
-        value: name.to_owned(),
-        expected: "1 to 16 of a to z, digits, - _ and ., the first a letter or a digit".to_owned(),
-    })?;
+    let key = key_name(name)?;
     let secret = read_secret(&args.key)?;
     let refused = |error| CliError::Seal { path: args.adapter.clone(), error };
     let statement = Statement::of(&adapter, key, args.version, args.expires).map_err(refused)?;

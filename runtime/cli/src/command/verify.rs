@@ -9,7 +9,7 @@ use ingraft_store::{Key, Policy, Refusal, Seal, SealError, Statement};
 use serde::Serialize;
 
 use crate::args::date;
-use crate::key_file::{read_public, seal_path};
+use crate::key_file::{key_name, read_public, seal_path};
 use crate::plan_file::ArtifactFile;
 use crate::report::hex;
 use crate::{CliError, Console};
@@ -140,14 +140,9 @@ impl Args {
 
     /// The name it is to be kept under; where nobody states one, it does not matter.
     fn key(&self, statement: Option<&Statement>) -> Result<Key, CliError> {
-        let name = match (&self.name, statement) {
-            (None, Some(statement)) => return Ok(statement.key),
-            (name, _) => name.as_deref().unwrap_or("adapter"),
-        };
-        Key::new(name).ok_or_else(|| CliError::Setting {
-            option: "--name",
-            value: name.to_owned(),
-            expected: "1 to 16 of a to z, digits, - _ and ., the first a letter or a digit".to_owned(),
-        })
+        match (&self.name, statement) {
+            (None, Some(statement)) => Ok(statement.key),
+            (name, _) => key_name(name.as_deref().unwrap_or("adapter")),
+        }
     }
 }

@@ -5,6 +5,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod end;
 pub mod flash;
 pub mod inference;
 pub mod reach;

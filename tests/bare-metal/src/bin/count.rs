@@ -7,10 +7,10 @@
 use core::panic::PanicInfo;
 
 use cortex_m_rt::entry;
-use cortex_m_semihosting::debug::{EXIT_FAILURE, EXIT_SUCCESS, exit};
 use cortex_m_semihosting::nr::GET_CMDLINE;
 use cortex_m_semihosting::{hprintln, syscall1};
 use ingraft_adapter::AdapterSet;
+use ingraft_bare_metal::end::{fail, finish};
 use ingraft_bare_metal::flash::{
     Aligned, COUNT_BYTES, COUNT_INPUT, COUNT_LOW_RANK, COUNT_MACS, COUNT_PLAN, COUNT_SPARSE,
 };
@@ -26,8 +26,7 @@ fn main() -> ! {
     static mut MEMORY: Aligned<[u8; COUNT_BYTES]> = Aligned([0; COUNT_BYTES]);
     let mut buffer = [0; 128];
     let done = command_line(&mut buffer).and_then(|line| run(line, &mut MEMORY.0));
-    exit(if done.is_some() { EXIT_SUCCESS } else { EXIT_FAILURE });
-    halt()
+    finish(done.is_some())
 }
 
 fn run(line: &str, memory: &mut [u8]) -> Option<()> {
@@ -84,13 +83,5 @@ fn command_line(buffer: &mut [u8; 128]) -> Option<&str> {
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    hprintln!("{}", info);
-    exit(EXIT_FAILURE);
-    halt()
-}
-
-fn halt() -> ! {
-    loop {
-        cortex_m::asm::wfi();
-    }
+    fail(info)
 }

@@ -6,8 +6,8 @@
 use core::panic::PanicInfo;
 
 use cortex_m_rt::entry;
-use cortex_m_semihosting::debug::{EXIT_FAILURE, EXIT_SUCCESS, exit};
 use ingraft_adapter::AdapterSet;
+use ingraft_bare_metal::end::finish;
 use ingraft_bare_metal::flash::{
     Aligned, COUNT_INPUT, COUNT_KERNELS, COUNT_LOW_RANK, COUNT_NATIVE_BYTES, COUNT_PLAN,
 };
@@ -22,8 +22,7 @@ fn main() -> ! {
     // cortex-m-rt turns a `static mut` at the top of the entry into a unique borrow.
     static mut MEMORY: Aligned<[u8; COUNT_NATIVE_BYTES]> = Aligned([0; COUNT_NATIVE_BYTES]);
     let done = infer(&mut MEMORY.0).is_some();
-    exit(if done { EXIT_SUCCESS } else { EXIT_FAILURE });
-    halt()
+    finish(done)
 }
 
 /// The base, then with an adapter.
@@ -42,12 +41,5 @@ fn infer(memory: &mut [u8]) -> Option<()> {
 
 #[panic_handler]
 fn panic(_: &PanicInfo<'_>) -> ! {
-    exit(EXIT_FAILURE);
-    halt()
-}
-
-fn halt() -> ! {
-    loop {
-        cortex_m::asm::wfi();
-    }
+    finish(false)
 }

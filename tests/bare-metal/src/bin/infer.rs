@@ -5,8 +5,8 @@
 use core::panic::PanicInfo;
 
 use cortex_m_rt::entry;
-use cortex_m_semihosting::debug::{EXIT_FAILURE, EXIT_SUCCESS, exit};
 use cortex_m_semihosting::hprintln;
+use ingraft_bare_metal::end::{fail, finish};
 use ingraft_bare_metal::flash::{Aligned, INFER_BYTES, PLAN};
 use ingraft_bare_metal::inference::check;
 
@@ -18,25 +18,16 @@ fn main() -> ! {
         Ok(()) => {
             hprintln!("plan {} bytes in flash, {} bytes of RAM", PLAN.0.len(), INFER_BYTES);
             hprintln!("base, adapter, base: equal to the host to the bit");
-            exit(EXIT_SUCCESS);
+            finish(true)
         }
         Err(failure) => {
             hprintln!("failed: {:?}", failure);
-            exit(EXIT_FAILURE);
+            finish(false)
         }
     }
-    halt()
 }
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    hprintln!("{}", info);
-    exit(EXIT_FAILURE);
-    halt()
-}
-
-fn halt() -> ! {
-    loop {
-        cortex_m::asm::wfi();
-    }
+    fail(info)
 }

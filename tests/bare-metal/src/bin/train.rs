@@ -5,8 +5,8 @@
 use core::panic::PanicInfo;
 
 use cortex_m_rt::entry;
-use cortex_m_semihosting::debug::{EXIT_FAILURE, EXIT_SUCCESS, exit};
 use cortex_m_semihosting::hprintln;
+use ingraft_bare_metal::end::{fail, finish};
 use ingraft_bare_metal::flash::{Aligned, LEARNED, TRAIN_BYTES, TRAIN_PLAN};
 use ingraft_bare_metal::training::{Failure, Learned, train};
 use ingraft_plan::PlanView;
@@ -22,8 +22,7 @@ fn main() -> ! {
             false
         }
     };
-    exit(if passed { EXIT_SUCCESS } else { EXIT_FAILURE });
-    halt()
+    finish(passed)
 }
 
 fn report(result: Result<Learned, Failure>) -> bool {
@@ -44,13 +43,5 @@ fn report(result: Result<Learned, Failure>) -> bool {
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    hprintln!("{}", info);
-    exit(EXIT_FAILURE);
-    halt()
-}
-
-fn halt() -> ! {
-    loop {
-        cortex_m::asm::wfi();
-    }
+    fail(info)
 }

@@ -9,8 +9,8 @@ mod file;
 use core::panic::PanicInfo;
 
 use cortex_m_rt::entry;
-use cortex_m_semihosting::debug::{EXIT_FAILURE, EXIT_SUCCESS, exit};
 use cortex_m_semihosting::hprintln;
+use ingraft_bare_metal::end::{fail, finish};
 use ingraft_bare_metal::flash::Aligned;
 use ingraft_cortex_m::{dsp, helium, native, portable};
 use ingraft_kernel::Target;
@@ -29,8 +29,7 @@ fn main() -> ! {
     static mut RECORD: Aligned<[u8; RECORD_BYTES]> = Aligned([0; RECORD_BYTES]);
     static mut MEMORY: Aligned<[u8; MEMORY_BYTES]> = Aligned([0; MEMORY_BYTES]);
     let passed = run(&mut RECORD.0, &mut MEMORY.0) == Some(true);
-    exit(if passed { EXIT_SUCCESS } else { EXIT_FAILURE });
-    halt()
+    finish(passed)
 }
 
 /// Whether all cases pass; `None` for a file that is not what the build script writes.
@@ -54,13 +53,5 @@ fn run(record: &mut [u8], memory: &mut [u8]) -> Option<bool> {
 
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
-    hprintln!("{}", info);
-    exit(EXIT_FAILURE);
-    halt()
-}
-
-fn halt() -> ! {
-    loop {
-        cortex_m::asm::wfi();
-    }
+    fail(info)
 }

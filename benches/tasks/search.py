@@ -1,11 +1,12 @@
-"""Recipes for LoRA on the last blocks of a convolutional network, tried on a GPU: all inner folds and seeds train at once.
+"""Recipes for the last blocks of a convolutional network, tried on a GPU: all inner folds and seeds train at once.
 
     cargo bench --bench tasks -- TASK --dump CLIPS.npz
     python benches/tasks/search.py MODEL.onnx=FEATURES CLIPS.npz BLOCKS GRID.json
 
-GRID.json is a list of objects that say what differs from RECIPE. Printed is the accuracy on inner folds of every split's
-training clips, never on a split's test clips. The network is the float one of benches/peers/network.py: what is found here is a
-recipe, and its figure is the one that `cargo bench --bench tasks` then gives.
+GRID.json is a list of objects that say what differs from RECIPE: LoRA on pointwise layers, or with a rank of 0 every weight and
+bias. Printed is the accuracy on inner folds of every split's training clips, never on a split's test clips. The network is the
+float one of benches/peers/network.py: what is found here is a recipe, and its figure is the one that `cargo bench --bench tasks`
+then gives.
 """
 
 import json
@@ -60,17 +61,26 @@ class Tail:
             values[output] = layers[kind](operands[0]) if kind in layers else apply(kind, operands, attributes)
         return values[self.entry]
 
-    def __call__(self, x, factors, dropout=0.0):
-        """Embeddings [runs, patches, features] of x [runs, patches, C, H, W]; `factors` are (down, up) of each pointwise layer."""
-        factors = iter(factors)
+    def __call__(self, x, factors=(), deltas=(), dropout=0.0):
+        """Embeddings [runs, patches, features] of x [runs, patches, C, H, W]; `factors` are (down, up) of each pointwise layer,
+        `deltas` what is added to (weight, bias) of each layer."""
+        factors, deltas = iter(factors), iter(deltas)
         for layer in self.layers:
             runs, patches, channels, height, width = x.shape
+            delta, shift = next(deltas, (0.0, 0.0))
+            weight, bias = layer.weight[None] + delta, layer.bias[None] + shift
             if layer.groups != 1:
-                y = layer.convolve(x.reshape(runs * patches, channels, height, width))
-                x = y.view(runs, patches, *y.shape[1:])
+                # The runs are groups of channels.
+                weight, bias = weight.expand(runs, *weight.shape[1:]), bias.expand(runs, -1)
+                top, left, bottom, right = layer.pads
+                x = F.pad(x.transpose(0, 1).flatten(1, 2), (left, right, top, bottom))
+                y = F.conv2d(
+                    x, weight.flatten(0, 1), bias.flatten(), layer.stride, 0, layer.dilation, runs * layer.groups
+                )
+                x = y.view(patches, runs, -1, *y.shape[2:]).transpose(0, 1)
             else:
                 x = x.reshape(runs, patches, channels, height * width)
-                y = torch.einsum("oc,rncs->rnos", layer.weight[:, :, 0, 0], x) + layer.bias[:, None]
+                y = torch.matmul(weight[:, None, :, :, 0, 0], x) + bias[:, None, :, None]
                 down, up = next(factors, (None, None))
                 if down is not None:
                     low = torch.einsum("rkc,rncs->rnks", down, F.dropout(x, dropout) if dropout else x)
@@ -86,21 +96,25 @@ class Clips:
     def __init__(self, path, tail):
         held = np.load(path)
         self.labels = torch.tensor(held["labels"], device=DEVICE)
-        self.groups, self.tests = held["groups"], held["tests"].astype(bool)
+        self.groups, self.learned = held["groups"], held["learned"].astype(bool)
         count, self.views, self.patches = held["patches"].shape[:3]
-        inputs = torch.tensor(held["patches"]).reshape(-1, *tail.network.shape[1:])
+        inputs = torch.tensor(held["patches"], dtype=torch.float32).reshape(-1, *tail.network.shape[1:])
         behind = torch.cat([tail.prefix(part.to(DEVICE)) for part in inputs.split(64)])
         self.prefixes = behind.view(count, self.views, self.patches, *behind.shape[1:])
         with torch.no_grad():
-            each = [tail(part.flatten(0, 2)[None], [])[0] for part in self.prefixes.split(4)]
-        self.features = torch.cat(each).view(count, self.views, self.patches, -1).mean(2)
+            each = [tail(part.flatten(0, 2)[None])[0] for part in self.prefixes.split(4)]
+        lengths = torch.tensor(held["lengths"], device=DEVICE)[..., None]
+        # What a patch counts in the mean over its clip.
+        self.shares = (torch.arange(self.patches, device=DEVICE) < lengths) / lengths
+        features = torch.cat(each).view(count, self.views, self.patches, -1)
+        self.features = torch.einsum("cvp,cvpd->cvd", self.shares, features)
 
     def inner(self, seed):
         """(train, test) of three folds of each split's training clips, dealt by class, groups kept together."""
         rng, runs = np.random.default_rng(seed), []
         labels = self.labels.cpu().numpy()
-        for test in self.tests:
-            train, place, dealt = np.flatnonzero(~test), {}, 0
+        for learned in self.learned:
+            train, place, dealt = np.flatnonzero(learned), {}, 0
             for clip in sorted(rng.permutation(train), key=lambda clip: labels[clip]):
                 if self.groups[clip] not in place:
                     place[self.groups[clip]] = dealt % FOLDS
@@ -125,9 +139,12 @@ def train(tail, clips, runs, recipe, seed):
     seen = [clips.features[learned][:, : recipe["views"]].flatten(0, 1) for learned, _ in runs]
     mean = torch.stack([features.mean(0) for features in seen])[:, None]
     deviation = torch.stack([features.std(0, unbiased=False) + 1e-5 for features in seen])[:, None]
-    classes, width, scale = int(clips.labels.max()) + 1, mean.shape[-1], recipe["alpha"] / recipe["rank"]
-    terms = []
-    for layer in tail.pointwise:
+    classes, width, whole = int(clips.labels.max()) + 1, mean.shape[-1], recipe["rank"] == 0
+    scale, terms = recipe["alpha"] / max(recipe["rank"], 1), []
+    for layer in tail.layers if whole else tail.pointwise:
+        if whole:
+            terms += [torch.zeros(count, *part.shape, device=DEVICE) for part in (layer.weight, layer.bias)]
+            continue
         outputs, inputs = layer.weight.shape[:2]
         down = (torch.rand(count, recipe["rank"], inputs, device=DEVICE) * 2 - 1) / inputs**0.5
         terms += [down, torch.zeros(count, outputs, recipe["rank"], device=DEVICE)]
@@ -137,9 +154,12 @@ def train(tail, clips, runs, recipe, seed):
 
     def logits(chosen, views):
         x = clips.prefixes[chosen, views].flatten(1, 2)
-        factors = [(down, up * scale) for down, up in zip(terms[::2], terms[1::2])]
-        features = tail(x, factors, recipe["dropout"] if torch.is_grad_enabled() else 0.0)
-        features = features.view(*chosen.shape, clips.patches, width).mean(2)
+        dropout = recipe["dropout"] if torch.is_grad_enabled() else 0.0
+        pairs = list(zip(terms[::2], terms[1::2]))
+        factors = [] if whole else [(down, up * scale) for down, up in pairs]
+        features = tail(x, factors, pairs if whole else [], dropout)
+        features = features.view(*chosen.shape, clips.patches, width)
+        features = torch.einsum("rbp,rbpd->rbd", clips.shares[chosen, views], features)
         return torch.einsum("rkd,rbd->rbk", head[0], (features - mean) / deviation) + head[1][:, None]
 
     orders = [
@@ -155,7 +175,7 @@ def train(tail, clips, runs, recipe, seed):
                 chosen[run, : len(order[step])] = order[step]
                 weights[run, : len(order[step])] = 1 / len(order[step])
         chosen, weights = torch.tensor(chosen, device=DEVICE), torch.tensor(weights, device=DEVICE)
-        views = torch.tensor(rng.integers(0, recipe["views"], chosen.shape), device=DEVICE)
+        views = torch.tensor(rng.integers(0, min(recipe["views"], clips.views), chosen.shape), device=DEVICE)
         truth = clips.labels[chosen].flatten()
         losses = F.cross_entropy(
             logits(chosen, views).flatten(0, 1), truth, reduction="none", label_smoothing=recipe["smoothing"]
@@ -172,6 +192,10 @@ def train(tail, clips, runs, recipe, seed):
                 first, second = moments[0][at].lerp_(gradient, 0.1), moments[1][at].lerp_(gradient**2, 0.001)
                 root = (second / (1 - 0.999 ** (step + 1))).sqrt() + 1e-8
                 parameter.mul_(1 - move * recipe[decay]).sub_(move * first / (1 - 0.9 ** (step + 1)) / root)
+            for delta, layer in zip(terms[::2], tail.layers if whole else []):
+                # What the base's int8 weights can hold.
+                bound = layer.weight.abs().amax((1, 2, 3), keepdim=True)
+                delta.clamp_(-bound - layer.weight, bound - layer.weight)
     with torch.no_grad():
         longest = max(len(judged) for _, judged in runs)
         padded = np.stack([np.resize(judged, longest) for _, judged in runs])

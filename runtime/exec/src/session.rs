@@ -85,7 +85,7 @@ impl<'a, 'm, T: Target> Session<'a, 'm, T> {
         head_batch(&self.plan, self.phase)
     }
 
-    /// Copies `bytes` into input `index`.
+    /// Copies `bytes` into input `index`, to be done before every run: a run may reuse the memory of its inputs.
     ///
     /// # Errors
     /// [`ExecError::Io`] when there is no such input or its length differs.

@@ -308,7 +308,7 @@ impl<'c> Course<'c> {
         bar: &ProgressBar,
     ) -> Result<Run, CliError> {
         let smoothing = if judged.is_empty() { 0.7 } else { 0.0 };
-        let stop = EarlyStop::new(self.patience.unwrap_or(u32::MAX)).smoothing(smoothing);
+        let stop = self.patience.map_or(EarlyStop::never(), EarlyStop::new).smoothing(smoothing);
         let kept = self.checkpoint.as_ref().map(|checkpoint| checkpoint.read(trainer, stop)).transpose()?;
         let start = Saved { epoch: 0, stop, best: trainer.parameters().values().to_vec() };
         let mut saved = kept.flatten().unwrap_or(start);

@@ -182,7 +182,7 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
     let dataset = Dataset::open(&args.data)?;
     let Sides { learned, judged, accuracy_of } = args.sides(&dataset)?;
     let readout = args.method.place.readout(&plan, dataset.classes().len())?;
-    let (augment, views) = args.augment.recipe()?;
+    let (augment, views) = args.augment.recipe(&args.course)?;
     let reader = Reader::new(&plan)?;
     let source = Source::new(&reader, &dataset, &learned, augment, args.course.seed())?;
     args.course.check(readout)?;

@@ -6,6 +6,7 @@ mod documented;
 mod fixture;
 mod input;
 mod learning;
+mod mixing;
 mod process;
 mod real;
 mod refusal;

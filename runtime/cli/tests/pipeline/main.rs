@@ -4,6 +4,7 @@
 mod compile;
 mod documented;
 mod fixture;
+mod forgetting;
 mod input;
 mod learning;
 mod mixing;

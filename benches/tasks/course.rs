@@ -134,8 +134,9 @@ impl Course {
     /// Early stopping by the training loss. Under a schedule that falls to 0 it does not end training: most of what is
     /// learned is learned towards the end of it, when the loss has long stopped falling for its noise.
     fn early_stop(&self) -> EarlyStop {
-        let patience = if self.decay == Decay::Constant { PATIENCE } else { self.epochs };
-        EarlyStop::new(patience).smoothing(0.7)
+        let watched = self.decay == Decay::Constant;
+        let stop = if watched { EarlyStop::new(PATIENCE) } else { EarlyStop::never() };
+        stop.smoothing(0.7)
     }
 
     /// The trainer's setup for epochs of so many examples.

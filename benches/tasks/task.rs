@@ -33,7 +33,15 @@ impl Task {
             Some(steps) => steps.to_vec(),
             None => self.augment.iter().map(|step| step.parse()).collect::<Result<Vec<_>, _>>()?,
         };
-        Ok(Recipe::new(steps, self.meaning)?)
+        let recipe = Recipe::new(steps, self.meaning)?;
+        // A partner would be on the learned side of one split and held out by another.
+        match recipe.mixes() {
+            Some(step) => Err(format!(
+                "`{step}` mixes clips, but splits share their versions here; `ingraft study` has it"
+            )
+            .into()),
+            None => Ok(recipe),
+        }
     }
 }
 

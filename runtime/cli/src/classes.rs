@@ -8,7 +8,7 @@ use crate::predict::Output;
 /// Which score belongs to which class of a data set.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ClassMap {
-    /// The score of each class.
+    /// The score of each class; `usize::MAX` for one that the model lacks.
     score_of: Vec<usize>,
 }
 
@@ -18,21 +18,30 @@ impl ClassMap {
     /// # Errors
     /// [`CliError::UnknownClass`] for the first class that is not there; [`CliError::NoLabels`].
     pub(crate) fn new(classes: &[String], labels: &[String], scores: usize) -> Result<Self, CliError> {
+        let map = Self::partial(classes, labels, scores)?;
+        match classes.iter().zip(&map.score_of).find(|(_, score)| **score == usize::MAX) {
+            Some((class, _)) => Err(CliError::UnknownClass { class: class.clone(), known: labels.to_vec() }),
+            None => Ok(map),
+        }
+    }
+
+    /// The same for a model that may lack some of `classes`: clips of those are taken for none of their own.
+    ///
+    /// # Errors
+    /// [`CliError::NoLabels`].
+    pub(crate) fn partial(classes: &[String], labels: &[String], scores: usize) -> Result<Self, CliError> {
         if labels.is_empty() {
             let alike = classes.len() == scores;
             let map = Self { score_of: (0..scores).collect() };
             return if alike { Ok(map) } else { Err(CliError::NoLabels { classes: classes.len(), scores }) };
         }
-        let find = |class: &String| {
-            let found = labels.iter().position(|label| label == class);
-            found.ok_or_else(|| CliError::UnknownClass { class: class.clone(), known: labels.to_vec() })
-        };
-        Ok(Self { score_of: classes.iter().map(find).collect::<Result<_, _>>()? })
+        let find = |class: &String| labels.iter().position(|label| label == class).unwrap_or(usize::MAX);
+        Ok(Self { score_of: classes.iter().map(find).collect() })
     }
 
     /// The score of class `class`.
     pub(crate) fn score(&self, class: usize) -> Option<usize> {
-        self.score_of.get(class).copied()
+        self.score_of.get(class).copied().filter(|&score| score != usize::MAX)
     }
 
     /// The score of every class in `output`, which is one sample's; and counts the clip of classes `labels` in
@@ -88,6 +97,10 @@ mod tests {
         assert_eq!(map.score_of, [1, 0]);
         let unknown = ClassMap::new(&names(&["cat"]), &labels, 3).unwrap_err();
         assert!(matches!(unknown, CliError::UnknownClass { class, .. } if class == "cat"));
+        let partial = ClassMap::partial(&names(&["cat", "rain"]), &labels, 3).unwrap();
+        assert_eq!([0, 1, 2].map(|class| partial.score(class)), [None, Some(2), None]);
+        assert_eq!(partial.best(&[0.0, 1.0, 0.5]).unwrap(), usize::MAX);
+        assert_eq!(partial.best(&[0.0, 1.0, 1.5]).unwrap(), 1);
         assert_eq!(ClassMap::new(&names(&["a", "b"]), &[], 2).unwrap().score_of, [0, 1]);
         for scores in [1, 521] {
             let refused = ClassMap::new(&names(&["a", "b"]), &[], scores);

@@ -2,6 +2,7 @@
 //! frozen prefix leaves of them, and the result is an adapter file.
 
 mod checkpoint;
+mod lessons;
 mod order;
 mod prototypes;
 mod saliency;
@@ -15,7 +16,7 @@ use clap::ValueEnum;
 use indicatif::ProgressBar;
 use ingraft_dataset::{Rng, split};
 use ingraft_kernel::{Host, Sites};
-use ingraft_method::{DeltaFormat, Export, ExportOptions, FactorFormat, Head, Ranges, SiteReport, export};
+use ingraft_method::{Export, ExportOptions, FactorFormat, Head, Ranges, SiteReport, export};
 use ingraft_plan::{Phase, PlanView};
 use ingraft_train::{
     AdamW, EarlyStop, LearningRate, Method, Moves, Optimizer, Readout, Schedule, ScheduleShape, Setup,
@@ -23,11 +24,11 @@ use ingraft_train::{
 };
 
 use crate::aligned::AlignedBytes;
-use crate::input::Feed;
 use crate::{CliError, Console};
 
 pub(crate) use checkpoint::Checkpoint;
 use checkpoint::Saved;
+pub(crate) use lessons::{Clips, Lessons, Mixed, Version};
 pub(crate) use sites::{HeadChoice, SiteChoice};
 pub(crate) use truths::Objective;
 use truths::Truths;
@@ -132,30 +133,6 @@ impl Decay {
     }
 }
 
-/// Gives the clips to learn from.
-pub(crate) trait Clips {
-    /// Version `view` of clip `clip`; version 0 is the clip as it is.
-    fn view(&self, clip: usize, view: u32) -> Result<Feed, CliError>;
-}
-
-/// The clips to learn from, and what is known of them.
-pub(crate) struct Lessons<'l> {
-    /// The classes of each clip: one, where they exclude each other.
-    pub(crate) labels: &'l [Vec<usize>],
-    /// What must stay on one side of a split, by clip.
-    pub(crate) groups: &'l [usize],
-    /// Class names.
-    pub(crate) classes: &'l [String],
-    /// The clips themselves.
-    pub(crate) clips: &'l dyn Clips,
-    /// What the adapter's provenance says.
-    pub(crate) provenance: String,
-    /// Whether the method's own tensors are written beside the terms.
-    pub(crate) parameters: bool,
-    /// How deltas of whole weights are written.
-    pub(crate) deltas: DeltaFormat,
-}
-
 /// What came of a training run.
 #[derive(Debug)]
 pub(crate) struct Trained {
@@ -255,19 +232,19 @@ impl<'c> Course<'c> {
         let mut arena = AlignedBytes::zeroed(memory.total());
         let mut trainer = Trainer::bind(plan, target, setup, arena.as_mut_slice())?;
         let bar = console.bar(lessons.labels.len(), "reading");
-        let views = Views::compute(&mut trainer, self, lessons, &bar)?;
+        let views = Views::compute(&mut trainer, self, (lessons, &learned), &bar)?;
         bar.finish_and_clear();
         for &clip in &learned {
             views.of(clip).try_for_each(|view| trainer.observe(view))?;
         }
         trainer.standardize();
-        let truths = Truths::new(self, lessons, &views, &mut trainer)?;
+        let mut truths = Truths::new(self, lessons, &views, &mut trainer)?;
         if self.prototypes {
-            self.start_at_prototypes(&mut trainer, (lessons, &learned), &views, &truths)?;
+            self.start_at_prototypes(&mut trainer, (lessons, &learned), &views, &mut truths)?;
         }
         let bar = console.bar(self.epochs as usize, "training");
         let Run { loss, epochs, losses } =
-            self.epochs(&mut trainer, &views, &truths, (&learned, &judged), &bar)?;
+            self.epochs(&mut trainer, &views, &mut truths, (&learned, &judged), &bar)?;
         bar.finish_and_clear();
         let export = deploy(&mut trainer, &views, lessons)?;
         Ok(Trained {
@@ -303,12 +280,12 @@ impl<'c> Course<'c> {
         &self,
         trainer: &mut Trainer<'_, '_>,
         views: &Views,
-        truths: &Truths<'_>,
+        truths: &mut Truths<'_>,
         (learned, judged): (&[usize], &[usize]),
         bar: &ProgressBar,
     ) -> Result<Run, CliError> {
         let smoothing = if judged.is_empty() { 0.7 } else { 0.0 };
-        let stop = EarlyStop::new(self.patience.unwrap_or(u32::MAX)).smoothing(smoothing);
+        let stop = self.patience.map_or(EarlyStop::never(), EarlyStop::new).smoothing(smoothing);
         let kept = self.checkpoint.as_ref().map(|checkpoint| checkpoint.read(trainer, stop)).transpose()?;
         let start = Saved { epoch: 0, stop, best: trainer.parameters().values().to_vec() };
         let mut saved = kept.flatten().unwrap_or(start);
@@ -348,7 +325,7 @@ impl<'c> Course<'c> {
         &self,
         trainer: &mut Trainer<'_, '_>,
         views: &Views,
-        truths: &Truths<'_>,
+        truths: &mut Truths<'_>,
         learned: &[usize],
         epoch: u32,
     ) -> Result<f32, TrainError> {

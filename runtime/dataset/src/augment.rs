@@ -1,4 +1,5 @@
-//! Seeded changes of a recording, of its spectrogram or of a picture that keep what it is called.
+//! Seeded changes of a recording, of its spectrogram or of a picture that keep what it is called; or, of two recordings
+//! in one, mix that too.
 //!
 //! Each function takes samples and a seed and gives new samples, the same on
 //! every platform. An [`Augmentation`] describes one of them; a [`Recipe`] is a
@@ -12,10 +13,12 @@ use crate::audio::Resampler;
 use crate::rng::normal;
 
 pub use masks::{mask_frequency, mask_time};
+pub use mixup::{mixup, mixup_share};
 pub use picture::{colour, flip, window};
 pub use recipe::{Augmentation, Meaning, Of, Recipe, RecipeError};
 
 mod masks;
+mod mixup;
 mod picture;
 mod recipe;
 mod stretch;

@@ -9,7 +9,8 @@
 /// Watches a number that should fall and says when it no longer does.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct EarlyStop {
-    patience: u32,
+    /// Observations in a row that may be no better; without a limit, none ends training.
+    patience: Option<u32>,
     margin: f32,
     smoothing: f32,
     smoothed: Option<f32>,
@@ -31,7 +32,12 @@ pub enum Verdict {
 impl EarlyStop {
     /// Stops after `patience` observations in a row that are not better.
     pub fn new(patience: u32) -> Self {
-        Self { patience, margin: 0.0, smoothing: 0.0, smoothed: None, best: f32::INFINITY, waited: 0 }
+        Self { patience: Some(patience), ..Self::never() }
+    }
+
+    /// Never stops; tells which parameters to keep.
+    pub fn never() -> Self {
+        Self { patience: None, margin: 0.0, smoothing: 0.0, smoothed: None, best: f32::INFINITY, waited: 0 }
     }
 
     /// What was observed so far, for a checkpoint.
@@ -48,7 +54,7 @@ impl EarlyStop {
 
     /// Whether patience is spent.
     pub fn is_spent(&self) -> bool {
-        self.waited >= self.patience.max(1)
+        self.patience.is_some_and(|patience| self.waited >= patience.max(1))
     }
 
     /// Counts as better only what is lower by more than `margin`.
@@ -78,7 +84,8 @@ impl EarlyStop {
             return Verdict::Best;
         }
         self.waited = self.waited.saturating_add(1);
-        if self.waited >= self.patience { Verdict::Stop } else { Verdict::Wait }
+        let spent = self.patience.is_some_and(|patience| self.waited >= patience);
+        if spent { Verdict::Stop } else { Verdict::Wait }
     }
 
     /// The lowest value so far; infinite before the first.
@@ -98,6 +105,16 @@ mod tests {
         let verdicts = [1.0, 0.95, 0.8, 0.75, f32::NAN].map(|v| stop.observe(v));
         assert_eq!(verdicts, [Best, Wait, Best, Wait, Stop]);
         assert_eq!(stop.best(), 0.8);
+    }
+
+    #[test]
+    fn without_patience_the_best_is_told_to_the_end() {
+        let mut stop = EarlyStop::never();
+        assert_eq!(stop.observe(1.0), Best);
+        assert!((0..5000).all(|_| stop.observe(2.0) == Wait) && !stop.is_spent());
+        let mut stop = EarlyStop::never().resumed([1, 0, 1.0f32.to_bits(), u32::MAX]);
+        assert_eq!((stop.observe(2.0), stop.is_spent(), stop.observe(0.5)), (Wait, false, Best));
+        assert_eq!(stop.best(), 0.5);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 mod carve;
 mod checkpoint;
 mod engine;
+mod frozen;
 mod prototypes;
 pub(crate) mod span;
 mod update;
@@ -17,7 +18,7 @@ use crate::memory::{Carver, Sizes};
 use crate::parameters::Parameters;
 use crate::readout::Tap;
 use crate::route::Route;
-use crate::{Clip, LatentValues, Readout, Setup, TrainError, TrainMemory, TrainedHead, Truth, prefix};
+use crate::{Clip, LatentValues, Readout, Setup, TrainError, TrainMemory, TrainedHead, Truth};
 use carve::{LatentMemory, Readings};
 use engine::Stage;
 
@@ -173,31 +174,6 @@ impl<'a, 'm> Trainer<'a, 'm> {
     /// Number of logits.
     pub fn logit_count(&self) -> usize {
         self.readings.logits.len()
-    }
-
-    /// Runs the frozen prefix on one patch and writes the [`Self::cut_bytes`] that
-    /// stand for it from now on.
-    ///
-    /// # Errors
-    /// [`TrainError::Length`], [`TrainError::Clip`], [`TrainError::Busy`], [`TrainError::Exec`].
-    pub fn run_prefix(&mut self, patch: &[u8], out: &mut [u8]) -> Result<(), TrainError> {
-        self.idle()?;
-        if out.len() != self.cached_bytes {
-            return Err(TrainError::Length { needed: self.cached_bytes, given: out.len() });
-        }
-        if patch.len() != self.patch_bytes {
-            return Err(TrainError::Clip { unit: self.patch_bytes, given: patch.len() });
-        }
-        self.load(&Clip::Inputs(patch), 0)?;
-        self.session.run_steps(0..self.cut, core::slice::from_ref(&self.parameters), &mut Silent)?;
-        let mut rest = out;
-        for tensor in self.cached {
-            let len = prefix::bytes(self.session.plan(), *tensor).unwrap_or(0);
-            let (room, tail) = core::mem::take(&mut rest).split_at_mut_checked(len).unwrap_or_default();
-            self.session.read_tensor(*tensor, room).ok_or(TrainError::NoReadout)?;
-            rest = tail;
-        }
-        Ok(())
     }
 
     /// Computes the features of a clip, the mean over its patches, into `out`.

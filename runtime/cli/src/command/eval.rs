@@ -113,7 +113,7 @@ fn run_with<T: Backend>(target: &T, args: &Args, console: &mut Console<'_>) -> R
     let needs = MemoryNeeds::new(&plan, Phase::Infer, target)?;
     let mut memory = target.store(needs.total())?;
     let mut predictor = Predictor::new(plan, target, adapter, &mut memory)?;
-    let judged = evaluate(&mut predictor, &Reader::new(&plan)?, &dataset, &items, console)?;
+    let judged = evaluate(&mut predictor, &Reader::new(&plan)?, (&dataset, &items), ClassMap::new, console)?;
     let adapter_hash = adapter.map(|adapter| hex(adapter.hash()));
     let report = EvalReport::new(&judged, &dataset, target.name(), hex(plan.hash()), adapter_hash);
     if args.json { console.json(&report) } else { console.line(report.tables()) }
@@ -144,12 +144,15 @@ impl Judged {
     }
 }
 
-/// Runs the clips `items` and counts what they are taken for.
+/// Finds classes of the data among so many scores with these labels.
+pub(super) type Naming = fn(&[String], &[String], usize) -> Result<ClassMap, CliError>;
+
+/// Runs the clips `items` and counts what they are taken for, where `naming` finds their classes.
 pub(super) fn evaluate(
     predictor: &mut Predictor<'_, '_, impl Backend>,
     reader: &Reader<'_>,
-    dataset: &Dataset,
-    items: &[usize],
+    (dataset, items): (&Dataset, &[usize]),
+    naming: Naming,
     console: &Console<'_>,
 ) -> Result<Judged, CliError> {
     let classes = dataset.classes();
@@ -162,7 +165,7 @@ pub(super) fn evaluate(
     });
     let labels = |item: &usize| dataset.items().get(*item).map_or(&[][..], |item| &item.labels);
     let mut labels = items.iter().map(labels);
-    judge(predictor, classes, feeds, |map, output| {
+    judge(predictor, (classes, naming), feeds, |map, output| {
         let labels = labels.next().unwrap_or(&[]);
         judged.scores.extend(map.count(labels, output, &mut judged.confusion)?);
         judged.labels.push(labels.to_vec());
@@ -179,7 +182,7 @@ pub(super) fn classify(
     feeds: impl Iterator<Item = Result<Feed, CliError>>,
 ) -> Result<Vec<usize>, CliError> {
     let mut taken = Vec::new();
-    judge(predictor, classes, feeds, |map, output| {
+    judge(predictor, (classes, ClassMap::new), feeds, |map, output| {
         taken.push(map.class(output)?);
         Ok(())
     })?;
@@ -189,7 +192,7 @@ pub(super) fn classify(
 /// Runs clips and hands each output to `each`, with where the scores of `classes` stand in it.
 fn judge(
     predictor: &mut Predictor<'_, '_, impl Backend>,
-    classes: &[String],
+    (classes, naming): (&[String], Naming),
     feeds: impl Iterator<Item = Result<Feed, CliError>>,
     mut each: impl FnMut(&ClassMap, &Output) -> Result<(), CliError>,
 ) -> Result<(), CliError> {
@@ -201,7 +204,7 @@ fn judge(
             Some(map) => map,
             None => {
                 let scores = output.array.shape().last().copied().unwrap_or(0);
-                map.insert(ClassMap::new(classes, &output.labels, scores)?)
+                map.insert(naming(classes, &output.labels, scores)?)
             }
         };
         each(map, output)?;

@@ -105,7 +105,7 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
     let subspace = args.course.subspace();
     let optimizer = args.course.optimizer(subspace.as_ref());
     let map = class_map(&plan, readout, &dataset)?;
-    let (augment, views) = args.augment.recipe()?;
+    let (augment, views) = args.augment.recipe(&args.course)?;
     let reader = Reader::new(&plan)?;
     let folds = args.folds(&dataset)?;
     let floats = Tensors::new();

@@ -7,6 +7,7 @@
 //! `--split`, or of the training clips where there is none.
 
 pub(super) mod candidate;
+mod forgetting;
 pub(super) mod lessons;
 mod memory;
 pub(super) mod options;
@@ -39,6 +40,7 @@ use crate::training::{Checkpoint, Course, Lessons, Trained};
 use crate::{CliError, Console, target};
 
 use candidate::Terms;
+use forgetting::{Forgetting, OldArgs};
 use lessons::Source;
 pub(super) use memory::MemoryReport;
 use options::{AugmentArgs, CourseArgs, MethodArgs};
@@ -82,6 +84,8 @@ pub(crate) struct Args {
     augment: AugmentArgs,
     #[command(flatten)]
     split: SplitArgs,
+    #[command(flatten)]
+    old: OldArgs,
     /// Where to train.
     #[arg(long, value_name = "NAME", value_parser = target_names(), default_value = target::NATIVE)]
     target: String,
@@ -103,6 +107,8 @@ struct TrainReport {
     accuracy_of: &'static str,
     /// Number of those clips.
     n: u64,
+    /// What became of the classes known before; null without --old.
+    forgetting: Option<Forgetting>,
     /// Number of clips learned from.
     train_clips: usize,
     /// Versions of each.
@@ -182,10 +188,11 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
     let dataset = Dataset::open(&args.data)?;
     let Sides { learned, judged, accuracy_of } = args.sides(&dataset)?;
     let readout = args.method.place.readout(&plan, dataset.classes().len())?;
-    let (augment, views) = args.augment.recipe()?;
+    let (augment, views) = args.augment.recipe(&args.course)?;
     let reader = Reader::new(&plan)?;
     let source = Source::new(&reader, &dataset, &learned, augment, args.course.seed())?;
     args.course.check(readout)?;
+    let known = args.old.judge((plan, &target), &reader, console)?;
     let map = class_map(&plan, readout, &dataset)?;
     let (labels, groups) = source.labels(&map, args.course.takes_several())?;
     let lessons = Lessons {
@@ -229,9 +236,15 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
     ));
     let trained = course.train(plan, &target, &lessons, console)?;
     write_whole(&args.output, &trained.bytes)?;
-    let judged = deployed(plan, &target, &trained, &reader, &dataset, &judged, console)?;
-    let report = TrainReport::new(&trained, &judged, &plan, (learned.len(), views), accuracy_of)?;
-    if args.json { console.json(&report) } else { console.line(report.table()) }
+    let file = ArtifactFile::from_bytes("the trained adapter", &trained.bytes);
+    let judged = deployed((plan, &target), &file, &reader, (&dataset, &judged), console)?;
+    let after = |known: forgetting::Known| known.after((plan, &target), &file, &reader, console);
+    let forgetting = known.map(after).transpose()?;
+    let report = TrainReport {
+        forgetting,
+        ..TrainReport::new(&trained, &judged, &plan, (learned.len(), views), accuracy_of)?
+    };
+    if args.json { console.json(&report) } else { console.line(report.text()) }
 }
 
 /// The score that each class of the data trains.
@@ -251,20 +264,17 @@ pub(super) fn class_map(
 
 /// Judges the adapter file as `eval` does.
 fn deployed(
-    plan: PlanView<'_>,
-    target: &Host,
-    trained: &Trained,
+    (plan, target): (PlanView<'_>, &Host),
+    file: &ArtifactFile,
     reader: &Reader<'_>,
-    dataset: &Dataset,
-    items: &[usize],
+    clips: (&Dataset, &[usize]),
     console: &Console<'_>,
 ) -> Result<Judged, CliError> {
-    let file = ArtifactFile::from_bytes("the trained adapter", &trained.bytes);
     let adapter = file.attach(&plan)?;
     let mut memory = AlignedBytes::zeroed(MemoryNeeds::new(&plan, Phase::Infer, target)?.total());
     let target = ONE.share(*target);
     let mut predictor = Predictor::new(plan, &target, Some(adapter), &mut memory)?;
-    evaluate(&mut predictor, reader, dataset, items, console)
+    evaluate(&mut predictor, reader, clips, ClassMap::new, console)
 }
 
 /// Clips by what they are for.
@@ -315,6 +325,7 @@ impl TrainReport {
             auroc: judged.auroc(),
             accuracy_of,
             n: confusion.total(),
+            forgetting: None,
             train_clips,
             views,
             loss: trained.loss,
@@ -331,6 +342,12 @@ impl TrainReport {
         })
     }
 
+    /// The table, and under it that of old classes, where there are any.
+    fn text(&self) -> String {
+        let table = self.table();
+        self.forgetting.as_ref().map_or(table.to_string(), |old| format!("{table}\n\n{}", old.table()))
+    }
+
     fn table(&self) -> Table {
         let [low, high] = self.interval;
         let mut table = Table::new(["trained", ""]);
@@ -342,6 +359,9 @@ impl TrainReport {
         line("accuracy", accuracy);
         if let Some(auroc) = self.auroc {
             line("AUROC", format!("{auroc:.4}"));
+        }
+        if let Some(forgetting) = &self.forgetting {
+            line("old classes", forgetting.summary());
         }
         line("loss", format!("{:.4} after {} epochs, {} steps", self.loss, self.epochs, self.steps));
         line("parameters", format!("{} at {} sites and the head", self.trained_parameters, self.sites.len()));

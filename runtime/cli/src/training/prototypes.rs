@@ -18,12 +18,12 @@ impl Course<'_> {
         trainer: &mut Trainer<'_, '_>,
         (lessons, learned): (&Lessons<'_>, &[usize]),
         views: &Views,
-        truths: &Truths<'_>,
+        truths: &mut Truths<'_>,
     ) -> Result<(), CliError> {
         let observe = |trainer: &mut Trainer<'_, '_>| -> Result<(), CliError> {
             for &clip in learned {
                 for &label in lessons.labels.get(clip).into_iter().flatten() {
-                    views.of(clip).try_for_each(|view| trainer.observe_class(view, label))?;
+                    views.unmixed(clip).try_for_each(|view| trainer.observe_class(view, label))?;
                 }
             }
             Ok(())

@@ -54,16 +54,16 @@ impl Course<'_> {
         let mut arena = AlignedBytes::zeroed(Trainer::memory(&plan, target, &setup)?.total());
         let mut trainer = Trainer::bind(plan, target, setup, arena.as_mut_slice())?;
         let bar = console.bar(lessons.labels.len(), "reading");
-        let views = Views::compute(&mut trainer, &course, lessons, &bar)?;
+        let views = Views::compute(&mut trainer, &course, (lessons, &learned), &bar)?;
         bar.finish_and_clear();
         for &clip in &learned {
             views.of(clip).try_for_each(|view| trainer.observe(view))?;
         }
         trainer.standardize();
-        let truths = Truths::new(&course, lessons, &views, &mut trainer)?;
+        let mut truths = Truths::new(&course, lessons, &views, &mut trainer)?;
         if trainer.head().is_some() {
             for epoch in 0..course.epochs {
-                course.epoch(&mut trainer, &views, &truths, &learned, epoch)?;
+                course.epoch(&mut trainer, &views, &mut truths, &learned, epoch)?;
             }
         }
         let bar = console.bar(learned.len(), "measuring");

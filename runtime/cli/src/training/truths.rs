@@ -4,7 +4,7 @@ use clap::ValueEnum;
 use ingraft_train::{Loss, Trainer, Truth};
 
 use super::views::Views;
-use super::{Course, Lessons};
+use super::{Course, Lessons, Mixed};
 use crate::CliError;
 
 /// What is trained for.
@@ -31,11 +31,13 @@ impl Objective {
 #[derive(Debug)]
 pub(super) struct Truths<'l> {
     labels: &'l [Vec<usize>],
-    /// The presence of every label, clip by clip; empty where only one is present.
-    marks: Vec<f32>,
+    views: &'l Views,
+    /// Whether every label is told on its own.
+    several: bool,
     /// Logits of the model before training, by clip and version; empty without a teacher.
     taught: Vec<Vec<Vec<f32>>>,
-    logits: usize,
+    /// The values of the truth told last, one per logit.
+    values: Vec<f32>,
 }
 
 impl<'l> Truths<'l> {
@@ -46,26 +48,18 @@ impl<'l> Truths<'l> {
     pub(super) fn new(
         course: &Course<'_>,
         lessons: &Lessons<'l>,
-        views: &Views,
+        views: &'l Views,
         trainer: &mut Trainer<'_, '_>,
     ) -> Result<Self, CliError> {
-        let logits = trainer.logit_count();
-        let mut truths = Self { labels: lessons.labels, marks: Vec::new(), taught: Vec::new(), logits };
-        if course.objective.takes_several() {
-            truths.marks.resize(lessons.labels.len().saturating_mul(logits), 0.0);
-            for (marks, labels) in truths.marks.chunks_exact_mut(logits.max(1)).zip(lessons.labels) {
-                for &label in labels {
-                    marks.get_mut(label).into_iter().for_each(|mark| *mark = 1.0);
-                }
-            }
-        }
+        let mut taught = Vec::new();
         if course.objective == Objective::Distill {
             for clip in 0..lessons.labels.len() {
                 let said = views.of(clip).map(|view| trainer.logits(view).map(<[f32]>::to_vec));
-                truths.taught.push(said.collect::<Result<_, _>>()?);
+                taught.push(said.collect::<Result<_, _>>()?);
             }
         }
-        Ok(truths)
+        let (several, values) = (course.objective.takes_several(), vec![0.0; trainer.logit_count()]);
+        Ok(Self { labels: lessons.labels, views, several, taught, values })
     }
 
     /// The labels of every clip.
@@ -73,17 +67,30 @@ impl<'l> Truths<'l> {
         self.labels
     }
 
-    /// What version `view` of clip `clip` should say.
-    pub(super) fn of(&self, clip: usize, view: usize) -> Truth<'_> {
+    /// What version `view` of clip `clip` should say: where it is mixed, the labels of both, each with its clip's share.
+    pub(super) fn of(&mut self, clip: usize, view: usize) -> Truth<'_> {
         let class = self.labels.get(clip).and_then(|labels| labels.first()).copied().unwrap_or(usize::MAX);
         if let Some(teacher) = self.taught.get(clip).and_then(|views| views.get(view)) {
             return Truth::Taught { class, teacher };
         }
-        if self.marks.is_empty() {
+        let mixed = self.views.mixed(clip, view);
+        if !self.several && mixed.is_none() {
             return Truth::Class(class);
         }
-        let start = clip.saturating_mul(self.logits);
-        Truth::Values(self.marks.get(start..start.saturating_add(self.logits)).unwrap_or(&[]))
+        blend(self.labels, clip, mixed, &mut self.values);
+        Truth::Values(&self.values)
+    }
+}
+
+/// Writes the presence of every label: of clip `clip` alone, or of both clips of a mixture by their shares.
+fn blend(labels: &[Vec<usize>], clip: usize, mixed: Option<Mixed>, values: &mut [f32]) {
+    values.fill(0.0);
+    let own = mixed.map_or(1.0, |mixed| mixed.own);
+    let partner = mixed.map(|mixed| (mixed.partner, 1.0 - own));
+    for (clip, share) in core::iter::once((clip, own)).chain(partner) {
+        for &label in labels.get(clip).into_iter().flatten() {
+            values.get_mut(label).into_iter().for_each(|value| *value += share);
+        }
     }
 }
 
@@ -98,5 +105,32 @@ impl Course<'_> {
                 Loss::Distillation { temperature: self.temperature, share: self.teacher_share }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_labels_of_a_mixture_are_those_of_both_by_their_shares() {
+        // Of one class each; of the second clip's two labels; of none.
+        let labels = [vec![0], vec![2], vec![0], vec![1, 2], vec![]];
+        let mut values = [9.0; 3];
+        for step in 0..=64 {
+            let own = 0.5 + step as f32 / 128.0 + f32::EPSILON * step as f32;
+            let own = own.min(1.0);
+            let mut mix = |clip, partner| {
+                blend(&labels, clip, Some(Mixed { partner, own }), &mut values);
+                values
+            };
+            assert_eq!(mix(0, 1), [own, 0.0, 1.0 - own]);
+            assert_eq!(mix(0, 1).iter().sum::<f32>(), 1.0);
+            assert_eq!(mix(0, 2), [1.0, 0.0, 0.0]);
+            assert_eq!(mix(3, 1), [0.0, own, 1.0]);
+            assert_eq!(mix(4, 3), [0.0, 1.0 - own, 1.0 - own]);
+        }
+        blend(&labels, 3, None, &mut values);
+        assert_eq!(values, [0.0, 1.0, 1.0]);
     }
 }

@@ -8,7 +8,7 @@ use indicatif::ProgressBar;
 use ingraft_dataset::Rng;
 use ingraft_train::{Clip, Trainer};
 
-use super::{Course, Lessons};
+use super::{Course, Lessons, Mixed};
 use crate::CliError;
 use crate::input::Feed;
 
@@ -19,13 +19,20 @@ pub(super) struct Views {
     clips: Vec<Vec<View>>,
 }
 
+/// One version of a clip.
 #[derive(Debug)]
-enum View {
+struct View {
+    kept: Kept,
+    mixed: Option<Mixed>,
+}
+
+#[derive(Debug)]
+enum Kept {
     Prefixes(Vec<u8>),
     Features(Vec<f32>),
 }
 
-impl View {
+impl Kept {
     /// What training needs of `feed` from now on.
     fn compute(trainer: &mut Trainer<'_, '_>, feed: &Feed) -> Result<Self, CliError> {
         if trainer.parameters().sites().next().is_none() {
@@ -50,16 +57,19 @@ impl View {
 }
 
 impl Views {
-    /// Computes every version of every clip of `lessons`.
+    /// Computes every version of every clip of `lessons`, mixed with those in `learned` alone.
     pub(super) fn compute(
         trainer: &mut Trainer<'_, '_>,
         course: &Course<'_>,
-        lessons: &Lessons<'_>,
+        (lessons, learned): (&Lessons<'_>, &[usize]),
         bar: &ProgressBar,
     ) -> Result<Self, CliError> {
         let mut clips = Vec::with_capacity(lessons.labels.len());
         for clip in 0..lessons.labels.len() {
-            let view = |number| View::compute(trainer, &lessons.clips.view(clip, number)?);
+            let view = |number| {
+                let version = lessons.clips.view(clip, number, learned)?;
+                Ok(View { kept: Kept::compute(trainer, &version.feed)?, mixed: version.mixed })
+            };
             clips.push((0..course.views.max(1)).map(view).collect::<Result<_, CliError>>()?);
             bar.inc(1);
         }
@@ -68,7 +78,18 @@ impl Views {
 
     /// Every version of clip `clip`.
     pub(super) fn of(&self, clip: usize) -> impl Iterator<Item = Clip<'_>> {
-        self.clips.get(clip).into_iter().flatten().map(View::clip)
+        self.clips.get(clip).into_iter().flatten().map(|view| view.kept.clip())
+    }
+
+    /// Every version of clip `clip` that is no other's too.
+    pub(super) fn unmixed(&self, clip: usize) -> impl Iterator<Item = Clip<'_>> {
+        let views = self.clips.get(clip).into_iter().flatten();
+        views.filter(|view| view.mixed.is_none()).map(|view| view.kept.clip())
+    }
+
+    /// The clip that version `view` of clip `clip` is mixed with.
+    pub(super) fn mixed(&self, clip: usize, view: usize) -> Option<Mixed> {
+        self.clips.get(clip)?.get(view)?.mixed
     }
 
     /// Clip `clip` as it is.

@@ -59,7 +59,7 @@ fn printed(folder: &Folder) -> [(&'static str, Vec<Value>); 15] {
     [
         ("compile --json", vec![float, base]),
         ("inspect BASE.plan --json", plans),
-        ("train --json", vec![json(train)]),
+        ("train --json", vec![json(train), json(&format!("{train} --old clips --old-adapter a.adapter"))]),
         ("inspect A.adapter --json", vec![json("inspect a.adapter")]),
         ("run --json", vec![json("run base.plan --input clip.wav --profile")]),
         ("run --input - --json", folder.feed("run base.plan --input - --json", &samples).json_lines()),

@@ -4,8 +4,10 @@
 mod compile;
 mod documented;
 mod fixture;
+mod forgetting;
 mod input;
 mod learning;
+mod mixing;
 mod process;
 mod real;
 mod refusal;

@@ -3,7 +3,8 @@
 use core::ops::RangeInclusive;
 
 use super::{
-    colour, crop, flip, gain, mask_frequency, mask_time, mix, noise, pitch, rotate, shift, speed, window,
+    colour, crop, flip, gain, mask_frequency, mask_time, mix, mixup, mixup_share, noise, pitch, rotate,
+    shift, speed, window,
 };
 use crate::{Image, Rng};
 
@@ -21,6 +22,8 @@ pub enum Augmentation {
     Noise(RangeInclusive<f64>),
     /// [`mix`] with another recording, its signal-to-noise ratio in dB.
     Mix(RangeInclusive<f64>),
+    /// [`mixup`] with another recording and its label, of shares by [`mixup_share`] with this alpha.
+    Mixup(f64),
     /// [`speed`], as a factor.
     Speed(RangeInclusive<f64>),
     /// [`pitch`], in semitones.
@@ -73,6 +76,8 @@ pub enum RecipeError {
     ChangesLabel(Augmentation),
     /// A range that is empty or not finite, or a share or length that is not positive.
     Range(Augmentation),
+    /// A second step that mixes labels: a recording has one partner.
+    Twice(Augmentation),
     /// A word that is not an augmentation.
     Unknown(String),
 }
@@ -81,6 +86,11 @@ impl Augmentation {
     /// Whether pitch or speed change.
     pub fn changes_pitch(&self) -> bool {
         matches!(self, Self::Speed(_) | Self::Pitch(_))
+    }
+
+    /// Whether the label becomes one of two.
+    pub fn mixes_labels(&self) -> bool {
+        matches!(self, Self::Mixup(_))
     }
 
     /// What it changes.
@@ -107,6 +117,7 @@ impl Augmentation {
             Self::Window(range) => is_range(range) && *range.start() > 0.0 && *range.end() <= 1.0,
             Self::Flip => true,
             Self::Crop(seconds) => *seconds > 0.0 && *seconds <= 3600.0,
+            Self::Mixup(alpha) => *alpha > 0.0 && *alpha <= 1e3,
         }
     }
 
@@ -118,6 +129,10 @@ impl Augmentation {
             Self::Shift(share) => shift(samples, part(*share), seed),
             Self::Noise(decibels) => noise(samples, decibels, seed),
             Self::Mix(decibels) => mix(samples, background, decibels, seed),
+            Self::Mixup(alpha) => {
+                let [share, place] = mixup_seeds(seed);
+                mixup(samples, background, mixup_share(*alpha, share), place)
+            }
             Self::Speed(factors) => speed(samples, factors, seed),
             Self::Pitch(semitones) => pitch(samples, rate, semitones, seed),
             Self::Crop(seconds) => crop(samples, (f64::from(rate) * seconds) as usize, seed),
@@ -126,6 +141,11 @@ impl Augmentation {
             }
         }
     }
+}
+
+/// The seeds of a mixture's shares and of the place in its partner.
+fn mixup_seeds(seed: u64) -> [u64; 2] {
+    [0, 1].map(|stream| Rng::stream(seed, stream).next_u64())
 }
 
 impl Recipe {
@@ -142,7 +162,7 @@ impl Recipe {
     /// ```
     ///
     /// # Errors
-    /// [`RecipeError::ChangesLabel`] and [`RecipeError::Range`] with the first unsuitable step.
+    /// [`RecipeError::ChangesLabel`], [`RecipeError::Range`] and [`RecipeError::Twice`] with the first unsuitable step.
     pub fn new(steps: Vec<Augmentation>, meaning: Meaning) -> Result<Self, RecipeError> {
         if let Some(step) = steps.iter().find(|step| !step.is_usable()) {
             return Err(RecipeError::Range(step.clone()));
@@ -151,6 +171,9 @@ impl Recipe {
             && let Some(step) = steps.iter().find(|step| step.changes_pitch())
         {
             return Err(RecipeError::ChangesLabel(step.clone()));
+        }
+        if let Some(step) = steps.iter().filter(|step| step.mixes_labels()).nth(1) {
+            return Err(RecipeError::Twice(step.clone()));
         }
         Ok(Self { steps })
     }
@@ -165,7 +188,28 @@ impl Recipe {
         self.steps.iter().find(|step| !kinds.contains(&step.of()))
     }
 
-    /// `samples` after every step of recordings. An empty `background` leaves out [`Augmentation::Mix`].
+    /// The first step that mixes in another recording.
+    pub fn mixes(&self) -> Option<&Augmentation> {
+        self.steps.iter().find(|step| matches!(step, Augmentation::Mix(_)) || step.mixes_labels())
+    }
+
+    /// The first step that mixes labels.
+    pub fn mixes_labels(&self) -> Option<&Augmentation> {
+        self.steps.iter().find(|step| step.mixes_labels())
+    }
+
+    /// The share that a recording has in what [`Self::apply`] makes of it with this `seed` and a `background`, in ½…1:
+    /// the rest of the label is the background's. 1 where no step mixes labels.
+    pub fn own_share(&self, seed: u64) -> f32 {
+        let shares = self.seeded(Of::Recording, seed).filter_map(|(step, seed)| match step {
+            Augmentation::Mixup(alpha) => Some(mixup_share(*alpha, mixup_seeds(seed)[0])),
+            _ => None,
+        });
+        shares.fold(1.0, f32::min)
+    }
+
+    /// `samples` after every step of recordings. An empty `background` leaves out [`Augmentation::Mix`] and
+    /// [`Augmentation::Mixup`].
     pub fn apply(&self, samples: &[f32], rate: u32, background: &[f32], seed: u64) -> Vec<f32> {
         let mut samples = samples.to_vec();
         for (step, seed) in self.seeded(Of::Recording, seed) {
@@ -227,6 +271,7 @@ impl core::str::FromStr for Augmentation {
             "shift" => Self::Shift(number(value)?),
             "noise" => Self::Noise(range()?),
             "mix" => Self::Mix(range()?),
+            "mixup" => Self::Mixup(number(value)?),
             "speed" => Self::Speed(range()?),
             "pitch" => Self::Pitch(range()?),
             "crop" => Self::Crop(number(value)?),
@@ -249,6 +294,7 @@ impl core::fmt::Display for Augmentation {
             Self::Shift(share) => ("shift", *share..=*share),
             Self::Noise(range) => ("noise", range.clone()),
             Self::Mix(range) => ("mix", range.clone()),
+            Self::Mixup(alpha) => ("mixup", *alpha..=*alpha),
             Self::Speed(range) => ("speed", range.clone()),
             Self::Pitch(range) => ("pitch", range.clone()),
             Self::Crop(seconds) => ("crop", *seconds..=*seconds),
@@ -272,11 +318,18 @@ impl core::fmt::Display for RecipeError {
             Self::ChangesLabel(step) => {
                 write!(f, "`{step}` changes pitch or speed, which is what the labels say here; leave it out")
             }
+            Self::Twice(step) => {
+                write!(
+                    f,
+                    "`{step}` would mix a recording a second time; a label is of two at most, leave it out"
+                )
+            }
             Self::Range(step) => write!(f, "`{step}` has an empty or impossible range"),
             Self::Unknown(text) => write!(
                 f,
                 "`{text}` is not an augmentation; use gain=-6..6 (dB), rotate=0.5, shift=0.1 (share of the clip), \
-                 noise=10..30, mix=5..20 (dB), speed=0.9..1.1, pitch=-1..1 (semitones), crop=0.975 (seconds), \
+                 noise=10..30, mix=5..20 (dB), mixup=0.4 (labels too), speed=0.9..1.1, pitch=-1..1 (semitones), \
+                 crop=0.975 (seconds), \
                  time-mask=0.2, frequency-mask=0.2 (share of a spectrogram), flip, window=0.7..1 (share of a picture's \
                  sides) or colour=0.3"
             ),

@@ -28,6 +28,7 @@ fn everything_depends_on_the_seed_alone() {
         "shift=0.2",
         "noise=10..20",
         "mix=5..9",
+        "mixup=0.4",
         "speed=0.8..1.2",
         "pitch=-3..3",
     ];
@@ -89,6 +90,34 @@ fn noise_has_the_ratio_asked_for() {
     assert_eq!(mix(&clip, &[], &(0.0..=0.0), 1), clip);
     assert_eq!(mix(&clip, &[0.0; 9], &(0.0..=0.0), 1), clip);
     assert_eq!(noise(&[0.0; 8], &(0.0..=0.0), 1), [0.0; 8]);
+}
+
+#[test]
+fn labels_are_mixed_in_the_shares_of_the_recordings() {
+    let recipe = |steps: &[&str]| {
+        let steps = steps.iter().map(|step| step.parse().unwrap()).collect();
+        Recipe::new(steps, Meaning::PitchIsLabel)
+    };
+    // The clip is silent, so what is heard is its partner, in the rest of the share.
+    let mixed = recipe(&["gain=0", "mixup=0.4"]).unwrap();
+    let shares: Vec<f32> = (0..20)
+        .map(|seed| {
+            let heard = mixed.apply(&[0.0; 8], RATE, &[1.0; 3], seed);
+            let share = mixed.own_share(seed);
+            assert!(heard.iter().all(|sample| *sample == 1.0 - share), "{heard:?} beside {share}");
+            assert_eq!(share + (1.0 - share), 1.0);
+            share
+        })
+        .collect();
+    assert!(shares.iter().any(|share| *share != shares[0]) && shares.iter().all(|share| *share >= 0.5));
+    assert_eq!(mixed.mixes(), mixed.mixes_labels());
+    let background = recipe(&["mix=5..9"]).unwrap();
+    assert!(background.mixes().is_some() && background.mixes_labels().is_none());
+    assert_eq!((background.own_share(3), recipe(&["gain=1"]).unwrap().mixes()), (1.0, None));
+    assert_eq!(recipe(&["mixup=0.4", "mixup=1"]), Err(RecipeError::Twice(Augmentation::Mixup(1.0))));
+    assert!(
+        ["mixup=0", "mixup=nan", "mixup=0.1..1"].iter().all(|step| step.parse::<Augmentation>().is_err())
+    );
 }
 
 #[test]

@@ -24,6 +24,8 @@ pub(super) enum Stage {
     Forward { patch: usize, step: usize },
     /// Second pass, about to run backward step `index` of patch `patch`.
     Backward { patch: usize, index: usize },
+    /// Between clips, about to run step `step` of the frozen prefix of a patch to be kept.
+    Prefix { step: usize },
     /// Between clips, while the means of classes are taken.
     Prototypes,
     /// Between clips, within a step of the optimizer.
@@ -66,7 +68,7 @@ impl Trainer<'_, '_> {
         truth: Truth<'_>,
         budget: usize,
     ) -> Result<Option<f32>, TrainError> {
-        if matches!(self.stage, Stage::Update(_) | Stage::Prototypes) {
+        if matches!(self.stage, Stage::Update(_) | Stage::Prefix { .. } | Stage::Prototypes) {
             return Err(TrainError::Busy);
         }
         let result = self.proceed(&clip, truth, budget.max(1));
@@ -86,7 +88,7 @@ impl Trainer<'_, '_> {
         loop {
             let turn = match self.stage {
                 Stage::Idle => self.begin(clip, truth)?,
-                Stage::Update(_) | Stage::Prototypes => return Err(TrainError::Busy),
+                Stage::Update(_) | Stage::Prefix { .. } | Stage::Prototypes => return Err(TrainError::Busy),
                 Stage::Pool { patch, step } => {
                     let step = self.run_forward(step, &mut budget)?;
                     self.end_pool(clip, truth, patches, (patch, step))?
@@ -114,18 +116,19 @@ impl Trainer<'_, '_> {
         }
     }
 
-    /// Number of different pieces that [`Self::advance`] and [`Self::advance_step`] do with a budget of one.
+    /// Number of different pieces that [`Self::advance`], [`Self::advance_step`] and [`Self::advance_prefix`] do with a
+    /// budget of one.
     pub fn piece_count(&self) -> usize {
         self.steps_of_plan().saturating_add(Update::KINDS).saturating_add(1)
     }
 
     /// Which piece comes next, below [`Self::piece_count`]: steps of the plan are told apart by their index, those of
-    /// the optimizer by their kind, and one more begins a clip or a step. What a piece took is what it will take.
+    /// the optimizer by their kind, and one more begins a clip, a prefix or a step. What a piece took is what it will take.
     pub fn next_piece(&self) -> usize {
         let steps = self.steps_of_plan();
         match self.stage {
             Stage::Idle | Stage::Prototypes => steps.saturating_add(Update::KINDS),
-            Stage::Pool { step, .. } | Stage::Forward { step, .. } => step,
+            Stage::Prefix { step } | Stage::Pool { step, .. } | Stage::Forward { step, .. } => step,
             Stage::Backward { index, .. } => {
                 let mut taken = (index..self.route.len()).filter_map(|index| self.route.step(index));
                 taken.next().map_or(steps, |(step, _)| step)

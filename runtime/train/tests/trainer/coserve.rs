@@ -4,7 +4,7 @@ use ingraft_exec::{MemoryNeeds, Session};
 use ingraft_kernel::Host;
 use ingraft_plan::{Phase, PlanView};
 use ingraft_tensor::Rng;
-use ingraft_train::{Arrival, Clip, CoServe, OPTIMIZERS, Setup, Trainer, Truth, Turn};
+use ingraft_train::{Arrival, Clip, CoServe, OPTIMIZERS, Setup, TrainError, Trainer, Truth, Turn};
 
 use crate::everything::Everything;
 use crate::setup::{HEAD, setup};
@@ -77,6 +77,43 @@ fn one_interruption_shuts_nothing_out() {
         inferences += 1;
     }
     assert!(inferences < 120, "{inferences}");
+}
+
+/// A frozen prefix in pieces of any size writes what it writes whole, and no piece is longer than its budget.
+#[test]
+fn a_prefix_in_pieces_is_the_prefix() {
+    let (net, clips) = (Net::new(11), &clips(2));
+    let file = net.plan();
+    let plan = PlanView::new(file.bytes()).unwrap();
+    // Only the last of the sites: steps of the ones before it are the prefix.
+    let setup = setup(&Everything, &SITES[2..], HEAD);
+    let mut memory = Aligned::zeroed(Trainer::memory(&plan, &Host::SCALAR, &setup).unwrap().total());
+    let mut trainer = Trainer::bind(plan, &Host::SCALAR, setup, memory.bytes_mut()).unwrap();
+    let (patch, truth) = (&clips[0].0[..PATCH], Truth::Class(clips[0].1));
+    let (mut whole, mut out) = (vec![0; trainer.cut_bytes()], vec![0; trainer.cut_bytes()]);
+    trainer.run_prefix(patch, &mut whole).unwrap();
+    let between = trainer.next_piece();
+    let mut calls = [0; 3];
+    for (budget, calls) in [1, 2, 1000].into_iter().zip(&mut calls) {
+        out.fill(0x5a);
+        let mut before = 0;
+        while trainer.advance_prefix(patch, &mut out, budget).unwrap().is_none() {
+            *calls += 1;
+            assert_eq!(trainer.next_piece(), before + budget, "as many steps as there may be");
+            before += budget;
+            assert_eq!(trainer.run_prefix(patch, &mut out), Err(TrainError::Busy));
+            assert_eq!(trainer.advance(Clip::Inputs(&clips[0].0), truth, 1), Err(TrainError::Busy));
+            assert_eq!(trainer.step(), Err(TrainError::Busy));
+        }
+        assert!(out == whole && trainer.next_piece() == between, "{budget}");
+    }
+    assert!(calls[0] >= 2 && calls[1] < calls[0] && calls[2] == 0, "{calls:?}");
+
+    // What is wrong gives the patch up.
+    assert_eq!(trainer.advance_prefix(patch, &mut out, 1), Ok(None));
+    assert!(matches!(trainer.advance_prefix(&patch[1..], &mut out, 1), Err(TrainError::Clip { .. })));
+    trainer.run_prefix(patch, &mut out).unwrap();
+    assert!(out == whole);
 }
 
 const SITES: [u32; 3] = [POINT, DEPTH, MIX];

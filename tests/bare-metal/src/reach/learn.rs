@@ -44,6 +44,7 @@ pub(super) fn trainer(
     let clip = clip(untrusted);
     let truth = truth(untrusted);
     trainer.run_prefix(untrusted.bytes, scratch)?;
+    keep(trainer.advance_prefix(untrusted.bytes, scratch, number)?);
     let values = bytes::cast_mut(scratch).unwrap_or_default();
     trainer.features(clip, values)?;
     trainer.observe(clip)?;

@@ -8,7 +8,7 @@ use ingraft_models::demo::synth;
 
 use crate::CliError;
 use crate::input::{Feed, Reader};
-use crate::training::{Clips, Lessons};
+use crate::training::{Clips, Lessons, Version};
 
 /// Something to learn: clips to learn from, and others to be judged by.
 pub(super) struct Task {
@@ -87,9 +87,10 @@ impl Task {
 }
 
 impl Clips for Side {
-    fn view(&self, clip: usize, _: u32) -> Result<Feed, CliError> {
+    fn view(&self, clip: usize, _: u32, _: &[usize]) -> Result<Version, CliError> {
         // Clips are counted by their labels, of which there are as many.
-        Ok(self.feeds.get(clip).cloned().unwrap_or(Feed { runs: Vec::new(), padding: 0, is_clip: true }))
+        let feed = self.feeds.get(clip).cloned();
+        Ok(feed.unwrap_or(Feed { runs: Vec::new(), padding: 0, is_clip: true }).into())
     }
 }
 

@@ -4,14 +4,13 @@ use core::cell::RefCell;
 use std::collections::BTreeMap;
 
 use crate::CliError;
-use crate::input::Feed;
-use crate::training::Clips;
+use crate::training::{Clips, Version};
 
-/// Clips that are read and varied the first time they are asked for, and kept.
+/// Clips that are read and varied the first time they are asked for, and kept: all methods learn from the same of them.
 pub(super) struct Feeds<'c> {
     clips: &'c dyn Clips,
     /// By clip and version.
-    kept: RefCell<BTreeMap<(usize, u32), Feed>>,
+    kept: RefCell<BTreeMap<(usize, u32), Version>>,
 }
 
 impl<'c> Feeds<'c> {
@@ -22,12 +21,12 @@ impl<'c> Feeds<'c> {
 }
 
 impl Clips for Feeds<'_> {
-    fn view(&self, clip: usize, view: u32) -> Result<Feed, CliError> {
-        if let Some(feed) = self.kept.borrow().get(&(clip, view)) {
-            return Ok(feed.clone());
+    fn view(&self, clip: usize, view: u32, learned: &[usize]) -> Result<Version, CliError> {
+        if let Some(version) = self.kept.borrow().get(&(clip, view)) {
+            return Ok(version.clone());
         }
-        let feed = self.clips.view(clip, view)?;
-        self.kept.borrow_mut().insert((clip, view), feed.clone());
-        Ok(feed)
+        let version = self.clips.view(clip, view, learned)?;
+        self.kept.borrow_mut().insert((clip, view), version.clone());
+        Ok(version)
     }
 }

@@ -3,14 +3,14 @@
 use core::cell::RefCell;
 use std::rc::Rc;
 
-use ingraft_dataset::augment::{Augmentation, Of, Recipe};
+use ingraft_dataset::augment::{Of, Recipe};
 use ingraft_dataset::{Content, Dataset, Rng};
 
 use crate::CliError;
 use crate::classes::ClassMap;
+use crate::input::Reader;
 use crate::input::front_end::FrontEnd;
-use crate::input::{Feed, Reader};
-use crate::training::Clips;
+use crate::training::{Clips, Mixed, Version};
 
 /// Gives versions of the chosen clips of a data set.
 pub(in crate::command) struct Source<'s> {
@@ -85,39 +85,44 @@ impl<'s> Source<'s> {
         Ok(samples)
     }
 
-    /// What `mix` mixes in: another of the chosen clips.
-    fn background(&self, item: usize, rate: u32, rng: &mut Rng) -> Result<Vec<f32>, CliError> {
-        let mixes = self.augment.steps().iter().any(|step| matches!(step, Augmentation::Mix(_)));
-        let others: Vec<usize> = self.items.iter().copied().filter(|&other| other != item).collect();
-        match others.get(rng.below(others.len())) {
-            Some(&other) if mixes => Ok(self.dataset.audio(other, rate)?),
-            _ => Ok(Vec::new()),
-        }
+    /// The clip that is mixed into clip `clip`: another of those `learned`, where there is one.
+    fn partner(&self, clip: usize, learned: &[usize], rng: &mut Rng) -> Option<usize> {
+        let others: Vec<usize> = learned.iter().copied().filter(|&other| other != clip).collect();
+        let drawn = others.get(rng.below(others.len())).copied();
+        drawn.filter(|_| self.augment.mixes().is_some())
     }
 }
 
 impl Clips for Source<'_> {
-    fn view(&self, clip: usize, view: u32) -> Result<Feed, CliError> {
-        let item = self.items.get(clip).copied().unwrap_or(usize::MAX);
+    fn view(&self, clip: usize, view: u32, learned: &[usize]) -> Result<Version, CliError> {
+        let item_of = |clip: usize| self.items.get(clip).copied().unwrap_or(usize::MAX);
+        let item = item_of(clip);
         if view == 0 || self.augment.steps().is_empty() {
-            return self.reader.item(self.dataset, item);
+            return Ok(self.reader.item(self.dataset, item)?.into());
         }
         let front_end = self.reader.front_end()?;
         let mut rng = Rng::stream(self.seed, (item as u64) << 32 | u64::from(view));
         if *self.dataset.content() == Content::Images {
-            return front_end.image(&self.augment.apply_to_image(&self.dataset.image(item)?, rng.next_u64()));
+            let image = self.augment.apply_to_image(&self.dataset.image(item)?, rng.next_u64());
+            return Ok(front_end.image(&image)?.into());
         }
         let rate = front_end.rate()?;
-        let (samples, background) = (self.recording(item, rate)?, self.background(item, rate, &mut rng)?);
-        let samples = self.augment.apply(&samples, rate, &background, rng.next_u64());
+        let samples = self.recording(item, rate)?;
+        let partner = self.partner(clip, learned, &mut rng);
+        let other = partner.map(|partner| self.dataset.audio(item_of(partner), rate)).transpose()?;
+        let seed = rng.next_u64();
+        let samples = self.augment.apply(&samples, rate, &other.unwrap_or_default(), seed);
+        let own = self.augment.own_share(seed);
+        let mixed = partner.filter(|_| own < 1.0).map(|partner| Mixed { partner, own });
         let spectrogram = front_end.spectrogram();
-        front_end.changed(&samples, |patch| {
+        let feed = front_end.changed(&samples, |patch| {
             let Some(spectrogram) = spectrogram else { return };
             // Planes show the same sound, each patch another part of it.
             let seed = rng.next_u64();
             for plane in patch.chunks_exact_mut(spectrogram.plane.max(1)) {
                 self.augment.apply_to_patch(plane, spectrogram.columns, spectrogram.frames_inside, seed);
             }
-        })
+        })?;
+        Ok(Version { feed, mixed })
     }
 }

@@ -114,8 +114,9 @@ pub(in crate::command) struct CourseArgs {
 #[derive(Debug, clap::Args)]
 pub(in crate::command) struct AugmentArgs {
     /// Seeded changes of each recording, in order: gain=-6..6, rotate=0.5, shift=0.1, noise=10..30, mix=5..20,
-    /// speed=0.9..1.1, pitch=-1..1, crop=0.975; of its spectrogram: time-mask=0.2, frequency-mask=0.2; or of each
-    /// picture: flip, window=0.7..1, colour=0.3.
+    /// speed=0.9..1.1, pitch=-1..1, crop=0.975, or mixup=0.4, which mixes its labels with another clip's too, by shares
+    /// from Beta(0.4, 0.4); of its spectrogram: time-mask=0.2, frequency-mask=0.2; or of each picture: flip,
+    /// window=0.7..1, colour=0.3. Clips that are held out or judged are mixed into none.
     #[arg(long, value_name = "STEP", value_delimiter = ',')]
     augment: Vec<Augmentation>,
     /// Versions kept of each clip, the first as it is; 8 by default with --augment, else 1.
@@ -272,13 +273,22 @@ impl CourseArgs {
 }
 
 impl AugmentArgs {
-    /// The recipe of the versions, and how many there are.
+    /// The recipe of the versions that `course` learns from, and how many there are.
     ///
     /// # Errors
-    /// [`CliError::Augment`] for steps that change what the labels say.
-    pub(in crate::command) fn recipe(&self) -> Result<(Recipe, u32), CliError> {
+    /// [`CliError::Augment`] for steps that change what the labels say; [`CliError::Setting`] for mixed labels where a
+    /// teacher says the rest.
+    pub(in crate::command) fn recipe(&self, course: &CourseArgs) -> Result<(Recipe, u32), CliError> {
         let meaning = if self.pitch_is_label { Meaning::PitchIsLabel } else { Meaning::PitchIsFree };
         let recipe = Recipe::new(self.augment.clone(), meaning).map_err(CliError::Augment)?;
+        if let Some(step) = recipe.mixes_labels().filter(|_| course.loss == Objective::Distill) {
+            return Err(CliError::Setting {
+                option: "--augment",
+                value: step.to_string(),
+                expected: "--loss distill learns from one class of each clip; leave one of the two out"
+                    .to_owned(),
+            });
+        }
         let default = if self.augment.is_empty() { 1 } else { VIEWS };
         Ok((recipe, self.views.unwrap_or(default)))
     }

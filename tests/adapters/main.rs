@@ -7,6 +7,7 @@ mod support;
 mod targets;
 
 mod build;
+mod encoded;
 mod methods;
 mod mixture;
 mod refusal;

@@ -23,6 +23,8 @@ pub(crate) use ingraft_tensor as tensor;
 mod conformance;
 #[path = "build/count.rs"]
 mod count;
+#[path = "../../targets/cortex-m/firmware/build/kernels.rs"]
+mod kernels;
 #[path = "src/training.rs"]
 mod training;
 
@@ -47,6 +49,7 @@ fn main() {
     println!("cargo:rerun-if-changed=src/training.rs");
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=build");
+    println!("cargo:rerun-if-changed=../../targets/cortex-m/firmware/build/kernels.rs");
     println!("cargo:rerun-if-changed=../support/cases.rs");
     println!("cargo:rerun-if-changed=../support/cases");
 }

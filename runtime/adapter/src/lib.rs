@@ -11,6 +11,7 @@
 extern crate alloc;
 
 mod attach;
+mod encode;
 mod error;
 mod parameters;
 mod patch;
@@ -21,6 +22,7 @@ mod source;
 mod write;
 
 pub use attach::{Adapter, HeadView};
+pub use encode::{EncodeError, Encoder, FileFacts};
 pub use error::{AdapterError, SiteName};
 pub use ingraft_kernel::patch::UndoEntry;
 pub use parameters::{ParameterSection, ParameterTensor, ParameterType, ParameterValues};

@@ -9,7 +9,8 @@
 //! # Kernels
 //! Weights are used where they lie, in flash; nothing is packed at bind. A convolution or linear layer multiplies a few
 //! rows of activations (`patch`) with the weights of a few channels at a time (`isa`, `dsp`, `helium`, `portable`); sums
-//! of a part then become codes (`requantize`). Depthwise windows are lists of taps (`qdepthwise`).
+//! of a part then become codes (`requantize`). Depthwise windows are lists of taps (`qdepthwise`). Rows called `LEAN` have no
+//! reference behind them, which firmware then does not link.
 //!
 //! # Numerics
 //! Integer results equal the reference to the bit, and so do float results: what is not computed on integers is left to
@@ -49,14 +50,24 @@ macro_rules! table {
             use crate::{qconv, qdepthwise};
 
             /// int8 convolution and linear layers with int8 output.
-            pub const QCONV: Kernel = qconv::codes::<$isa>(concat!("qconv_qs8_qc8w_qs8__", $suffix));
+            pub const QCONV: Kernel = qconv::codes::<$isa, true>(concat!("qconv_qs8_qc8w_qs8__", $suffix));
             /// The same with f32 output.
-            pub const QCONV_F32: Kernel = qconv::reals::<$isa>(concat!("qconv_qs8_qc8w_f32__", $suffix));
+            pub const QCONV_F32: Kernel = qconv::reals::<$isa, true>(concat!("qconv_qs8_qc8w_f32__", $suffix));
             /// The same with the accumulators as output.
             pub const QCONV_I32: Kernel = qconv::accumulators::<$isa>(concat!("qconv_qs8_qc8w_s32__", $suffix));
             /// int8 depthwise convolution.
             pub const QDEPTHWISE: Kernel =
-                qdepthwise::codes::<$isa>(concat!("qdepthwise_qs8_qc8w_qs8__", $suffix));
+                qdepthwise::codes::<$isa, true>(concat!("qdepthwise_qs8_qc8w_qs8__", $suffix));
+            /// [`QCONV`] without the reference behind it: real factors, ranks beyond 16, overlays and trained deltas are
+            /// refused in a run ([`ingraft_kernel::KernelError::Terms`]). For firmware whose adapters have none of these.
+            pub const QCONV_LEAN: Kernel =
+                qconv::codes::<$isa, false>(concat!("qconv_qs8_qc8w_qs8__", $suffix, "_lean"));
+            /// [`QCONV_F32`] without the reference behind it.
+            pub const QCONV_F32_LEAN: Kernel =
+                qconv::reals::<$isa, false>(concat!("qconv_qs8_qc8w_f32__", $suffix, "_lean"));
+            /// [`QDEPTHWISE`] without the reference behind it: overlays and trained deltas are refused.
+            pub const QDEPTHWISE_LEAN: Kernel =
+                qdepthwise::codes::<$isa, false>(concat!("qdepthwise_qs8_qc8w_qs8__", $suffix, "_lean"));
             /// Every row.
             pub const ALL: &[Kernel] = &[QCONV, QCONV_F32, QCONV_I32, QDEPTHWISE];
         }

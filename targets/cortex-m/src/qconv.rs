@@ -16,19 +16,19 @@ use crate::low_rank::LowRank;
 use crate::patch::{Patches, buffer_bytes};
 use crate::requantize::{Limits, Scaled};
 
-/// int8 output.
-pub(crate) const fn codes<I: Isa>(name: &'static str) -> Kernel {
-    Kernel { name, check, workspace: workspace::<I>, run: run::<I>, ..KERNEL }
+/// int8 output. A `WHOLE` row leaves the terms that it does not compute to the reference, another refuses them.
+pub(crate) const fn codes<I: Isa, const WHOLE: bool>(name: &'static str) -> Kernel {
+    Kernel { name, check, workspace: workspace::<I, WHOLE>, run: run::<I, WHOLE>, ..KERNEL }
 }
 
 /// f32 output.
-pub(crate) const fn reals<I: Isa>(name: &'static str) -> Kernel {
-    Kernel { name, workspace: workspace::<I>, run: run_f32::<I>, ..KERNEL_F32 }
+pub(crate) const fn reals<I: Isa, const WHOLE: bool>(name: &'static str) -> Kernel {
+    Kernel { name, workspace: workspace::<I, WHOLE>, run: run_f32::<I, WHOLE>, ..KERNEL_F32 }
 }
 
 /// i32 output: the accumulators.
 pub(crate) const fn accumulators<I: Isa>(name: &'static str) -> Kernel {
-    Kernel { name, workspace: workspace::<I>, run: run_i32::<I>, ..KERNEL_I32 }
+    Kernel { name, workspace: workspace::<I, true>, run: run_i32::<I>, ..KERNEL_I32 }
 }
 
 fn check(step: &Step<'_>) -> Result<(), KernelError> {
@@ -38,14 +38,14 @@ fn check(step: &Step<'_>) -> Result<(), KernelError> {
 }
 
 /// What this row or, for some terms, the reference needs.
-fn workspace<I: Isa>(step: &Step<'_>) -> usize {
+fn workspace<I: Isa, const WHOLE: bool>(step: &Step<'_>) -> usize {
     let shape = || {
         let attrs: &QConvAttrs = step.attrs().ok()?;
         let (input, output) = (step.input(0).ok()?.shape, step.output(0).ok()?.shape);
         ConvShape::new(&attrs.window, attrs.groups as usize, input, output)
     };
     let own = shape().map_or(0, |shape| align_up(I::bytes(&shape)).saturating_add(buffer_bytes(&shape)));
-    own.max((KERNEL.workspace)(step))
+    if WHOLE { own.max((KERNEL.workspace)(step)) } else { own }
 }
 
 /// Whether the terms are not left to the reference.
@@ -176,9 +176,9 @@ fn write<T>(
     Some(())
 }
 
-fn run<I: Isa>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
+fn run<I: Isa, const WHOLE: bool>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     if !takes(call) {
-        return (KERNEL.run)(call);
+        return if WHOLE { (KERNEL.run)(call) } else { Err(KernelError::Terms(call.op)) };
     }
     let (conv, error) = (QConv::new(call)?, KernelError::Memory(call.op));
     let memory = core::mem::take(&mut call.workspace);
@@ -198,9 +198,9 @@ fn run<I: Isa>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     .ok_or(error)
 }
 
-fn run_f32<I: Isa>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
+fn run_f32<I: Isa, const WHOLE: bool>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     if !takes(call) {
-        return (KERNEL_F32.run)(call);
+        return if WHOLE { (KERNEL_F32.run)(call) } else { Err(KernelError::Terms(call.op)) };
     }
     let (conv, error) = (QConv::new(call)?, KernelError::Memory(call.op));
     let memory = core::mem::take(&mut call.workspace);

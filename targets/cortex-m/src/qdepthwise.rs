@@ -14,9 +14,9 @@ use crate::isa::{Isa, WIDTH};
 use crate::requantize::Limits;
 use crate::taps::{TAPS, Taps};
 
-/// int8 output.
-pub(crate) const fn codes<I: Isa>(name: &'static str) -> Kernel {
-    Kernel { name, check, run: run::<I>, ..KERNEL }
+/// int8 output. A `WHOLE` row leaves the terms that it does not compute to the reference, another refuses them.
+pub(crate) const fn codes<I: Isa, const WHOLE: bool>(name: &'static str) -> Kernel {
+    Kernel { name, check, run: run::<I, WHOLE>, ..KERNEL }
 }
 
 fn check(step: &Step<'_>) -> Result<(), KernelError> {
@@ -53,9 +53,9 @@ fn list<'t>(
     Some(())
 }
 
-fn run<I: Isa>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
+fn run<I: Isa, const WHOLE: bool>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     if call.terms.has_delta() {
-        return (KERNEL.run)(call);
+        return if WHOLE { (KERNEL.run)(call) } else { Err(KernelError::Terms(call.op)) };
     }
     let (conv, error) = (QDepthwise::new(call)?, KernelError::Memory(call.op));
     let memory = core::mem::take(&mut call.workspace);

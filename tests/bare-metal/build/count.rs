@@ -4,14 +4,17 @@
 use ingraft_adapter::{AdapterBuilder, AdapterFacts, TermSpec};
 use ingraft_compile::{CompileOptions, compile};
 use ingraft_exec::MemoryNeeds;
-use ingraft_kernel::{Host, OpCode, SiteDesc, SiteKind, Sites, Target};
+use ingraft_kernel::{Host, OpCode, SiteDesc, SiteKind, Sites};
 use ingraft_plan::{Phase, PlanView};
 use ingraft_tensor::{DType, bytes};
 
 use super::Aligned;
+use super::kernels::{Adapters, list};
 
 /// Rank of the low-rank adapter.
 const RANK: usize = 4;
+/// What the deployed image's adapter has: integer factors.
+const ADAPTERS: Adapters = Adapters { heads: false, any_term: false };
 /// One weight of so many is in the sparse adapter.
 const ONE_IN: usize = 100;
 
@@ -47,49 +50,14 @@ pub(crate) fn constants(write: &dyn Fn(&str, &[u8])) -> String {
     format!(
         "/// Bytes a session of the counted plan needs, with any target.\npub const COUNT_BYTES: usize = {most};\n\
          /// The same with the target of this core.\npub const COUNT_NATIVE_BYTES: usize = {};\n\
-         /// Multiplications of an inference.\npub const COUNT_MACS: u32 = {};\n{}",
+         /// Multiplications of an inference.\npub const COUNT_MACS: u32 = {};\n\
+         /// The rows that [`COUNT_PLAN`] runs: firmware links no others.\n\
+         pub const COUNT_KERNELS: &[ingraft_kernel::Kernel] = {};\n",
         bytes(&super::device()),
         macs(&plan),
-        kernels(&plan),
+        list(&plan, &super::device(), ADAPTERS),
     )
 }
-
-/// The rows that a plan runs, as the firmware's source.
-fn kernels(plan: &PlanView<'_>) -> String {
-    let target = super::device();
-    let mut paths: Vec<&str> = Vec::new();
-    for index in 0..plan.step_count(Phase::Infer) {
-        let step = plan.resolve(Phase::Infer, index).expect("a plan we wrote is valid");
-        let name = target.kernel_name(&step).expect("every target runs every step");
-        let (family, _) = name.split_once("__").expect("names end in an instruction set");
-        let row = ROWS.iter().find(|row| row.0 == family);
-        paths.push(row.unwrap_or_else(|| panic!("add {family} to the list of rows")).1);
-    }
-    paths.sort_unstable();
-    paths.dedup();
-    let list = paths.join(", ");
-    format!(
-        "/// The rows that [`COUNT_PLAN`] runs: firmware links no others.\n\
-         pub const COUNT_KERNELS: &[ingraft_kernel::Kernel] = &[{list}];\n"
-    )
-}
-
-/// Where rows stand in the source, by family and types.
-const ROWS: &[(&str, &str)] = &[
-    ("add_qs8_qs8_qs8", "ingraft_kernel::elementwise::KERNEL_ADD_Q"),
-    ("copy_x_x", "ingraft_kernel::copy::KERNEL"),
-    ("dequantize_qs8_f32", "ingraft_kernel::quantize::KERNEL_DEQUANTIZE"),
-    ("lookup_qs8_qs8", "ingraft_kernel::lookup::KERNEL"),
-    ("pool_qs8_qs8", "ingraft_kernel::pool::KERNEL_Q"),
-    ("qconv_qs8_qc8w_f32", "ingraft_cortex_m::rows::QCONV_F32"),
-    ("qconv_qs8_qc8w_qs8", "ingraft_cortex_m::rows::QCONV"),
-    ("qdepthwise_qs8_qc8w_qs8", "ingraft_cortex_m::rows::QDEPTHWISE"),
-    ("quantize_f32_qs8", "ingraft_kernel::quantize::KERNEL"),
-    ("reduce_qs8_qs8", "ingraft_kernel::reduce::KERNEL_Q"),
-    ("requantize_qs8_qs8", "ingraft_kernel::quantize::KERNEL_REQUANTIZE"),
-    ("softmax_f32_f32", "ingraft_kernel::softmax::KERNEL"),
-    ("softmax_qs8_qs8", "ingraft_kernel::softmax::KERNEL_Q"),
-];
 
 fn macs(plan: &PlanView<'_>) -> usize {
     let steps = (0..plan.step_count(Phase::Infer)).filter_map(|index| plan.resolve(Phase::Infer, index).ok());

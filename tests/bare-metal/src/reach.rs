@@ -7,7 +7,7 @@ mod run;
 
 use core::hint::black_box;
 
-use ingraft_adapter::{Adapter, AdapterSet};
+use ingraft_adapter::{Adapter, AdapterSet, Encoder, FileFacts};
 use ingraft_exec::MemoryNeeds;
 use ingraft_kernel::{Host, Sites, Target};
 use ingraft_plan::{Phase, PlanView};
@@ -40,6 +40,7 @@ pub fn everything(untrusted: &Untrusted<'_>, memory: &mut [u8]) {
     questions(untrusted, &plan);
     let Ok(adapter) = Adapter::attach(untrusted.adapter, &plan) else { return };
     answers(&adapter);
+    keep(Encoder::new(&plan, &adapter, FileFacts::default()).write(memory).is_ok());
     let set = switches(untrusted, &plan);
     for phase in PHASES {
         keep(run::session(untrusted, plan, phase, &set, memory));

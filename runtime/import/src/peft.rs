@@ -23,6 +23,7 @@ use ingraft_kernel::{
 use crate::base::{Base, Place};
 use crate::bind::{Matching, Sought, bind};
 use crate::change::Change;
+use crate::matrix::Matrix;
 use crate::tensors::{self, Tensor, Tensors, is_weight};
 use crate::{Fault, ImportError, Imported, ImportedSite};
 pub(crate) use config::Config;
@@ -153,7 +154,8 @@ impl Reading<'_> {
             places.iter().map(Place::shape).fold((0, 0), |(o, r), (out, row)| (o.max(out), r.max(row)));
         let mut builder = self.base.builder();
         let mut imported = Vec::new();
-        for (first, (path, place)) in paths.iter().zip(&places).enumerate() {
+        let mut shared = Some(&self.checkpoint.shared);
+        for (path, place) in paths.iter().zip(&places) {
             let adapted = self.checkpoint.adapted.get(*path);
             let mut change = match adapted {
                 Some(tensors) => {
@@ -165,6 +167,7 @@ impl Reading<'_> {
             if let Some(replaced) = self.checkpoint.replaced.get(*path) {
                 if let Some(head) = self.head(place, replaced) {
                     builder.head(head);
+                    builder.site_settings(place.index, place.desc().name, &[module(path)]);
                     continue;
                 }
                 replace(path, place, replaced, &mut change)?;
@@ -172,11 +175,10 @@ impl Reading<'_> {
             let placed = change.place(place).map_err(|error| error.or_about(path))?;
             let desc = place.desc();
             placed.terms.into_iter().for_each(|term| builder.term(place.index, desc, term));
-            let shared = if first == 0 { Some(&self.checkpoint.shared) } else { None };
-            for parameter in parameters(adapted, self.checkpoint.replaced.get(*path), shared) {
+            for parameter in parameters(adapted, self.checkpoint.replaced.get(*path), shared.take()) {
                 builder.parameter(place.index, desc.name, parameter);
             }
-            builder.site_settings(place.index, desc.name, &[("module".to_owned(), (*path).clone())]);
+            builder.site_settings(place.index, desc.name, &[module(path)]);
             imported.push(ImportedSite {
                 name: desc.name.to_owned(),
                 module: (*path).clone(),
@@ -230,9 +232,17 @@ impl Reading<'_> {
         (weight.rows != place.desc().out && weight.columns == features).then_some(())?;
         let narrow = |values: &[f64]| values.iter().map(|v| *v as f32).collect();
         let bias = replaced.get("bias").map_or_else(|| vec![0.0; weight.rows], |bias| narrow(&bias.values));
+        // It reads the plan's features, which equalization divided by these factors.
+        let weight =
+            Matrix::from_fn(weight.rows, features, |row, at| weight.at(row, at) * place.input_factor(at));
         let weight = narrow(&weight.data);
         Some(HeadSpec { site: None, pool: POOL_ALL, weight, bias, labels: Vec::new(), link: Link::Softmax })
     }
+}
+
+/// The path a site is called by, as a setting of the site.
+fn module(path: &str) -> (String, String) {
+    ("module".to_owned(), path.to_owned())
 }
 
 /// A whole weight or bias in place of the base's, as a change of it.

@@ -59,7 +59,8 @@ class Conv(torch.nn.Module):
         return self.fc(x.mean(dim=(2, 3)))
 
 
-def base(kind):
+def base(kind, classes=None):
+    """The model, its last layer made anew for `classes`, as a user of PEFT would for labels of her own."""
     rng = np.random.default_rng(7)
     model = kind().eval()
     with torch.no_grad():
@@ -68,6 +69,8 @@ def base(kind):
                 values = rounded(rng, tuple(tensor.shape), 0.6)
                 near_one = "running_var" in name or (".bn" in "." + name and name.endswith("weight"))
                 tensor.copy_(values.abs() + 0.5 if near_one else values)
+    if classes:
+        model.score = torch.nn.Linear(model.score.in_features, classes)
     return model
 
 
@@ -160,12 +163,15 @@ case("c3a", "C3AConfig", Linear, LIN, block_size=2, block_size_pattern={"lin1": 
 case("ia3", "IA3Config", Linear, LIN, feedforward_modules=["lin1"])
 case("ia3_conv", "IA3Config", Conv, BOTH, feedforward_modules=["conv1"])
 case("beft", "BeftConfig", Linear, LIN)
+case("lora_head", "LoraConfig", Linear, LIN, r=3, lora_alpha=5, modules_to_save=["score"], classes=6)
 
 
 def run(index, name, config, kind, settings, outputs):
     torch.manual_seed(index)
     rng = np.random.default_rng(index)
-    wrapped = peft.get_peft_model(base(kind), config(**settings), autocast_adapter_dtype=False).eval()
+    settings = dict(settings)
+    classes = settings.pop("classes", None)
+    wrapped = peft.get_peft_model(base(kind, classes), config(**settings), autocast_adapter_dtype=False).eval()
     with torch.no_grad():
         for parameter_name, tensor in wrapped.named_parameters():
             if not tensor.requires_grad:
@@ -193,7 +199,7 @@ def run(index, name, config, kind, settings, outputs):
             raise SystemExit(f"{name}: what PEFT merges is not what it runs")
     for module, old in before.items():
         new = dict(merged.named_modules())[module].weight
-        if not torch.equal(new.float(), old):
+        if new.shape == old.shape and not torch.equal(new.float(), old):
             outputs[f"{name}/delta/{module}"] = (new - old.double()).to(torch.float32).contiguous()
 
 

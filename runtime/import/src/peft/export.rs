@@ -1,7 +1,9 @@
 //! Adapters as HF PEFT saves them, for methods that it has.
 
+mod head;
 mod layout;
 mod parts;
+mod projection;
 
 use std::collections::BTreeMap;
 
@@ -20,6 +22,9 @@ use crate::{Fault, ImportError};
 
 /// Writes an adapter of a method that PEFT has as PEFT does, with the tensors the adapter was trained as.
 ///
+/// A head becomes the base's last linear layer among `modules_to_save`, which PEFT loads into a model made for as many
+/// classes. Its labels and its link have no place there.
+///
 /// # Errors
 /// [`Fault::Unsupported`] for a method that PEFT has not, or whose file would not say all of it;
 /// [`Fault::Missing`] for an adapter written without its parameters.
@@ -30,10 +35,6 @@ pub fn export_peft(bytes: &[u8], plan: &PlanView<'_>) -> Result<Exported, Import
     if section.is_empty() {
         let why = "of the method, which the file was written without; train without --terms-only";
         return Err(ImportError::at(adapter.method(), Fault::Missing(why.to_owned())));
-    }
-    if adapter.head().is_some() {
-        let why = "PEFT's layout has no place for a head; use --layout ingraft";
-        return Err(ImportError::at(adapter.method(), Fault::Unsupported(why)));
     }
     let modules: BTreeMap<usize, &str> = section
         .site_settings()
@@ -66,8 +67,8 @@ pub fn export_peft(bytes: &[u8], plan: &PlanView<'_>) -> Result<Exported, Import
             None if imported => format!("base_model.model.{module}.{}", tensor.name),
             None => {
                 let found = layout.and_then(|l| l.tensors.iter().find(|(ours, ..)| *ours == tensor.name));
-                // Nothing but where training began, or a shift that IA³ does not have.
-                let rest = [("hra", "start"), ("ia3", "shift")];
+                // Nothing but where training began, or a shift that IA³ does not have; VeRA's projection is one of all sites.
+                let rest = [("hra", "start"), ("ia3", "shift"), ("vera", "vera_A"), ("vera", "vera_B")];
                 if rest.contains(&(adapter.method(), tensor.name)) {
                     continue;
                 }
@@ -88,11 +89,13 @@ pub fn export_peft(bytes: &[u8], plan: &PlanView<'_>) -> Result<Exported, Import
             targets.push(module.to_owned());
         }
     }
+    let head = adapter.head().map(|head| head::module(plan, &head, &modules, &mut tensors)).transpose()?;
     let json = match imported {
         true => lines(adapter.hyper()).to_json(),
         false => {
             let own = parts::complete(adapter.method(), plan, &section, &modules, &mut tensors)?;
             let Ordered(mut entries) = config(layout, &lines(adapter.hyper()), &targets)?;
+            entries.extend(head.map(|module| ("modules_to_save".to_owned(), Value::from(vec![module]))));
             entries.extend(own);
             Ordered(entries).to_json()
         }

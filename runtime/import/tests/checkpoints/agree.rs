@@ -14,7 +14,9 @@ fn every_checkpoint_computes_what_peft_computes() {
     for (case, model) in cases(&outputs) {
         let compiled = &models.iter().find(|(name, _)| *name == model).expect("one of two").1;
         let (input, want) = (&outputs[&format!("{model}/input")], &outputs[&format!("{case}/output")]);
-        let unadapted = distance(&outputs[&format!("{model}/output")].values, &want.values);
+        // Where the head has classes of its own there is nothing to compare with.
+        let base = &outputs[&format!("{model}/output")];
+        let unadapted = if base.dims == want.dims { distance(&base.values, &want.values) } else { 1.0 };
         assert!(unadapted > 1e-2, "{case}: the checkpoint does next to nothing ({unadapted:.1e})");
         let (config, tensors) = checkpoint(&case);
         for weights in [true, false] {

@@ -59,9 +59,10 @@ impl Compiled {
             let samples = vec![vec![("x".to_owned(), values.as_bytes().to_vec())]];
             CalibrateOptions { samples, equalize: true, ..CalibrateOptions::default() }
         });
-        let plan = compile(&bytes, &CompileOptions { calibrate, ..CompileOptions::default() })
-            .expect("compiles")
-            .plan;
+        let plan =
+            compile(&bytes, &CompileOptions { calibrate, head_classes: 6, ..CompileOptions::default() })
+                .expect("compiles")
+                .plan;
         let wide = |tensor: ingraft_compile::Tensor| Tensor {
             dims: tensor.shape().to_vec(),
             values: tensor.to_f32().iter().map(|v| f64::from(*v)).collect(),
@@ -79,7 +80,7 @@ impl Compiled {
     }
 }
 
-/// The first output on the goldens' input.
+/// What the head of `source` says of the goldens' input, or the first output.
 pub(crate) fn run(plan: PlanView<'_>, input: &Tensor, source: &dyn TermSource) -> Vec<f64> {
     let needs = MemoryNeeds::new(&plan, Phase::Infer, &Host::SCALAR).expect("fits");
     let mut memory = vec![0u128; needs.total().div_ceil(16)];
@@ -89,7 +90,14 @@ pub(crate) fn run(plan: PlanView<'_>, input: &Tensor, source: &dyn TermSource) -
     session.write_input(0, values.as_bytes()).expect("the input's size");
     session.run(&source).expect("bound sessions run");
     let mut out = vec![0f32; session.output(0).expect("an output").shape().elements()];
-    session.read_output(0, out.as_mut_bytes()).expect("the output's size");
+    match source.head() {
+        Some(head) => {
+            out = vec![0f32; session.batch() * head.classes];
+            let samples = out.chunks_exact_mut(head.classes).enumerate();
+            samples.for_each(|(sample, row)| session.read_logits(sample, row).expect("room for the head"));
+        }
+        None => session.read_output(0, out.as_mut_bytes()).expect("the output's size"),
+    }
     out.iter().map(|v| f64::from(*v)).collect()
 }
 

@@ -3,6 +3,7 @@
 mod agree;
 mod algebra;
 mod carried;
+mod exported;
 mod fixture;
 mod native;
 mod refusal;

@@ -1,7 +1,6 @@
 //! Our own directories: every adapter comes back byte by byte, and checkpoints made by hand run as given.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use ingraft_adapter::{Adapter, AdapterBuilder, AdapterFacts, HeadSpec, Link, TermSource, TermSpec};
 use ingraft_import::{
@@ -14,7 +13,7 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use crate::fixture::{Compiled, cases, checkpoint, outputs, run};
 
-fn returns(base: &Base<'_>, bytes: &[u8], what: &str) {
+pub(crate) fn returns(base: &Base<'_>, bytes: &[u8], what: &str) {
     let exported = export_native(bytes).unwrap_or_else(|error| panic!("{what}: {error}"));
     let again = import_native(base, exported.json.as_bytes(), &exported.tensors, "another provenance");
     let again = again.unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -205,96 +204,4 @@ fn the_factors_of_a_checkpoint_made_by_hand_are_those_that_run() {
     assert!(matches!(error.fault, Fault::WrongBase { .. }), "{error}");
     let error = import_native(&base, json.replace("rank", "rang").as_bytes(), &file(&tensors), "by hand");
     assert!(error.expect_err("no such setting").to_string().contains("no setting rang"));
-}
-
-/// What HF PEFT has is written as PEFT saves it: read back here it computes the same, and
-/// `tests/golden/import/peft_loads.py` has PEFT load it and compare.
-#[test]
-fn methods_that_peft_has_are_written_in_its_layout() {
-    let outputs = outputs();
-    let compiled = Compiled::new("linear", false);
-    let base = compiled.base(true);
-    let input = &outputs["linear/input"];
-    let site = base.plan.site(0).expect("a site").name;
-    let folder = std::env::var_os("INGRAFT_PEFT_EXPORTS").map(PathBuf::from);
-    let cases: [(&str, &str); 15] = [
-        ("lora", r#""rank": 3, "alpha": 5"#),
-        ("rslora", r#""rank": 4, "alpha": 3"#),
-        ("dora", r#""rank": 2, "alpha": 3"#),
-        ("loha", r#""rank": 2, "alpha": 3"#),
-        ("lokr", r#""rank": 1, "alpha": 2, "decompose_both": true"#),
-        ("lokr", r#""rank": 8, "alpha": 2"#),
-        ("hira", r#""rank": 2"#),
-        ("hra", r#""rank": 4"#),
-        ("miss", r#""rank": 5"#),
-        ("bone", r#""rank": 2"#),
-        ("ia3", ""),
-        ("delora", r#""rank": 3, "lambda": 2"#),
-        ("oft", r#""block": 4"#),
-        ("oft", r#""block": 5, "neumann_terms": 4"#),
-        ("shira", r#""density": 0.4"#),
-    ];
-    for (number, (method, settings)) in cases.into_iter().enumerate() {
-        let pairs: Vec<(String, String)> =
-            serde_json::from_str::<BTreeMap<String, serde_json::Value>>(&format!("{{{settings}}}"))
-                .expect("JSON")
-                .into_iter()
-                .map(|(name, value)| (name, value.to_string()))
-                .collect();
-        let pairs: Vec<(&str, &str)> = pairs.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
-        let tensors = with_settings(&base, method, &pairs);
-        let json =
-            format!(r#"{{"method": "{method}", "settings": {{{settings}}}, "sites": {{"{site}": {{}}}}}}"#);
-        let made = import_native(&base, json.as_bytes(), &file(&tensors), "by hand");
-        let made = made.unwrap_or_else(|error| panic!("{method}: {error}"));
-        let exported =
-            export_peft(&made.bytes, &base.plan).unwrap_or_else(|error| panic!("{method}: {error}"));
-        let again =
-            import_peft(&base, exported.json.as_bytes(), &exported.tensors, &Matching::default(), "back");
-        let again = again.unwrap_or_else(|error| panic!("{method}: {error}"));
-        let result = |bytes: &[u8]| {
-            let held = Aligned::copy_of(bytes);
-            let adapter = Adapter::attach(held.as_slice(), &base.plan).expect("import checked it");
-            run(base.plan, input, &adapter)
-        };
-        let want = result(&made.bytes);
-        let apart = crate::fixture::distance(&result(&again.bytes), &want);
-        assert!(apart < 1e-5, "{method} {settings}: {apart:.1e} apart");
-        if let Some(folder) = &folder {
-            let folder = folder.join(format!("{method}-{number}"));
-            std::fs::create_dir_all(&folder).expect("a folder");
-            std::fs::write(folder.join("adapter_config.json"), &exported.json).expect("written");
-            std::fs::write(folder.join("adapter_model.safetensors"), &exported.tensors).expect("written");
-            std::fs::write(folder.join("output.json"), serde_json::to_vec(&want).expect("JSON"))
-                .expect("written");
-        }
-    }
-    let vera = by_hand(&base, "vera", &["vera_A".into(), "vera_B".into()]).expect("a method");
-    let json = format!(r#"{{"method": "vera", "sites": {{"{site}": {{}}}}}}"#);
-    let made = import_native(&base, json.as_bytes(), &file(&vera), "by hand").expect("every tensor is there");
-    assert!(export_peft(&made.bytes, &base.plan).is_err(), "our projection is not one that PEFT would draw");
-}
-
-/// The tensors of a method with these settings at site 0.
-fn with_settings(base: &Base<'_>, method: &str, settings: &[(&str, &str)]) -> Held {
-    let site = base.plan.site(0).expect("a site");
-    let tensors =
-        declared(&*build(method, settings).expect("a method of the list"), &site).expect("defined here");
-    let value = |i: usize, near: f32| near + ((i * 37 % 101) as f32 / 101.0 - 0.5) * 0.8;
-    let held = tensors.iter().filter(|info| info.trained || info.name == "indices");
-    held.map(|info| {
-        if info.name == "indices" {
-            let places = (0..info.dims[0]).map(|i| (i * 2) as f32).collect();
-            return (format!("{}.{}", site.name, info.name), info.dims.clone(), places);
-        }
-        let near = if ["magnitude", "scale", "lambda"].iter().any(|name| info.name.contains(name)) {
-            1.0
-        } else {
-            0.0
-        };
-        let count: usize = info.dims.iter().product();
-        let values = (0..count).map(|i| value(i + info.name.len() * 7, near)).collect();
-        (format!("{}.{}", site.name, info.name), info.dims.clone(), values)
-    })
-    .collect()
 }

@@ -139,6 +139,17 @@ pub(super) const LAYOUTS: &[Layout] = &[
         ..ANYWHERE
     },
     Layout {
+        method: "vera",
+        peft_type: "VERA",
+        settings: &[("rank", "r"), ("d_initial", "d_initial"), ("projection_seed", "projection_prng_key")],
+        fixed: &[("bias", "\"none\""), ("save_projection", "true")],
+        tensors: &[
+            ("vera_lambda_b", "vera_lambda_b", Form::Flat),
+            ("vera_lambda_d", "vera_lambda_d", Form::Flat),
+        ],
+        ..LINEAR
+    },
+    Layout {
         method: "delora",
         peft_type: "DELORA",
         settings: &[("rank", "r"), ("lambda", "delora_lambda")],

@@ -10,6 +10,7 @@ use ingraft_train::FrozenSite;
 use serde_json::Value;
 
 use super::layout::Layout;
+use super::projection;
 use crate::tensors::{Tensor, Tensors};
 use crate::{Fault, ImportError};
 
@@ -97,6 +98,7 @@ pub(super) fn complete(
                 }
             }
         }
+        "vera" => projection::vera(section, &sites, &key, tensors),
         "shira" => shira(plan, &sites, &key, tensors),
         _ => Ok(Vec::new()),
     }

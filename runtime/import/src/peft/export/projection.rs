@@ -1,0 +1,66 @@
+//! VeRA's projection: one of all sites in PEFT's file, each site's own cut in ours.
+
+use ingraft_adapter::{ParameterSection, ParameterTensor};
+use serde_json::Value;
+
+use crate::matrix::Matrix;
+use crate::tensors::{Tensor, Tensors};
+use crate::{Fault, ImportError};
+
+/// Adds `base_model.vera_A`, `[r, widest row]`, and `base_model.vera_B`, `[most outputs, r]`.
+///
+/// A site of ours scales its cut of A by 1/√row, PEFT all of A by that of the widest; the quotient goes into `vera_lambda_d`.
+///
+/// # Errors
+/// [`Fault::Unsupported`] where sites have projections that are not cuts of one; [`Fault::Missing`] where one has none.
+pub(super) fn vera(
+    section: &ParameterSection<'_>,
+    sites: &[usize],
+    key: &dyn Fn(usize, &str) -> String,
+    tensors: &mut Tensors,
+) -> Result<Vec<(String, Value)>, ImportError> {
+    let held = |name: &str| -> Result<Vec<Matrix>, ImportError> {
+        let of_site = |site: &usize| {
+            let tensor = section.site(*site).find(|tensor| tensor.name == name);
+            tensor.map(matrix).ok_or_else(|| ImportError::at("vera", Fault::Missing(name.to_owned())))
+        };
+        sites.iter().map(of_site).collect()
+    };
+    let (down, up) = (held("vera_A")?, held("vera_B")?);
+    let widest = |all: &[Matrix], size: &dyn Fn(&Matrix) -> usize| {
+        all.iter().max_by_key(|matrix| size(matrix)).cloned().unwrap_or_else(|| Matrix::zeros(0, 0))
+    };
+    let (a, b) = (widest(&down, &|a| a.columns), widest(&up, &|b| b.rows));
+    for (site, (own_a, own_b)) in sites.iter().zip(down.iter().zip(&up)) {
+        let quotient = (a.columns as f64 / own_a.columns.max(1) as f64).sqrt();
+        if !is_cut(own_a, &a, quotient) || !is_cut(own_b, &b, 1.0) {
+            let why =
+                "projections of different seeds or ranks, of which PEFT's file has one; use --layout ingraft";
+            return Err(ImportError::at(&key(*site, "vera_lambda_d"), Fault::Unsupported(why)));
+        }
+        if let Some(d) = tensors.get_mut(&key(*site, "vera_lambda_d")) {
+            d.values.iter_mut().for_each(|value| *value = f64::from((*value * quotient) as f32));
+        }
+    }
+    for (name, matrix) in [("base_model.vera_A", a), ("base_model.vera_B", b)] {
+        let values = matrix.data.iter().map(|value| f64::from(*value as f32)).collect();
+        tensors.insert(name.to_owned(), Tensor { dims: vec![matrix.rows, matrix.columns], values });
+    }
+    Ok(Vec::new())
+}
+
+fn matrix(tensor: ParameterTensor<'_>) -> Matrix {
+    let rows = tensor.dims.first().map_or(1, |rows| *rows as usize);
+    let data: Vec<f64> = (0..tensor.values.len()).filter_map(|i| tensor.values.get(i)).collect();
+    Matrix::new(rows, data.len().checked_div(rows).unwrap_or(0), data)
+}
+
+/// Whether `own` is the upper left corner of `whole` times `quotient`, as far as f32 tells.
+fn is_cut(own: &Matrix, whole: &Matrix, quotient: f64) -> bool {
+    let inside = own.rows <= whole.rows && own.columns <= whole.columns;
+    let same = |row: usize, column: usize| {
+        let wanted = whole.at(row, column) * quotient;
+        (own.at(row, column) - wanted).abs() <= 1e-6 * wanted.abs()
+    };
+    inside && (0..own.rows).all(|row| (0..own.columns).all(|column| same(row, column)))
+}

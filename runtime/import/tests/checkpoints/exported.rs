@@ -1,0 +1,198 @@
+//! Adapters trained here, in HF PEFT's own layout: read back they compute the same.
+//!
+//! With `INGRAFT_PEFT_EXPORTS=FOLDER` they are left there, and `tests/golden/import/peft_loads.py FOLDER` has PEFT load them
+//! and compares what it computes.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use ingraft_adapter::Adapter;
+use ingraft_import::{
+    Aligned, Base, Exported, Matching, Tensor, export_peft, import_native, import_peft, read_tensors,
+};
+use ingraft_kernel::Sites;
+use ingraft_method::{build, declared};
+use serde_json::{Value, json};
+
+use crate::fixture::{Compiled, distance, outputs, run};
+use crate::native::{file, returns};
+
+/// Tensors made by hand: what a method trains, its places or its projection, and a head.
+struct ByHand<'b> {
+    base: &'b Base<'b>,
+    method: &'b str,
+    settings: &'b str,
+    sites: &'b [usize],
+    /// Classes of a head in place of the last layer; none for 0.
+    classes: usize,
+}
+
+impl ByHand<'_> {
+    /// The adapter file.
+    fn adapter(&self) -> Vec<u8> {
+        let settings: BTreeMap<String, Value> =
+            serde_json::from_str(&format!("{{{}}}", self.settings)).expect("JSON");
+        let pairs: Vec<(String, String)> =
+            settings.iter().map(|(name, value)| (name.clone(), value.to_string())).collect();
+        let pairs: Vec<(&str, &str)> = pairs.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let method = build(self.method, &pairs).expect("a method of the list");
+        let (mut tensors, mut sites) = (Vec::new(), serde_json::Map::new());
+        for site in self.sites.iter().map(|index| self.base.plan.site(*index).expect("a site")) {
+            let wanted = declared(&*method, &site).expect("defined here");
+            let kept = ["indices", "vera_A", "vera_B"];
+            for info in wanted.iter().filter(|info| info.trained || kept.contains(&info.name)) {
+                let count: usize = info.dims.iter().product();
+                let columns = info.dims.last().copied().unwrap_or(1);
+                let near = ["magnitude", "scale", "lambda"].iter().any(|name| info.name.contains(name));
+                let value = |i: usize| match info.name {
+                    "indices" => (i * 2) as f32,
+                    // One matrix for all sites, by place, scaled as if drawn for so many columns.
+                    "vera_A" | "vera_B" => {
+                        small((i / columns) * 53 + i % columns * 17) * (6.0 / columns as f32).sqrt()
+                    }
+                    _ => f32::from(u8::from(near)) + small(i * 37 + info.name.len() * 7),
+                };
+                let values = (0..count).map(value).collect();
+                tensors.push((format!("{}.{}", site.name, info.name), info.dims.clone(), values));
+            }
+            sites.insert(site.name.to_owned(), json!({}));
+        }
+        let mut document = json!({ "method": self.method, "settings": settings, "sites": sites });
+        if self.classes > 0 {
+            let features = self.base.plan.head_features(ingraft_kernel::NO_SITE, 3).expect("features");
+            let values = |count: usize| (0..count).map(|i| small(i * 29 + 3)).collect();
+            tensors.push((
+                "head/weight".into(),
+                vec![self.classes, features],
+                values(self.classes * features),
+            ));
+            tensors.push(("head/bias".into(), vec![self.classes], values(self.classes)));
+            document["head"] = json!({ "pool": 3, "link": 0 });
+        }
+        let made = import_native(self.base, document.to_string().as_bytes(), &file(&tensors), "by hand");
+        made.unwrap_or_else(|error| panic!("{}: {error}", self.method)).bytes
+    }
+
+    /// Exports the adapter, reads it back, compares, and leaves it for PEFT where it has a name; the config and tensors written.
+    fn there_and_back(&self, name: &str, model: &str, input: &Tensor) -> Exported {
+        let made = self.adapter();
+        let plan = &self.base.plan;
+        let written = export_peft(&made, plan).unwrap_or_else(|error| panic!("{name}: {error}"));
+        let json = written.json.as_bytes();
+        let again = import_peft(self.base, json, &written.tensors, &Matching::default(), "back");
+        let again = again.unwrap_or_else(|error| panic!("{name}: {error}"));
+        let result = |bytes: &[u8]| {
+            let held = Aligned::copy_of(bytes);
+            run(*plan, input, &Adapter::attach(held.as_slice(), plan).expect("import checked it"))
+        };
+        let want = result(&made);
+        let apart = distance(&result(&again.bytes), &want);
+        assert!(apart < 1e-5, "{name} {}: {apart:.1e} apart", self.settings);
+        let folder = std::env::var_os("INGRAFT_PEFT_EXPORTS").filter(|_| !name.is_empty());
+        if let Some(folder) = folder.map(PathBuf::from) {
+            let folder = folder.join(name);
+            let output = json!({ "model": model, "output": want });
+            std::fs::create_dir_all(&folder).expect("a folder");
+            std::fs::write(folder.join("adapter_config.json"), &written.json).expect("written");
+            std::fs::write(folder.join("adapter_model.safetensors"), &written.tensors).expect("written");
+            std::fs::write(folder.join("output.json"), output.to_string()).expect("written");
+        }
+        written
+    }
+}
+
+fn small(i: usize) -> f32 {
+    ((i % 101) as f32 / 101.0 - 0.5) * 0.8
+}
+
+#[test]
+fn methods_that_peft_has_are_written_in_its_layout() {
+    let outputs = outputs();
+    let compiled = Compiled::new("linear", false);
+    let base = compiled.base(true);
+    let cases: [(&str, &str); 16] = [
+        ("lora", r#""rank": 3, "alpha": 5"#),
+        ("rslora", r#""rank": 4, "alpha": 3"#),
+        ("dora", r#""rank": 2, "alpha": 3"#),
+        ("loha", r#""rank": 2, "alpha": 3"#),
+        ("lokr", r#""rank": 1, "alpha": 2, "decompose_both": true"#),
+        ("lokr", r#""rank": 8, "alpha": 2"#),
+        ("hira", r#""rank": 2"#),
+        ("hra", r#""rank": 4"#),
+        ("miss", r#""rank": 5"#),
+        ("bone", r#""rank": 2"#),
+        ("ia3", ""),
+        ("delora", r#""rank": 3, "lambda": 2"#),
+        ("oft", r#""block": 4"#),
+        ("oft", r#""block": 5, "neumann_terms": 4"#),
+        ("shira", r#""density": 0.4"#),
+        ("vera", r#""rank": 6"#),
+    ];
+    for (number, (method, settings)) in cases.into_iter().enumerate() {
+        let made = ByHand { base: &base, method, settings, sites: &[0], classes: 0 };
+        made.there_and_back(&format!("{method}-{number}"), "linear", &outputs["linear/input"]);
+    }
+}
+
+#[test]
+fn a_projection_that_sites_share_is_written_once() {
+    let outputs = outputs();
+    let compiled = Compiled::new("linear", false);
+    let base = compiled.base(true);
+    let made = ByHand { base: &base, method: "vera", settings: r#""rank": 5"#, sites: &[0, 1], classes: 0 };
+    made.there_and_back("vera-two", "linear", &outputs["linear/input"]);
+    let written = export_peft(&made.adapter(), &base.plan).expect("written above");
+    let held = read_tensors(&written.tensors).expect("whole");
+    let [first, second] = [0, 1].map(|index| base.plan.site(index).expect("a site"));
+    assert_ne!(first.row(), second.row(), "cuts of two widths");
+    let dims = |name: &str| held[name].dims.clone();
+    assert_eq!(dims("base_model.vera_A"), [5, first.row().max(second.row())]);
+    assert_eq!(dims("base_model.vera_B"), [first.out.max(second.out), 5]);
+    // Sites that drew from seeds of their own have no projection in common.
+    let mut tensors = Vec::new();
+    for (seed, site) in [first, second].into_iter().enumerate() {
+        let mut put = |name: &str, dims: Vec<usize>| {
+            let values = (0..dims.iter().product()).map(|i: usize| small(i * 31 + seed * 7 + 1)).collect();
+            tensors.push((format!("{}.{name}", site.name), dims, values));
+        };
+        put("vera_A", vec![5, site.row()]);
+        put("vera_B", vec![site.out, 5]);
+        put("vera_lambda_b", vec![site.out, 1]);
+        put("vera_lambda_d", vec![5, 1]);
+    }
+    let json = json!({ "method": "vera", "settings": { "rank": 5 },
+        "sites": { first.name: {}, second.name: {} } });
+    let made = import_native(&base, json.to_string().as_bytes(), &file(&tensors), "by hand").expect("fits");
+    let error = export_peft(&made.bytes, &base.plan).expect_err("two projections");
+    assert!(error.to_string().contains("different seeds"), "{error}");
+}
+
+#[test]
+fn heads_are_written_as_the_last_layer_whole() {
+    let outputs = outputs();
+    for (model, sites, last) in [("linear", &[0, 1][..], "score"), ("conv", &[0, 1, 2], "fc")] {
+        let (float, int8) = (Compiled::new(model, false), Compiled::new(model, true));
+        let (float, int8) = (float.base(true), int8.base(true));
+        let input = &outputs[&format!("{model}/input")];
+        let head = |base, settings, name: &str| {
+            let made = ByHand { base, method: "lora", settings, sites, classes: 6 };
+            made.there_and_back(name, model, input)
+        };
+        let written = head(&float, r#""rank": 2"#, &format!("head-{model}"));
+        head(&int8, r#""rank": 2"#, "");
+        let config: Value = serde_json::from_str(&written.json).expect("JSON");
+        assert_eq!(config["modules_to_save"], json!([last]));
+        // One checkpoint on the float base and on the int8 one, its factors too small to leave the ranges.
+        let written = head(&float, r#""rank": 2, "alpha": 0.02"#, "");
+        let [want, got] = [&float, &int8].map(|base| {
+            let json = written.json.as_bytes();
+            let read = import_peft(base, json, &written.tensors, &Matching::default(), "back").expect("fits");
+            returns(base, &read.bytes, last);
+            let held = Aligned::copy_of(&read.bytes);
+            run(base.plan, input, &Adapter::attach(held.as_slice(), &base.plan).expect("import checked it"))
+        });
+        let apart = distance(&got, &want);
+        println!("{model}: {apart:.1e} apart on int8");
+        assert!(apart < 0.05, "{model}: {apart:.1e} apart");
+    }
+}

@@ -16,7 +16,7 @@ use clap::ValueEnum;
 use indicatif::ProgressBar;
 use ingraft_dataset::{Rng, split};
 use ingraft_kernel::{Host, Sites};
-use ingraft_method::{Export, ExportOptions, FactorFormat, Head, Ranges, SiteReport, export};
+use ingraft_method::{Export, ExportOptions, FactorFormat, Full, Head, Ranges, SiteReport, export};
 use ingraft_plan::{Phase, PlanView};
 use ingraft_train::{
     AdamW, EarlyStop, LearningRate, Method, Moves, Optimizer, Readout, Schedule, ScheduleShape, Setup,
@@ -169,15 +169,15 @@ impl<'c> Course<'c> {
             sites,
             readout,
             optimizer: &AdamW::DEFAULT,
-            adapter: ADAPTER,
+            adapter: LearningRate { rate: peak_rate(method), weight_decay: WEIGHT_DECAY },
             head: HEAD,
             moves: Moves::PLAIN,
             objective: Objective::CrossEntropy,
-            smoothing: 0.0,
+            smoothing: SMOOTHING,
             temperature: TEMPERATURE,
             teacher_share: TEACHER_SHARE,
             prototypes: false,
-            clip_norm: None,
+            clip_norm: Some(CLIP_NORM),
             decay: Decay::Cosine,
             warm_up: None,
             epochs: EPOCHS,
@@ -360,14 +360,29 @@ fn deploy(trainer: &mut Trainer<'_, '_>, views: &Views, lessons: &Lessons<'_>) -
     Ok(export(trainer, &options)?)
 }
 
+/// Default of `--lr` for `method`.
+fn peak_rate(method: &dyn Method) -> f32 {
+    if method.name() == Full.name() { WHOLE_RATE } else { RATE }
+}
+
+// Defaults: of rates, smoothing and length of gradients, `benches/record/tasks-2026-11-29.md` has what they were chosen from.
+
 /// Default of `--epochs`.
 pub(crate) const EPOCHS: u32 = 60;
 /// Default of `--batch`.
 pub(crate) const BATCH: u32 = 8;
 /// Default of `--patience`, where there is one.
 pub(crate) const PATIENCE: u32 = 15;
-/// Defaults of `--lr` and `--weight-decay`.
-pub(crate) const ADAPTER: LearningRate = LearningRate { rate: 2e-3, weight_decay: 0.01 };
+/// Default of `--smoothing`.
+pub(crate) const SMOOTHING: f32 = 0.1;
+/// Default of `--clip-norm`.
+pub(crate) const CLIP_NORM: f32 = 1.0;
+/// Default of `--lr` but for whole weights.
+pub(crate) const RATE: f32 = 3e-3;
+/// Default of `--lr` for whole weights: they want smaller steps than factors that start at zero.
+pub(crate) const WHOLE_RATE: f32 = 5e-4;
+/// Default of `--weight-decay`.
+pub(crate) const WEIGHT_DECAY: f32 = 0.01;
 /// Defaults of `--head-lr` and `--head-decay`.
 pub(crate) const HEAD: LearningRate = LearningRate { rate: 5e-3, weight_decay: 0.01 };
 /// Default of `--temperature`.

@@ -43,9 +43,9 @@ pub(in crate::command) struct CourseArgs {
     /// Seed of everything that is drawn: start values, order, views.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Learning rate of the method's parameters, at its peak.
-    #[arg(long, value_name = "RATE", default_value_t = training::ADAPTER.rate)]
-    lr: f32,
+    /// Learning rate of the method's parameters, at its peak; 0.003 by default, 0.0005 for `full`.
+    #[arg(long, value_name = "RATE")]
+    lr: Option<f32>,
     /// Learning rate of the head, at its peak.
     #[arg(long, value_name = "RATE", default_value_t = training::HEAD.rate)]
     head_lr: f32,
@@ -56,7 +56,7 @@ pub(in crate::command) struct CourseArgs {
     #[arg(long, value_name = "STEPS")]
     warmup: Option<u32>,
     /// Weight decay of the method's parameters.
-    #[arg(long, value_name = "DECAY", default_value_t = training::ADAPTER.weight_decay)]
+    #[arg(long, value_name = "DECAY", default_value_t = training::WEIGHT_DECAY)]
     weight_decay: f32,
     /// Weight decay of the head.
     #[arg(long, value_name = "DECAY", default_value_t = training::HEAD.weight_decay)]
@@ -87,7 +87,7 @@ pub(in crate::command) struct CourseArgs {
     #[arg(long, value_name = "NAME", value_enum, default_value = "cross-entropy")]
     loss: Objective,
     /// Share of the truth spread over all classes (cross-entropy).
-    #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
+    #[arg(long, value_name = "SHARE", default_value_t = training::SMOOTHING)]
     smoothing: f32,
     /// What logits are divided by to learn from the model as it was (distill).
     #[arg(long, value_name = "T", default_value_t = training::TEMPERATURE)]
@@ -98,9 +98,9 @@ pub(in crate::command) struct CourseArgs {
     /// Start the head at the nearest class mean; with --epochs 0 that is the adapter.
     #[arg(long)]
     prototypes: bool,
-    /// Longest gradient; longer ones are shortened to it.
-    #[arg(long, value_name = "LENGTH")]
-    clip_norm: Option<f32>,
+    /// Longest gradient; longer ones are shortened to it (inf: none is).
+    #[arg(long, value_name = "LENGTH", default_value_t = training::CLIP_NORM)]
+    clip_norm: f32,
     /// Epochs without progress before training stops; 15 by default with --hold-out or --schedule constant, else it runs to
     /// the end: while rates fall, most is learned late.
     #[arg(long, value_name = "N")]
@@ -217,6 +217,7 @@ impl CourseArgs {
         for (option, value, fits, expected) in [
             ("--up-ratio", self.up_ratio, inside(self.up_ratio, 1e-6, 1e6), "a number above 0"),
             ("--soft-threshold", self.soft_threshold, inside(self.soft_threshold, 0.0, 1e6), "0 or more"),
+            ("--clip-norm", self.clip_norm, self.clip_norm > 0.0, "a length above 0, or inf"),
             ("--smoothing", self.smoothing, inside(self.smoothing, 0.0, 1.0), "a share, from 0 to 1"),
             ("--temperature", self.temperature, inside(self.temperature, 1e-3, 1e3), "from 0.001 to 1000"),
             (
@@ -247,17 +248,19 @@ impl CourseArgs {
         seed: u64,
     ) -> Course<'t> {
         let watched = self.hold_out > 0.0 || matches!(self.schedule, Decay::Constant);
+        let defaults = Course::new(&*trainee.method, &trainee.sites, trainee.readout);
+        let rate = self.lr.unwrap_or(defaults.adapter.rate);
         Course {
             optimizer,
             moves: Moves { up_ratio: self.up_ratio, soft_threshold: self.soft_threshold },
-            adapter: LearningRate { rate: self.lr, weight_decay: self.weight_decay },
+            adapter: LearningRate { rate, weight_decay: self.weight_decay },
             head: LearningRate { rate: self.head_lr, weight_decay: self.head_decay },
             objective: self.loss,
             smoothing: self.smoothing,
             temperature: self.temperature,
             teacher_share: self.teacher_share,
             prototypes: self.prototypes,
-            clip_norm: self.clip_norm,
+            clip_norm: self.clip_norm.is_finite().then_some(self.clip_norm),
             decay: self.schedule,
             warm_up: self.warmup,
             epochs: self.epochs,
@@ -267,7 +270,7 @@ impl CourseArgs {
             patience: self.patience.or(watched.then_some(training::PATIENCE)),
             hold_out: self.hold_out,
             seed,
-            ..Course::new(&*trainee.method, &trainee.sites, trainee.readout)
+            ..defaults
         }
     }
 }

@@ -82,6 +82,46 @@ fn every_row_agrees_with_the_reference() {
     assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
 }
 
+/// Rows without the reference behind them: the same bytes, or a refusal of terms that only the reference computes.
+#[test]
+fn lean_rows_agree_or_refuse() {
+    use ingraft_cortex_m::{dsp_rows, helium_rows, portable_rows};
+    let lean = [
+        portable_rows::QCONV_LEAN,
+        portable_rows::QCONV_F32_LEAN,
+        portable_rows::QDEPTHWISE_LEAN,
+        dsp_rows::QCONV_LEAN,
+        dsp_rows::QCONV_F32_LEAN,
+        dsp_rows::QDEPTHWISE_LEAN,
+        helium_rows::QCONV_LEAN,
+        helium_rows::QCONV_F32_LEAN,
+        helium_rows::QDEPTHWISE_LEAN,
+    ];
+    for row in &lean {
+        let (mut computed, mut refused) = (0, 0);
+        for case in cases::of(row.op).unwrap_or_default().iter().filter(|case| case.suits(row)) {
+            let terms = case.terms.site();
+            let beyond = terms.two_factor.is_some_and(|term| {
+                term.rank > 16 || matches!(term.factors, ingraft::kernel::Factors::F32 { .. })
+            });
+            match case.run(row) {
+                Ok(have) => {
+                    computed += 1;
+                    assert!(!terms.has_delta() && !beyond, "{}: {}: terms were dropped", row.name, case.name);
+                    let want = reference(case).expect("the reference computes what a faster row does");
+                    assert_eq!(have.difference(&want, case.tolerance), None, "{}: {}", row.name, case.name);
+                }
+                Err(error) => {
+                    refused += 1;
+                    assert_eq!(error, KernelError::Terms(row.op), "{}: {}", row.name, case.name);
+                    assert!(terms.has_delta() || beyond, "{}: {}: refused", row.name, case.name);
+                }
+            }
+        }
+        assert!(computed > 10 && refused > 0, "{}: {computed} computed, {refused} refused", row.name);
+    }
+}
+
 #[test]
 fn the_reference_of_convolutions_agrees_with_naive_sums() {
     let mut failures = Vec::new();

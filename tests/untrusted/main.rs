@@ -3,6 +3,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod faults;
+
 use ingraft::adapter::{
     Adapter, AdapterBuilder, AdapterError, AdapterFacts, Base, ParameterSpec, TermSource, TermSpec,
 };

@@ -12,6 +12,7 @@ extern crate alloc;
 
 mod attach;
 mod error;
+mod overlay;
 mod parameters;
 mod patch;
 mod record;

@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # What a 64-bit Arm board needs for its record, in target/board/ingraft-board.tar.gz: benches/board/build.sh
 #
-# The command is linked for glibc 2.31 (JetPack 5, Debian 11) by cargo-zigbuild, which comes from PyPI with its linker.
+# The command is linked for glibc 2.31 (JetPack 5, Debian 11) by cargo-zigbuild, which comes from PyPI with its linker, and refused
+# if it needs a later one. Needs cargo, python3 with venv, git and readelf.
 # The models are compiled here, from the development data (INGRAFT_DATA, or ../shared/data beside the repository).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
 readonly TARGET=aarch64-unknown-linux-gnu GLIBC=2.31
-readonly OUT=${CARGO_TARGET_DIR:-target}/board
+readonly BUILT=${CARGO_TARGET_DIR:-$PWD/target}
 readonly DATA=${INGRAFT_DATA:-../shared/data}/models
 readonly MODELS=(
     "mlperf_tiny_kws_dscnn_int8"
@@ -20,26 +21,35 @@ readonly MODELS=(
     "kwt1_12labels_f32 --float"
 )
 
-mkdir -p "$OUT"
+mkdir -p "$BUILT/board"
+OUT=$(cd "$BUILT/board" && pwd)
+readonly OUT
+rustup target add "$TARGET"
 if [[ ! -x $OUT/tools/bin/cargo-zigbuild ]]; then
     python3 -m venv "$OUT/tools"
     "$OUT/tools/bin/pip" install --quiet cargo-zigbuild==0.24.1 ziglang==0.17.1
 fi
 # The workspace links statically for its tests under QEMU; a board has a C library.
-PATH="$PWD/${OUT#"$PWD/"}/tools/bin:$PATH" RUSTFLAGS="-C target-feature=-crt-static" \
+PATH="$OUT/tools/bin:$PATH" RUSTFLAGS="-C target-feature=-crt-static" \
     cargo zigbuild --release -p ingraft-cli --target "$TARGET.$GLIBC"
+binary=$BUILT/$TARGET/release/ingraft
+needed=$(readelf --version-info "$binary" | grep -o 'GLIBC_[0-9.]*' | sed 's/GLIBC_//' | sort -uV | tail -n 1)
+if [[ $(printf '%s\n' "$GLIBC" "$needed" | sort -V | tail -n 1) != "$GLIBC" ]]; then
+    echo "$binary needs glibc $needed, which boards with $GLIBC do not have" >&2
+    exit 1
+fi
 cargo build --release -p ingraft-cli
 
 package=$OUT/ingraft-board
 rm -rf "$package"
 mkdir -p "$package"
-cp "${CARGO_TARGET_DIR:-target}/$TARGET/release/ingraft" benches/board/record.sh "$package"
+cp "$binary" benches/board/record.sh "$package"
 git describe --always --dirty > "$package/commit"
 for model in "${MODELS[@]}"; do
     read -r name options <<< "$model"
     # shellcheck disable=SC2086 # Options are words.
-    "${CARGO_TARGET_DIR:-target}/release/ingraft" compile "$DATA/onnx/$name.onnx" -o "$package/$name.plan" \
+    "$BUILT/release/ingraft" compile "$DATA/onnx/$name.onnx" -o "$package/$name.plan" \
         --allow-float --dim N=1 $options > /dev/null
 done
 tar -C "$OUT" -czf "$package.tar.gz" ingraft-board
-echo "$package.tar.gz: copy it to the board, unpack it, run ./record.sh and put what it prints into benches/record"
+echo "$package.tar.gz, for glibc from $needed on: copy it to the board, unpack it, run ./record.sh and put what it prints into benches/record"

@@ -29,12 +29,12 @@ pub(crate) fn print() {
         );
         let problems = problem::of(OpCode::QConv);
         for problem in problems.iter().filter(|p| p.is_pointwise() && p.suits(row)) {
-            layer(problem, row, peak);
+            layer(problem, row, &peak);
         }
     }
 }
 
-fn layer(problem: &Problem, row: &Kernel, peak: fn(u64) -> u64) {
+fn layer(problem: &Problem, row: &Kernel, peak: &dyn Fn(u64) -> u64) {
     let (mut seconds, mut most) = (f64::INFINITY, 0.0f64);
     for _ in 0..ATTEMPTS {
         problem.run(row, |run| seconds = seconds.min(shortest(run)));
@@ -57,24 +57,22 @@ fn shortest(call: &mut dyn FnMut()) -> f64 {
 }
 
 /// 10⁹ multiply-accumulates a second.
-fn rate(peak: fn(u64) -> u64) -> f64 {
+fn rate(peak: &dyn Fn(u64) -> u64) -> f64 {
     let mut done = 0;
     let seconds = shortest(&mut || done = black_box(peak(black_box(2000))));
     done as f64 / seconds / 1e9
 }
 
+/// The loop between registers that limits the rows of `target`.
 #[cfg(target_arch = "x86_64")]
-fn registers(target: &str) -> Option<fn(u64) -> u64> {
-    use ingraft::x86_64::{Avx2, Avx512, peak};
-    match target {
-        "x86-64-avx512" => Avx512::detect().map(|_| -> fn(u64) -> u64 {
-            |rounds| Avx512::detect().map_or(0, |proof| peak::products_avx512(proof, rounds))
-        }),
-        "x86-64" => Avx2::detect().map(|_| -> fn(u64) -> u64 {
-            |rounds| Avx2::detect().map_or(0, |proof| peak::products(proof, rounds))
-        }),
-        _ => None,
-    }
+fn registers(target: &str) -> Option<impl Fn(u64) -> u64> {
+    use ingraft::x86_64::{Avx2, Avx512, peak::Peak};
+    let peak = match target {
+        "x86-64-avx512" => Peak::int8_avx512(Avx512::detect()?),
+        "x86-64" => Peak::int8(Avx2::detect()?),
+        _ => return None,
+    };
+    Some(move |rounds| peak.run(rounds))
 }
 
 #[cfg(not(target_arch = "x86_64"))]

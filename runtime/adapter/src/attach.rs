@@ -9,7 +9,7 @@ use ingraft_tensor::{DType, hash};
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 use crate::record::{FORMAT_VERSION, HASH_END, Header, Link, MAGIC, NONE, Table, TermRecord, Text, kind};
-use crate::{AdapterError, ParameterSection, SiteName, TermSource};
+use crate::{AdapterError, ParameterSection, SiteName, TermSource, overlay};
 
 /// An adapter file that was checked against a base: bound to it by content hash.
 #[derive(Clone, Copy, Debug)]
@@ -242,7 +242,9 @@ impl<'a> Adapter<'a> {
         let bounded = terms.patched.is_none_or(|fused| sums_fit(site, &fused));
         bounded.then_some(()).ok_or(AdapterError::Accumulator(name))?;
         match terms.sparse {
-            Some(sparse) => indices(&sparse, site.row()).then_some(()).ok_or(AdapterError::Indices(name)),
+            Some(sparse) => {
+                overlay::ascends(&sparse, site.row()).then_some(()).ok_or(AdapterError::Indices(name))
+            }
             None => Ok(()),
         }
     }
@@ -395,19 +397,6 @@ fn finite(terms: &SiteTerms<'_>) -> bool {
         SparseValues::I16(_) => true,
     });
     factors && sparse && terms.affine.is_none_or(|a| all(a.scale) && all(a.shift))
-}
-
-fn indices(sparse: &Sparse<'_>, row: usize) -> bool {
-    let starts = sparse.indptr.first() == Some(&0)
-        && sparse.indptr.last().is_some_and(|end| *end as usize == sparse.indices.len());
-    let mut pairs = sparse.indptr.iter().zip(sparse.indptr.iter().skip(1));
-    starts
-        && pairs.all(|(start, end)| {
-            sparse.indices.get(*start as usize..*end as usize).is_some_and(|columns| {
-                let ascending = columns.iter().zip(columns.iter().skip(1)).all(|(a, b)| a < b);
-                ascending && columns.last().is_none_or(|last| (*last as usize) < row)
-            })
-        })
 }
 
 fn table<T: FromBytes + Immutable + KnownLayout>(bytes: &[u8], table: Table) -> Option<&[T]> {

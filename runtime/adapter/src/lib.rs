@@ -13,6 +13,7 @@ extern crate alloc;
 mod attach;
 mod encode;
 mod error;
+mod overlay;
 mod parameters;
 mod patch;
 mod record;

@@ -3,6 +3,8 @@
 //! A weight in memory that may be written is [`Patchable`], whatever its layout: the plan's, or one that a row packed.
 //! The log keeps what stood at every changed place.
 
+use core::ops::Range;
+
 use crate::{Sparse, SparseValues, Step};
 
 /// One overwritten weight: its place and what stood there.
@@ -39,12 +41,13 @@ impl<'l> Log<'l> {
         self.used
     }
 
+    /// Room for `count` entries more; in `scratch` where none are kept.
     #[inline(always)]
-    fn push(&mut self, entry: UndoEntry) -> Option<()> {
-        let Some(entries) = &mut self.entries else { return Some(()) };
-        *entries.get_mut(self.used)? = entry;
-        self.used = self.used.wrapping_add(1);
-        Some(())
+    fn room<'r>(&'r mut self, count: usize, scratch: &'r mut [UndoEntry]) -> Option<&'r mut [UndoEntry]> {
+        match &mut self.entries {
+            Some(entries) => entries.get_mut(self.used..)?.get_mut(..count),
+            None => scratch.get_mut(..count),
+        }
     }
 
     fn written(&self) -> &[UndoEntry] {
@@ -63,46 +66,36 @@ pub struct Patcher {
 
 /// An int8 weight that can be written, with what is kept of its rows.
 pub trait Patchable {
-    /// What finding places in one row needs, found once per row.
-    type Row: Copy;
+    /// How the codes of neighboring channels are placed.
+    type Run: Copy;
 
-    /// Output channels.
-    fn channels(&self) -> usize;
+    /// All channels in order, in ranges whose codes are placed alike.
+    fn runs(&self) -> impl Iterator<Item = (Range<usize>, Self::Run)> + use<Self>;
     /// Codes of a row.
     fn row_len(&self) -> usize;
     /// The codes, in the order of the memory.
     fn codes(&mut self) -> &mut [i8];
-    /// The row of `channel`.
-    fn row(&self, channel: usize) -> Option<Self::Row>;
-    /// Where code `index` of `row` stands.
-    fn place(&self, row: Self::Row, index: usize) -> Option<usize>;
-    /// Takes notice that the codes of `channel` grew by `sum` together.
-    fn grow(&mut self, channel: usize, sum: i32) -> Option<()>;
+    /// Where code `index`, below [`Self::row_len`], of a `channel` of `run` stands.
+    fn place(&self, run: Self::Run, channel: usize, index: usize) -> usize;
+    /// Takes notice that a code of `channel`, of one of the runs, grew by `change`.
+    fn grow(&mut self, channel: usize, change: i32);
 }
+
+/// Entries that are written together.
+const BLOCK: usize = 32;
 
 /// Writes `overlay`.
 ///
-/// `None` for real values, sums beyond int8, indices past a row or a log too short; everything in the log is then put
-/// back.
+/// `None` for real values, sums beyond int8, indices past a row, rows out of order or a log too short; everything in the
+/// log is then put back.
 #[inline(always)]
 pub fn write(weight: &mut impl Patchable, overlay: &Sparse<'_>, log: &mut Log<'_>) -> Option<()> {
     let SparseValues::I16(values) = overlay.values else { return None };
     if overlay.indices.is_empty() {
         return Some(());
     }
-    let mut bounds = overlay.indptr.iter().zip(overlay.indptr.iter().skip(1));
-    for channel in 0..weight.channels() {
-        let mut sum = 0i32;
-        let done = bounds.next().and_then(|(start, end)| {
-            let span = *start as usize..*end as usize;
-            if span.is_empty() {
-                return Some(());
-            }
-            let deltas = overlay.indices.get(span.clone())?.iter().zip(values.get(span)?);
-            write_row(weight, channel, deltas, log, &mut sum)
-        });
-        let kept = if sum == 0 { Some(()) } else { weight.grow(channel, sum) };
-        if done.and(kept).is_none() {
+    for (channels, run) in weight.runs() {
+        if write_run(weight, channels, run, overlay, values, log).is_none() {
             revert(weight, log.written());
             log.used = 0;
             return None;
@@ -111,24 +104,55 @@ pub fn write(weight: &mut impl Patchable, overlay: &Sparse<'_>, log: &mut Log<'_
     Some(())
 }
 
+/// Writes the rows of `channels`.
+///
+/// At a low density rows have a few entries or none, so that a loop over each would end where no processor foresees.
+/// Entries are taken in blocks instead, with the number of rows that begin at each.
 #[inline(always)]
-fn write_row<'d>(
-    weight: &mut impl Patchable,
-    channel: usize,
-    deltas: impl Iterator<Item = (&'d u16, &'d i16)>,
+fn write_run<W: Patchable>(
+    weight: &mut W,
+    channels: Range<usize>,
+    run: W::Run,
+    overlay: &Sparse<'_>,
+    values: &[i16],
     log: &mut Log<'_>,
-    sum: &mut i32,
 ) -> Option<()> {
-    let (row, len) = (weight.row(channel)?, weight.row_len());
-    for (index, delta) in deltas {
-        let index = usize::from(*index);
-        (index < len).then_some(())?;
-        let position = weight.place(row, index)?;
-        let code = weight.codes().get_mut(position)?;
-        let patched = i8::try_from(i32::from(*code).wrapping_add(i32::from(*delta))).ok()?;
-        log.push(UndoEntry { channel: channel as u32, position: position as u32, original: *code })?;
-        *code = patched;
-        *sum = sum.wrapping_add(i32::from(*delta));
+    let (mut channel, bounds) = (channels.start, overlay.indptr.get(channels.start..=channels.end)?);
+    let ([first, .., last], true) = (bounds, bounds.is_sorted()) else { return None };
+    let (mut start, end) = (*first as usize, *last as usize);
+    let mut borders = bounds.iter().skip(1).map(|border| *border as usize);
+    let mut border = borders.next()?;
+    while start < end {
+        let mut begun = [0u32; BLOCK];
+        while let Some(rows) = begun.get_mut(border.wrapping_sub(start)) {
+            *rows = rows.wrapping_add(1);
+            border = borders.next().unwrap_or(usize::MAX);
+        }
+        let block = start..end.min(start.wrapping_add(BLOCK));
+        let (indices, values) = (overlay.indices.get(block.clone())?, values.get(block)?);
+        let mut scratch = [UndoEntry::default(); BLOCK];
+        let room = log.room(indices.len(), &mut scratch)?;
+        // Codes are looked at before any is written, so that lines of the memory are fetched side by side.
+        for (entry, (index, rows)) in room.iter_mut().zip(indices.iter().zip(&begun)) {
+            channel = channel.wrapping_add(*rows as usize);
+            let index = usize::from(*index);
+            (index < weight.row_len()).then_some(())?;
+            let position = weight.place(run, channel, index);
+            let original = *weight.codes().get(position)?;
+            *entry = UndoEntry { channel: channel as u32, position: position as u32, original };
+        }
+        let mut written = 0usize;
+        for (entry, delta) in room.iter_mut().zip(values) {
+            let delta = i32::from(*delta);
+            let Some(code) = weight.codes().get_mut(entry.position as usize) else { break };
+            let Ok(patched) = i8::try_from(i32::from(*code).wrapping_add(delta)) else { break };
+            entry.original = core::mem::replace(code, patched);
+            weight.grow(entry.channel as usize, delta);
+            written = written.wrapping_add(1);
+        }
+        log.used = log.used.wrapping_add(written);
+        (written == indices.len()).then_some(())?;
+        start = start.wrapping_add(BLOCK);
     }
     Some(())
 }
@@ -140,8 +164,7 @@ pub fn revert(weight: &mut impl Patchable, entries: &[UndoEntry]) {
         let Some(code) = weight.codes().get_mut(entry.position as usize) else { continue };
         let change = i32::from(entry.original).wrapping_sub(i32::from(*code));
         *code = entry.original;
-        // The channel was there when the entry was written.
-        let _ = weight.grow(entry.channel as usize, change);
+        weight.grow(entry.channel as usize, change);
     }
 }
 
@@ -170,13 +193,14 @@ impl<'w> PlanWeight<'w> {
     }
 }
 
-impl Patchable for PlanWeight<'_> {
-    type Row = usize;
+impl<'w> Patchable for PlanWeight<'w> {
+    type Run = ();
 
-    fn channels(&self) -> usize {
-        self.bias.len()
+    fn runs(&self) -> impl Iterator<Item = (Range<usize>, ())> + use<'w> {
+        core::iter::once((0..self.bias.len(), ()))
     }
 
+    #[inline(always)]
     fn row_len(&self) -> usize {
         self.row
     }
@@ -187,19 +211,113 @@ impl Patchable for PlanWeight<'_> {
     }
 
     #[inline(always)]
-    fn row(&self, channel: usize) -> Option<usize> {
-        Some(if self.interleaved { channel } else { channel.checked_mul(self.row)? })
+    fn place(&self, (): (), channel: usize, index: usize) -> usize {
+        let (step, first) =
+            if self.interleaved { (self.bias.len(), channel) } else { (1, channel.wrapping_mul(self.row)) };
+        first.wrapping_add(index.wrapping_mul(step))
     }
 
     #[inline(always)]
-    fn place(&self, row: usize, index: usize) -> Option<usize> {
-        row.checked_add(if self.interleaved { index.checked_mul(self.bias.len())? } else { index })
+    fn grow(&mut self, channel: usize, change: i32) {
+        if let Some(bias) = self.bias.get_mut(channel) {
+            *bias = bias.wrapping_sub(change.wrapping_mul(self.zero_point));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::vec;
+    use std::vec::Vec;
+
+    use ingraft_tensor::Rng;
+
+    use super::{Log, PlanWeight, UndoEntry, revert, write};
+    use crate::{Sparse, SparseValues};
+
+    const ZERO_POINT: i32 = 3;
+
+    fn weight<'w>(codes: &'w mut [i8], bias: &'w mut [i32], row: usize, interleaved: bool) -> PlanWeight<'w> {
+        PlanWeight::new(codes, bias, row, interleaved, ZERO_POINT).expect("sizes agree")
     }
 
-    #[inline(always)]
-    fn grow(&mut self, channel: usize, sum: i32) -> Option<()> {
-        let bias = self.bias.get_mut(channel)?;
-        *bias = bias.wrapping_sub(sum.wrapping_mul(self.zero_point));
-        Some(())
+    /// Rows from none to more entries than a block has, in both orders of codes.
+    #[test]
+    fn writes_what_a_loop_over_rows_does_and_takes_it_out() {
+        let mut rng = Rng::new(1);
+        for case in 0..300 {
+            let (row, rows, density) = (1 + rng.below(90), 1 + rng.below(50), 1 + rng.below(40));
+            let interleaved = case % 2 == 1;
+            let base: Vec<i8> = (0..row * rows).map(|_| rng.below(101) as i8 - 50).collect();
+            let (mut wanted, mut wanted_bias) = (base.clone(), vec![0i32; rows]);
+            let (mut bounds, mut indices, mut values) = (vec![0u32], Vec::new(), Vec::new());
+            for channel in 0..rows {
+                for index in 0..row {
+                    if rng.below(40) >= density {
+                        continue;
+                    }
+                    let delta = rng.below(101) as i16 - 50;
+                    let at = if interleaved { index * rows + channel } else { channel * row + index };
+                    wanted[at] += delta as i8;
+                    wanted_bias[channel] -= i32::from(delta) * ZERO_POINT;
+                    indices.push(index as u16);
+                    values.push(delta);
+                }
+                bounds.push(indices.len() as u32);
+            }
+            let overlay = Sparse { indptr: &bounds, indices: &indices, values: SparseValues::I16(&values) };
+            let (mut codes, mut bias) = (base.clone(), vec![0; rows]);
+            let mut entries = vec![UndoEntry::default(); indices.len()];
+            let mut log = Log::new(&mut entries);
+            let done = write(&mut weight(&mut codes, &mut bias, row, interleaved), &overlay, &mut log);
+            assert_eq!((done, log.used()), (Some(()), indices.len()));
+            assert_eq!((&codes, &bias), (&wanted, &wanted_bias));
+            revert(&mut weight(&mut codes, &mut bias, row, interleaved), &entries);
+            assert_eq!((&codes, bias), (&base, vec![0; rows]));
+
+            let mut unlogged = (base, vec![0; rows]);
+            let mut copy = weight(&mut unlogged.0, &mut unlogged.1, row, interleaved);
+            assert_eq!(write(&mut copy, &overlay, &mut Log::none()), Some(()));
+            assert_eq!(unlogged, (wanted, wanted_bias));
+        }
+    }
+
+    /// What does not fit leaves the weight as it was.
+    #[test]
+    fn what_does_not_fit_is_taken_back() {
+        let (row, rows) = (50, 4);
+        let bounds = [0u32, 40, 40, 60, 100];
+        let indices: Vec<u16> = (0..40).chain(0..20).chain(10..50).collect();
+        let values = vec![1i16; 100];
+        let refused = |bounds: &[u32], indices: &[u16], values: &[i16], room: usize| {
+            let overlay = Sparse { indptr: bounds, indices, values: SparseValues::I16(values) };
+            let (mut codes, mut bias) = (vec![7i8; row * rows], vec![9i32; rows]);
+            let mut entries = vec![UndoEntry::default(); room];
+            let mut log = Log::new(&mut entries);
+            let done = write(&mut weight(&mut codes, &mut bias, row, false), &overlay, &mut log);
+            assert!(done.is_some() || log.used() == 0);
+            assert!(done.is_some() || (codes, bias) == (vec![7; row * rows], vec![9; rows]));
+            done.is_none()
+        };
+        let with = |at: usize, value: i16| {
+            let mut values = values.clone();
+            values[at] = value;
+            values
+        };
+        let past = {
+            let mut indices = indices.clone();
+            indices[99] = 50;
+            indices
+        };
+        assert!(!refused(&bounds, &indices, &values, 100));
+        assert!(refused(&bounds, &indices, &values, 99), "the log is too short");
+        assert!(refused(&bounds, &indices, &with(77, 121), 100), "128 is no code");
+        assert!(refused(&bounds, &indices, &with(3, -136), 100), "-129 is no code");
+        assert!(refused(&bounds, &past, &values, 100), "past the row");
+        assert!(refused(&[0, 40, 39, 60, 100], &indices, &values, 100), "rows out of order");
+        assert!(refused(&[0, 40, 40, 100], &indices, &values, 100), "a row is missing");
+        assert!(refused(&[0, 40, 40, 60, 101], &indices, &values, 100), "past the entries");
     }
 }

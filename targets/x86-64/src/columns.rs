@@ -46,19 +46,6 @@ impl Columns {
         self.count.div_ceil(self.lanes)
     }
 
-    /// The chunk of a channel.
-    pub(crate) fn chunk_of(self, channel: usize) -> Option<Chunk> {
-        let vectors = self.vectors();
-        let parts = vectors.div_ceil(self.widest).max(1);
-        let (size, larger) = (vectors / parts, vectors % parts);
-        let vector = channel / self.lanes;
-        let part = match vector.checked_sub(larger * (size + 1)) {
-            None => vector / (size + 1),
-            Some(rest) => larger + rest.checked_div(size)?,
-        };
-        (channel < self.count).then(|| self.part(part, (size, larger)))
-    }
-
     #[inline(always)]
     fn part(self, part: usize, (size, larger): (usize, usize)) -> Chunk {
         let before = part * size + part.min(larger);
@@ -86,6 +73,31 @@ pub(crate) struct Layout {
     pub(crate) groups: usize,
     /// What a weight row is made of.
     pub(crate) segments: Segments,
+}
+
+/// Where the bytes of a chunk's weight rows are packed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Places {
+    in_blocks: bool,
+    /// Bytes of a row that stay together, a power of two.
+    unit: usize,
+    /// Units between two of a row.
+    pitch: usize,
+    /// Bytes of a segment, and zeros behind each.
+    segment: usize,
+    padding: usize,
+}
+
+impl Places {
+    /// The place of byte `index` of the weight row of the chunk's channel `local`.
+    #[inline(always)]
+    pub(crate) fn of(self, local: usize, index: usize) -> usize {
+        let at = if self.padding == 0 { index } else { index + index / self.segment * self.padding };
+        // In blocks, channel 4·i + g is row i of vector g.
+        let row = if self.in_blocks { local % QUAD * QUAD + local / QUAD } else { local };
+        let within = at & (self.unit - 1);
+        (at - within) * self.pitch + row * self.unit + within
+    }
 }
 
 /// Bytes of a patch in every quarter of a vector.
@@ -189,18 +201,13 @@ impl Layout {
         Some(())
     }
 
-    /// Where byte `index` of the weight row of the chunk's channel `local` is packed.
-    #[inline(always)]
-    pub(crate) fn place(&self, chunk: Chunk, local: usize, index: usize) -> Option<usize> {
-        if self.in_blocks(chunk) {
-            let row = (index / BLOCK * QUAD + local % QUAD) * QUAD + local / QUAD;
-            return Some(row * BLOCK + index % BLOCK);
-        }
-        let segment = if self.segments.count == 1 { 0 } else { index.checked_div(self.segments.len)? };
-        let at = index - segment * self.segments.len;
-        let step = segment * self.segments.steps() + at / STEP;
-        let lane = step * chunk.vectors * self.columns.lanes + local;
-        Some(lane * STEP + at % STEP)
+    /// Where the bytes of weight rows are packed in `chunk`.
+    pub(crate) fn places(&self, chunk: Chunk) -> Places {
+        let (in_blocks, Segments { count, len }) = (self.in_blocks(chunk), self.segments);
+        let padding = if count > 1 { self.segments.steps() * STEP - len } else { 0 };
+        let (unit, pitch) =
+            if in_blocks { (BLOCK, QUAD * QUAD) } else { (STEP, chunk.vectors * self.columns.lanes) };
+        Places { in_blocks, unit, pitch, segment: len.max(1), padding }
     }
 
     /// Bytes of a chunk's packed weights.

@@ -1,11 +1,13 @@
 //! Weights that differ from the packed ones while a term is active.
 
+use core::ops::Range;
+
 use ingraft_kernel::patch::Patchable;
 use ingraft_kernel::qconv::QConv;
 use ingraft_kernel::terms::{Sparse, SparseValues};
 use ingraft_tensor::bytes;
 
-use crate::columns::{Chunk, Layout};
+use crate::columns::{Chunk, Layout, Places};
 use crate::gemm::Weights;
 
 /// The weights of a layer with active terms.
@@ -67,6 +69,7 @@ impl Weights for Effective<'_> {
             Self::Overlay { sparse, values, zero_point, out_group } => {
                 let strip = strip.get_mut(..packed.len())?;
                 strip.copy_from_slice(packed);
+                let places = layout.places(chunk);
                 let first = group * *out_group + chunk.first;
                 for (local, sum) in sums.iter_mut().enumerate().take(chunk.count) {
                     let (start, end) =
@@ -79,7 +82,7 @@ impl Weights for Effective<'_> {
                         if index >= layout.segments.row() {
                             continue;
                         }
-                        let code = strip.get_mut(layout.place(chunk, local, index)?)?;
+                        let code = strip.get_mut(places.of(local, index))?;
                         *code = i8::try_from(i16::from(*code as i8).checked_add(*value)?).ok()? as u8;
                         total = total.wrapping_add(i32::from(*value));
                     }
@@ -108,31 +111,46 @@ pub(super) struct Writable<'w> {
     layout: Layout,
     weights: &'w mut [i8],
     sums: &'w mut [i32],
-    zero_point: i32,
+    /// Lanes behind the channels of a group, where others follow.
+    unused_lanes: usize,
+    /// What codes are moved by, and the zero point.
+    moved: i32,
 }
 
-/// Where a channel's codes stand: its group and chunk begin at `at`.
+/// A chunk of a group: where its codes begin and how they follow, and its first channel among all.
 #[derive(Clone, Copy)]
-pub(super) struct Row {
+pub(super) struct Run {
     at: usize,
-    chunk: Chunk,
-    local: usize,
+    first: usize,
+    places: Places,
 }
 
 impl<'w> Writable<'w> {
     pub(super) fn new(layout: Layout, packed: &'w mut [u8], zero_point: i32) -> Option<Self> {
         let (weights, sums) = layout.parts_mut(packed)?;
-        Some(Self { layout, weights: bytes::cast_mut(weights)?, sums, zero_point })
+        let columns = layout.columns;
+        let unused_lanes =
+            if layout.groups == 1 { 0 } else { columns.vectors() * columns.lanes - columns.count };
+        let moved = zero_point.wrapping_add(128);
+        Some(Self { layout, weights: bytes::cast_mut(weights)?, sums, unused_lanes, moved })
     }
 }
 
-impl Patchable for Writable<'_> {
-    type Row = Row;
+impl<'w> Patchable for Writable<'w> {
+    type Run = Run;
 
-    fn channels(&self) -> usize {
-        self.layout.columns.count * self.layout.groups
+    fn runs(&self) -> impl Iterator<Item = (Range<usize>, Run)> + use<'w> {
+        let layout = self.layout;
+        (0..layout.groups).flat_map(move |group| {
+            layout.columns.chunks().map(move |chunk| {
+                let first = group * layout.columns.count + chunk.first;
+                let run = Run { at: layout.start_of(group, chunk), first, places: layout.places(chunk) };
+                (first..first + chunk.count, run)
+            })
+        })
     }
 
+    #[inline(always)]
     fn row_len(&self) -> usize {
         self.layout.segments.row()
     }
@@ -142,27 +160,20 @@ impl Patchable for Writable<'_> {
         self.weights
     }
 
-    fn row(&self, channel: usize) -> Option<Row> {
-        let columns = self.layout.columns;
-        let group = channel.checked_div(columns.count)?;
-        let within = channel - group * columns.count;
-        let chunk = columns.chunk_of(within)?;
-        let at = self.layout.start_of(group, chunk);
-        Some(Row { at, chunk, local: within - chunk.first })
-    }
-
     #[inline(always)]
-    fn place(&self, row: Row, index: usize) -> Option<usize> {
-        Some(row.at + self.layout.place(row.chunk, row.local, index)?)
+    fn place(&self, run: Run, channel: usize, index: usize) -> usize {
+        run.at + run.places.of(channel.wrapping_sub(run.first), index)
     }
 
     /// Codes are moved by 128, and the overlay's zero point is no part of the bias.
-    fn grow(&mut self, channel: usize, sum: i32) -> Option<()> {
-        let columns = self.layout.columns;
-        let group = channel.checked_div(columns.count)?;
-        let lanes = columns.vectors() * columns.lanes;
-        let kept = self.sums.get_mut(group * lanes + (channel - group * columns.count))?;
-        *kept = kept.wrapping_sub(sum.wrapping_mul(self.zero_point.wrapping_add(128)));
-        Some(())
+    #[inline(always)]
+    fn grow(&mut self, channel: usize, change: i32) {
+        let lane = match self.unused_lanes {
+            0 => channel,
+            unused => channel + channel / self.layout.columns.count.max(1) * unused,
+        };
+        if let Some(kept) = self.sums.get_mut(lane) {
+            *kept = kept.wrapping_sub(change.wrapping_mul(self.moved));
+        }
     }
 }

@@ -1,6 +1,6 @@
 //! A step with its operands in memory, ready to be run again and again.
 
-use ingraft::kernel::attrs::{Attrs, ConvAttrs, QConvAttrs};
+use ingraft::kernel::attrs::{Attrs, ConvAttrs, MatMulBackwardAttrs, QConvAttrs};
 use ingraft::kernel::{Call, Kernel, OpCode, Operand, Place, SiteGrads, SiteTerms, Span, Step};
 use ingraft::tensor::bytes;
 use ingraft::tensor::{DType, View, ViewMut};
@@ -35,6 +35,7 @@ pub(crate) fn of(op: OpCode) -> Vec<Problem> {
         OpCode::Depthwise => depthwise(&|layer| vec![real(op, layer)]),
         OpCode::QDepthwise => depthwise(&|layer| vec![integer(op, layer, DType::I8)]),
         OpCode::DepthwiseBackward => depthwise(&|layer| backward(op, layer)),
+        OpCode::MatMulBackward => shape::products().iter().flat_map(product_backward).collect(),
         OpCode::MatMul | OpCode::MatMulInteger => shape::products().iter().map(|p| product(op, p)).collect(),
         _ => Vec::new(),
     }
@@ -189,4 +190,21 @@ fn product(op: OpCode, product: &Product) -> Problem {
     }
     let macs = [batch, m, k, n].map(u64::from).iter().product();
     Problem { name, macs, op, attrs: Vec::new(), inputs, output: Buffer::zeros(to, &[batch, m, n]) }
+}
+
+/// The gradients of both operands of an f32 product.
+fn product_backward(product: &Product) -> [Problem; 2] {
+    let Product { name, batch, m, k, n } = *product;
+    let matrices = [[batch, m, k], [batch, k, n]];
+    [(0, "left"), (1, "right")].map(|(operand, side)| {
+        let (wanted, other) = (matrices[operand], matrices[1 - operand]);
+        Problem {
+            name: format!("{name}/{side}").leak(),
+            macs: [batch, m, k, n].map(u64::from).iter().product(),
+            op: OpCode::MatMulBackward,
+            attrs: record(&MatMulBackwardAttrs { operand: operand as u32 }),
+            inputs: vec![Buffer::random(DType::F32, &[batch, m, n]), Buffer::random(DType::F32, &other)],
+            output: Buffer::zeros(DType::F32, &wanted),
+        }
+    })
 }

@@ -86,8 +86,8 @@ fn sum(values: &[f32]) -> f32 {
     sums.iter().chain(tail).sum()
 }
 
-/// Elements of the `axes` innermost axes.
-pub(crate) fn normalized(shape: Shape, axes: u32) -> Option<usize> {
+/// Elements of the `axes` innermost axes; `None` where there are fewer axes.
+pub fn normalized(shape: Shape, axes: u32) -> Option<usize> {
     let outer = shape.rank().checked_sub(axes as usize)?;
     Some(shape.dims().iter().skip(outer).fold(1usize, |n, &d| n.wrapping_mul(d as usize)))
 }

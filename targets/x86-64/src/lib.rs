@@ -22,7 +22,7 @@
 //! | `depthwise` | `strip`: one vector of channels by up to eight pixels, going down the lines of a band |
 //! | `blocks` | 64 elements at a time, for what maps element to element |
 //! | `binary`, `reduce`, `pool` | f32 operands that repeat, and sums of results that lie side by side: gates and pools of whole images |
-//! | `backward` | gradients: products without packing, on either instruction set |
+//! | `backward` | gradients: products without packing, and rows of softmax and normalization, on either instruction set |
 //!
 //! A row that cannot take a step says so in its `check`; one that meets a term it has no code for calls the next row.
 //!
@@ -141,6 +141,9 @@ const AVX512: &[Kernel] = &[
     backward::CONV_DYNAMIC_AVX512,
     backward::DEPTHWISE_AVX512,
     backward::DEPTHWISE_Q_AVX512,
+    backward::MATMUL_AVX512,
+    backward::SOFTMAX_AVX512,
+    backward::NORM_AVX512,
 ];
 
 /// Rows that execute AVX2 and FMA instructions. They must not leave this crate
@@ -158,4 +161,7 @@ const AVX2: &[Kernel] = &[
     backward::CONV_DYNAMIC_AVX2,
     backward::DEPTHWISE_AVX2,
     backward::DEPTHWISE_Q_AVX2,
+    backward::MATMUL_AVX2,
+    backward::SOFTMAX_AVX2,
+    backward::NORM_AVX2,
 ];

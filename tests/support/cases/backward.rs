@@ -110,9 +110,11 @@ fn reductions(random: &mut Random) -> Vec<Case> {
 }
 
 fn products(random: &mut Random) -> Vec<Case> {
-    let shapes: [[&[usize]; 3]; 5] = [
+    let shapes: [[&[usize]; 3]; 6] = [
         [&[1, 1], &[1, 1], &[1, 1]],
         [&[3, 33], &[33, 17], &[3, 17]],
+        // Whole tiles of rows and columns with a rest of each, either way.
+        [&[13, 87], &[87, 103], &[13, 103]],
         [&[2, 4, 8], &[2, 8, 9], &[2, 4, 9]],
         [&[2, 3, 4, 5], &[5, 6], &[2, 3, 4, 6]],
         [&[3, 1, 2, 4], &[2, 4, 5], &[3, 2, 2, 5]],
@@ -230,9 +232,14 @@ fn recurrent(op: OpCode, random: &mut Random) -> Vec<Case> {
 
 fn norms(random: &mut Random) -> Vec<Case> {
     let mut cases = Vec::new();
-    for (kind, axes, dims, scaled) in
-        [(0, 1, &[3usize, 5, 7][..], true), (0, 2, &[3, 5, 7], false), (1, 1, &[2, 384], true)]
-    {
+    for (kind, axes, dims, scaled) in [
+        (0, 1, &[3usize, 5, 7][..], true),
+        (0, 2, &[3, 5, 7], false),
+        (1, 1, &[2, 384], true),
+        (0, 1, &[2, 77], true),
+        (1, 1, &[3, 19], false),
+        (0, 1, &[1, 1], true),
+    ] {
         let len: usize = dims.iter().rev().take(axes).product();
         let attrs = NormAttrs { kind, axes: axes as u32, epsilon: 1e-5 };
         let mut case =

@@ -25,6 +25,39 @@ fn check(step: &Step<'_>) -> Result<(), KernelError> {
 }
 
 fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
+    products(call, |Product { left, extents: [_, k, n], dy, kept, dx }| {
+        if left {
+            add_left(dx, dy, kept, k, n)
+        } else {
+            add_right(dx, dy, kept, k, n)
+        }
+        Some(())
+    })
+}
+
+/// One product of a step.
+#[derive(Debug)]
+pub struct Product<'a, 'o> {
+    /// Whether the left operand's gradient is wanted, else the right one's.
+    pub left: bool,
+    /// `m`, `k` and `n`.
+    pub extents: [usize; 3],
+    /// The incoming gradient, `[m, n]`.
+    pub dy: &'a [f32],
+    /// The other operand: `[k, n]` for the left one's gradient, `[m, k]` for the right one's.
+    pub kept: &'a [f32],
+    /// The gradient to be added to: `[m, k]` or `[k, n]`.
+    pub dx: &'o mut [f32],
+}
+
+/// Clears the gradient where it is not added to, and calls `add` with every product of the step, until it gives `None`.
+///
+/// # Errors
+/// [`KernelError::Operands`], also where `add` gives `None`.
+pub fn products(
+    call: &mut Call<'_, '_>,
+    mut add: impl FnMut(Product<'_, '_>) -> Option<()>,
+) -> Result<(), KernelError> {
     let (error, attrs) = (call.operands(), *call.attrs::<MatMulBackwardAttrs>()?);
     let (other, wanted) = (call.input(1)?.shape(), call.output(0)?.shape());
     let left = attrs.operand == 0;
@@ -40,7 +73,7 @@ fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
         let kept = other.get(kept.wrapping_mul(kept_len)..).and_then(|o| o.get(..kept_len)).ok_or(error)?;
         let dx = dx.get_mut(wanted.wrapping_mul(wanted_len)..).and_then(|d| d.get_mut(..wanted_len));
         let dx = dx.ok_or(error)?;
-        if left { add_left(dx, dy, kept, k, n) } else { add_right(dx, dy, kept, k, n) }
+        add(Product { left, extents: [m, k, n], dy, kept, dx }).ok_or(error)?;
     }
     Ok(())
 }

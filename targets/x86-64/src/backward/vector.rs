@@ -29,6 +29,10 @@ pub(crate) trait Vector: Copy + core::fmt::Debug {
     fn mul(self, a: Self::Real, b: Self::Real) -> Self::Real;
     /// `a·b + c`, rounded once.
     fn mul_add(self, a: Self::Real, b: Self::Real, c: Self::Real) -> Self::Real;
+    /// Lane-wise quotient.
+    fn div(self, a: Self::Real, b: Self::Real) -> Self::Real;
+    /// Lane-wise square root.
+    fn sqrt(self, v: Self::Real) -> Self::Real;
     /// The lanes whose bit is 1, the others 0 whatever they hold.
     fn keep(self, v: Self::Real, bits: u32) -> Self::Real;
     /// The sums across the lanes of four vectors.

@@ -165,8 +165,8 @@ mod tests {
         // Eight clips of a, all right before, six after; two of b, one right before, none after.
         (0..8).for_each(|_| before.add(0, 0));
         (0..8).for_each(|clip| after.add(0, if clip < 6 { 0 } else { usize::MAX }));
-        [1, 0].map(|taken| before.add(1, taken));
-        [0, 0].map(|taken| after.add(1, taken));
+        [1, 0].into_iter().for_each(|taken| before.add(1, taken));
+        [0, 0].into_iter().for_each(|taken| after.add(1, taken));
         let found = Forgetting::new(&names, &before, &after);
         assert_eq!((found.before, found.after, found.forgotten, found.n), (0.75, 0.375, 0.375, 10));
         let classes: Vec<_> =

@@ -56,6 +56,18 @@ impl Vector for Avx2 {
     }
 
     #[inline(always)]
+    fn div(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: `self` proves the instruction.
+        unsafe { _mm256_div_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn sqrt(self, v: __m256) -> __m256 {
+        // SAFETY: `self` proves the instruction.
+        unsafe { _mm256_sqrt_ps(v) }
+    }
+
+    #[inline(always)]
     fn keep(self, v: __m256, bits: u32) -> __m256 {
         // SAFETY: `self` proves the instructions.
         unsafe {

@@ -53,6 +53,18 @@ impl Vector for Avx512 {
     }
 
     #[inline(always)]
+    fn div(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: `self` proves the instruction.
+        unsafe { _mm512_div_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn sqrt(self, v: __m512) -> __m512 {
+        // SAFETY: `self` proves the instruction.
+        unsafe { _mm512_sqrt_ps(v) }
+    }
+
+    #[inline(always)]
     fn keep(self, v: __m512, bits: u32) -> __m512 {
         // SAFETY: `self` proves the instruction.
         unsafe { _mm512_maskz_mov_ps(bits as __mmask16, v) }

@@ -253,7 +253,7 @@ mod tests {
             let base: Vec<i8> = (0..row * rows).map(|_| rng.below(101) as i8 - 50).collect();
             let (mut wanted, mut wanted_bias) = (base.clone(), vec![0i32; rows]);
             let (mut bounds, mut indices, mut values) = (vec![0u32], Vec::new(), Vec::new());
-            for channel in 0..rows {
+            for (channel, bias) in wanted_bias.iter_mut().enumerate() {
                 for index in 0..row {
                     if rng.below(40) >= density {
                         continue;
@@ -261,7 +261,7 @@ mod tests {
                     let delta = rng.below(101) as i16 - 50;
                     let at = if interleaved { index * rows + channel } else { channel * row + index };
                     wanted[at] += delta as i8;
-                    wanted_bias[channel] -= i32::from(delta) * ZERO_POINT;
+                    *bias -= i32::from(delta) * ZERO_POINT;
                     indices.push(index as u16);
                     values.push(delta);
                 }

@@ -118,7 +118,7 @@ fn write_run<W: Patchable>(
     log: &mut Log<'_>,
 ) -> Option<()> {
     let (mut channel, bounds) = (channels.start, overlay.indptr.get(channels.start..=channels.end)?);
-    let ([first, .., last], true) = (bounds, bounds.is_sorted()) else { return None };
+    let ([first, .., last], true) = (bounds, bounds.iter().is_sorted()) else { return None };
     let (mut start, end) = (*first as usize, *last as usize);
     let mut borders = bounds.iter().skip(1).map(|border| *border as usize);
     let mut border = borders.next()?;

@@ -19,8 +19,15 @@ extern crate self as ingraft;
 pub(crate) use ingraft_kernel as kernel;
 pub(crate) use ingraft_tensor as tensor;
 
+use aligned::Aligned;
+use cores::{device, machine};
+
+#[path = "../../targets/cortex-m/firmware/build/aligned.rs"]
+mod aligned;
 #[path = "build/conformance.rs"]
 mod conformance;
+#[path = "../../targets/cortex-m/firmware/build/cores.rs"]
+mod cores;
 #[path = "build/count.rs"]
 mod count;
 #[path = "../../targets/cortex-m/firmware/build/kernels.rs"]
@@ -49,29 +56,9 @@ fn main() {
     println!("cargo:rerun-if-changed=src/training.rs");
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=build");
-    println!("cargo:rerun-if-changed=../../targets/cortex-m/firmware/build/kernels.rs");
+    println!("cargo:rerun-if-changed=../../targets/cortex-m/firmware/build");
     println!("cargo:rerun-if-changed=../support/cases.rs");
     println!("cargo:rerun-if-changed=../support/cases");
-}
-
-/// Whether the core that is built for is this one of Armv8-M.
-fn core_is(name: &str) -> bool {
-    let flags = std::env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
-    flags.split_once("target-cpu=").is_some_and(|(_, cpu)| cpu.starts_with(name))
-}
-
-/// The QEMU machine with the core that is built for.
-fn machine() -> &'static str {
-    match () {
-        () if core_is("cortex-m55") => "mps3-an547",
-        () if core_is("cortex-m33") => "mps2-an505",
-        () => "mps2-an386",
-    }
-}
-
-/// The target of the core that is built for, which on the host computes the same in the same memory.
-fn device() -> Host {
-    if core_is("cortex-m55") { ingraft_cortex_m::helium() } else { ingraft_cortex_m::dsp() }
 }
 
 /// Writes the plan for inference, an adapter, an input and the outputs; gives the bytes a session needs.
@@ -100,7 +87,7 @@ fn learning(write: &dyn Fn(&str, &[u8])) -> (usize, training::Learned) {
     }));
     let plan = PlanView::new(plan_file.bytes()).expect("a plan we wrote is valid");
     let needed = |target| training::memory(&plan, target).unwrap_or_else(|failure| panic!("{failure}"));
-    let mut memory = Aligned::new(&vec![0; needed(&Host::SCALAR)]);
+    let mut memory = Aligned::zeroed(needed(&Host::SCALAR));
     let learned = training::train(plan, &Host::SCALAR, memory.bytes_mut());
     write("train.plan", plan_file.bytes());
     (needed(&device()), learned.unwrap_or_else(|failure| panic!("{failure}")))
@@ -153,33 +140,10 @@ fn input(plan: &PlanView<'_>) -> Vec<f32> {
 
 fn run<S: TermSource>(plan: PlanView<'_>, input: &[f32], source: &S) -> Vec<u8> {
     let needs = MemoryNeeds::new(&plan, Phase::Infer, &Host::SCALAR).expect("the reference runs every step");
-    let mut memory = Aligned::new(&vec![0; needs.total()]);
+    let mut memory = Aligned::zeroed(needs.total());
     let mut session =
         Session::bind(plan, Phase::Infer, &Host::SCALAR, memory.bytes_mut()).expect("memory suffices");
     session.write_input(0, bytes::of(input)).expect("the input has this length");
     session.run(source).expect("bound steps run");
     session.output(0).expect("the model has an output").bytes().to_vec()
-}
-
-/// Bytes at the boundary that plans, adapters and arenas need.
-struct Aligned {
-    storage: Vec<u8>,
-    len: usize,
-}
-
-impl Aligned {
-    fn new(bytes: &[u8]) -> Self {
-        let mut it = Self { storage: vec![0; bytes.len() + bytes::ALIGN], len: bytes.len() };
-        it.bytes_mut().copy_from_slice(bytes);
-        it
-    }
-
-    fn bytes(&self) -> &[u8] {
-        let skip = self.storage.as_ptr().align_offset(bytes::ALIGN);
-        &self.storage[skip..skip + self.len]
-    }
-
-    fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut bytes::aligned_mut(&mut self.storage)[..self.len]
-    }
 }

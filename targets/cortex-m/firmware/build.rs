@@ -17,12 +17,15 @@ use ingraft_tensor::bytes;
 use ingraft_tensor::hash::blake3;
 
 use aligned::Aligned;
+use cores::{device, machine};
 use kernels::Adapters;
 use learn::{Codes, Example, Room};
 use sounds::Sounds;
 
 #[path = "build/aligned.rs"]
 mod aligned;
+#[path = "build/cores.rs"]
+mod cores;
 #[path = "build/kernels.rs"]
 mod kernels;
 #[path = "src/learn.rs"]
@@ -34,7 +37,7 @@ mod sounds;
 fn main() {
     let out = PathBuf::from(std::env::var("OUT_DIR").expect("cargo sets OUT_DIR"));
     let write = |name: &str, bytes: &[u8]| fs::write(out.join(name), bytes).expect("OUT_DIR is writable");
-    write("memory.x", &fs::read(format!("boards/{}.x", board())).expect("the board is described"));
+    write("memory.x", &fs::read(format!("boards/{}.x", machine())).expect("the board is described"));
     println!("cargo:rustc-link-search={}", out.display());
     for path in ["boards", "build", "build.rs", "src/learn.rs"] {
         println!("cargo:rerun-if-changed={path}");
@@ -71,26 +74,6 @@ fn data() -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../../../shared/data");
     let folder = std::env::var("INGRAFT_DATA").map_or(beside, PathBuf::from);
     folder.join(sounds::WORDS_MODEL).exists().then_some(folder)
-}
-
-/// Whether the core that is built for is this one of Armv8-M.
-fn core_is(name: &str) -> bool {
-    let flags = std::env::var("CARGO_ENCODED_RUSTFLAGS").unwrap_or_default();
-    flags.split_once("target-cpu=").is_some_and(|(_, cpu)| cpu.starts_with(name))
-}
-
-/// The QEMU machine with the core that is built for.
-fn board() -> &'static str {
-    match () {
-        () if core_is("cortex-m55") => "mps3-an547",
-        () if core_is("cortex-m33") => "mps2-an505",
-        () => "mps2-an386",
-    }
-}
-
-/// The target of the core that is built for, which on the host computes the same in the same memory.
-fn device() -> Host {
-    if core_is("cortex-m55") { ingraft_cortex_m::helium() } else { ingraft_cortex_m::dsp() }
 }
 
 /// What the codes of the model's input stand for: its first step quantizes.

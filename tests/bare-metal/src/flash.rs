@@ -1,15 +1,8 @@
 //! What lies in flash: files made by the build script, and what the host computed from them.
 
-/// Bytes that start at a 16-byte boundary, as plans, adapters and arenas must.
-#[derive(Debug)]
-#[repr(C, align(16))]
-pub struct Aligned<T: ?Sized>(pub T);
+use crate::in_flash::file;
 
-macro_rules! file {
-    ($name:literal) => {
-        &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/", $name)))
-    };
-}
+pub use crate::in_flash::Aligned;
 
 /// The built-in model, for inference.
 pub static PLAN: &Aligned<[u8]> = file!("infer.plan");

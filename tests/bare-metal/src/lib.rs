@@ -7,6 +7,8 @@
 
 pub mod end;
 pub mod flash;
+#[path = "../../../targets/cortex-m/firmware/src/flash.rs"]
+pub mod in_flash;
 pub mod inference;
 pub mod reach;
 pub mod training;

@@ -19,6 +19,7 @@
 #[cfg(target_os = "none")]
 pub mod board;
 pub mod device;
+pub mod flash;
 pub mod keep;
 pub mod learn;
 pub mod listen;

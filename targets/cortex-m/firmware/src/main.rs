@@ -11,11 +11,11 @@ use cortex_m_rt::{entry, exception};
 use ingraft_adapter::{Adapter, AdapterId, AdapterSet};
 use ingraft_firmware::board::{Board, Clock, Led, finish, reset, say, wait};
 use ingraft_firmware::device::{Device, Running};
+use ingraft_firmware::flash::Aligned;
 use ingraft_firmware::keep::{self, Places};
 use ingraft_firmware::listen::{Frames, Listener, Microphone, Overrun, split};
 use ingraft_firmware::model::{
-    ADAPTER_BYTES, Aligned, EXPECTED, FEATURE_VALUES, HELD_OUT_CLIPS, LABORATORY, MEMORY_BYTES, PLAN, WINDOW,
-    held_out,
+    ADAPTER_BYTES, EXPECTED, FEATURE_VALUES, HELD_OUT_CLIPS, LABORATORY, MEMORY_BYTES, PLAN, WINDOW, held_out,
 };
 use ingraft_firmware::nor::{NorFault, SimulatedNor};
 use ingraft_store::{Guard, Observed, Place, Refusal, StoreError, Verdict};

@@ -3,18 +3,8 @@
 
 use ingraft_kernel::Host;
 
+use crate::flash::{Aligned, file};
 use crate::learn::{Codes, Example};
-
-/// Bytes that start at a 16-byte boundary, as plans, adapters and arenas must.
-#[derive(Debug)]
-#[repr(C, align(16))]
-pub struct Aligned<T: ?Sized>(pub T);
-
-macro_rules! file {
-    ($name:literal) => {
-        &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/", $name)))
-    };
-}
 
 /// The base.
 pub static PLAN: &Aligned<[u8]> = file!("base.plan");

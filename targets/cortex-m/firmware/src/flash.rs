@@ -1,0 +1,14 @@
+//! Files that the build script made, in flash.
+
+/// Bytes that start at a 16-byte boundary, as plans, adapters and arenas must.
+#[derive(Debug)]
+#[repr(C, align(16))]
+pub struct Aligned<T: ?Sized>(pub T);
+
+macro_rules! file {
+    ($name:literal) => {
+        &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/", $name)))
+    };
+}
+
+pub(crate) use file;

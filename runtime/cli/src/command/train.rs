@@ -25,7 +25,7 @@ use ingraft_plan::{Phase, PlanView};
 use ingraft_train::Readout;
 use serde::Serialize;
 
-use super::eval::{Judged, SplitArgs, evaluate};
+use super::eval::{Judged, Naming, SplitArgs, evaluate};
 #[cfg(feature = "compile")]
 use super::import::initializers;
 use crate::aligned::AlignedBytes;
@@ -237,7 +237,8 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
     let trained = course.train(plan, &target, &lessons, console)?;
     write_whole(&args.output, &trained.bytes)?;
     let file = ArtifactFile::from_bytes("the trained adapter", &trained.bytes);
-    let judged = deployed((plan, &target), &file, &reader, (&dataset, &judged), console)?;
+    let judged =
+        deployed((plan, &target), Some(&file), &reader, ((&dataset, &judged), ClassMap::new), console)?;
     let after = |known: forgetting::Known| known.after((plan, &target), &file, &reader, console);
     let forgetting = known.map(after).transpose()?;
     let report = TrainReport {
@@ -262,19 +263,19 @@ pub(super) fn class_map(
     ClassMap::new(classes, &labels, scores)
 }
 
-/// Judges the adapter file as `eval` does.
+/// Judges the adapter file, or the base without one, as `eval` does.
 fn deployed(
     (plan, target): (PlanView<'_>, &Host),
-    file: &ArtifactFile,
+    file: Option<&ArtifactFile>,
     reader: &Reader<'_>,
-    clips: (&Dataset, &[usize]),
+    (clips, naming): ((&Dataset, &[usize]), Naming),
     console: &Console<'_>,
 ) -> Result<Judged, CliError> {
-    let adapter = file.attach(&plan)?;
+    let adapter = file.map(|file| file.attach(&plan)).transpose()?;
     let mut memory = AlignedBytes::zeroed(MemoryNeeds::new(&plan, Phase::Infer, target)?.total());
     let target = ONE.share(*target);
-    let mut predictor = Predictor::new(plan, &target, Some(adapter), &mut memory)?;
-    evaluate(&mut predictor, reader, clips, ClassMap::new, console)
+    let mut predictor = Predictor::new(plan, &target, adapter, &mut memory)?;
+    evaluate(&mut predictor, reader, clips, naming, console)
 }
 
 /// Clips by what they are for.

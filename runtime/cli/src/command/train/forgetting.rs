@@ -4,19 +4,16 @@ use std::path::PathBuf;
 
 use ingraft_dataset::Dataset;
 use ingraft_dataset::stats::{Confusion, mean};
-use ingraft_exec::MemoryNeeds;
 use ingraft_kernel::Host;
-use ingraft_plan::{Phase, PlanView};
+use ingraft_plan::PlanView;
 use serde::Serialize;
 
-use crate::aligned::AlignedBytes;
+use super::deployed;
 use crate::classes::ClassMap;
-use crate::command::eval::{Naming, evaluate};
+use crate::command::eval::Naming;
 use crate::input::Reader;
 use crate::plan_file::ArtifactFile;
-use crate::predict::Predictor;
 use crate::report::Table;
-use crate::threads::ONE;
 use crate::{CliError, Console};
 
 /// What was known before.
@@ -102,19 +99,15 @@ impl Known {
 
 /// What the clips of `dataset` are taken for.
 fn judged(
-    (plan, target): (PlanView<'_>, &Host),
+    model: (PlanView<'_>, &Host),
     adapter: Option<&ArtifactFile>,
     reader: &Reader<'_>,
     dataset: &Dataset,
     naming: Naming,
     console: &Console<'_>,
 ) -> Result<Confusion, CliError> {
-    let adapter = adapter.map(|file| file.attach(&plan)).transpose()?;
-    let mut memory = AlignedBytes::zeroed(MemoryNeeds::new(&plan, Phase::Infer, target)?.total());
-    let target = ONE.share(*target);
-    let mut predictor = Predictor::new(plan, &target, adapter, &mut memory)?;
     let items: Vec<usize> = (0..dataset.items().len()).collect();
-    Ok(evaluate(&mut predictor, reader, (dataset, &items), naming, console)?.confusion)
+    Ok(deployed(model, adapter, reader, ((dataset, &items), naming), console)?.confusion)
 }
 
 impl Forgetting {

@@ -3,16 +3,22 @@
 //! # Numerics
 //! One operation and the clamp of the reference: equal to the bit.
 
-use core::arch::x86_64::*;
-
 use ingraft_kernel::attrs::BinaryAttrs;
 use ingraft_kernel::elementwise::{BinaryFn, KERNEL_F32 as REFERENCE};
 use ingraft_kernel::{Call, Kernel, KernelError, Step};
 use ingraft_tensor::Shape;
 
+use crate::blocks::{block, load_reals, store_reals};
+use crate::features::{Avx2, Avx512};
+use crate::simd::{Row, Simd, entry};
+
 /// Addition, subtraction and multiplication; operands of the output's shape, or of its last dimensions.
 pub(crate) const AVX512: Kernel =
-    Kernel { name: "binary_f32_f32_f32__avx512", run, ..REFERENCE }.checked(check);
+    Kernel { name: "binary_f32_f32_f32__avx512", run: entry::<Avx512, Binary>, ..REFERENCE }.checked(check);
+
+/// As [`AVX512`], on vectors of 256 bits.
+pub(crate) const AVX2: Kernel =
+    Kernel { name: "binary_f32_f32_f32__avx2", run: entry::<Avx2, Binary>, ..AVX512 };
 
 /// Elements that a short operand is repeated to, at least, so that it fills vectors.
 const REPEATED: usize = 256;
@@ -38,33 +44,37 @@ fn period(operand: Shape, out: Shape) -> Option<usize> {
     (out.dims().ends_with(own) && elements > 0).then_some(elements)
 }
 
-fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
-    // SAFETY: rows leave this crate only through a target, whose argument proves the instructions.
-    unsafe { compute(call) }
-}
+/// Values of two tensors.
+struct Binary;
 
-#[target_feature(enable = "avx512f,avx512bw")]
-fn compute(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
-    let BinaryAttrs { function, lo, hi, .. } = *call.attrs()?;
-    let (error, inputs) = (call.operands(), [call.slice::<f32>(0)?, call.slice::<f32>(1)?]);
-    let out = call.slice_mut::<f32>(0)?;
-    let bounds = [_mm512_set1_ps(lo), _mm512_set1_ps(hi)];
-    // Without a fused activation values pass unchanged, NaN included.
-    let free = lo == f32::NEG_INFINITY && hi == f32::INFINITY;
-    let clamp = |v| if free { v } else { _mm512_min_ps(_mm512_max_ps(v, bounds[0]), bounds[1]) };
-    match BinaryFn::from_code(function) {
-        Some(BinaryFn::Add) => pairs(inputs, out, |a, b| clamp(_mm512_add_ps(a, b))),
-        Some(BinaryFn::Sub) => pairs(inputs, out, |a, b| clamp(_mm512_sub_ps(a, b))),
-        Some(BinaryFn::Mul) => pairs(inputs, out, |a, b| clamp(_mm512_mul_ps(a, b))),
-        _ => None,
+impl Row for Binary {
+    #[inline(always)]
+    fn run<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
+        let BinaryAttrs { function, lo, hi, .. } = *call.attrs()?;
+        let (error, inputs) = (call.operands(), [call.slice::<f32>(0)?, call.slice::<f32>(1)?]);
+        let out = call.slice_mut::<f32>(0)?;
+        let bounds = [simd.splat(lo), simd.splat(hi)];
+        // Without a fused activation values pass unchanged, NaN included.
+        let free = lo == f32::NEG_INFINITY && hi == f32::INFINITY;
+        let clamp = |v| if free { v } else { simd.clamp(v, bounds[0], bounds[1]) };
+        match BinaryFn::from_code(function) {
+            Some(BinaryFn::Add) => pairs(simd, inputs, out, |a, b| clamp(simd.add(a, b))),
+            Some(BinaryFn::Sub) => pairs(simd, inputs, out, |a, b| clamp(simd.sub(a, b))),
+            Some(BinaryFn::Mul) => pairs(simd, inputs, out, |a, b| clamp(simd.mul(a, b))),
+            _ => None,
+        }
+        .ok_or(error)
     }
-    .ok_or(error)
 }
 
 /// `function` of all pairs; the shorter operand is taken again from its start.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-fn pairs(inputs: [&[f32]; 2], out: &mut [f32], function: impl Fn(__m512, __m512) -> __m512) -> Option<()> {
+#[inline(always)]
+fn pairs<S: Simd>(
+    simd: S,
+    inputs: [&[f32]; 2],
+    out: &mut [f32],
+    function: impl Fn(S::Real, S::Real) -> S::Real,
+) -> Option<()> {
     let [left, right] = inputs;
     let mut memory = [[0.0; 2 * REPEATED]; 2];
     let [left_memory, right_memory] = &mut memory;
@@ -74,7 +84,7 @@ fn pairs(inputs: [&[f32]; 2], out: &mut [f32], function: impl Fn(__m512, __m512)
         let of = |operand: &'_ [f32]| if operand.len() == step { 0 } else { index * step };
         let (left, right) =
             (left.get(of(left)..)?.get(..out.len())?, right.get(of(right)..)?.get(..out.len())?);
-        line([left, right], out, &function);
+        line(simd, [left, right], out, &function);
     }
     Some(())
 }
@@ -92,17 +102,17 @@ fn repeated<'a>(operand: &'a [f32], len: usize, memory: &'a mut [f32; 2 * REPEAT
 }
 
 /// Operands of one length.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-fn line([left, right]: [&[f32]; 2], out: &mut [f32], function: impl Fn(__m512, __m512) -> __m512) {
-    let len = out.len().min(left.len()).min(right.len());
-    for at in (0..len).step_by(16) {
-        let mask = if len - at >= 16 { u16::MAX } else { (1 << (len - at)) - 1 };
-        // SAFETY: the mask selects only elements below the least of the lengths.
-        unsafe {
-            let a = _mm512_maskz_loadu_ps(mask, left.as_ptr().add(at));
-            let b = _mm512_maskz_loadu_ps(mask, right.as_ptr().add(at));
-            _mm512_mask_storeu_ps(out.as_mut_ptr().add(at), mask, function(a, b));
-        }
+#[inline(always)]
+fn line<S: Simd>(
+    simd: S,
+    [left, right]: [&[f32]; 2],
+    out: &mut [f32],
+    function: impl Fn(S::Real, S::Real) -> S::Real,
+) {
+    let operands = left.chunks(block::<S>()).zip(right.chunks(block::<S>()));
+    for ((a, b), out) in operands.zip(out.chunks_mut(block::<S>())) {
+        let (mut values, b) = (load_reals(simd, a), load_reals(simd, b));
+        values.iter_mut().zip(b).for_each(|(a, b)| *a = function(*a, b));
+        store_reals(simd, out, values);
     }
 }

@@ -1,143 +1,96 @@
-//! Element-wise work on blocks of 64 elements, with AVX-512.
+//! Element-wise work on four vectors at a time.
 
-use core::arch::x86_64::*;
+use crate::qconv::Bounds;
+use crate::simd::Simd;
 
-/// Elements of a block: one vector of codes, four of 32-bit values.
-pub(crate) const BLOCK: usize = 64;
+/// Vectors worked on together.
+pub(crate) const TOGETHER: usize = 4;
 
-/// Writes `function` of every block of `input`; the last, partial block is completed with defaults.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-pub(crate) fn map<T: Copy + Default, U: Copy + Default>(
-    input: &[T],
-    out: &mut [U],
-    function: impl Fn(&[T; BLOCK], &mut [U; BLOCK]),
-) {
-    let ((blocks, rest), (outs, out_rest)) = (input.as_chunks(), out.as_chunks_mut());
-    for (block, out) in blocks.iter().zip(outs) {
-        function(block, out);
-    }
-    if !rest.is_empty() && rest.len() == out_rest.len() {
-        let (mut block, mut results) = ([T::default(); BLOCK], [U::default(); BLOCK]);
-        block.iter_mut().zip(rest).for_each(|(b, v)| *b = *v);
-        function(&block, &mut results);
-        out_rest.iter_mut().zip(results).for_each(|(o, v)| *o = v);
-    }
+/// Elements of a whole block.
+pub(crate) const fn block<S: Simd>() -> usize {
+    TOGETHER * S::LANES
 }
 
-/// Writes `function` of every pair of blocks; as [`map`].
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-pub(crate) fn zip<T: Copy + Default, U: Copy + Default>(
-    [lhs, rhs]: [&[T]; 2],
-    out: &mut [U],
-    function: impl Fn(&[T; BLOCK], &[T; BLOCK], &mut [U; BLOCK]),
-) {
-    let ((a, a_rest), (b, b_rest), (outs, out_rest)) =
-        (lhs.as_chunks(), rhs.as_chunks(), out.as_chunks_mut());
-    for ((a, b), out) in a.iter().zip(b).zip(outs) {
-        function(a, b, out);
+/// Most elements of a block on any instruction set.
+const MOST: usize = 64;
+
+/// `function` of every vector. The `map` of arrays would stay a call: it is not compiled for the instruction set.
+#[inline(always)]
+pub(crate) fn each<A, B>(values: [A; TOGETHER], function: impl Fn(A) -> B) -> [B; TOGETHER] {
+    let [a, b, c, d] = values;
+    [function(a), function(b), function(c), function(d)]
+}
+
+/// A block of codes as integers, zero past the last.
+#[inline(always)]
+pub(crate) fn load_codes<S: Simd>(simd: S, codes: &[i8]) -> [S::Int; TOGETHER] {
+    const { assert!(block::<S>() <= MOST) };
+    if codes.len() < block::<S>() {
+        let mut padded = [0; MOST];
+        padded.iter_mut().zip(codes).for_each(|(to, code)| *to = *code);
+        return load_whole(simd, &padded);
     }
-    if !out_rest.is_empty() && a_rest.len() == out_rest.len() && b_rest.len() == out_rest.len() {
-        let (mut a, mut b, mut results) =
-            ([T::default(); BLOCK], [T::default(); BLOCK], [U::default(); BLOCK]);
-        a.iter_mut().zip(a_rest).for_each(|(a, v)| *a = *v);
-        b.iter_mut().zip(b_rest).for_each(|(b, v)| *b = *v);
-        function(&a, &b, &mut results);
-        out_rest.iter_mut().zip(results).for_each(|(o, v)| *o = v);
-    }
+    load_whole(simd, codes)
 }
 
-/// A block of codes.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-pub(crate) fn load(codes: &[i8; BLOCK]) -> __m512i {
-    // SAFETY: the reference covers the 64 bytes read; the load needs no alignment.
-    unsafe { _mm512_loadu_si512(codes.as_ptr().cast()) }
-}
-
-/// Overwrites a block of codes.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-pub(crate) fn store(out: &mut [i8; BLOCK], codes: __m512i) {
-    // SAFETY: the reference covers the 64 bytes written; the store needs no alignment.
-    unsafe { _mm512_storeu_si512(out.as_mut_ptr().cast(), codes) }
-}
-
-/// A block of codes as integers, in order.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-pub(crate) fn widen(codes: &[i8; BLOCK]) -> [__m512i; 4] {
-    let mut wide = [_mm512_setzero_si512(); 4];
-    for (wide, codes) in wide.iter_mut().zip(codes.as_chunks::<16>().0) {
-        // SAFETY: the reference covers the 16 bytes read; the load needs no alignment.
-        *wide = _mm512_cvtepi8_epi32(unsafe { _mm_loadu_si128(codes.as_ptr().cast()) });
+/// As [`load_codes`], of a whole block; zeros of a shorter one.
+#[inline(always)]
+fn load_whole<S: Simd>(simd: S, codes: &[i8]) -> [S::Int; TOGETHER] {
+    let mut wide = [simd.splat_int(0); TOGETHER];
+    if codes.len() >= block::<S>() {
+        for (v, wide) in wide.iter_mut().enumerate() {
+            // SAFETY: a whole block lies in the slice.
+            *wide = unsafe { simd.load_codes_wide(codes.as_ptr().add(v * S::LANES)) };
+        }
     }
     wide
 }
 
-/// A block of f32.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-pub(crate) fn load_reals(values: &[f32; BLOCK]) -> [__m512; 4] {
-    let mut reals = [_mm512_setzero_ps(); 4];
-    for (real, values) in reals.iter_mut().zip(values.as_chunks::<16>().0) {
-        // SAFETY: the reference covers the 64 bytes read; the load needs no alignment.
-        *real = unsafe { _mm512_loadu_ps(values.as_ptr()) };
+/// A block of f32, zero past the last.
+#[inline(always)]
+pub(crate) fn load_reals<S: Simd>(simd: S, values: &[f32]) -> [S::Real; TOGETHER] {
+    let (from, mut reals) = (values.as_ptr(), [simd.splat(0.0); TOGETHER]);
+    for (v, real) in reals.iter_mut().enumerate() {
+        let (at, whole) = (v * S::LANES, values.len() >= block::<S>());
+        // SAFETY: only values that the slice has are read.
+        *real = unsafe {
+            if whole {
+                simd.load(from.add(at))
+            } else {
+                simd.load_some(from.wrapping_add(at), left(values, at, S::LANES))
+            }
+        };
     }
     reals
 }
 
-/// Overwrites a block of f32.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-pub(crate) fn store_reals(out: &mut [f32; BLOCK], reals: [__m512; 4]) {
-    for (out, real) in out.as_chunks_mut::<16>().0.iter_mut().zip(reals) {
-        // SAFETY: the reference covers the 64 bytes written; the store needs no alignment.
-        unsafe { _mm512_storeu_ps(out.as_mut_ptr(), real) };
+/// Overwrites a block of f32, or as many as there are.
+#[inline(always)]
+pub(crate) fn store_reals<S: Simd>(simd: S, out: &mut [f32], reals: [S::Real; TOGETHER]) {
+    let whole = out.len() >= block::<S>();
+    for (v, real) in reals.into_iter().enumerate() {
+        let at = v * S::LANES;
+        let count = if whole { S::LANES } else { left(out, at, S::LANES) };
+        // SAFETY: only values that the slice has are written.
+        unsafe { simd.store(out.as_mut_ptr().wrapping_add(at), real, count) };
     }
 }
 
-/// From real values in output steps to codes.
+/// Values of a vector that a slice has from `at` on.
+#[inline(always)]
+fn left<T>(values: &[T], at: usize, lanes: usize) -> usize {
+    values.len().saturating_sub(at).min(lanes)
+}
+
+/// Overwrites a block of codes, or as many as there are, with real values in output steps.
 ///
 /// # Numerics
 /// Clamps, rounds half to even and adds the zero point as the reference does, for bounds that
 /// keep the sum within int8: packing saturates, but never has to.
-#[derive(Clone, Copy)]
-pub(crate) struct Rounding {
-    lo: __m512,
-    hi: __m512,
-    zero_point: __m512i,
-}
-
-impl Rounding {
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw")]
-    pub(crate) fn new(lo: f32, hi: f32, zero_point: i32) -> Self {
-        Self {
-            lo: _mm512_set1_ps(lo),
-            hi: _mm512_set1_ps(hi),
-            zero_point: _mm512_set1_epi16(zero_point as i16),
-        }
-    }
-
-    /// Codes of vectors in order.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw")]
-    pub(crate) fn codes(&self, values: [__m512; 4]) -> __m512i {
-        let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-        _mm512_permutexvar_epi32(order, self.interleaved(values))
-    }
-
-    /// Codes of vectors whose 128-bit part `p` holds elements `16p + 4v` on, for vector `v`.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw")]
-    pub(crate) fn interleaved(&self, values: [__m512; 4]) -> __m512i {
-        // The instructions give their second operand where the comparison is false, as the reference's clamp does.
-        let [a, b, c, d] =
-            values.map(|v| _mm512_cvtps_epi32(_mm512_min_ps(_mm512_max_ps(v, self.lo), self.hi)));
-        let low = _mm512_add_epi16(_mm512_packs_epi32(a, b), self.zero_point);
-        let high = _mm512_add_epi16(_mm512_packs_epi32(c, d), self.zero_point);
-        _mm512_packs_epi16(low, high)
-    }
+#[inline(always)]
+pub(crate) fn store_codes<S: Simd>(simd: S, out: &mut [i8], values: [S::Real; TOGETHER], bounds: &Bounds<S>) {
+    let codes = each(values, |v| simd.round(simd.clamp(v, bounds.lo, bounds.hi)));
+    let count = if out.len() >= block::<S>() { block::<S>() } else { out.len() };
+    // SAFETY: only codes that the slice has are written.
+    unsafe { simd.store_codes(out.as_mut_ptr(), codes, bounds.zero_point, count) };
 }

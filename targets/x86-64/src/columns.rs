@@ -3,11 +3,11 @@
 //! A group's output channels are split into chunks of one to
 //! [`Simd::COLUMNS`](crate::simd::Simd::COLUMNS) vectors, as equal as whole
 //! vectors allow. Weights are packed per chunk as
-//! `[step][vector][lane][4 bytes]`: one step is four bytes of a patch (four int8
-//! codes or one f32), so that a kernel reads its weights as one stream. Lanes past the last
+//! `[step][vector][lane][4 bytes]`: one step is four int8 codes or one f32, or two int8 codes where patches hold them
+//! as 16-bit values, so that a kernel reads its weights as one stream. Lanes past the last
 //! channel, and bytes past the end of a segment, are zero.
 //!
-//! A chunk of one vector whose segments are whole blocks of 16 bytes is packed as
+//! A chunk of one vector of 16 channels whose segments are whole blocks of 16 bytes is packed as
 //! `[block][4][4 channels][16 bytes]` instead: vector `g` of a block holds channels
 //! `g, g + 4, g + 8, g + 12`. A kernel then loads 16 bytes of a patch for four products, where
 //! it would load 4 bytes for one.
@@ -105,13 +105,16 @@ pub(crate) const BLOCK: usize = 16;
 /// Quarters of a vector, and vectors of a block.
 const QUAD: usize = 4;
 
+/// Codes of a step where patches hold them as 16-bit values.
+const HALF: usize = STEP / 2;
+
 /// Weights start at a cache line: vectors of 64 bytes then never cross one.
 const LINE: usize = 64;
 
 impl Layout {
     /// Bytes of one vector for one step.
     const fn vector(&self) -> usize {
-        self.columns.lanes * 4
+        self.columns.lanes * self.segments.step
     }
 
     /// Bytes of a group's packed weights.
@@ -195,7 +198,12 @@ impl Layout {
                 let count = lanes.min(self.columns.count - first);
                 let out = vectors.next()?;
                 out.fill(0);
-                gather(weight.get(first * row + at..)?, row, len, out.as_chunks_mut().0.get_mut(..count)?)?;
+                let rows = weight.get(first * row + at..)?;
+                if self.segments.step == STEP {
+                    gather(rows, row, len, out.as_chunks_mut::<STEP>().0.get_mut(..count)?)?;
+                } else {
+                    gather(rows, row, len, out.as_chunks_mut::<HALF>().0.get_mut(..count)?)?;
+                }
             }
         }
         Some(())
@@ -203,10 +211,10 @@ impl Layout {
 
     /// Where the bytes of weight rows are packed in `chunk`.
     pub(crate) fn places(&self, chunk: Chunk) -> Places {
-        let (in_blocks, Segments { count, len }) = (self.in_blocks(chunk), self.segments);
-        let padding = if count > 1 { self.segments.steps() * STEP - len } else { 0 };
+        let (in_blocks, Segments { count, len, step }) = (self.in_blocks(chunk), self.segments);
+        let padding = if count > 1 { self.segments.steps() * step - len } else { 0 };
         let (unit, pitch) =
-            if in_blocks { (BLOCK, QUAD * QUAD) } else { (STEP, chunk.vectors * self.columns.lanes) };
+            if in_blocks { (BLOCK, QUAD * QUAD) } else { (step, chunk.vectors * self.columns.lanes) };
         Places { in_blocks, unit, pitch, segment: len.max(1), padding }
     }
 
@@ -248,13 +256,13 @@ impl Layout {
     }
 }
 
-/// Copies `len` bytes, at most four, from rows of `stride` bytes.
+/// Copies `len` bytes, at most `N`, from rows of `stride` bytes.
 #[inline(always)]
-fn gather(source: &[u8], stride: usize, len: usize, out: &mut [[u8; STEP]]) -> Option<()> {
-    if len == STEP && stride.is_multiple_of(STEP) {
-        let words = source.as_chunks::<STEP>().0;
-        let words = words.get(..(out.len().checked_sub(1)?) * (stride / STEP) + 1)?;
-        out.iter_mut().zip(words.iter().step_by((stride / STEP).max(1))).for_each(|(out, word)| *out = *word);
+fn gather<const N: usize>(source: &[u8], stride: usize, len: usize, out: &mut [[u8; N]]) -> Option<()> {
+    if len == N && stride.is_multiple_of(N) {
+        let words = source.as_chunks::<N>().0;
+        let words = words.get(..(out.len().checked_sub(1)?) * (stride / N) + 1)?;
+        out.iter_mut().zip(words.iter().step_by((stride / N).max(1))).for_each(|(out, word)| *out = *word);
         return Some(());
     }
     for (lane, out) in out.iter_mut().enumerate() {

@@ -4,25 +4,35 @@
 //! One fused multiply-add per product, in the reference's order from the bias
 //! on: within a few units of the last place of `Σ|a·b|` of the reference.
 
+mod low_rank;
+mod terms;
+mod weights;
+
 use ingraft_kernel::attrs::ConvAttrs;
 use ingraft_kernel::conv::{Conv, KERNEL as REFERENCE};
 use ingraft_kernel::window::ConvShape;
 use ingraft_kernel::{Call, Kernel, KernelError, OpCode, Place, Step};
 use ingraft_tensor::{DType, bytes};
 
+use self::terms::WithTerms;
 use crate::avx2::conv as avx2;
 use crate::columns::{Chunk, Columns, Layout};
-use crate::features::Avx512;
+use crate::features::{Avx2, Avx512};
 use crate::gemm::{AsPacked, BLOCK, Finish, Pixels, Product, Reals, STRIP, multiply};
 use crate::patches::Patches;
-use crate::simd::Simd;
+use crate::simd::{Row, Simd, entry};
 
 /// f32 throughout.
 pub(crate) const AVX512: Kernel =
-    Kernel::new("conv_f32_f32_f32__avx512", OpCode::Conv, Some(DType::F32), Some(DType::F32), run)
+    Kernel::new("conv_f32_f32_f32__avx512", OpCode::Conv, Some(DType::F32), Some(DType::F32), run::<Avx512>)
         .checked(check)
-        .with_workspace(workspace)
-        .with_packed(packed_bytes, pack);
+        .with_workspace(workspace::<Avx512>)
+        .with_packed(packed_bytes::<Avx512>, pack::<Avx512>);
+
+/// f32 throughout, on vectors of 256 bits.
+pub(crate) const AVX2: Kernel = Kernel { name: "conv_f32_f32_f32__avx2packed", run: run::<Avx2>, ..AVX512 }
+    .with_workspace(workspace::<Avx2>)
+    .with_packed(packed_bytes::<Avx2>, pack::<Avx2>);
 
 /// Weights must stand in the plan, to be packed at bind.
 fn check(step: &Step<'_>) -> Result<(), KernelError> {
@@ -35,12 +45,14 @@ fn patches(step: &Step<'_>) -> Option<(ConvShape, Patches)> {
     let attrs: &ConvAttrs = step.attrs().ok()?;
     let (input, output) = (step.input(0).ok()?.shape, step.output(0).ok()?.shape);
     let shape = ConvShape::new(&attrs.window, attrs.groups as usize, input, output)?;
-    Some((shape, Patches::new(&shape, size_of::<f32>())?))
+    Some((shape, Patches::new(&shape, size_of::<f32>(), 1)?))
 }
 
-/// The copy of a padded sample, or what the row for active terms needs.
-fn workspace(step: &Step<'_>) -> usize {
-    patches(step).map_or(0, |(_, patches)| patches.copy_bytes()).max(avx2::workspace(step))
+/// The copy of a padded sample and what active terms need, in this row or in the one that reads weights in place.
+fn workspace<S: Simd>(step: &Step<'_>) -> usize {
+    let own = patches(step)
+        .map_or(0, |(_, patches)| patches.copy_bytes().next_multiple_of(16) + terms::bytes::<S>(&patches));
+    own.max(avx2::workspace(step))
 }
 
 fn layout<S: Simd>(shape: &ConvShape, patches: &Patches) -> Layout {
@@ -48,40 +60,45 @@ fn layout<S: Simd>(shape: &ConvShape, patches: &Patches) -> Layout {
     Layout { columns, groups: shape.groups, segments: patches.segments }
 }
 
-fn packed_bytes(step: &Step<'_>) -> usize {
-    patches(step).map_or(0, |(shape, patches)| layout::<Avx512>(&shape, &patches).bytes())
+fn packed_bytes<S: Simd>(step: &Step<'_>) -> usize {
+    patches(step).map_or(0, |(shape, patches)| layout::<S>(&shape, &patches).bytes())
 }
 
-fn pack(step: &Step<'_>, packed: &mut [u8]) -> Result<(), KernelError> {
+fn pack<S: Simd>(step: &Step<'_>, packed: &mut [u8]) -> Result<(), KernelError> {
     let Place::Plan(weight) = step.input(1)?.place else { return Err(KernelError::Operands(step.op)) };
-    let filled = patches(step)
-        .and_then(|(shape, patches)| layout::<Avx512>(&shape, &patches).pack(weight, packed, |_| 0));
+    let filled =
+        patches(step).and_then(|(shape, patches)| layout::<S>(&shape, &patches).pack(weight, packed, |_| 0));
     filled.ok_or(KernelError::Memory(step.op))
 }
 
-fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
-    if !call.terms.is_none() || call.outputs.len() > 1 {
-        return (avx2::KERNEL.run)(call);
+fn run<S: Simd>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
+    match (call.terms.is_none(), call.outputs.len()) {
+        (true, 1) => entry::<S, Products>(call),
+        (false, 1) => entry::<S, WithTerms>(call),
+        _ => (avx2::KERNEL.run)(call),
     }
-    // SAFETY: rows leave this crate only through a target, whose argument proves the instructions.
-    unsafe { run_avx512(call, Avx512::assume()) }
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn run_avx512(call: &mut Call<'_, '_>, simd: Avx512) -> Result<(), KernelError> {
-    compute(call, simd)
+/// The layer without terms.
+struct Products;
+
+impl Row for Products {
+    #[inline(always)]
+    fn run<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
+        let (conv, error) = (Conv::new(call)?, KernelError::Memory(call.op));
+        let (copy, packed) = (core::mem::take(&mut call.workspace), call.packed);
+        let (out, _) = call.out_and_mask::<f32>()?;
+        let product = product::<S>(&conv, packed).ok_or(error)?;
+        let mut finish = Clamped { simd, conv: &conv, bias: [0.0; STRIP], first: 0, count: 0, out };
+        multiply(simd, &product, [copy, &mut []], &mut AsPacked, &mut finish).ok_or(error)
+    }
 }
 
 #[inline(always)]
-fn compute<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
-    let (conv, error) = (Conv::new(call)?, KernelError::Memory(call.op));
-    let (copy, packed) = (core::mem::take(&mut call.workspace), call.packed);
-    let (out, _) = call.out_and_mask::<f32>()?;
-    let patches = Patches::new(&conv.shape, size_of::<f32>()).ok_or(error)?;
+fn product<'a, S: Simd>(conv: &Conv<'a>, packed: &'a [u8]) -> Option<Product<'a>> {
+    let patches = Patches::new(&conv.shape, size_of::<f32>(), 1)?;
     let layout = layout::<S>(&conv.shape, &patches);
-    let product = Product { patches, layout, input: bytes::of(conv.input), fill: 0, packed, block: BLOCK };
-    let mut finish = Clamped { simd, conv: &conv, bias: [0.0; STRIP], first: 0, count: 0, out };
-    multiply(simd, &product, [copy, &mut []], &mut AsPacked, &mut finish).ok_or(error)
+    Some(Product { patches, layout, input: bytes::of(conv.input), fill: 0, packed, block: BLOCK })
 }
 
 /// Clamped f32 output.

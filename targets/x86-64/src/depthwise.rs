@@ -1,4 +1,4 @@
-//! f32 depthwise convolution: sixteen channels of up to eight neighboring pixels in registers.
+//! f32 depthwise convolution: a vector of channels of up to eight neighboring pixels in registers.
 //!
 //! # Blocking
 //! - A strip is up to [`strip::PIXELS`] neighboring pixels by one vector of channels, and goes down the lines of a band. A row
@@ -23,39 +23,61 @@ use ingraft_kernel::{Call, Kernel, KernelError, OpCode};
 use ingraft_tensor::DType;
 
 use crate::avx2::depthwise as avx2;
-use strip::{LANES, Layer, PIXELS, Strip};
+use crate::features::{Avx2, Avx512};
+use crate::simd::{Row, Simd};
+use strip::{Layer, PIXELS, Strip};
 
-/// f32 throughout; active terms and masks take the AVX2 row.
-pub(crate) const AVX512: Kernel =
-    Kernel::new("depthwise_f32_f32_f32__avx512", OpCode::Depthwise, Some(DType::F32), Some(DType::F32), run)
-        .checked(REFERENCE.check)
-        .with_workspace(REFERENCE.workspace);
+/// f32 throughout; active terms and masks take the row that reads weights in place.
+pub(crate) const AVX512: Kernel = Kernel::new(
+    "depthwise_f32_f32_f32__avx512",
+    OpCode::Depthwise,
+    Some(DType::F32),
+    Some(DType::F32),
+    run::<Avx512>,
+)
+.checked(REFERENCE.check)
+.with_workspace(REFERENCE.workspace);
+
+/// As [`AVX512`], on vectors of 256 bits.
+pub(crate) const AVX2: Kernel =
+    Kernel { name: "depthwise_f32_f32_f32__avx2strip", run: run::<Avx2>, ..AVX512 };
 
 /// Bytes of input lines that are worked on together.
 const BAND: usize = 256 << 10;
 
-fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
+fn run<S: Simd>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     if !call.terms.is_none() || call.outputs.len() > 1 {
         return (avx2::KERNEL.run)(call);
     }
-    let error = call.operands();
-    let attrs: &ConvAttrs = call.attrs()?;
-    let (from, to) = (call.input(0)?.shape(), call.output(0)?.shape());
-    let shape = ConvShape::new(&attrs.window, attrs.groups as usize, from, to).ok_or(error)?;
-    let (input, weight, bias): (&[f32], &[f32], &[f32]) = (call.slice(0)?, call.slice(1)?, call.slice(2)?);
-    let layer = Layer { shape: &shape, weight, bias, bounds: [attrs.lo, attrs.hi] };
-    let [image, result] = [shape.input, shape.output].map(|[_, h, w, c]| h * w * c);
-    let out = call.slice_mut::<f32>(0)?.chunks_exact_mut(result.max(1));
-    for (input, out) in input.chunks_exact(image.max(1)).zip(out) {
-        // SAFETY: rows leave this crate only through a target, whose argument proves the instructions.
-        unsafe { sample(&layer, input, out) }.ok_or(error)?;
+    // SAFETY: rows leave this crate only through a target, whose argument proves the instructions.
+    unsafe { S::assume() }.enter::<Strips>(call)
+}
+
+/// The layer without terms.
+struct Strips;
+
+impl Row for Strips {
+    #[inline(always)]
+    fn run<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
+        let error = call.operands();
+        let attrs: &ConvAttrs = call.attrs()?;
+        let (from, to) = (call.input(0)?.shape(), call.output(0)?.shape());
+        let shape = ConvShape::new(&attrs.window, attrs.groups as usize, from, to).ok_or(error)?;
+        let (input, weight, bias): (&[f32], &[f32], &[f32]) =
+            (call.slice(0)?, call.slice(1)?, call.slice(2)?);
+        let layer = Layer { shape: &shape, weight, bias, bounds: [attrs.lo, attrs.hi] };
+        let [image, result] = [shape.input, shape.output].map(|[_, h, w, c]| h * w * c);
+        let out = call.slice_mut::<f32>(0)?.chunks_exact_mut(result.max(1));
+        for (input, out) in input.chunks_exact(image.max(1)).zip(out) {
+            sample(simd, &layer, input, out).ok_or(error)?;
+        }
+        Ok(())
     }
-    Ok(())
 }
 
 /// One sample.
-#[target_feature(enable = "avx512f")]
-fn sample(layer: &Layer<'_>, input: &[f32], out: &mut [f32]) -> Option<()> {
+#[inline(always)]
+fn sample<S: Simd>(simd: S, layer: &Layer<'_>, input: &[f32], out: &mut [f32]) -> Option<()> {
     let ConvShape { input: [_, _, width, channels], output: [_, height, across, _], stride, .. } =
         *layer.shape;
     let whole = layer.whole();
@@ -63,12 +85,12 @@ fn sample(layer: &Layer<'_>, input: &[f32], out: &mut [f32]) -> Option<()> {
     let lines = BAND.checked_div(line).unwrap_or(height).max(1);
     for band in (0..height).step_by(lines) {
         let lines = band..height.min(band + lines);
-        for first in (0..channels).step_by(LANES) {
+        for first in (0..channels).step_by(S::LANES) {
             let mut x = 0;
             while x < across {
                 let count = PIXELS.min(across - x);
-                let masked = channels - first < LANES || x < whole.start || x + count > whole.end;
-                Strip { first, x, count, masked }.compute(layer, input, out, lines.clone())?;
+                let masked = channels - first < S::LANES || x < whole.start || x + count > whole.end;
+                Strip { first, x, count, masked }.compute(simd, layer, input, out, lines.clone())?;
                 x += count;
             }
         }

@@ -10,8 +10,12 @@
 //!
 //! # Limit
 //! `⌈out/LANES⌉ · steps` products per pixel, at the rate of the instruction:
-//! two `vpdpbusd` or `vfmadd` a cycle on cores with two 512-bit pipes.
+//! two `vpdpbusd` or `vfmadd` a cycle on cores with two 512-bit pipes; of AVX2, two `vfmadd`, or two
+//! `vpmaddwd` with their sums, which are half a product each.
 
+mod arithmetic;
+
+pub(crate) use self::arithmetic::{Arithmetic, Codes, MovedCodes, Reals};
 use crate::columns::{BLOCK as WIDE, Chunk, Layout};
 use crate::patches::{Patches, STEP};
 use crate::simd::Simd;
@@ -24,187 +28,6 @@ const SHORT: usize = 64;
 
 /// Most channels of a chunk on any instruction set.
 pub(crate) const STRIP: usize = 64;
-
-/// What a step multiplies.
-pub(crate) trait Arithmetic<S: Simd>: Copy {
-    /// One accumulator per lane.
-    type Sum: Copy;
-    /// Four bytes of a patch, in every lane.
-    type Patch: Copy;
-    /// Four bytes of a weight row per lane.
-    type Weight: Copy;
-
-    /// What loading patches needs, once per layer.
-    type Context: Copy;
-    /// What every byte is combined with (exclusive or) where an image is copied anyway.
-    const MOVE: u8;
-
-    /// The context of [`Self::patch`].
-    fn context(simd: S) -> Self::Context;
-    /// # Safety
-    /// [`STEP`] bytes lie at `from`.
-    unsafe fn patch(simd: S, context: Self::Context, from: *const u8) -> Self::Patch;
-    /// Sixteen bytes of a patch, in every quarter of a vector.
-    ///
-    /// # Safety
-    /// Sixteen bytes lie at `from`.
-    unsafe fn block(simd: S, context: Self::Context, from: *const u8) -> Self::Patch;
-    /// The neutral sum.
-    fn zero(simd: S) -> Self::Sum;
-    /// `start` and the sums of the quarters of four vectors, in the order of channels.
-    fn sum_quarters(simd: S, start: Self::Sum, sums: [Self::Sum; 4]) -> Self::Sum;
-    /// # Safety
-    /// [`STEP`]` · LANES` bytes lie at `from`.
-    unsafe fn weight(simd: S, from: *const u8) -> Self::Weight;
-    /// `sum + patch·weight`.
-    fn multiply(simd: S, sum: Self::Sum, patch: Self::Patch, weight: Self::Weight) -> Self::Sum;
-}
-
-/// int8 codes to i32: `Σ (x + 128)·w`. The packed weights carry `−128·Σw`.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Codes;
-
-/// As [`Codes`], of an image whose copy holds the codes moved to 0…255: one operation less per broadcast.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct MovedCodes;
-
-/// f32, fused multiply-add.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Reals;
-
-impl<S: Simd> Arithmetic<S> for Codes {
-    type Sum = S::Int;
-    type Patch = S::Codes;
-    type Weight = S::Weights;
-    type Context = S::Move;
-    const MOVE: u8 = 0;
-
-    #[inline(always)]
-    fn context(simd: S) -> S::Move {
-        simd.moving()
-    }
-
-    #[inline(always)]
-    unsafe fn patch(simd: S, context: S::Move, from: *const u8) -> S::Codes {
-        // SAFETY: the caller's contract.
-        unsafe { simd.load_codes(context, from) }
-    }
-
-    #[inline(always)]
-    unsafe fn block(simd: S, context: S::Move, from: *const u8) -> S::Codes {
-        // SAFETY: the caller's contract.
-        unsafe { simd.load_block(context, from) }
-    }
-
-    #[inline(always)]
-    fn zero(simd: S) -> S::Int {
-        simd.splat_int(0)
-    }
-
-    #[inline(always)]
-    fn sum_quarters(simd: S, start: S::Int, sums: [S::Int; 4]) -> S::Int {
-        simd.add_int(start, simd.sum_quarters_int(sums))
-    }
-
-    #[inline(always)]
-    unsafe fn weight(simd: S, from: *const u8) -> S::Weights {
-        // SAFETY: the caller's contract.
-        unsafe { simd.load_weights(from) }
-    }
-
-    #[inline(always)]
-    fn multiply(simd: S, sum: S::Int, patch: S::Codes, weight: S::Weights) -> S::Int {
-        simd.dot(sum, patch, weight)
-    }
-}
-
-impl<S: Simd> Arithmetic<S> for MovedCodes {
-    type Sum = S::Int;
-    type Patch = S::Codes;
-    type Weight = S::Weights;
-    type Context = ();
-    const MOVE: u8 = 0x80;
-
-    #[inline(always)]
-    fn context(_: S) {}
-
-    #[inline(always)]
-    unsafe fn patch(simd: S, (): (), from: *const u8) -> S::Codes {
-        // SAFETY: the caller's contract.
-        unsafe { simd.load_moved(from) }
-    }
-
-    #[inline(always)]
-    unsafe fn block(simd: S, (): (), from: *const u8) -> S::Codes {
-        // SAFETY: the caller's contract.
-        unsafe { simd.load_moved_block(from) }
-    }
-
-    #[inline(always)]
-    fn zero(simd: S) -> S::Int {
-        simd.splat_int(0)
-    }
-
-    #[inline(always)]
-    fn sum_quarters(simd: S, start: S::Int, sums: [S::Int; 4]) -> S::Int {
-        simd.add_int(start, simd.sum_quarters_int(sums))
-    }
-
-    #[inline(always)]
-    unsafe fn weight(simd: S, from: *const u8) -> S::Weights {
-        // SAFETY: the caller's contract.
-        unsafe { simd.load_weights(from) }
-    }
-
-    #[inline(always)]
-    fn multiply(simd: S, sum: S::Int, patch: S::Codes, weight: S::Weights) -> S::Int {
-        simd.dot(sum, patch, weight)
-    }
-}
-
-impl<S: Simd> Arithmetic<S> for Reals {
-    type Sum = S::Real;
-    type Patch = S::Real;
-    type Weight = S::Real;
-    type Context = ();
-    const MOVE: u8 = 0;
-
-    #[inline(always)]
-    fn context(_: S) {}
-
-    #[inline(always)]
-    unsafe fn patch(simd: S, (): (), from: *const u8) -> S::Real {
-        // SAFETY: the caller's contract.
-        unsafe { simd.load_splat(from.cast()) }
-    }
-
-    #[inline(always)]
-    unsafe fn block(simd: S, (): (), from: *const u8) -> S::Real {
-        // SAFETY: the caller's contract.
-        unsafe { simd.load_four(from.cast()) }
-    }
-
-    #[inline(always)]
-    fn zero(simd: S) -> S::Real {
-        simd.splat(0.0)
-    }
-
-    #[inline(always)]
-    fn sum_quarters(simd: S, start: S::Real, sums: [S::Real; 4]) -> S::Real {
-        simd.add(start, simd.sum_quarters(sums))
-    }
-
-    #[inline(always)]
-    unsafe fn weight(simd: S, from: *const u8) -> S::Real {
-        // SAFETY: the caller's contract.
-        unsafe { simd.load(from.cast()) }
-    }
-
-    #[inline(always)]
-    fn multiply(simd: S, sum: S::Real, patch: S::Real, weight: S::Real) -> S::Real {
-        simd.mul_add(patch, weight, sum)
-    }
-}
 
 /// Output pixels of a tile.
 #[derive(Clone, Copy, Debug)]
@@ -310,11 +133,14 @@ pub(crate) fn multiply<S: Simd, A: Arithmetic<S>>(
     if patches.pixels == 0 || layout.columns.count == 0 {
         return Some(());
     }
+    if patches.segments.step != A::BYTES {
+        return None;
+    }
     let context = A::context(simd);
     let mut places = [0; SHORT];
     let places = patches.places(&mut places);
     for sample in 0..patches.samples {
-        let bytes = patches.of_sample(product.input, sample, [product.fill, A::MOVE], copy)?;
+        let (bytes, blocks) = patches.of_sample(product.input, sample, [product.fill, A::MOVE], copy)?;
         let end = patches.offset(patches.pixels - 1) + patches.reach(layout.groups);
         if end > bytes.len() {
             return None;
@@ -324,35 +150,81 @@ pub(crate) fn multiply<S: Simd, A: Arithmetic<S>>(
             let bytes = bytes.get(group * patches.group..)?;
             for first in (0..patches.pixels).step_by(product.block.max(1)) {
                 let count = product.block.min(patches.pixels - first);
-                let rows = Rows { patches, bytes, first, count, base: sample * patches.pixels };
-                finish.rows(group, &rows)?;
-                for chunk in layout.columns.chunks() {
-                    let lanes = chunk.vectors * layout.columns.lanes;
-                    let mut sums = [0; STRIP];
-                    let sums = sums.get_mut(..lanes)?;
-                    sums.copy_from_slice(kept.get(chunk.first..)?.get(..lanes)?);
-                    let packed = layout.chunk_of(packed, chunk)?;
-                    let right = weights.chunk(layout, (group, chunk), packed, strip, sums)?;
-                    if right.len() < layout.chunk_bytes(chunk) {
-                        return None;
-                    }
-                    finish.chunk(group, chunk, sums)?;
-                    let block = Block { simd, context, rows, places, weights: right };
-                    // SAFETY: every patch of the sample ends within `bytes`, and `right` holds the
-                    // chunk's vectors for every step: both compared above.
-                    unsafe {
-                        match chunk.vectors {
-                            1 if layout.in_blocks(chunk) => block.tiles::<A, 6, 3, 1, true>(finish)?,
-                            1 => block.tiles::<A, 12, 4, 1, false>(finish)?,
-                            2 => block.tiles::<A, 12, 4, 2, false>(finish)?,
-                            3 => block.tiles::<A, 8, 4, 3, false>(finish)?,
-                            4 => block.tiles::<A, 6, 3, 4, false>(finish)?,
-                            _ => return None,
-                        }
-                    }
+                let mut rows = Rows { patches, bytes, first, count, base: sample * patches.pixels };
+                let local;
+                if patches.in_blocks() {
+                    local = patches.widened(bytes, [first, count], A::MOVE, blocks)?;
+                    rows = Rows { patches: &local, bytes: blocks, first: 0, count, base: rows.base + first };
                 }
+                finish.rows(group, &rows)?;
+                let wanted = Wanted { layout, group, packed, kept };
+                // SAFETY: every patch of the sample ends within `bytes`: compared above.
+                unsafe { chunks((simd, context), rows, places, wanted, strip, weights, finish)? };
             }
         }
+    }
+    Some(())
+}
+
+/// Computes `rows`, of a product that is at work, with other weights: those of group 0 in `packed`.
+///
+/// # Safety
+/// `rows` are those that [`Finish::rows`] was given, and `layout` has their segments.
+#[inline(always)]
+pub(crate) unsafe fn project<S: Simd, A: Arithmetic<S>>(
+    simd: S,
+    rows: &Rows<'_>,
+    layout: &Layout,
+    packed: &[u8],
+    finish: &mut impl Finish<S, A>,
+) -> Option<()> {
+    let mut places = [0; SHORT];
+    let places = rows.patches.places(&mut places);
+    let (packed, kept) = layout.group_of(packed, 0)?;
+    let wanted = Wanted { layout, group: 0, packed, kept };
+    // SAFETY: the caller's contract.
+    unsafe { chunks((simd, A::context(simd)), *rows, places, wanted, &mut [], &mut AsPacked, finish) }
+}
+
+/// The weights of a group.
+#[derive(Clone, Copy, Debug)]
+struct Wanted<'a> {
+    layout: &'a Layout,
+    group: usize,
+    packed: &'a [u8],
+    /// What packing kept of its rows.
+    kept: &'a [i32],
+}
+
+/// Every chunk of a group for some rows.
+///
+/// # Safety
+/// The patches of the rows lie in their bytes.
+#[inline(always)]
+unsafe fn chunks<S: Simd, A: Arithmetic<S>>(
+    (simd, context): (S, A::Context),
+    rows: Rows<'_>,
+    places: &[usize],
+    wanted: Wanted<'_>,
+    strip: &mut [u8],
+    weights: &mut impl Weights,
+    finish: &mut impl Finish<S, A>,
+) -> Option<()> {
+    let Wanted { layout, group, packed, kept } = wanted;
+    for chunk in layout.columns.chunks() {
+        let lanes = chunk.vectors * layout.columns.lanes;
+        let mut sums = [0; STRIP];
+        let sums = sums.get_mut(..lanes)?;
+        sums.copy_from_slice(kept.get(chunk.first..)?.get(..lanes)?);
+        let packed = layout.chunk_of(packed, chunk)?;
+        let right = weights.chunk(layout, (group, chunk), packed, strip, sums)?;
+        if right.len() < layout.chunk_bytes(chunk) {
+            return None;
+        }
+        finish.chunk(group, chunk, sums)?;
+        let block = Block { simd, context, rows, places, weights: right };
+        // SAFETY: the caller's contract; `right` holds the chunk's vectors for every step: compared above.
+        unsafe { block.chunk::<A>(chunk.vectors, layout.in_blocks(chunk), finish)? };
     }
     Some(())
 }
@@ -369,6 +241,37 @@ struct Block<'a, S, C> {
 }
 
 impl<S: Simd, C: Copy> Block<'_, S, C> {
+    /// All tiles, of the height whose sums, weights and patches stay in registers.
+    ///
+    /// # Safety
+    /// As [`Self::tile`], for all pixels of the block and `vectors` vectors; `blocks` as its `BLOCKS`.
+    #[inline(always)]
+    unsafe fn chunk<A: Arithmetic<S, Context = C>>(
+        &self,
+        vectors: usize,
+        blocks: bool,
+        finish: &mut impl Finish<S, A>,
+    ) -> Option<()> {
+        // SAFETY: the caller's contract.
+        unsafe {
+            if S::REGISTERS < 32 {
+                return match vectors {
+                    1 => self.tiles::<A, 12, 4, 1, false>(finish),
+                    2 => self.tiles::<A, 6, 3, 2, false>(finish),
+                    _ => None,
+                };
+            }
+            match vectors {
+                1 if blocks => self.tiles::<A, 6, 3, 1, true>(finish),
+                1 => self.tiles::<A, 12, 4, 1, false>(finish),
+                2 => self.tiles::<A, 12, 4, 2, false>(finish),
+                3 => self.tiles::<A, 8, 4, 3, false>(finish),
+                4 => self.tiles::<A, 6, 3, 4, false>(finish),
+                _ => None,
+            }
+        }
+    }
+
     /// All tiles: of `M` pixels, then a last one of the least height that holds the rest.
     ///
     /// # Safety
@@ -415,7 +318,7 @@ impl<S: Simd, C: Copy> Block<'_, S, C> {
         finish: &mut impl Finish<S, A>,
     ) -> Option<()> {
         let Rows { patches, bytes, base, .. } = self.rows;
-        let (vector, steps) = (STEP * S::LANES, patches.segments.steps());
+        let (vector, steps) = (A::BYTES * S::LANES, patches.segments.steps());
         let mut start = [finish.start(0); N];
         for (n, start) in start.iter_mut().enumerate() {
             *start = finish.start(n);
@@ -492,6 +395,8 @@ impl<S: Simd, C: Copy> Block<'_, S, C> {
                 sums[0] = A::sum_quarters(self.simd, sums[0], quarters);
             }
         }
-        finish.tile(Pixels { first: base + first, count }, &sums)
+        // A copy: the sums themselves would be kept in memory while they grow if their address were passed on.
+        let done = sums;
+        finish.tile(Pixels { first: base + first, count }, &done)
     }
 }

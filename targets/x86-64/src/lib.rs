@@ -12,17 +12,19 @@
 //! | module | what it is |
 //! |---|---|
 //! | `features` | proofs of instructions |
-//! | `simd` | the vector operations a product needs, as methods of a proof: safe but for loads and stores |
-//! | `patches` | where the patches of a convolution lie: strides into the input, or into one padded copy of a sample |
+//! | `simd` | the vector operations that rows of both instruction sets share, as methods of a proof: safe but for loads and stores; `Row` is a row's body, compiled once for each set, `Task` a function of its own |
+//! | `patches` | where the patches of a convolution lie: strides into the input, into one padded copy of a sample, or into copies of one block after another |
 //! | `columns` | output channels in chunks of one to four vectors, and the packed weights |
 //! | `gemm` | patches by packed weights in register tiles; `Arithmetic` says what a step is, `Weights` where weights come from, `Finish` what becomes of the sums |
 //! | `qconv`, `conv` | the rows: an `Arithmetic` and a `Finish` each; `qconv::terms` is the `Finish` with adapter terms |
-//! | `qconv::factors`, `qconv::low_rank` | how factors are packed, and their two products |
-//! | `qdepthwise` | vectors along channels and neighboring pixels |
+//! | `qconv::factors`, `qconv::low_rank`, `qconv::ranks` | how factors are packed, and their two products |
+//! | `qdepthwise` | vectors along channels and neighboring pixels; `taps` multiplies those of a window |
 //! | `depthwise` | `strip`: one vector of channels by up to eight pixels, going down the lines of a band |
-//! | `blocks` | 64 elements at a time, for what maps element to element |
+//! | `blocks` | four vectors at a time, for what maps element to element |
 //! | `binary`, `reduce`, `pool` | f32 operands that repeat, and sums of results that lie side by side: gates and pools of whole images |
 //! | `backward` | gradients: products without packing, and rows of softmax and normalization, on either instruction set |
+//!
+//! | `avx2` | rows that read weights in place: for weights that are no constants, and for terms |
 //!
 //! A row that cannot take a step says so in its `check`; one that meets a term it has no code for calls the next row.
 //!
@@ -35,9 +37,16 @@
 //! | 32 | 12 | 24 | 14/24 |
 //! | 16, segments in blocks of 16 bytes | 6 | 24 | 10/24 |
 //! | 16 | 12 | 12 | 13/12 |
+//! | AVX2: 16 | 6 | 12 | 8/12 |
+//! | AVX2: 8 | 12 | 12 | 13/12 |
 //!
-//! With four weight and two activation vectors, 30 of the 32 registers are in use. A pass of up to 96 pixels reads a
-//! chunk's weights once: `64·k` bytes for `96·64·k` multiply-accumulates, 48 cycles of products per 64-byte line.
+//! With four weight and two activation vectors, 30 of the 32 registers are in use, and 15 of AVX2's 16. A pass of up to
+//! 96 pixels reads a chunk's weights once: `64·k` bytes for `96·64·k` multiply-accumulates, 48 cycles of products per
+//! 64-byte line.
+//!
+//! With AVX2 codes are multiplied as 16-bit values. Patches hold them so, in a copy: of one block of pixels after another
+//! (1×1), or of the image (larger windows). It is made once and read by every chunk. Weights stay bytes, and become 16-bit
+//! values where they are loaded: once for the pixels of a tile.
 //!
 //! An f32 depthwise strip has 8 accumulators, 3 or 5 weights of a row of the window, and each column of the input once: 10
 //! and 3 loads for 24 products at 3×3, 12 and 5 for 40 at 5×5, both with stride 1.
@@ -54,6 +63,12 @@
 //! least `P·⌈N/16⌉·⌈K/4⌉/2` cycles, its requantization `P·⌈N/16⌉·8/4` on four vector pipes: the products dominate from
 //! `K = 16` on. A depthwise window of `T` taps takes `⌈T/4⌉·(8 shuffles + 4 products)` per 64 channels, shuffles on two
 //! pipes: `4·⌈T/4⌉` cycles, of which the products are half.
+//!
+//! AVX2 has no product of bytes that does not saturate: 32 int8 multiply-accumulates take two `vpmaddwd` and two sums. A
+//! tile of 6 pixels by 16 channels takes 24 of these for 192 multiply-accumulates and two operations for its weights: 6.5
+//! cycles on four vector pipes (Zen), 8.7 on three (Intel). Runtimes that take `vpmaddubsw` and let sums saturate need
+//! three operations where this needs four. A depthwise window of `T` taps takes `⌈T/2⌉·6` operations per 16 channels and
+//! about 13 for their codes.
 //!
 //! # Examples
 //!
@@ -149,11 +164,30 @@ const AVX512: &[Kernel] = &[
 /// Rows that execute AVX2 and FMA instructions. They must not leave this crate
 /// except through [`target`].
 const AVX2: &[Kernel] = &[
+    conv::AVX2,
+    qconv::AVX2,
+    qconv::AVX2_F32,
+    qconv::AVX2_I32,
+    qconv::dynamic::AVX2,
+    matmul::AVX2,
+    softmax::AVX2,
+    unary::AVX2,
+    elementwise::ADD_AVX2,
+    quantize::QUANTIZE_AVX2,
+    quantize::DEQUANTIZE_AVX2,
+    quantize::REQUANTIZE_AVX2,
+    quantize::DYNAMIC_AVX2,
+    pool::AVX2,
+    pool::AVX2_F32,
+    binary::AVX2,
+    reduce::AVX2,
     avx2::conv::KERNEL,
+    depthwise::AVX2,
     avx2::depthwise::KERNEL,
     avx2::qconv::KERNEL,
     avx2::qconv::KERNEL_F32,
     avx2::qconv::KERNEL_I32,
+    qdepthwise::AVX2,
     avx2::qdepthwise::KERNEL,
     copy::KERNEL,
     backward::CONV_AVX2,

@@ -1,32 +1,45 @@
 //! f32 products of two activations.
 //!
 //! # Blocking
-//! Six rows by up to four vectors of columns; the right operand's rows are read in place, as they are already a vector
-//! per step.
+//! Six rows by up to four vectors of columns, two where there are sixteen registers; the right operand's rows are read in
+//! place, as they are already a vector per step.
 //!
 //! # Numerics
 //! One fused multiply-add per product, in the order of k.
 
-use core::arch::x86_64::*;
-
 use ingraft_kernel::matmul::{KERNEL as REFERENCE, Problem};
 use ingraft_kernel::{Call, Kernel, KernelError};
 
+use crate::features::{Avx2, Avx512};
+use crate::simd::{Row, Simd};
+
 /// f32 throughout.
-pub(crate) const AVX512: Kernel = Kernel { name: "matmul_f32_f32_f32__avx512", run, ..REFERENCE };
+pub(crate) const AVX512: Kernel =
+    Kernel { name: "matmul_f32_f32_f32__avx512", run: run::<Avx512>, ..REFERENCE };
+
+/// As [`AVX512`], on vectors of 256 bits.
+pub(crate) const AVX2: Kernel = Kernel { name: "matmul_f32_f32_f32__avx2", run: run::<Avx2>, ..REFERENCE };
 
 /// Rows of a tile.
 const ROWS: usize = 6;
-/// Columns of a tile.
-const COLUMNS: usize = 64;
 
-fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
+fn run<S: Simd>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     // SAFETY: rows leave this crate only through a target, whose argument proves the instructions.
-    unsafe { compute(call) }
+    unsafe { S::assume() }.enter::<Products>(call)
 }
 
-#[target_feature(enable = "avx512f")]
-fn compute(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
+/// All products of a step.
+struct Products;
+
+impl Row for Products {
+    #[inline(always)]
+    fn run<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
+        if S::COLUMNS >= 4 { products::<S, 4>(call, simd) } else { products::<S, 2>(call, simd) }
+    }
+}
+
+#[inline(always)]
+fn products<S: Simd, const N: usize>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
     let error = call.operands();
     let out = call.output(0)?.shape();
     let problem = Problem::new(call.input(0)?.shape(), call.input(1)?.shape(), out).ok_or(error)?;
@@ -34,17 +47,16 @@ fn compute(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     let [m, k, n] = problem.extents();
     let product = |lhs: &[f32], rhs: &[f32], out: &mut [f32]| {
         for first in (0..m).step_by(ROWS) {
-            for column in (0..n).step_by(COLUMNS) {
-                let size = [ROWS.min(m - first), COLUMNS.min(n - column)];
+            for column in (0..n).step_by(N * S::LANES) {
+                let size = [k, n, column, (N * S::LANES).min(n - column)];
                 let (lhs, out) = (lhs.get(first * k..)?, out.get_mut(first * n..)?);
-                match size[0] {
-                    ROWS => tile::<ROWS>(lhs, rhs, out, [k, n, column, size[1]])?,
-                    rows => {
-                        for row in 0..rows {
-                            let (lhs, out) = (lhs.get(row * k..)?, out.get_mut(row * n..)?);
-                            tile::<1>(lhs, rhs, out, [k, n, column, size[1]])?;
-                        }
-                    }
+                if m - first >= ROWS {
+                    tile::<S, ROWS, N>(simd, lhs, rhs, out, size)?;
+                    continue;
+                }
+                for row in 0..m - first {
+                    let (lhs, out) = (lhs.get(row * k..)?, out.get_mut(row * n..)?);
+                    tile::<S, 1, N>(simd, lhs, rhs, out, size)?;
                 }
             }
         }
@@ -53,44 +65,44 @@ fn compute(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     problem.matrices(lhs, rhs, call.slice_mut(0)?, product).ok_or(error)
 }
 
-/// `M` rows by up to 64 columns from `column` on.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn tile<const M: usize>(
+/// `M` rows by `count` columns from `column` on, at most `N` vectors.
+#[inline(always)]
+fn tile<S: Simd, const M: usize, const N: usize>(
+    simd: S,
     lhs: &[f32],
     rhs: &[f32],
     out: &mut [f32],
     [k, n, column, count]: [usize; 4],
 ) -> Option<()> {
-    let masks: [u16; 4] = [0, 16, 32, 48].map(|first: usize| match count.saturating_sub(first) {
-        16.. => u16::MAX,
-        left => (1 << left) - 1,
-    });
     // The last row of each operand ends where the largest index below does.
     let lhs = lhs.get(..M * k)?;
     let rhs = rhs.get(..k * n)?;
     let out = out.get_mut(..(M - 1) * n + column + count)?;
-    let mut sums = [[_mm512_setzero_ps(); 4]; M];
+    let whole = count == N * S::LANES;
+    let mut sums = [[simd.splat(0.0); N]; M];
     for p in 0..k {
-        let mut right = [_mm512_setzero_ps(); 4];
-        for (v, (right, mask)) in right.iter_mut().zip(masks).enumerate() {
-            let at = p * n + column + v * 16;
-            // SAFETY: the mask selects only columns below n of row p below k.
-            *right = unsafe { _mm512_maskz_loadu_ps(mask, rhs.as_ptr().wrapping_add(at)) };
+        let mut right = [simd.splat(0.0); N];
+        for (v, right) in right.iter_mut().enumerate() {
+            let (at, left) = (v * S::LANES, count.saturating_sub(v * S::LANES));
+            let from = rhs.as_ptr().wrapping_add(p * n + column + at);
+            // SAFETY: only columns below n of row p below k are read.
+            *right =
+                unsafe { if whole { simd.load(from) } else { simd.load_some(from, left.min(S::LANES)) } };
         }
         for (row, sums) in sums.iter_mut().enumerate() {
             // SAFETY: row < M and p < k.
-            let left = _mm512_set1_ps(unsafe { *lhs.get_unchecked(row * k + p) });
+            let left = unsafe { simd.load_splat(lhs.as_ptr().add(row * k + p)) };
             for (sum, right) in sums.iter_mut().zip(right) {
-                *sum = _mm512_fmadd_ps(left, right, *sum);
+                *sum = simd.mul_add(left, right, *sum);
             }
         }
     }
     for (row, sums) in sums.into_iter().enumerate() {
-        for (v, (sum, mask)) in sums.into_iter().zip(masks).enumerate() {
-            let to = out.as_mut_ptr().wrapping_add(row * n + column + v * 16);
-            // SAFETY: the mask selects only columns below n of a row that `out` has.
-            unsafe { _mm512_mask_storeu_ps(to, mask, sum) };
+        for (v, sum) in sums.into_iter().enumerate() {
+            let left = count.saturating_sub(v * S::LANES).min(S::LANES);
+            let to = out.as_mut_ptr().wrapping_add(row * n + column + v * S::LANES);
+            // SAFETY: only columns below n of a row that `out` has are written.
+            unsafe { simd.store(to, sum, left) };
         }
     }
     Some(())

@@ -5,10 +5,20 @@
 //! whole steps, patches are read from the input in place; otherwise the image is
 //! copied once with its padding around it, so that every patch of every layer is
 //! addressed by the same strides. There is no matrix of patches.
+//!
+//! Where products are of 16-bit values, every byte becomes one in a copy: of the image, or of one block of patches
+//! after another where a patch is a single segment.
+
+mod image;
 
 use ingraft_kernel::window::ConvShape;
 
-/// Bytes of one step of a product: four int8 codes or one f32.
+use self::image::Image;
+pub(crate) use self::image::{pad, widen};
+
+use crate::gemm::BLOCK;
+
+/// Bytes of a patch in one step of a product: four int8 codes, two as 16-bit values, or one f32.
 pub(crate) const STEP: usize = 4;
 
 /// Steps up to which a segment is short.
@@ -21,6 +31,8 @@ pub(crate) struct Segments {
     pub(crate) count: usize,
     /// Bytes of each.
     pub(crate) len: usize,
+    /// Bytes that one step multiplies: [`STEP`], or half of it where patches hold a byte as two.
+    pub(crate) step: usize,
 }
 
 impl Segments {
@@ -31,7 +43,7 @@ impl Segments {
 
     /// Steps of one segment; the last may be partial.
     pub(crate) const fn steps(self) -> usize {
-        self.len.div_ceil(STEP)
+        self.len.div_ceil(self.step)
     }
 
     /// Steps of a patch.
@@ -44,8 +56,8 @@ impl Segments {
     pub(crate) fn steps_of_row(self) -> impl Iterator<Item = (usize, usize)> {
         (0..self.count).flat_map(move |segment| {
             (0..self.steps()).map(move |step| {
-                let at = step * STEP;
-                (segment * self.len + at, STEP.min(self.len - at))
+                let at = step * self.step;
+                (segment * self.len + at, self.step.min(self.len - at))
             })
         })
     }
@@ -60,6 +72,8 @@ pub(crate) struct Patches {
     pub(crate) pixels: usize,
     /// Output pixels of a line.
     pub(crate) width: usize,
+    /// Bytes of a patch for each of the input.
+    wide: usize,
     /// Between the samples of the input.
     sample: usize,
     /// Between pixels of a line.
@@ -77,63 +91,51 @@ pub(crate) struct Patches {
     /// Between rows of the window.
     pub(crate) outer_step: usize,
     /// The image with its padding, where it has to be copied.
-    pub(crate) image: Option<Image>,
-}
-
-/// A sample with padding around it.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Image {
-    /// Lines of the source.
-    lines: usize,
-    /// Bytes of a line of the source.
-    source: usize,
-    /// Lines above the source.
-    top: usize,
-    /// Bytes left of the source.
-    left: usize,
-    /// Lines of the copy.
-    height: usize,
-    /// Bytes of a line of the copy.
-    line: usize,
+    image: Option<Image>,
 }
 
 impl Patches {
-    /// The patches of a layer whose elements have `size` bytes.
+    /// The patches of a layer whose elements have `size` bytes, each of which takes `wide` bytes in a patch.
     ///
     /// `None` when the image with its padding is larger than any that is worth copying.
     #[inline(always)]
-    pub(crate) fn new(shape: &ConvShape, size: usize) -> Option<Self> {
+    pub(crate) fn new(shape: &ConvShape, size: usize, wide: usize) -> Option<Self> {
         let [samples, height, width, _] = shape.output;
-        let channel_bytes = shape.input[3] * size;
-        let [tall, wide] = [reach(shape, 0)?, reach(shape, 1)?];
+        let pixel_bytes = shape.input[3] * size;
+        let [tall, across] = [reach(shape, 0)?, reach(shape, 1)?];
         let merged = shape.groups == 1 && shape.dilation[1] == 1;
         let (inner, len) = if merged { (1, shape.kernel[1]) } else { (shape.kernel[1], 1) };
-        let segments = Segments { count: shape.kernel[0] * inner, len: len * shape.in_group * size };
-        let inside = shape.pad == [0, 0] && tall <= shape.input[1] && wide <= shape.input[2];
-        let source = shape.input[2] * channel_bytes;
-        let image = (!inside || !segments.len.is_multiple_of(STEP)).then_some(Image {
+        let segments =
+            Segments { count: shape.kernel[0] * inner, len: len * shape.in_group * size, step: STEP / wide };
+        let inside = shape.pad == [0, 0] && tall <= shape.input[1] && across <= shape.input[2];
+        let source = shape.input[2] * pixel_bytes;
+        let whole = if wide == 1 { segments.len.is_multiple_of(STEP) } else { segments.count == 1 };
+        let image = (!inside || !whole).then_some(Image {
             lines: shape.input[1],
             source,
+            wide,
             top: shape.pad[0],
-            left: shape.pad[1].min(wide) * channel_bytes,
+            left: shape.pad[1].min(across) * pixel_bytes,
             height: tall,
-            line: wide.checked_mul(channel_bytes)?,
+            line: across.checked_mul(pixel_bytes)?,
         });
         if image.is_some_and(|image| image.bytes().is_none()) {
             return None;
         }
-        let line = image.map_or(source, |image| image.line);
+        let line = image.map_or(source, |image| image.line * wide);
+        let scale = if image.is_some() { wide } else { 1 };
         let patches = Self {
             samples,
             pixels: height * width,
             width,
+            wide,
             sample: shape.input[1] * source,
-            pixel: shape.stride[1] * channel_bytes,
+            pixel: shape.stride[1] * pixel_bytes * scale,
             line: shape.stride[0] * line,
-            group: shape.in_group * size,
+            group: shape.in_group * size * scale,
             segments,
             inner,
-            inner_step: shape.dilation[1] * channel_bytes,
+            inner_step: shape.dilation[1] * pixel_bytes * scale,
             outer_step: shape.dilation[0] * line,
             image,
         };
@@ -155,13 +157,61 @@ impl Patches {
         self
     }
 
-    /// Bytes of the copy of a sample; 0 for patches read in place.
+    /// Bytes of the copy of a sample, or of a block of patches; 0 for patches read in place.
     pub(crate) fn copy_bytes(&self) -> usize {
-        self.image.and_then(|image| image.bytes()).unwrap_or(0)
+        match self.image {
+            Some(image) => image.bytes().unwrap_or(0),
+            None if self.wide == 1 => 0,
+            None => BLOCK.min(self.pixels) * self.segments.steps() * STEP,
+        }
+    }
+
+    /// Whether the image is copied.
+    #[inline(always)]
+    pub(crate) fn copies_image(&self) -> bool {
+        self.image.is_some()
+    }
+
+    /// Whether patches are copied block by block.
+    #[inline(always)]
+    pub(crate) fn in_blocks(&self) -> bool {
+        self.image.is_none() && self.wide > 1
+    }
+
+    /// Copies `count` patches from `first` on, which lie in `bytes`, two bytes for each, combined with `moved`.
+    /// The patches as they lie in the copy.
+    #[inline(always)]
+    pub(crate) fn widened(
+        &self,
+        bytes: &[u8],
+        [first, count]: [usize; 2],
+        moved: u8,
+        copy: &mut [u8],
+    ) -> Option<Self> {
+        let (len, pitch) = (self.segments.len, self.segments.steps() * STEP);
+        let rows = copy.get_mut(..count * pitch)?.chunks_exact_mut(pitch.max(1));
+        if self.pixel == len && pitch == 2 * len && self.width == self.pixels {
+            let bytes = bytes.get(first * len..)?.get(..count * len)?;
+            widen(bytes, moved, copy);
+        } else {
+            let (line, column) = (first / self.width, first % self.width);
+            let (mut line, mut column) = (line, column);
+            for row in rows {
+                let bytes = bytes.get(line * self.line + column * self.pixel..)?.get(..len)?;
+                widen(bytes, moved, row);
+                row.get_mut(2 * len..)?.fill(0);
+                column += 1;
+                if column == self.width {
+                    (column, line) = (0, line + 1);
+                }
+            }
+        }
+        let (width, pixels) = (count, count);
+        Some(Self { samples: 1, pixels, width, pixel: pitch, line: 0, group: 0, ..*self })
     }
 
     /// The bytes patches of `sample` are addressed in: those of the input, or the copy made in
-    /// `copy`, padding as `fill` and every byte combined with `moved`.
+    /// `copy`, padding as `fill` and every byte combined with `moved`; and what is left of `copy`.
     #[inline(always)]
     pub(crate) fn of_sample<'a>(
         &self,
@@ -169,13 +219,13 @@ impl Patches {
         sample: usize,
         [fill, moved]: [u8; 2],
         copy: &'a mut [u8],
-    ) -> Option<&'a [u8]> {
+    ) -> Option<(&'a [u8], &'a mut [u8])> {
         let input = input.get(sample * self.sample..)?;
-        let Some(image) = self.image else { return Some(input) };
+        let Some(image) = self.image else { return Some((input, copy)) };
         let input = input.get(..self.sample)?;
-        let copy = copy.get_mut(..self.copy_bytes())?;
+        let (copy, rest) = copy.split_at_mut_checked(self.copy_bytes())?;
         image.copy(input, fill ^ moved, moved, copy)?;
-        Some(copy)
+        Some((copy, rest))
     }
 
     /// Offset of the patch of `pixel`.
@@ -188,7 +238,8 @@ impl Patches {
     /// Offsets of `M` patches from `pixel` on; those past `count` repeat the last.
     #[inline(always)]
     pub(crate) fn offsets<const M: usize>(&self, pixel: usize, count: usize) -> [usize; M] {
-        let mut line = pixel / self.width;
+        // A division would take as long as a row of products.
+        let mut line = if self.width == self.pixels { 0 } else { pixel / self.width };
         let mut column = pixel - line * self.width;
         let mut at = line * self.line + column * self.pixel;
         let mut offsets = [at; M];
@@ -229,7 +280,7 @@ impl Patches {
         groups.saturating_sub(1) * self.group
             + rows.saturating_sub(1) * self.outer_step
             + self.inner.saturating_sub(1) * self.inner_step
-            + self.segments.steps() * STEP
+            + if self.in_blocks() { self.segments.len } else { self.segments.steps() * STEP }
     }
 }
 
@@ -238,34 +289,4 @@ fn reach(shape: &ConvShape, axis: usize) -> Option<usize> {
     let last = shape.output.get(axis + 1)?.saturating_sub(1).checked_mul(*shape.stride.get(axis)?)?;
     let window = shape.kernel.get(axis)?.checked_sub(1)?.checked_mul(*shape.dilation.get(axis)?)?;
     last.checked_add(window)?.checked_add(1)
-}
-
-/// The largest copy of an image: what 32-bit offsets address.
-const MOST_BYTES: usize = u32::MAX as usize;
-
-impl Image {
-    /// Bytes of the copy, with room to read a last, partial step whole.
-    fn bytes(&self) -> Option<usize> {
-        self.height.checked_mul(self.line)?.checked_add(STEP).filter(|bytes| *bytes <= MOST_BYTES)
-    }
-
-    fn copy(&self, input: &[u8], fill: u8, moved: u8, copy: &mut [u8]) -> Option<()> {
-        let left = self.left;
-        let width = self.source.min(self.line - left);
-        for (y, line) in copy.chunks_exact_mut(self.line.max(1)).take(self.height).enumerate() {
-            match y.checked_sub(self.top).filter(|y| *y < self.lines) {
-                Some(y) => {
-                    line.get_mut(..left)?.fill(fill);
-                    let source = input.get(y * self.source..)?.get(..width)?;
-                    let to = line.get_mut(left..left + width)?;
-                    to.iter_mut().zip(source).for_each(|(to, byte)| *to = byte ^ moved);
-                    line.get_mut(left + width..)?.fill(fill);
-                }
-                None => line.fill(fill),
-            }
-        }
-        let end = self.height * self.line;
-        copy.get_mut(end..end + STEP)?.fill(0);
-        Some(())
-    }
 }

@@ -8,6 +8,7 @@ pub(crate) mod dynamic;
 mod factors;
 mod finish;
 mod low_rank;
+pub(crate) mod ranks;
 mod terms;
 mod weights;
 
@@ -19,47 +20,82 @@ use ingraft_kernel::{Call, Factors, Kernel, KernelError, OpCode, Place, Sparse, 
 use ingraft_tensor::{DType, bytes};
 
 use self::factors::{MOST_RANK, Plan};
-use self::finish::{Bounds, ToCodes, ToReals, ToSums};
+pub(crate) use self::finish::Bounds;
+use self::finish::{ToCodes, ToReals, ToSums};
+use self::terms::WithIntegerTerms;
 use self::weights::Writable;
 use crate::avx2::qconv as avx2;
 use crate::columns::{Columns, Layout};
-use crate::features::Avx512;
-use crate::gemm::{AsPacked, BLOCK, Codes, Finish, MovedCodes, Product, multiply};
+use crate::features::{Avx2, Avx512};
+use crate::gemm::{AsPacked, BLOCK, Finish, MovedCodes, Product, multiply};
 use crate::patches::Patches;
-use crate::simd::Simd;
+use crate::simd::{Row, Simd, entry};
 
 /// int8 output.
 pub(crate) const AVX512: Kernel =
-    Kernel::new("qconv_qs8_qc8w_qs8__avx512", OpCode::QConv, Some(DType::I8), Some(DType::I8), run)
-        .checked(check)
-        .with_workspace(workspace)
-        .with_packed(packed_bytes, pack)
-        .with_patcher(Patcher { write: patch, revert: unpatch })
-        .with_factors(factor_bytes, pack_factors);
+    Kernel::new("qconv_qs8_qc8w_qs8__avx512", OpCode::QConv, Some(DType::I8), Some(DType::I8), run::<Avx512>)
+        .checked(check::<Avx512>)
+        .with_workspace(workspace::<Avx512>)
+        .with_packed(packed_bytes::<Avx512>, pack::<Avx512>)
+        .with_patcher(Patcher { write: patch::<Avx512>, revert: unpatch::<Avx512> })
+        .with_factors(factor_bytes::<Avx512>, pack_factors::<Avx512>);
 
 /// f32 output.
 pub(crate) const AVX512_F32: Kernel =
-    Kernel { name: "qconv_qs8_qc8w_f32__avx512", output: Some(DType::F32), run: run_f32, ..AVX512 };
+    Kernel { name: "qconv_qs8_qc8w_f32__avx512", output: Some(DType::F32), run: run_f32::<Avx512>, ..AVX512 };
 
 /// i32 output: the accumulators; takes no terms.
 pub(crate) const AVX512_I32: Kernel = Kernel {
     name: "qconv_qs8_qc8w_s32__avx512",
     output: Some(DType::I32),
     patcher: None,
-    run: run_i32,
+    run: entry::<Avx512, ToInt32>,
     ..AVX512
 };
 
+/// int8 output, on vectors of 256 bits.
+pub(crate) const AVX2: Kernel = Kernel::new(
+    "qconv_qs8_qc8w_qs8__avx2packed",
+    OpCode::QConv,
+    Some(DType::I8),
+    Some(DType::I8),
+    run::<Avx2>,
+)
+.checked(check_avx2)
+.with_workspace(workspace::<Avx2>)
+.with_packed(packed_bytes::<Avx2>, pack::<Avx2>)
+.with_patcher(Patcher { write: patch::<Avx2>, revert: unpatch::<Avx2> })
+.with_factors(factor_bytes::<Avx2>, pack_factors::<Avx2>);
+
+/// As [`AVX2`], f32 output.
+pub(crate) const AVX2_F32: Kernel =
+    Kernel { name: "qconv_qs8_qc8w_f32__avx2packed", output: Some(DType::F32), run: run_f32::<Avx2>, ..AVX2 };
+
+/// As [`AVX2`], i32 output: the accumulators; takes no terms.
+pub(crate) const AVX2_I32: Kernel = Kernel {
+    name: "qconv_qs8_qc8w_s32__avx2packed",
+    output: Some(DType::I32),
+    patcher: None,
+    run: entry::<Avx2, ToInt32>,
+    ..AVX2
+};
+
 /// Weights must stand in the plan, to be packed at bind.
-fn check(step: &Step<'_>) -> Result<(), KernelError> {
+fn check<S: Simd>(step: &Step<'_>) -> Result<(), KernelError> {
     let error = KernelError::Operands(step.op);
     check_operands(step)?;
     let attrs: &QConvAttrs = step.attrs()?;
     let constant = matches!(step.input(1)?.place, Place::Plan(_));
     let fits = step.output_dtype(0) != Some(DType::I8) || attrs.fits_codes();
-    (constant && fits && shape(step).and_then(|shape| Patches::new(&shape, 1)).is_some())
+    (constant && fits && shape(step).and_then(|shape| patches::<S>(&shape)).is_some())
         .then_some(())
         .ok_or(error)
+}
+
+/// As [`check`], and for the row that takes the terms.
+fn check_avx2(step: &Step<'_>) -> Result<(), KernelError> {
+    check::<Avx2>(step)?;
+    if step.output_dtype(0) == Some(DType::I8) { (avx2::KERNEL.check)(step) } else { Ok(()) }
 }
 
 fn shape(step: &Step<'_>) -> Option<ConvShape> {
@@ -68,14 +104,18 @@ fn shape(step: &Step<'_>) -> Option<ConvShape> {
     ConvShape::new(&attrs.window, attrs.groups as usize, input, output)
 }
 
-/// The copy of a padded sample and what active terms need, in this row or in AVX2's.
-fn workspace(step: &Step<'_>) -> usize {
+/// The copy of a padded sample and what active terms need, in this row or in the one that reads weights in place.
+fn workspace<S: Simd>(step: &Step<'_>) -> usize {
     let own = || {
         let shape = shape(step)?;
-        let patches = Patches::new(&shape, 1)?;
-        Some(patches.copy_bytes().next_multiple_of(16) + terms::bytes(&patches, shape.out_group))
+        let patches = patches::<S>(&shape)?;
+        Some(patches.copy_bytes().next_multiple_of(16) + terms::bytes::<S>(&patches, shape.out_group))
     };
     own().map_or(0, |own| own.max(avx2::workspace(step)))
+}
+
+fn patches<S: Simd>(shape: &ConvShape) -> Option<Patches> {
+    Patches::new(shape, size_of::<i8>(), S::WIDE)
 }
 
 fn layout<S: Simd>(shape: &ConvShape, patches: &Patches) -> Layout {
@@ -83,19 +123,19 @@ fn layout<S: Simd>(shape: &ConvShape, patches: &Patches) -> Layout {
     Layout { columns, groups: shape.groups, segments: patches.segments }
 }
 
-fn packed_bytes(step: &Step<'_>) -> usize {
+fn packed_bytes<S: Simd>(step: &Step<'_>) -> usize {
     let layout = || {
         let shape = shape(step)?;
-        Some(layout::<Avx512>(&shape, &Patches::new(&shape, 1)?))
+        Some(layout::<S>(&shape, &patches::<S>(&shape)?))
     };
     layout().map_or(0, |layout| layout.bytes())
 }
 
-fn pack(step: &Step<'_>, packed: &mut [u8]) -> Result<(), KernelError> {
+fn pack<S: Simd>(step: &Step<'_>, packed: &mut [u8]) -> Result<(), KernelError> {
     let Place::Plan(weight) = step.input(1)?.place else { return Err(KernelError::Operands(step.op)) };
     let mut fill = || {
         let shape = shape(step)?;
-        layout::<Avx512>(&shape, &Patches::new(&shape, 1)?).pack(weight, packed, correction)
+        layout::<S>(&shape, &patches::<S>(&shape)?).pack(weight, packed, correction)
     };
     fill().ok_or(KernelError::Memory(step.op))
 }
@@ -106,108 +146,108 @@ fn correction(row: &[u8]) -> i32 {
 }
 
 /// Writes an overlay into packed weights.
-fn patch(step: &Step<'_>, packed: &mut [u8], overlay: &Sparse<'_>, log: &mut Log<'_>) -> Option<()> {
-    patch::write(&mut writable(step, packed)?, overlay, log)
+fn patch<S: Simd>(step: &Step<'_>, packed: &mut [u8], overlay: &Sparse<'_>, log: &mut Log<'_>) -> Option<()> {
+    patch::write(&mut writable::<S>(step, packed)?, overlay, log)
 }
 
-fn unpatch(step: &Step<'_>, packed: &mut [u8], log: &[UndoEntry]) -> Option<()> {
-    patch::revert(&mut writable(step, packed)?, log);
+fn unpatch<S: Simd>(step: &Step<'_>, packed: &mut [u8], log: &[UndoEntry]) -> Option<()> {
+    patch::revert(&mut writable::<S>(step, packed)?, log);
     Some(())
 }
 
-fn writable<'p>(step: &Step<'_>, packed: &'p mut [u8]) -> Option<Writable<'p>> {
+fn writable<'p, S: Simd>(step: &Step<'_>, packed: &'p mut [u8]) -> Option<Writable<'p>> {
     let (shape, attrs): (_, &QConvAttrs) = (shape(step)?, step.attrs().ok()?);
-    let layout = layout::<Avx512>(&shape, &Patches::new(&shape, 1)?);
+    let layout = layout::<S>(&shape, &patches::<S>(&shape)?);
     Writable::new(layout, packed, attrs.in_zero_point)
 }
 
 /// Where factors stand that this row reads; `None` for others.
-fn factors(step: &Step<'_>, term: &TwoFactor<'_>) -> Option<Plan> {
+fn factors<S: Simd>(step: &Step<'_>, term: &TwoFactor<'_>) -> Option<Plan> {
     let wanted = matches!(term.factors, Factors::I8 { .. }) && term.rank <= MOST_RANK;
     let shape = shape(step).filter(|_| wanted && step.output_dtype(0) == Some(DType::I8))?;
-    Some(Plan::new(Patches::new(&shape, 1)?.segments, shape.out_group, shape.groups, term.rank))
+    Some(Plan::new::<S>(patches::<S>(&shape)?.segments, shape.out_group, shape.groups, term.rank))
 }
 
-fn factor_bytes(step: &Step<'_>, term: &TwoFactor<'_>) -> usize {
-    factors(step, term).map_or(0, |plan| plan.bytes())
+fn factor_bytes<S: Simd>(step: &Step<'_>, term: &TwoFactor<'_>) -> usize {
+    factors::<S>(step, term).map_or(0, |plan| plan.bytes())
 }
 
-fn pack_factors(step: &Step<'_>, term: &TwoFactor<'_>, packed: &mut [u8]) -> Result<(), KernelError> {
+fn pack_factors<S: Simd>(
+    step: &Step<'_>,
+    term: &TwoFactor<'_>,
+    packed: &mut [u8],
+) -> Result<(), KernelError> {
     let attrs: &QConvAttrs = step.attrs()?;
     let moved = attrs.in_zero_point.wrapping_add(128);
-    factors(step, term).and_then(|plan| plan.pack(term, moved, packed)).ok_or(KernelError::Memory(step.op))
+    factors::<S>(step, term)
+        .and_then(|plan| plan.pack(term, moved, packed))
+        .ok_or(KernelError::Memory(step.op))
 }
 
-fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
-    let plain = call.terms.acts_as_base() && call.outputs.len() == 1;
-    // SAFETY: rows leave this crate only through a target, whose argument proves the instructions.
-    unsafe {
-        let simd = Avx512::assume();
-        if plain { codes_avx512(call, simd) } else { terms::run(call, simd) }
-    }
+fn run<S: Simd>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
+    if is_plain(call) { entry::<S, ToInt8>(call) } else { entry::<S, WithIntegerTerms>(call) }
 }
 
-fn run_f32(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
-    if !call.terms.acts_as_base() || call.outputs.len() > 1 {
+fn run_f32<S: Simd>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
+    if !is_plain(call) {
         return (avx2::KERNEL_F32.run)(call);
     }
-    // SAFETY: rows leave this crate only through a target, whose argument proves the instructions.
-    unsafe { reals_avx512(call, Avx512::assume()) }
+    entry::<S, ToF32>(call)
 }
 
-fn run_i32(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
-    // SAFETY: rows leave this crate only through a target, whose argument proves the instructions.
-    unsafe { sums_avx512(call, Avx512::assume()) }
+/// Whether the packed weights are all there is to it.
+fn is_plain(call: &Call<'_, '_>) -> bool {
+    call.terms.acts_as_base() && call.outputs.len() == 1
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn codes_avx512(call: &mut Call<'_, '_>, simd: Avx512) -> Result<(), KernelError> {
-    codes(call, simd)
-}
+/// Codes of the base.
+struct ToInt8;
 
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn reals_avx512(call: &mut Call<'_, '_>, simd: Avx512) -> Result<(), KernelError> {
-    reals(call, simd)
-}
-
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn sums_avx512(call: &mut Call<'_, '_>, simd: Avx512) -> Result<(), KernelError> {
-    sums(call, simd)
-}
-
-#[inline(always)]
-fn codes<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
-    let (conv, error) = (QConv::new(call)?, KernelError::Memory(call.op));
-    let (copy, packed) = (core::mem::take(&mut call.workspace), call.packed);
-    let (out, _) = call.out_and_mask::<i8>()?;
-    let QConvAttrs { lo, hi, out_zero_point, .. } = *conv.attrs;
-    let bounds = Bounds::new(simd, lo, hi, out_zero_point);
-    let mut finish = ToCodes::new(simd, &conv, bounds, out);
-    let product = product::<S>(&conv, packed).ok_or(error)?;
-    sums_into(simd, &product, copy, &mut finish).ok_or(error)
-}
-
-#[inline(always)]
-fn reals<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
-    let (conv, error) = (QConv::new(call)?, KernelError::Memory(call.op));
-    let (copy, packed) = (core::mem::take(&mut call.workspace), call.packed);
-    let (out, _) = call.out_and_mask::<f32>()?;
-    let bounds = Bounds::new(simd, conv.attrs.lo, conv.attrs.hi, 0);
-    let mut finish = ToReals::<S, false>::new(simd, &conv, bounds, out);
-    let product = product::<S>(&conv, packed).ok_or(error)?;
-    sums_into(simd, &product, copy, &mut finish).ok_or(error)
-}
-
-#[inline(always)]
-fn sums<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
-    if !call.terms.is_none() {
-        return Err(KernelError::Terms(call.op));
+impl Row for ToInt8 {
+    #[inline(always)]
+    fn run<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
+        let (conv, error) = (QConv::new(call)?, KernelError::Memory(call.op));
+        let (copy, packed) = (core::mem::take(&mut call.workspace), call.packed);
+        let (out, _) = call.out_and_mask::<i8>()?;
+        let QConvAttrs { lo, hi, out_zero_point, .. } = *conv.attrs;
+        let bounds = Bounds::new(simd, lo, hi, out_zero_point);
+        let mut finish = ToCodes::new(simd, &conv, bounds, out);
+        let product = product::<S>(&conv, packed).ok_or(error)?;
+        sums_into(simd, &product, copy, &mut finish).ok_or(error)
     }
-    let (conv, error) = (QConv::new(call)?, KernelError::Memory(call.op));
-    let (copy, packed) = (core::mem::take(&mut call.workspace), call.packed);
-    let mut finish = ToSums::new(simd, &conv, call.slice_mut(0)?);
-    let product = product::<S>(&conv, packed).ok_or(error)?;
-    sums_into(simd, &product, copy, &mut finish).ok_or(error)
+}
+
+/// Real values of the base.
+struct ToF32;
+
+impl Row for ToF32 {
+    #[inline(always)]
+    fn run<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
+        let (conv, error) = (QConv::new(call)?, KernelError::Memory(call.op));
+        let (copy, packed) = (core::mem::take(&mut call.workspace), call.packed);
+        let (out, _) = call.out_and_mask::<f32>()?;
+        let bounds = Bounds::new(simd, conv.attrs.lo, conv.attrs.hi, 0);
+        let mut finish = ToReals::<S, false>::new(simd, &conv, bounds, out);
+        let product = product::<S>(&conv, packed).ok_or(error)?;
+        sums_into(simd, &product, copy, &mut finish).ok_or(error)
+    }
+}
+
+/// The accumulators.
+struct ToInt32;
+
+impl Row for ToInt32 {
+    #[inline(always)]
+    fn run<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
+        if !call.terms.is_none() {
+            return Err(KernelError::Terms(call.op));
+        }
+        let (conv, error) = (QConv::new(call)?, KernelError::Memory(call.op));
+        let (copy, packed) = (core::mem::take(&mut call.workspace), call.packed);
+        let mut finish = ToSums::new(simd, &conv, call.slice_mut(0)?);
+        let product = product::<S>(&conv, packed).ok_or(error)?;
+        sums_into(simd, &product, copy, &mut finish).ok_or(error)
+    }
 }
 
 /// The products of a base layer; codes are moved while an image is copied, where it is.
@@ -216,17 +256,18 @@ fn sums_into<S: Simd>(
     simd: S,
     product: &Product<'_>,
     copy: &mut [u8],
-    finish: &mut (impl Finish<S, Codes> + Finish<S, MovedCodes>),
+    finish: &mut (impl Finish<S, S::InPlace> + Finish<S, MovedCodes>),
 ) -> Option<()> {
-    match product.patches.image {
-        Some(_) => multiply::<S, MovedCodes>(simd, product, [copy, &mut []], &mut AsPacked, finish),
-        None => multiply::<S, Codes>(simd, product, [copy, &mut []], &mut AsPacked, finish),
+    if product.patches.copies_image() {
+        multiply::<S, MovedCodes>(simd, product, [copy, &mut []], &mut AsPacked, finish)
+    } else {
+        multiply::<S, S::InPlace>(simd, product, [copy, &mut []], &mut AsPacked, finish)
     }
 }
 
 #[inline(always)]
 fn product<'a, S: Simd>(conv: &QConv<'a>, packed: &'a [u8]) -> Option<Product<'a>> {
-    let patches = Patches::new(&conv.shape, 1)?;
+    let patches = patches::<S>(&conv.shape)?;
     let layout = layout::<S>(&conv.shape, &patches);
     let fill = conv.attrs.in_zero_point as u8;
     Some(Product { patches, layout, input: bytes::of(conv.input), fill, packed, block: BLOCK })

@@ -3,8 +3,6 @@
 //! # Numerics
 //! The reference's operations, division included: equal to the bit.
 
-use core::arch::x86_64::*;
-
 use ingraft_kernel::attrs::QuantizeAttrs;
 use ingraft_kernel::quantize::{
     KERNEL as QUANTIZE, KERNEL_DEQUANTIZE as DEQUANTIZE, KERNEL_DYNAMIC as DYNAMIC,
@@ -12,24 +10,44 @@ use ingraft_kernel::quantize::{
 };
 use ingraft_kernel::{Call, Kernel, KernelError, Step};
 
-use crate::blocks::{Rounding, load_reals, map, store, store_reals, widen};
+use crate::blocks::{TOGETHER, block, each, load_codes, load_reals, store_codes, store_reals};
+use crate::features::{Avx2, Avx512};
+use crate::qconv::Bounds;
+use crate::simd::{Row, Simd, entry};
 
 /// f32 to int8.
 pub(crate) const QUANTIZE_AVX512: Kernel =
-    Kernel { name: "quantize_f32_qs8__avx512", run: run_quantize, ..QUANTIZE }.checked(check_quantize);
+    Kernel { name: "quantize_f32_qs8__avx512", run: entry::<Avx512, Quantize>, ..QUANTIZE }
+        .checked(check_quantize);
+
+/// As [`QUANTIZE_AVX512`], on vectors of 256 bits.
+pub(crate) const QUANTIZE_AVX2: Kernel =
+    Kernel { name: "quantize_f32_qs8__avx2", run: entry::<Avx2, Quantize>, ..QUANTIZE_AVX512 };
 
 /// int8 to f32.
 pub(crate) const DEQUANTIZE_AVX512: Kernel =
-    Kernel { name: "dequantize_qs8_f32__avx512", run: run_dequantize, ..DEQUANTIZE };
+    Kernel { name: "dequantize_qs8_f32__avx512", run: entry::<Avx512, Dequantize>, ..DEQUANTIZE };
+
+/// As [`DEQUANTIZE_AVX512`], on vectors of 256 bits.
+pub(crate) const DEQUANTIZE_AVX2: Kernel =
+    Kernel { name: "dequantize_qs8_f32__avx2", run: entry::<Avx2, Dequantize>, ..DEQUANTIZE };
 
 /// int8 to int8 with other quantization parameters.
 pub(crate) const REQUANTIZE_AVX512: Kernel =
-    Kernel { name: "requantize_qs8_qs8__avx512", run: run_requantize, ..REQUANTIZE }
+    Kernel { name: "requantize_qs8_qs8__avx512", run: entry::<Avx512, Requantize>, ..REQUANTIZE }
         .checked(check_requantize);
+
+/// As [`REQUANTIZE_AVX512`], on vectors of 256 bits.
+pub(crate) const REQUANTIZE_AVX2: Kernel =
+    Kernel { name: "requantize_qs8_qs8__avx2", run: entry::<Avx2, Requantize>, ..REQUANTIZE_AVX512 };
 
 /// f32 to int8 with a range found at run time.
 pub(crate) const DYNAMIC_AVX512: Kernel =
-    Kernel { name: "quantize_f32_qd8__avx512", run: run_dynamic, ..DYNAMIC };
+    Kernel { name: "quantize_f32_qd8__avx512", run: entry::<Avx512, Dynamic>, ..DYNAMIC };
+
+/// As [`DYNAMIC_AVX512`], on vectors of 256 bits.
+pub(crate) const DYNAMIC_AVX2: Kernel =
+    Kernel { name: "quantize_f32_qd8__avx2", run: entry::<Avx2, Dynamic>, ..DYNAMIC };
 
 fn check_quantize(step: &Step<'_>) -> Result<(), KernelError> {
     (QUANTIZE.check)(step)?;
@@ -45,119 +63,111 @@ fn unmasked(step: &Step<'_>) -> Result<(), KernelError> {
     (step.outputs().len() == 1).then_some(()).ok_or(KernelError::Operands(step.op))
 }
 
-fn run_quantize(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
-    // SAFETY: rows leave this crate only through a target, whose argument proves the instructions.
-    unsafe { quantize(call) }
+/// Real values to codes of known parameters.
+struct Quantize;
+
+impl Row for Quantize {
+    #[inline(always)]
+    fn run<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
+        let (attrs, input): (&QuantizeAttrs, &[f32]) = (call.attrs()?, call.slice(0)?);
+        let bounds = Bounds::new(simd, attrs.lo, attrs.hi, attrs.out_zero_point);
+        codes(simd, input, attrs.out_scale, bounds, call.slice_mut(0)?);
+        Ok(())
+    }
 }
 
-fn run_dequantize(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
-    // SAFETY: rows leave this crate only through a target, whose argument proves the instructions.
-    unsafe { dequantize(call) }
-}
+/// Real values to codes of the range they have.
+struct Dynamic;
 
-fn run_requantize(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
-    // SAFETY: rows leave this crate only through a target, whose argument proves the instructions.
-    unsafe { requantize(call) }
-}
-
-fn run_dynamic(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
-    // SAFETY: rows leave this crate only through a target, whose argument proves the instructions.
-    unsafe { dynamic(call) }
-}
-
-#[target_feature(enable = "avx512f,avx512bw")]
-fn quantize(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
-    let (attrs, input): (&QuantizeAttrs, &[f32]) = (call.attrs()?, call.slice(0)?);
-    let rounding = Rounding::new(attrs.lo, attrs.hi, attrs.out_zero_point);
-    codes(input, attrs.out_scale, rounding, call.slice_mut(0)?);
-    Ok(())
-}
-
-#[target_feature(enable = "avx512f,avx512bw")]
-fn dynamic(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
-    let input: &[f32] = call.slice(0)?;
-    let [min, max] = range(input);
-    let (scale, zero_point) = dynamic_parameters(min, max);
-    // The zero point of the unsigned codes is the distance of zero from the lowest code.
-    let (lo, hi) = (-zero_point as f32, (255 - zero_point) as f32);
-    let zero_point = zero_point - 128;
-    codes(input, scale, Rounding::new(lo, hi, zero_point), call.slice_mut(0)?);
-    call.slice_mut::<f32>(1)?.fill(scale);
-    call.slice_mut::<i8>(2)?.fill(zero_point as i8);
-    Ok(())
+impl Row for Dynamic {
+    #[inline(always)]
+    fn run<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
+        let input: &[f32] = call.slice(0)?;
+        let [min, max] = range(simd, input);
+        let (scale, zero_point) = dynamic_parameters(min, max);
+        // The zero point of the unsigned codes is the distance of zero from the lowest code.
+        let (lo, hi) = (-zero_point as f32, (255 - zero_point) as f32);
+        let zero_point = zero_point - 128;
+        codes(simd, input, scale, Bounds::new(simd, lo, hi, zero_point), call.slice_mut(0)?);
+        call.slice_mut::<f32>(1)?.fill(scale);
+        call.slice_mut::<i8>(2)?.fill(zero_point as i8);
+        Ok(())
+    }
 }
 
 /// Codes of `input`; NaN becomes the zero point.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-fn codes(input: &[f32], scale: f32, rounding: Rounding, out: &mut [i8]) {
-    let scale = _mm512_set1_ps(scale);
-    map(input, out, |values, out| {
-        let steps = load_reals(values).map(|v| {
-            let v = _mm512_div_ps(v, scale);
-            _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_ORD_Q>(v, v), v)
-        });
-        store(out, rounding.codes(steps));
-    });
+#[inline(always)]
+fn codes<S: Simd>(simd: S, input: &[f32], scale: f32, bounds: Bounds<S>, out: &mut [i8]) {
+    let scale = simd.splat(scale);
+    for (x, out) in input.chunks(block::<S>()).zip(out.chunks_mut(block::<S>())) {
+        let values = each(load_reals(simd, x), |v| simd.number(simd.div(v, scale)));
+        store_codes(simd, out, values, &bounds);
+    }
 }
 
 /// The least and the largest value, zero among them; NaN is neither.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw")]
-fn range(input: &[f32]) -> [f32; 2] {
-    let (blocks, rest) = input.as_chunks();
-    let (mut least, mut most) = (_mm512_setzero_ps(), _mm512_setzero_ps());
-    for block in blocks {
-        // With NaN first both instructions give their second operand.
-        for v in load_reals(block) {
-            (least, most) = (_mm512_min_ps(v, least), _mm512_max_ps(v, most));
+#[inline(always)]
+fn range<S: Simd>(simd: S, input: &[f32]) -> [f32; 2] {
+    let (mut least, mut most) = ([simd.splat(0.0); TOGETHER], [simd.splat(0.0); TOGETHER]);
+    for x in input.chunks(block::<S>()) {
+        // The zeros past the last are in the range anyway; with NaN first both operations give their second operand.
+        for ((v, least), most) in load_reals(simd, x).into_iter().zip(&mut least).zip(&mut most) {
+            (*least, *most) = (simd.min(v, *least), simd.max(v, *most));
         }
     }
-    let mut range = [_mm512_reduce_min_ps(least), _mm512_reduce_max_ps(most)];
-    for &x in rest {
-        range = [if x < range[0] { x } else { range[0] }, if x > range[1] { x } else { range[1] }];
+    let least = least.into_iter().fold(simd.splat(0.0), |a, b| simd.min(a, b));
+    let most = most.into_iter().fold(simd.splat(0.0), |a, b| simd.max(a, b));
+    [-simd.largest(simd.sub(simd.splat(0.0), least)), simd.largest(most)]
+}
+
+/// Codes to real values.
+struct Dequantize;
+
+impl Row for Dequantize {
+    #[inline(always)]
+    fn run<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
+        let (attrs, input): (&QuantizeAttrs, &[i8]) = (call.attrs()?, call.slice(0)?);
+        let (real, out) = (Real::new(simd, attrs), call.slice_mut::<f32>(0)?);
+        for (codes, out) in input.chunks(block::<S>()).zip(out.chunks_mut(block::<S>())) {
+            store_reals(simd, out, real.of(simd, load_codes(simd, codes)));
+        }
+        Ok(())
     }
-    range
 }
 
-#[target_feature(enable = "avx512f,avx512bw")]
-fn dequantize(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
-    let (attrs, input): (&QuantizeAttrs, &[i8]) = (call.attrs()?, call.slice(0)?);
-    let real = Real::new(attrs);
-    map(input, call.slice_mut::<f32>(0)?, |codes, out| store_reals(out, real.of(widen(codes))));
-    Ok(())
-}
+/// Codes to codes of other parameters.
+struct Requantize;
 
-#[target_feature(enable = "avx512f,avx512bw")]
-fn requantize(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
-    let (attrs, input): (&QuantizeAttrs, &[i8]) = (call.attrs()?, call.slice(0)?);
-    let rounding = Rounding::new(attrs.lo, attrs.hi, attrs.out_zero_point);
-    let (real, scale) = (Real::new(attrs), _mm512_set1_ps(attrs.out_scale));
-    map(input, call.slice_mut::<i8>(0)?, |codes, out| {
-        let steps = real.of(widen(codes)).map(|v| _mm512_div_ps(v, scale));
-        store(out, rounding.codes(steps));
-    });
-    Ok(())
+impl Row for Requantize {
+    #[inline(always)]
+    fn run<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
+        let (attrs, input): (&QuantizeAttrs, &[i8]) = (call.attrs()?, call.slice(0)?);
+        let bounds = Bounds::new(simd, attrs.lo, attrs.hi, attrs.out_zero_point);
+        let (real, scale) = (Real::new(simd, attrs), simd.splat(attrs.out_scale));
+        let out = call.slice_mut::<i8>(0)?;
+        for (codes, out) in input.chunks(block::<S>()).zip(out.chunks_mut(block::<S>())) {
+            let values = real.of(simd, load_codes(simd, codes));
+            store_codes(simd, out, each(values, |v| simd.div(v, scale)), &bounds);
+        }
+        Ok(())
+    }
 }
 
 /// The real values of codes.
-struct Real {
-    zero_point: __m512i,
-    scale: __m512,
+struct Real<S: Simd> {
+    /// The negative zero point.
+    zero: S::Int,
+    scale: S::Real,
 }
 
-impl Real {
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw")]
-    fn new(attrs: &QuantizeAttrs) -> Self {
-        Self { zero_point: _mm512_set1_epi32(attrs.in_zero_point), scale: _mm512_set1_ps(attrs.in_scale) }
+impl<S: Simd> Real<S> {
+    #[inline(always)]
+    fn new(simd: S, attrs: &QuantizeAttrs) -> Self {
+        Self { zero: simd.splat_int(attrs.in_zero_point.wrapping_neg()), scale: simd.splat(attrs.in_scale) }
     }
 
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw")]
-    fn of(&self, codes: [__m512i; 4]) -> [__m512; 4] {
-        codes.map(|code| {
-            _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_sub_epi32(code, self.zero_point)), self.scale)
-        })
+    #[inline(always)]
+    fn of(&self, simd: S, codes: [S::Int; TOGETHER]) -> [S::Real; TOGETHER] {
+        each(codes, |code| simd.mul(simd.to_real(simd.add_int(code, self.zero)), self.scale))
     }
 }

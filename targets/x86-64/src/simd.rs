@@ -6,12 +6,54 @@
 //! Everything here is `inline(always)`: it becomes part of the row's entry
 //! function, which is the one compiled for the instruction set.
 
+mod avx2;
 mod avx512;
 
+use ingraft_kernel::{Call, KernelError};
+
+use crate::gemm::Arithmetic;
+use crate::qconv::ranks::Ranks;
+use crate::qdepthwise::taps::Taps;
+
+/// What a row does, on any instruction set.
+pub(crate) trait Row {
+    /// Runs the step. Must be `inline(always)`, to become part of [`Simd::enter`].
+    fn run<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError>;
+}
+
+/// Work in a function of its own, compiled for the instruction set.
+pub(crate) trait Task<S: Simd> {
+    /// What it gives.
+    type Output;
+    /// Does it. Must be `inline(always)`, to become part of [`Simd::perform`].
+    fn run(self, simd: S) -> Self::Output;
+}
+
+/// The entry of a row.
+pub(crate) fn entry<S: Simd, R: Row>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
+    // SAFETY: rows leave this crate only through a target, whose argument proves the instructions.
+    unsafe { S::assume() }.enter::<R>(call)
+}
+
 /// An instruction set, as its proof.
-pub(crate) trait Simd: Copy + core::fmt::Debug {
+pub(crate) trait Simd: Taps + Ranks + core::fmt::Debug {
+    /// The proof, in a row.
+    ///
+    /// # Safety
+    /// The row leaves this crate only through a target whose argument proves the instructions.
+    unsafe fn assume() -> Self;
+    /// Runs a row, compiled for the instruction set.
+    fn enter<R: Row>(self, call: &mut Call<'_, '_>) -> Result<(), KernelError>;
+
+    /// Does `task` in a function that is not made part of the caller.
+    fn perform<T: Task<Self>>(self, task: T) -> T::Output;
+
     /// 32-bit lanes in a vector.
     const LANES: usize;
+    /// Registers for vectors.
+    const REGISTERS: usize;
+    /// Bytes of a code in a patch: what [`Self::dot`] multiplies.
+    const WIDE: usize;
     /// Most vectors of output channels in a register tile.
     const COLUMNS: usize;
 
@@ -19,12 +61,14 @@ pub(crate) trait Simd: Copy + core::fmt::Debug {
     type Int: Copy;
     /// A vector of f32.
     type Real: Copy;
-    /// Four codes of one activation row, in every lane.
+    /// Four bytes of codes of one activation row, in every lane.
     type Codes: Copy;
-    /// What moves codes to 0…255.
-    type Move: Copy;
-    /// Four codes of one weight row per lane.
+    /// As many codes of one weight row per lane.
     type Weights: Copy;
+    /// The first lanes of a vector.
+    type Part: Copy;
+    /// Products of codes of patches that are not copied.
+    type InPlace: Arithmetic<Self, Sum = Self::Int>;
 
     /// `value` in every lane.
     fn splat_int(self, value: i32) -> Self::Int;
@@ -34,6 +78,28 @@ pub(crate) trait Simd: Copy + core::fmt::Debug {
     fn to_real(self, v: Self::Int) -> Self::Real;
     /// Lane-wise sum.
     fn add(self, a: Self::Real, b: Self::Real) -> Self::Real;
+    /// `a − b` lane by lane.
+    fn sub(self, a: Self::Real, b: Self::Real) -> Self::Real;
+    /// Lane-wise quotient.
+    fn div(self, a: Self::Real, b: Self::Real) -> Self::Real;
+    /// Lane-wise square root.
+    fn sqrt(self, v: Self::Real) -> Self::Real;
+    /// The lesser; `b` where one is NaN.
+    fn min(self, a: Self::Real, b: Self::Real) -> Self::Real;
+    /// The larger; `b` where one is NaN.
+    fn max(self, a: Self::Real, b: Self::Real) -> Self::Real;
+    /// Values without their signs.
+    fn size(self, v: Self::Real) -> Self::Real;
+    /// `size` with the sign of `sign`; `size` is not negative.
+    fn with_sign(self, size: Self::Real, sign: Self::Real) -> Self::Real;
+    /// The nearest integers as reals, half to even.
+    fn round_real(self, v: Self::Real) -> Self::Real;
+    /// `v·2ⁿ`, for whole `n` within −252…254.
+    fn scale(self, v: Self::Real, n: Self::Real) -> Self::Real;
+    /// The largest lane.
+    fn largest(self, v: Self::Real) -> f32;
+    /// The sum of all lanes.
+    fn sum(self, v: Self::Real) -> f32;
     /// Lane-wise product.
     fn mul(self, a: Self::Real, b: Self::Real) -> Self::Real;
     /// `a·b + c`, rounded once.
@@ -42,7 +108,7 @@ pub(crate) trait Simd: Copy + core::fmt::Debug {
     fn clamp(self, v: Self::Real, lo: Self::Real, hi: Self::Real) -> Self::Real;
     /// The nearest integers, half to even, for values within ±2³¹.
     fn round(self, v: Self::Real) -> Self::Int;
-    /// Wrapping `acc + Σ x·w` of the four codes in each lane, exact.
+    /// Wrapping `acc + Σ x·w` of the codes in each lane, exact.
     fn dot(self, acc: Self::Int, x: Self::Codes, w: Self::Weights) -> Self::Int;
 
     /// # Safety
@@ -51,41 +117,61 @@ pub(crate) trait Simd: Copy + core::fmt::Debug {
     /// # Safety
     /// `LANES` values lie at `from`.
     unsafe fn load(self, from: *const f32) -> Self::Real;
-    /// What [`Self::load_codes`] needs, once per layer.
-    fn moving(self) -> Self::Move;
-    /// The codes of four bytes plus 128: what [`Self::dot`] multiplies.
+    /// The first `count` lanes, or all.
+    fn part(self, count: usize) -> Self::Part;
+    /// The lanes of `part`, zero in the others.
     ///
     /// # Safety
-    /// Four codes lie at `from`.
-    unsafe fn load_codes(self, moving: Self::Move, from: *const u8) -> Self::Codes;
-    /// Codes that were moved to 0…255 before.
+    /// As many values lie at `from`.
+    unsafe fn load_part(self, from: *const f32, part: Self::Part) -> Self::Real;
+    /// Writes the lanes of `part`.
     ///
     /// # Safety
-    /// Four codes lie at `from`.
+    /// `to` has room for as many values.
+    unsafe fn store_part(self, to: *mut f32, v: Self::Real, part: Self::Part);
+    /// The first `count` lanes, zero in the others.
+    ///
+    /// # Safety
+    /// `count` values, at most `LANES`, lie at `from`.
+    #[inline(always)]
+    unsafe fn load_some(self, from: *const f32, count: usize) -> Self::Real {
+        // SAFETY: the caller's contract.
+        unsafe { self.load_part(from, self.part(count)) }
+    }
+    /// Codes that were moved to 0…255 before, of [`Self::WIDE`] bytes each.
+    ///
+    /// # Safety
+    /// Four bytes lie at `from`.
     unsafe fn load_moved(self, from: *const u8) -> Self::Codes;
-    /// Sixteen codes plus 128 in every quarter of a vector.
+    /// Sixteen bytes of codes that were moved before, in every 128 bits of a vector.
     ///
     /// # Safety
-    /// Sixteen codes lie at `from`.
-    unsafe fn load_block(self, moving: Self::Move, from: *const u8) -> Self::Codes;
-    /// Sixteen codes that were moved before, in every quarter of a vector.
-    ///
-    /// # Safety
-    /// Sixteen codes lie at `from`.
+    /// Sixteen bytes lie at `from`.
     unsafe fn load_moved_block(self, from: *const u8) -> Self::Codes;
-    /// Four values in every quarter of a vector.
+    /// Four values in every 128 bits of a vector.
     ///
     /// # Safety
     /// Four values lie at `from`.
     unsafe fn load_four(self, from: *const f32) -> Self::Real;
-    /// Lane `4·i + g` of the result is the sum of the lanes of quarter `i` of vector `g`.
-    fn sum_quarters_int(self, v: [Self::Int; 4]) -> Self::Int;
-    /// As [`Self::sum_quarters_int`].
-    fn sum_quarters(self, v: [Self::Real; 4]) -> Self::Real;
+    /// Lane `4·i + g` of the result is the sum of the lanes of the 128 bits `i` of vector `g`.
+    fn sum_parts_int(self, v: [Self::Int; 4]) -> Self::Int;
+    /// As [`Self::sum_parts_int`].
+    fn sum_parts(self, v: [Self::Real; 4]) -> Self::Real;
+    /// Values, zero for those that are no number.
+    fn number(self, v: Self::Real) -> Self::Real;
+    /// The larger, lane by lane.
+    fn max_int(self, a: Self::Int, b: Self::Int) -> Self::Int;
+    /// `LANES` codes as integers.
+    ///
+    /// # Safety
+    /// `LANES` codes lie at `from`.
+    unsafe fn load_codes_wide(self, from: *const i8) -> Self::Int;
     /// Lane-wise wrapping sum.
     fn add_int(self, a: Self::Int, b: Self::Int) -> Self::Int;
+    /// Wrapping `acc + Σ x·w` of two 16-bit values in each lane.
+    fn dot_pairs(self, acc: Self::Int, x: Self::Int, w: Self::Int) -> Self::Int;
     /// # Safety
-    /// `4·LANES` codes lie at `from`.
+    /// `4·LANES / WIDE` codes lie at `from`.
     unsafe fn load_weights(self, from: *const u8) -> Self::Weights;
     /// The value at `from` in every lane.
     ///
@@ -113,4 +199,23 @@ pub(crate) trait Simd: Copy + core::fmt::Debug {
         zero: Self::Int,
         count: usize,
     );
+}
+
+/// An instruction set that multiplies bytes as they lie.
+pub(crate) trait Bytes: Simd {
+    /// What moves codes to 0…255.
+    type Move: Copy;
+
+    /// What [`Self::load_codes`] needs, once per layer.
+    fn moving(self) -> Self::Move;
+    /// The codes of four bytes plus 128: what [`Simd::dot`] multiplies.
+    ///
+    /// # Safety
+    /// Four codes lie at `from`.
+    unsafe fn load_codes(self, moving: Self::Move, from: *const u8) -> Self::Codes;
+    /// Sixteen codes plus 128 in every 128 bits of a vector.
+    ///
+    /// # Safety
+    /// Sixteen codes lie at `from`.
+    unsafe fn load_block(self, moving: Self::Move, from: *const u8) -> Self::Codes;
 }

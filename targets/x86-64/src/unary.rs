@@ -1,16 +1,20 @@
 //! f32 functions of one operand.
 
-use core::arch::x86_64::*;
-
 use ingraft_kernel::attrs::UnaryAttrs;
 use ingraft_kernel::elementwise::{KERNEL_UNARY as REFERENCE, UnaryFn};
 use ingraft_kernel::{Call, Kernel, KernelError, Step};
 
-use crate::blocks::{BLOCK, load_reals, map, store_reals};
+use crate::features::{Avx2, Avx512};
+use crate::simd::{Row, Simd};
 use crate::transcendental::{erf, exp, sigmoid, tanh};
 
 /// The functions that networks run most; others take the reference.
-pub(crate) const AVX512: Kernel = Kernel { name: "unary_f32_f32__avx512", run, ..REFERENCE }.checked(check);
+pub(crate) const AVX512: Kernel =
+    Kernel { name: "unary_f32_f32__avx512", run: run::<Avx512>, ..REFERENCE }.checked(check);
+
+/// As [`AVX512`], on vectors of 256 bits.
+pub(crate) const AVX2: Kernel =
+    Kernel { name: "unary_f32_f32__avx2", run: run::<Avx2>, ..REFERENCE }.checked(check);
 
 fn check(step: &Step<'_>) -> Result<(), KernelError> {
     (REFERENCE.check)(step)?;
@@ -32,65 +36,80 @@ fn check(step: &Step<'_>) -> Result<(), KernelError> {
     known.then_some(()).ok_or(KernelError::Operands(step.op))
 }
 
-fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
+fn run<S: Simd>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     // SAFETY: rows leave this crate only through a target, whose argument proves the instructions.
-    unsafe { compute(call) }
+    unsafe { S::assume() }.enter::<Unary>(call)
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512dq")]
-fn compute(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
-    let (UnaryAttrs { function, alpha, beta }, input) = (*call.attrs()?, call.slice::<f32>(0)?);
-    let function = UnaryFn::from_code(function).ok_or(call.operands())?;
-    let out = call.slice_mut::<f32>(0)?;
-    let (alpha, beta) = (_mm512_set1_ps(alpha), _mm512_set1_ps(beta));
-    let (half, one) = (_mm512_set1_ps(0.5), _mm512_set1_ps(1.0));
+/// Vectors worked on together, so that one hides what another waits for.
+const TOGETHER: usize = 4;
+
+/// Every value of a step.
+struct Unary;
+
+impl Row for Unary {
+    #[inline(always)]
+    fn run<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
+        let (attrs, input): (&UnaryAttrs, &[f32]) = (call.attrs()?, call.slice(0)?);
+        let function = UnaryFn::from_code(attrs.function).ok_or(call.operands())?;
+        let (alpha, beta) = (simd.splat(attrs.alpha), simd.splat(attrs.beta));
+        let out = call.slice_mut::<f32>(0)?;
+        for (x, out) in input.chunks(TOGETHER * S::LANES).zip(out.chunks_mut(TOGETHER * S::LANES)) {
+            let len = x.len().min(out.len());
+            let mut values = [simd.splat(0.0); TOGETHER];
+            for (v, value) in values.iter_mut().enumerate() {
+                let (at, left) = (v * S::LANES, len.saturating_sub(v * S::LANES));
+                // SAFETY: only values of the chunk are read.
+                *value = unsafe { simd.load_some(x.as_ptr().wrapping_add(at), left.min(S::LANES)) };
+            }
+            apply(simd, function, [alpha, beta], &mut values);
+            for (v, value) in values.into_iter().enumerate() {
+                let (at, left) = (v * S::LANES, len.saturating_sub(v * S::LANES));
+                // SAFETY: only values of the chunk are written.
+                unsafe { simd.store(out.as_mut_ptr().wrapping_add(at), value, left.min(S::LANES)) };
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The function of every value.
+#[inline(always)]
+fn apply<S: Simd>(s: S, function: UnaryFn, [alpha, beta]: [S::Real; 2], values: &mut [S::Real; TOGETHER]) {
+    let (half, one) = (s.splat(0.5), s.splat(1.0));
     match function {
-        UnaryFn::Sigmoid => each(input, out, |x| sigmoid(x)),
-        UnaryFn::Tanh => each(input, out, |x| tanh(x)),
-        UnaryFn::Exp => each(input, out, |x| exp(x)),
-        UnaryFn::Sqrt => each(input, out, |x| _mm512_sqrt_ps(x)),
-        UnaryFn::Erf => each(input, out, |x| erf(x)),
-        UnaryFn::HardSigmoid => each(input, out, |x| unit(_mm512_add_ps(_mm512_mul_ps(alpha, x), beta))),
+        UnaryFn::Sigmoid => values.iter_mut().for_each(|x| *x = sigmoid(s, *x)),
+        UnaryFn::Tanh => values.iter_mut().for_each(|x| *x = tanh(s, *x)),
+        UnaryFn::Exp => values.iter_mut().for_each(|x| *x = exp(s, *x)),
+        UnaryFn::Sqrt => values.iter_mut().for_each(|x| *x = s.sqrt(*x)),
+        UnaryFn::Erf => values.iter_mut().for_each(|x| *x = erf(s, *x)),
+        UnaryFn::HardSigmoid => values.iter_mut().for_each(|x| *x = unit(s, s.add(s.mul(alpha, *x), beta))),
         UnaryFn::HardSwish => {
             // A product with the nearest to a sixth: a division takes four times as long.
-            let sixth = _mm512_set1_ps(1.0 / 6.0);
-            each(input, out, |x| _mm512_mul_ps(x, unit(_mm512_fmadd_ps(x, sixth, half))));
+            let sixth = s.splat(1.0 / 6.0);
+            values.iter_mut().for_each(|x| *x = s.mul(*x, unit(s, s.mul_add(*x, sixth, half))));
         }
         UnaryFn::Gelu => {
-            let scale = _mm512_set1_ps(core::f32::consts::FRAC_1_SQRT_2);
-            each(input, out, |x| {
-                _mm512_mul_ps(_mm512_mul_ps(half, x), _mm512_add_ps(one, erf(_mm512_mul_ps(x, scale))))
+            let scale = s.splat(core::f32::consts::FRAC_1_SQRT_2);
+            values.iter_mut().for_each(|x| {
+                *x = s.mul(s.mul(half, *x), s.add(one, erf(s, s.mul(*x, scale))));
             });
         }
         UnaryFn::GeluTanh => {
-            let (scale, cubic) = (_mm512_set1_ps(0.797_884_6), _mm512_set1_ps(0.044_715));
-            each(input, out, |x| {
-                let cube = _mm512_mul_ps(_mm512_mul_ps(_mm512_mul_ps(cubic, x), x), x);
-                let inner = tanh(_mm512_mul_ps(scale, _mm512_add_ps(x, cube)));
-                _mm512_mul_ps(_mm512_mul_ps(half, x), _mm512_add_ps(one, inner))
+            let (scale, cubic) = (s.splat(0.797_884_6), s.splat(0.044_715));
+            values.iter_mut().for_each(|x| {
+                let cube = s.mul(s.mul(s.mul(cubic, *x), *x), *x);
+                let inner = tanh(s, s.mul(scale, s.add(*x, cube)));
+                *x = s.mul(s.mul(half, *x), s.add(one, inner));
             });
         }
-        UnaryFn::Swish => each(input, out, |x| _mm512_mul_ps(x, sigmoid(_mm512_mul_ps(alpha, x)))),
-        _ => return Err(call.operands()),
+        UnaryFn::Swish => values.iter_mut().for_each(|x| *x = s.mul(*x, sigmoid(s, s.mul(alpha, *x)))),
+        _ => {}
     }
-    Ok(())
 }
 
 /// `x` limited to 0…1.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn unit(x: __m512) -> __m512 {
-    _mm512_min_ps(_mm512_max_ps(x, _mm512_setzero_ps()), _mm512_set1_ps(1.0))
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq")]
-fn each(input: &[f32], out: &mut [f32], function: impl Fn(__m512) -> __m512) {
-    map(input, out, |x: &[f32; BLOCK], out: &mut [f32; BLOCK]| {
-        let mut values = load_reals(x);
-        for value in &mut values {
-            *value = function(*value);
-        }
-        store_reals(out, values);
-    });
+#[inline(always)]
+fn unit<S: Simd>(s: S, x: S::Real) -> S::Real {
+    s.min(s.max(x, s.splat(0.0)), s.splat(1.0))
 }

@@ -63,25 +63,18 @@ fn row<V: Vector, const SCALED: bool>(
 ) {
     let len = dx.len().min(dy.len()).min(x.len()).min(scale.len());
     let (count, centered) = (len as f32, attrs.kind != RMS);
-    // SAFETY: the slices have `lanes` elements from `at` on, as `pairs` counts up to their length.
-    let load = |from: &[f32], at: usize, lanes: usize| unsafe { v.load_first(from.as_ptr().add(at), lanes) };
-    let g = |at: usize, lanes: usize| match SCALED {
-        true => v.mul(load(dy, at, lanes), load(scale, at, lanes)),
-        false => load(dy, at, lanes),
-    };
+    let row = Operands::<V, SCALED> { v, dy, x, scale };
     let mut mean = 0.0;
     if centered {
         let mut sums = [v.splat(0.0); 2];
-        pairs::<V>(len, |at, lanes, odd| sums[odd] = v.add(sums[odd], load(x, at, lanes)));
+        pairs!(V, len, |at, lanes, odd| { sums[odd] = v.add(sums[odd], row.x(at, lanes)) });
         let [even, odd] = across(v, sums);
         mean = (even + odd) / count;
     }
     let less = v.splat(-mean);
-    // Lanes past the end are 0 in `g`, but not when centered: `keep` clears them.
-    let c = |at: usize, lanes: usize| v.keep(v.add(load(x, at, lanes), less), ((1u64 << lanes) - 1) as u32);
     let (mut squares, mut along, mut sums) = ([v.splat(0.0); 2], [v.splat(0.0); 2], [v.splat(0.0); 2]);
-    pairs::<V>(len, |at, lanes, odd| {
-        let (g, c) = (g(at, lanes), c(at, lanes));
+    pairs!(V, len, |at, lanes, odd| {
+        let (g, c) = (row.g(at, lanes), row.c(less, at, lanes));
         squares[odd] = v.mul_add(c, c, squares[odd]);
         along[odd] = v.mul_add(g, c, along[odd]);
         sums[odd] = v.add(sums[odd], g);
@@ -91,12 +84,46 @@ fn row<V: Vector, const SCALED: bool>(
     let inverse = v.div(v.splat(1.0), v.sqrt(v.splat(squares / count + attrs.epsilon)));
     let shift = v.splat(if centered { -sum / count } else { 0.0 });
     let slope = v.mul(v.splat(-along / count), v.mul(inverse, inverse));
-    pairs::<V>(len, |at, lanes, _| {
-        let inner = v.mul_add(c(at, lanes), slope, v.add(g(at, lanes), shift));
+    pairs!(V, len, |at, lanes, _| {
+        let inner = v.mul_add(row.c(less, at, lanes), slope, v.add(row.g(at, lanes), shift));
         // SAFETY: `dx` has `lanes` elements from `at` on.
         unsafe {
             let dx = dx.as_mut_ptr().add(at);
             v.store_first(dx, v.mul_add(inner, inverse, v.load_first(dx, lanes)), lanes);
         }
     });
+}
+
+/// What a row is made of; `lanes` elements from `at` on lie in each of the slices.
+struct Operands<'a, V: Vector, const SCALED: bool> {
+    v: V,
+    dy: &'a [f32],
+    x: &'a [f32],
+    scale: &'a [f32],
+}
+
+impl<V: Vector, const SCALED: bool> Operands<'_, V, SCALED> {
+    #[inline(always)]
+    fn load(&self, from: &[f32], at: usize, lanes: usize) -> V::Real {
+        // SAFETY: `pairs` counts up to the shortest length.
+        unsafe { self.v.load_first(from.as_ptr().add(at), lanes) }
+    }
+
+    #[inline(always)]
+    fn x(&self, at: usize, lanes: usize) -> V::Real {
+        self.load(self.x, at, lanes)
+    }
+
+    /// The gradient of the normalized value.
+    #[inline(always)]
+    fn g(&self, at: usize, lanes: usize) -> V::Real {
+        let dy = self.load(self.dy, at, lanes);
+        if SCALED { self.v.mul(dy, self.load(self.scale, at, lanes)) } else { dy }
+    }
+
+    /// The centered value. Lanes past the end are 0 in [`Self::g`], but not here: `keep` clears them.
+    #[inline(always)]
+    fn c(&self, less: V::Real, at: usize, lanes: usize) -> V::Real {
+        self.v.keep(self.v.add(self.x(at, lanes), less), ((1u64 << lanes) - 1) as u32)
+    }
 }

@@ -2,24 +2,36 @@
 
 use super::vector::Vector;
 
-/// Calls `each` with where every vector of a row of `len` begins, its lanes, and which of two partial sums it is for: all
-/// but the last are whole.
-#[inline(always)]
-pub(super) fn pairs<V: Vector>(len: usize, mut each: impl FnMut(usize, usize, usize)) {
-    let mut at = 0;
-    while at + 2 * V::LANES <= len {
-        each(at, V::LANES, 0);
-        each(at + V::LANES, V::LANES, 1);
-        at += 2 * V::LANES;
-    }
-    if at + V::LANES <= len {
-        each(at, V::LANES, 0);
-        at += V::LANES;
-    }
-    if at < len {
-        each(at, len - at, 1);
-    }
+/// Does the body with where every vector of a row of `len` begins, its lanes, and which of two partial sums it is for:
+/// all but the last are whole. A macro, as a closure would not be compiled for the instruction set.
+macro_rules! pairs {
+    ($vector:ty, $len:expr, |$at:ident, $lanes:ident, $odd:pat_param| $body:block) => {{
+        let len: usize = $len;
+        let mut at = 0;
+        while at + 2 * <$vector>::LANES <= len {
+            {
+                let ($at, $lanes, $odd) = (at, <$vector>::LANES, 0);
+                $body
+            }
+            {
+                let ($at, $lanes, $odd) = (at + <$vector>::LANES, <$vector>::LANES, 1);
+                $body
+            }
+            at += 2 * <$vector>::LANES;
+        }
+        if at + <$vector>::LANES <= len {
+            let ($at, $lanes, $odd) = (at, <$vector>::LANES, 0);
+            $body
+            at += <$vector>::LANES;
+        }
+        if at < len {
+            let ($at, $lanes, $odd) = (at, len - at, 1);
+            $body
+        }
+    }};
 }
+
+pub(super) use pairs;
 
 /// The sums over all lanes of up to four vectors.
 #[inline(always)]

@@ -45,7 +45,7 @@ impl Leaf for Gradient<'_, '_> {
         let Self { len, dy, y, dx } = self;
         for ((dy, y), dx) in dy.chunks_exact(len).zip(y.chunks_exact(len)).zip(dx.chunks_exact_mut(len)) {
             let mut sums = [v.splat(0.0); 2];
-            pairs::<V>(len, |at, lanes, odd| {
+            pairs!(V, len, |at, lanes, odd| {
                 // SAFETY: rows have `lanes` elements from `at` on.
                 let (dy, y) = unsafe {
                     (v.load_first(dy.as_ptr().add(at), lanes), v.load_first(y.as_ptr().add(at), lanes))
@@ -54,7 +54,7 @@ impl Leaf for Gradient<'_, '_> {
             });
             let [even, odd] = across(v, sums);
             let less = v.splat(-(even + odd));
-            pairs::<V>(len, |at, lanes, _| {
+            pairs!(V, len, |at, lanes, _| {
                 // SAFETY: rows have `lanes` elements from `at` on.
                 unsafe {
                     let dx = dx.as_mut_ptr().add(at);

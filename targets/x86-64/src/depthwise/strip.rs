@@ -1,12 +1,11 @@
 //! A strip of pixels going down the lines of an image, its sums in registers.
 
-use core::arch::x86_64::*;
 use core::ops::Range;
 
 use ingraft_kernel::window::ConvShape;
 
-/// Channels of a vector.
-pub(super) const LANES: usize = 16;
+use crate::simd::{Simd, Task};
+
 /// Most pixels of a strip.
 pub(super) const PIXELS: usize = 8;
 /// Columns that the widest strip with code of its own sees.
@@ -33,7 +32,10 @@ impl Layer<'_> {
     }
 }
 
-/// Neighboring pixels of sixteen channels, on every line.
+/// What a column outside the image holds.
+static NOTHING: [f32; 16] = [0.0; 16];
+
+/// Neighboring pixels of a vector of channels, on every line.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Strip {
     /// First channel.
@@ -48,10 +50,10 @@ pub(super) struct Strip {
 
 impl Strip {
     /// Computes `lines` with the code made for the window, if there is one.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    pub(super) fn compute(
+    #[inline(always)]
+    pub(super) fn compute<S: Simd>(
         &self,
+        simd: S,
         layer: &Layer<'_>,
         input: &[f32],
         out: &mut [f32],
@@ -71,15 +73,17 @@ impl Strip {
         if !fits {
             return None;
         }
-        let lanes = lanes(channels - self.first);
+        const { assert!(S::LANES <= NOTHING.len()) };
+        let lanes = simd.part(channels - self.first);
         let left = (self.x * stride[1]) as isize - pad[1] as isize;
         let code = Code {
+            simd,
             shape: layer.shape,
             input: input.as_ptr().wrapping_add(self.first),
             weight: layer.weight.as_ptr().wrapping_add(self.first),
-            // SAFETY: the mask selects only channels the layer has.
-            bias: unsafe { _mm512_maskz_loadu_ps(lanes, layer.bias.as_ptr().wrapping_add(self.first)) },
-            bounds: layer.bounds.map(|bound| _mm512_set1_ps(bound)),
+            // SAFETY: only channels the layer has are read.
+            bias: unsafe { simd.load_part(layer.bias.as_ptr().wrapping_add(self.first), lanes) },
+            bounds: layer.bounds.map(|bound| simd.splat(bound)),
             lanes,
             left,
             count: self.count,
@@ -101,16 +105,18 @@ impl Strip {
 }
 
 /// What the code of a strip reads and writes.
-struct Code<'a> {
+#[derive(Clone, Copy)]
+struct Code<'a, S: Simd> {
+    simd: S,
     shape: &'a ConvShape,
     /// The sample's first pixel, at the strip's first channel.
     input: *const f32,
     /// The first tap, at the strip's first channel.
     weight: *const f32,
-    bias: __m512,
-    bounds: [__m512; 2],
-    /// The channels.
-    lanes: u16,
+    bias: S::Real,
+    bounds: [S::Real; 2],
+    /// Channels.
+    lanes: S::Part,
     /// Column of the image under the first pixel's first tap.
     left: isize,
     /// Pixels.
@@ -119,41 +125,37 @@ struct Code<'a> {
     out: *mut f32,
 }
 
-impl Code<'_> {
+impl<S: Simd> Code<'_, S> {
     /// A window of `WIDTH` columns, `STRIDE` between pixels.
     ///
     /// # Safety
     /// As [`Self::strip`].
-    #[inline]
-    #[target_feature(enable = "avx512f")]
+    #[inline(always)]
     unsafe fn window<const WIDTH: usize, const STRIDE: usize>(&self, masked: bool, lines: Range<usize>) {
-        // SAFETY: the caller's contract; a strip of fewer pixels is rare, and as right with masks.
-        unsafe {
-            match self.count {
-                1 => self.strip::<1, WIDTH, STRIDE, true>(lines),
-                2 => self.strip::<2, WIDTH, STRIDE, true>(lines),
-                3 => self.strip::<3, WIDTH, STRIDE, true>(lines),
-                4 => self.strip::<4, WIDTH, STRIDE, true>(lines),
-                5 => self.strip::<5, WIDTH, STRIDE, true>(lines),
-                6 => self.strip::<6, WIDTH, STRIDE, true>(lines),
-                7 => self.strip::<7, WIDTH, STRIDE, true>(lines),
-                _ if masked => self.strip::<8, WIDTH, STRIDE, true>(lines),
-                _ => self.strip::<8, WIDTH, STRIDE, false>(lines),
-            }
+        // A strip of fewer pixels is rare, and as right with masks.
+        match self.count {
+            1 => self.simd.perform(Going::<S, 1, WIDTH, STRIDE, true> { code: *self, lines }),
+            2 => self.simd.perform(Going::<S, 2, WIDTH, STRIDE, true> { code: *self, lines }),
+            3 => self.simd.perform(Going::<S, 3, WIDTH, STRIDE, true> { code: *self, lines }),
+            4 => self.simd.perform(Going::<S, 4, WIDTH, STRIDE, true> { code: *self, lines }),
+            5 => self.simd.perform(Going::<S, 5, WIDTH, STRIDE, true> { code: *self, lines }),
+            6 => self.simd.perform(Going::<S, 6, WIDTH, STRIDE, true> { code: *self, lines }),
+            7 => self.simd.perform(Going::<S, 7, WIDTH, STRIDE, true> { code: *self, lines }),
+            _ if masked => self.simd.perform(Going::<S, 8, WIDTH, STRIDE, true> { code: *self, lines }),
+            _ => self.simd.perform(Going::<S, 8, WIDTH, STRIDE, false> { code: *self, lines }),
         }
     }
 
     /// # Safety
     /// - Image, weights and output have the lengths their extents say, and `lines` are lines of the output.
-    /// - Without `MASKED` the strip has `P` pixels, sixteen channels and no column outside the image.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
+    /// - Without `MASKED` the strip has `P` pixels, a whole vector of channels and no column outside the image.
+    #[inline(always)]
     unsafe fn strip<const P: usize, const WIDTH: usize, const STRIDE: usize, const MASKED: bool>(
         &self,
         lines: Range<usize>,
     ) {
         let ConvShape { input: [_, _, width, channels], dilation, .. } = *self.shape;
-        let [places, masks] = if MASKED { self.columns() } else { [[0; COLUMNS]; 2] };
+        let columns = if MASKED { self.columns() } else { [(NOTHING.as_ptr(), 0); COLUMNS] };
         let first = self.input.wrapping_offset(self.left * channels as isize);
         for y in lines {
             let (line, rows) = self.rows(y);
@@ -164,21 +166,21 @@ impl Code<'_> {
                 let mut weights = [self.bias; WIDTH];
                 for (kx, w) in weights.iter_mut().enumerate() {
                     // SAFETY: the caller's contract; `row` is a row of the window.
-                    *w = unsafe { self.load::<MASKED>(weight.wrapping_add(kx * channels), self.lanes) };
+                    *w = unsafe { self.load::<MASKED>(weight.wrapping_add(kx * channels)) };
                 }
-                let (first, image) = (first.wrapping_add(line), self.input.wrapping_add(line));
+                let first = first.wrapping_add(line);
                 for (p, sum) in sums.iter_mut().enumerate() {
                     for (kx, w) in weights.iter().enumerate() {
                         let column = p * STRIDE + kx;
                         let from = if MASKED {
-                            image.wrapping_add(places[column])
+                            let (column, inside) = columns[column];
+                            column.wrapping_add(line & inside)
                         } else {
                             first.wrapping_add(column * channels)
                         };
-                        // SAFETY: the caller's contract; `line` lies inside the image, and the mask of a column
-                        // outside is empty.
-                        let x = unsafe { self.load::<MASKED>(from, masks[column] as u16) };
-                        *sum = _mm512_fmadd_ps(x, *w, *sum);
+                        // SAFETY: the caller's contract; `line` lies inside the image.
+                        let x = unsafe { self.load::<MASKED>(from) };
+                        *sum = self.simd.mul_add(x, *w, *sum);
                     }
                 }
             }
@@ -191,8 +193,7 @@ impl Code<'_> {
     ///
     /// # Safety
     /// As [`Self::strip`] with masks.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
+    #[inline(always)]
     unsafe fn any(&self, lines: Range<usize>) {
         let ConvShape { input: [_, _, width, channels], kernel, stride, dilation, .. } = *self.shape;
         for y in lines {
@@ -203,13 +204,13 @@ impl Code<'_> {
                 for kx in 0..kernel[1] {
                     let weight = self.weight.wrapping_add((row * kernel[1] + kx) * channels);
                     // SAFETY: the caller's contract; row and column are those of a tap.
-                    let w = unsafe { self.load::<true>(weight, self.lanes) };
+                    let w = unsafe { self.load::<true>(weight) };
                     for (p, sum) in sums.iter_mut().enumerate() {
-                        let (place, mask) = self.column(p * stride[1] + kx * dilation[1]);
-                        let from = self.input.wrapping_add(line * channels + place);
+                        let (column, inside) = self.column(p * stride[1] + kx * dilation[1]);
+                        let from = column.wrapping_add((line * channels) & inside);
                         // SAFETY: as in a strip.
-                        let x = unsafe { self.load::<true>(from, mask) };
-                        *sum = _mm512_fmadd_ps(x, w, *sum);
+                        let x = unsafe { self.load::<true>(from) };
+                        *sum = self.simd.mul_add(x, w, *sum);
                     }
                 }
             }
@@ -230,57 +231,50 @@ impl Code<'_> {
         ((begin + rows.start * step).saturating_sub(pad[0]), rows)
     }
 
-    /// Where every column of a strip lies in a line, and its channels.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    fn columns(&self) -> [[usize; COLUMNS]; 2] {
-        let (mut places, mut masks) = ([0; COLUMNS], [0; COLUMNS]);
-        for (column, (place, mask)) in places.iter_mut().zip(&mut masks).enumerate() {
-            let (at, lanes) = self.column(column);
-            (*place, *mask) = (at, lanes.into());
-        }
-        [places, masks]
+    /// [`Self::column`] of every column.
+    #[inline(always)]
+    fn columns(&self) -> [(*const f32, usize); COLUMNS] {
+        let mut columns = [(NOTHING.as_ptr(), 0); COLUMNS];
+        columns.iter_mut().enumerate().for_each(|(index, column)| *column = self.column(index));
+        columns
     }
 
-    /// Where column `column` of the strip lies in a line, and the channels to load of it: outside the image none, and of
-    /// a place inside, as processors take long to find out that nothing is wanted of memory that is not there.
+    /// Where column `column` of the strip lies in line 0, and the bits of a line's distance from there: none outside the
+    /// image, where every line holds [`NOTHING`].
     #[inline(always)]
-    fn column(&self, column: usize) -> (usize, u16) {
+    fn column(&self, column: usize) -> (*const f32, usize) {
         let [_, _, width, channels] = self.shape.input;
         match usize::try_from(self.left + column as isize) {
-            Ok(column) if column < width => (column * channels, self.lanes),
-            _ => (0, 0),
+            Ok(column) if column < width => (self.input.wrapping_add(column * channels), usize::MAX),
+            _ => (NOTHING.as_ptr(), 0),
         }
     }
 
     /// # Safety
-    /// Sixteen values lie at `from`, or with `MASKED` those of the mask.
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    unsafe fn load<const MASKED: bool>(&self, from: *const f32, mask: u16) -> __m512 {
-        // SAFETY: the caller's contract; no alignment is needed.
-        unsafe { if MASKED { _mm512_maskz_loadu_ps(mask, from) } else { _mm512_loadu_ps(from) } }
+    /// A vector lies at `from`, or with `MASKED` as many values as the strip has channels.
+    #[inline(always)]
+    unsafe fn load<const MASKED: bool>(&self, from: *const f32) -> S::Real {
+        // SAFETY: the caller's contract.
+        unsafe { if MASKED { self.simd.load_part(from, self.lanes) } else { self.simd.load(from) } }
     }
 
     /// Writes the strip's pixels on line `y`.
     ///
     /// # Safety
     /// As [`Self::strip`].
-    #[inline]
-    #[target_feature(enable = "avx512f")]
-    unsafe fn store<const P: usize, const MASKED: bool>(&self, y: usize, sums: [__m512; P]) {
+    #[inline(always)]
+    unsafe fn store<const P: usize, const MASKED: bool>(&self, y: usize, sums: [S::Real; P]) {
         let [_, _, across, channels] = self.shape.output;
         let ([lo, hi], line) = (self.bounds, self.out.wrapping_add(y * across * channels));
         for (p, sum) in sums.into_iter().enumerate() {
             if !MASKED || p < self.count {
-                let (to, value) =
-                    (line.wrapping_add(p * channels), _mm512_min_ps(_mm512_max_ps(sum, lo), hi));
+                let (to, value) = (line.wrapping_add(p * channels), self.simd.clamp(sum, lo, hi));
                 // SAFETY: the caller's contract.
                 unsafe {
-                    if MASKED && self.lanes != u16::MAX {
-                        _mm512_mask_storeu_ps(to, self.lanes, value);
+                    if MASKED {
+                        self.simd.store_part(to, value, self.lanes);
                     } else {
-                        _mm512_storeu_ps(to, value);
+                        self.simd.store(to, value, S::LANES);
                     }
                 }
             }
@@ -288,8 +282,23 @@ impl Code<'_> {
     }
 }
 
-/// The first lanes, at most sixteen.
-#[inline(always)]
-fn lanes(count: usize) -> u16 {
-    if count >= LANES { u16::MAX } else { (1 << count) - 1 }
+/// A strip on its way, in a function of its own: there are so many that they would be in each other's way.
+///
+/// Whoever makes one keeps the contract of [`Code::strip`].
+struct Going<'a, S: Simd, const P: usize, const WIDTH: usize, const STRIDE: usize, const MASKED: bool> {
+    code: Code<'a, S>,
+    lines: Range<usize>,
+}
+
+impl<S: Simd, const P: usize, const WIDTH: usize, const STRIDE: usize, const MASKED: bool> Task<S>
+    for Going<'_, S, P, WIDTH, STRIDE, MASKED>
+{
+    type Output = ();
+
+    #[inline(always)]
+    fn run(self, _: S) {
+        let code = self.code;
+        // SAFETY: the contract of whoever made it.
+        unsafe { code.strip::<P, WIDTH, STRIDE, MASKED>(self.lines) }
+    }
 }

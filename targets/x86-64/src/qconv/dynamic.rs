@@ -8,60 +8,73 @@ use ingraft_kernel::{Call, Kernel, KernelError, Place, Step};
 use super::finish::{Bounds, ToReals};
 use super::{correction, layout, product, sums_into};
 use crate::avx2::tile::take;
-use crate::features::Avx512;
+use crate::features::{Avx2, Avx512};
 use crate::patches::Patches;
-use crate::simd::Simd;
+use crate::simd::{Row, Simd};
 
 /// int8 codes to f32; active terms take the reference.
-pub(crate) const AVX512: Kernel = Kernel { name: "dynamic_conv_qd8_qc8w_f32__avx512", run, ..REFERENCE }
-    .checked(check)
-    .with_workspace(workspace)
-    .with_packed(packed_bytes, pack);
+pub(crate) const AVX512: Kernel =
+    Kernel { name: "dynamic_conv_qd8_qc8w_f32__avx512", run: run::<Avx512>, ..REFERENCE }
+        .checked(check::<Avx512>)
+        .with_workspace(workspace::<Avx512>)
+        .with_packed(packed_bytes::<Avx512>, pack::<Avx512>);
 
-fn check(step: &Step<'_>) -> Result<(), KernelError> {
+/// As [`AVX512`], on vectors of 256 bits.
+pub(crate) const AVX2: Kernel =
+    Kernel { name: "dynamic_conv_qd8_qc8w_f32__avx2", run: run::<Avx2>, ..AVX512 }
+        .checked(check::<Avx2>)
+        .with_workspace(workspace::<Avx2>)
+        .with_packed(packed_bytes::<Avx2>, pack::<Avx2>);
+
+fn check<S: Simd>(step: &Step<'_>) -> Result<(), KernelError> {
     (REFERENCE.check)(step)?;
     let constant = matches!(step.input(1)?.place, Place::Plan(_));
     // Masks are the reference's.
-    (constant && step.outputs().len() == 1 && patches(step).is_some())
+    (constant && step.outputs().len() == 1 && patches::<S>(step).is_some())
         .then_some(())
         .ok_or(KernelError::Operands(step.op))
 }
 
-fn patches(step: &Step<'_>) -> Option<(ConvShape, Patches)> {
+fn patches<S: Simd>(step: &Step<'_>) -> Option<(ConvShape, Patches)> {
     let attrs: &ConvAttrs = step.attrs().ok()?;
     let (input, output) = (step.input(0).ok()?.shape, step.output(0).ok()?.shape);
     let shape = ConvShape::new(&attrs.window, attrs.groups as usize, input, output)?;
-    Some((shape, Patches::new(&shape, 1)?))
+    Some((shape, super::patches::<S>(&shape)?))
 }
 
 /// The channels' multipliers and biases for this run, and the copy of a padded sample.
-fn workspace(step: &Step<'_>) -> usize {
-    let own = patches(step).map_or(0, |(shape, patches)| shape.output[3] * 8 + patches.copy_bytes());
+fn workspace<S: Simd>(step: &Step<'_>) -> usize {
+    let own = patches::<S>(step).map_or(0, |(shape, patches)| shape.output[3] * 8 + patches.copy_bytes());
     own.max((REFERENCE.workspace)(step))
 }
 
-fn packed_bytes(step: &Step<'_>) -> usize {
-    patches(step).map_or(0, |(shape, patches)| layout::<Avx512>(&shape, &patches).bytes())
+fn packed_bytes<S: Simd>(step: &Step<'_>) -> usize {
+    patches::<S>(step).map_or(0, |(shape, patches)| layout::<S>(&shape, &patches).bytes())
 }
 
-fn pack(step: &Step<'_>, packed: &mut [u8]) -> Result<(), KernelError> {
+fn pack<S: Simd>(step: &Step<'_>, packed: &mut [u8]) -> Result<(), KernelError> {
     let Place::Plan(weight) = step.input(1)?.place else { return Err(KernelError::Operands(step.op)) };
-    let filled = patches(step)
-        .and_then(|(shape, patches)| layout::<Avx512>(&shape, &patches).pack(weight, packed, correction));
+    let filled = patches::<S>(step)
+        .and_then(|(shape, patches)| layout::<S>(&shape, &patches).pack(weight, packed, correction));
     filled.ok_or(KernelError::Memory(step.op))
 }
 
-fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
+fn run<S: Simd>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     if !call.terms.is_none() {
         return (REFERENCE.run)(call);
     }
     // SAFETY: rows leave this crate only through a target, whose argument proves the instructions.
-    unsafe { run_avx512(call, Avx512::assume()) }
+    unsafe { S::assume() }.enter::<Products>(call)
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn run_avx512(call: &mut Call<'_, '_>, simd: Avx512) -> Result<(), KernelError> {
-    compute(call, simd)
+/// The layer without terms.
+struct Products;
+
+impl Row for Products {
+    #[inline(always)]
+    fn run<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
+        compute(call, simd)
+    }
 }
 
 #[inline(always)]

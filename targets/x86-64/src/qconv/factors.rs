@@ -4,7 +4,7 @@
 //!
 //! | part | order |
 //! |---|---|
-//! | A | `[segment][16 codes][rank / 4][4 rank rows][16]` int8 |
+//! | A | `[segment][run of codes][rank / 4][4 rank rows][run]` int8 |
 //! | B | per chunk `[rank / 4][2][vector][channel][2]` int16 |
 //! | scale of B | `[channel]` f32 |
 //! | offset and scale of A | `[rank]` i32 and f32 |
@@ -14,23 +14,17 @@ use ingraft_kernel::terms::Factors;
 use ingraft_tensor::bytes::{cast, cast_mut};
 
 use crate::columns::{Chunk, Columns};
-use crate::features::Avx512;
 use crate::patches::Segments;
 use crate::simd::Simd;
 
-/// Most rank rows per group; adapters of higher rank take the AVX2 row.
+/// Most rank rows per group; adapters of higher rank take the row that reads weights in place.
 pub(super) const MOST_RANK: usize = 64;
 /// Rank rows of a vector of A.
-pub(super) const QUAD: usize = 4;
-/// Codes of each of them, channels of a vector of B.
-pub(super) const LANES: usize = 16;
-/// Bytes of a vector.
-const VECTOR: usize = 64;
-
-/// A vector of A.
-pub(super) type Down = [i8; VECTOR];
-/// A vector of B: two rank rows of 16 channels.
-type Pair = [[i16; 2]; LANES];
+pub(crate) const QUAD: usize = 4;
+/// Most rank rows per group that are packed for all channels at once in every run; beyond, for one chunk at a time.
+pub(super) const WHOLE: usize = 16;
+/// Each part begins at a cache line.
+const LINE: usize = 64;
 
 /// Where the factors of a layer stand.
 #[derive(Clone, Copy, Debug)]
@@ -41,16 +35,17 @@ pub(super) struct Plan {
     rank: usize,
     /// Vectors of channels that B has room for.
     room: usize,
+    /// Codes of each rank row in a vector of A.
+    run: usize,
+    /// Bytes of A, B, its scales, and A's offsets and scales: asked for with every tile.
+    parts: [usize; 4],
 }
 
 /// The factors of one group.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Group<'f> {
     pub(super) quads: usize,
-    pairs: usize,
-    pub(super) down: &'f [Down],
-    up: &'f [Pair],
-    channel_scale: &'f [[f32; LANES]],
+    pub(super) down: &'f [i8],
     pub(super) offset: &'f [[i32; QUAD]],
     pub(super) scale: &'f [[f32; QUAD]],
 }
@@ -58,29 +53,91 @@ pub(super) struct Group<'f> {
 /// B of a chunk of `N` vectors.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Up<'f, const N: usize> {
-    pub(super) quads: &'f [[[Pair; N]; 2]],
-    pub(super) scale: &'f [[f32; LANES]; N],
+    pub(super) quads: usize,
+    /// Two rank rows of every channel in a vector, `N` vectors, twice for each four rank rows.
+    pairs: &'f [i16],
+    scale: &'f [f32],
 }
 
-impl<'f> Group<'f> {
-    /// B of the chunk whose first vector is `before`.
+impl<'f, const N: usize> Up<'f, N> {
+    /// B of a chunk whose vectors and scales begin `at` among the bytes of `groups`.
     #[inline(always)]
-    pub(super) fn up<const N: usize>(&self, before: usize) -> Option<Up<'f, N>> {
-        let pairs: &[[Pair; N]] = self.up.get(before * self.pairs..)?.get(..N * self.pairs)?.as_chunks().0;
-        Some(Up { quads: pairs.as_chunks().0, scale: self.channel_scale.get(before..)?.first_chunk()? })
+    pub(super) fn at(groups: &'f [u8], at: [usize; 2], lanes: usize, quads: usize) -> Option<Self> {
+        let [pairs, scale] = at;
+        Some(Self {
+            quads,
+            pairs: cast(groups.get(pairs..)?.get(..N * quads * lanes * 8)?)?,
+            scale: cast(groups.get(scale..)?.get(..N * lanes * 4)?)?,
+        })
+    }
+}
+
+/// B of a chunk of `N` vectors and `Q` fours of rank rows, in vectors.
+#[derive(Clone, Copy)]
+pub(super) struct WholeUp<S: Simd, const N: usize, const Q: usize> {
+    /// Two rank rows each.
+    pub(super) pairs: [[[S::Int; N]; 2]; Q],
+    pub(super) scale: [S::Real; N],
+}
+
+impl<const N: usize> Up<'_, N> {
+    /// All of it; `None` where there are other rank rows.
+    #[inline(always)]
+    pub(super) fn whole<S: Simd, const Q: usize>(&self, simd: S) -> Option<WholeUp<S, N, Q>> {
+        let pairs = self.pairs.get(..Q * 2 * N * 2 * S::LANES).filter(|_| self.quads == Q)?;
+        let mut whole = WholeUp { pairs: [[[simd.splat_int(0); N]; 2]; Q], scale: self.scales(simd) };
+        for (at, to) in whole.pairs.as_flattened_mut().as_flattened_mut().iter_mut().enumerate() {
+            // SAFETY: `Q·2·N` vectors lie in the slice.
+            *to = unsafe { simd.load_int(pairs.as_ptr().add(at * 2 * S::LANES).cast()) };
+        }
+        Some(whole)
+    }
+
+    /// Adds the products with two rank rows of `quad`, which begin at `half`, to the sums of every vector.
+    #[inline(always)]
+    pub(super) fn add<S: Simd>(&self, simd: S, [quad, half]: [usize; 2], u: S::Int, sums: &mut [S::Int; N]) {
+        let at = (2 * quad + half) * N * 2 * S::LANES;
+        if let Some(pairs) = self.pairs.get(at..).and_then(|pairs| pairs.get(..N * 2 * S::LANES)) {
+            for (n, sum) in sums.iter_mut().enumerate() {
+                // SAFETY: `N` vectors lie in the slice.
+                let pair = unsafe { simd.load_int(pairs.as_ptr().add(n * 2 * S::LANES).cast()) };
+                *sum = simd.dot_pairs(*sum, u, pair);
+            }
+        }
+    }
+
+    /// The scales of the channels.
+    #[inline(always)]
+    pub(super) fn scales<S: Simd>(&self, simd: S) -> [S::Real; N] {
+        let mut scales = [simd.splat(0.0); N];
+        if self.scale.len() >= N * S::LANES {
+            for (n, scale) in scales.iter_mut().enumerate() {
+                // SAFETY: `N` vectors lie in the slice.
+                *scale = unsafe { simd.load(self.scale.as_ptr().add(n * S::LANES)) };
+            }
+        }
+        scales
     }
 }
 
 impl Plan {
-    pub(super) fn new(segments: Segments, out_group: usize, groups: usize, rank: usize) -> Self {
-        let columns = Columns { count: out_group, lanes: Avx512::LANES, widest: Avx512::COLUMNS };
-        Self { segments, columns, groups, rank, room: columns.vectors() }
+    pub(super) fn new<S: Simd>(segments: Segments, out_group: usize, groups: usize, rank: usize) -> Self {
+        let columns = Columns { count: out_group, lanes: S::LANES, widest: S::COLUMNS };
+        Self { segments, columns, groups, rank, room: 0, run: S::RUN, parts: [0; 4] }
+            .with_room(columns.vectors())
     }
 
     /// The same with room for one chunk of B, where all of it would be large.
     pub(super) fn narrowed(self) -> Self {
-        let room = if self.rank <= LANES { self.room } else { self.room.min(Avx512::COLUMNS) };
-        Self { room, ..self }
+        self.with_room(if self.rank <= WHOLE { self.room } else { self.room.min(self.columns.widest) })
+    }
+
+    fn with_room(self, room: usize) -> Self {
+        let down = self.blocks() * self.quads() * QUAD * self.run;
+        let lanes = room * self.columns.lanes;
+        let parts =
+            [down.next_multiple_of(LINE), lanes * self.pairs() * 4, lanes * 4, self.quads() * QUAD * 4];
+        Self { room, parts, ..self }
     }
 
     /// Whether B has room for all channels.
@@ -100,24 +157,18 @@ impl Plan {
 
     /// Vectors of a rank row.
     fn blocks(&self) -> usize {
-        self.segments.count * self.segments.len.div_ceil(LANES)
-    }
-
-    /// Bytes of A, B, its scales, and A's offsets and scales.
-    fn parts(&self) -> [usize; 4] {
-        let down = self.blocks() * self.quads() * VECTOR;
-        [down, self.room * self.pairs() * VECTOR, self.room * VECTOR, self.quads() * QUAD * 4]
+        self.segments.count * self.segments.len.div_ceil(self.run)
     }
 
     /// Bytes of a group.
     pub(super) fn group_bytes(&self) -> usize {
-        let [down, up, channel_scale, rows] = self.parts();
-        down + up + channel_scale + (2 * rows).next_multiple_of(VECTOR)
+        let [down, up, channel_scale, rows] = self.parts;
+        down + up + channel_scale + (2 * rows).next_multiple_of(LINE)
     }
 
     /// Bytes of all groups, wherever they begin.
     pub(super) fn bytes(&self) -> usize {
-        VECTOR + self.groups * self.group_bytes()
+        LINE + self.groups * self.group_bytes()
     }
 
     /// The groups in memory that [`Self::pack`] filled; the distance to the first vector stands in the first byte.
@@ -129,28 +180,35 @@ impl Plan {
     /// Group `index` of `groups`.
     #[inline(always)]
     pub(super) fn group<'f>(&self, groups: &'f [u8], index: usize) -> Option<Group<'f>> {
-        let [down, up, channel_scale, rows] = self.parts();
+        let [down, up, channel_scale, rows] = self.parts;
         let group = groups.get(index * self.group_bytes()..)?;
         let (down, group) = group.split_at_checked(down)?;
-        let (up, group) = group.split_at_checked(up)?;
-        let (channel_scale, group) = group.split_at_checked(channel_scale)?;
+        let group = group.get(up + channel_scale..)?;
         let (offset, group) = group.split_at_checked(rows)?;
-        let (up, scales): (&[i16], &[f32]) = (cast(up)?, cast(channel_scale)?);
         let (offset, scale): (&[i32], &[f32]) = (cast(offset)?, cast(group.get(..rows)?)?);
         Some(Group {
             quads: self.quads(),
-            pairs: self.pairs(),
-            down: cast::<i8>(down)?.as_chunks().0,
-            up: up.as_chunks().0.as_chunks().0,
-            channel_scale: scales.as_chunks().0,
+            down: cast(down)?,
             offset: offset.as_chunks().0,
             scale: scale.as_chunks().0,
         })
     }
 
+    /// Channels of a vector.
+    pub(super) fn lanes(&self) -> usize {
+        self.columns.lanes
+    }
+
+    /// Where B of the chunk whose first vector is `before`, and its scales, begin among the bytes of the groups.
+    pub(super) fn up(&self, group: usize, before: usize) -> [usize; 2] {
+        let ([down, up, ..], first) = (self.parts, before * self.columns.lanes);
+        let start = group * self.group_bytes() + down;
+        [start + first * self.pairs() * 4, start + up + first * 4]
+    }
+
     /// Packs the factors of every group; `moved` is the input's zero point plus 128.
     pub(super) fn pack(&self, term: &TwoFactor<'_>, moved: i32, packed: &mut [u8]) -> Option<()> {
-        let skip = VECTOR - packed.as_ptr().addr() % VECTOR;
+        let skip = LINE - packed.as_ptr().addr() % LINE;
         *packed.first_mut()? = skip as u8;
         let groups = packed.get_mut(skip..)?;
         for (index, group) in groups.chunks_exact_mut(self.group_bytes()).take(self.groups).enumerate() {
@@ -171,7 +229,7 @@ impl Plan {
         group: &mut [u8],
     ) -> Option<()> {
         let Factors::I8 { down, down_scale, .. } = term.factors else { return None };
-        let [rows, up, channel_scale, constants] = self.parts();
+        let [rows, up, channel_scale, constants] = self.parts;
         let (vectors, rest) = group.split_at_mut_checked(rows)?;
         let (offset, scale) = rest.get_mut(up + channel_scale..)?.split_at_mut_checked(constants)?;
         let (offset, scale): (&mut [i32], &mut [f32]) =
@@ -180,15 +238,15 @@ impl Plan {
         vectors.fill(0);
         offset.fill(0);
         scale.fill(0.0);
-        let vectors = vectors.as_chunks_mut::<LANES>().0;
         let (row, first) = (self.segments.row(), index * self.rank);
         for ((rank, offset), scale) in (0..self.rank).zip(offset).zip(scale) {
             let codes = down.get((first + rank) * row..)?.get(..row)?;
             let sum = codes.iter().fold(0i32, |sum, code| sum.wrapping_add(i32::from(*code)));
             *offset = sum.wrapping_mul(moved).wrapping_neg();
             *scale = *down_scale.get(first + rank)?;
-            let rows = vectors.get_mut(rank..)?.iter_mut().step_by(self.quads() * QUAD);
-            let blocks = codes.chunks_exact(self.segments.len.max(1)).flat_map(|codes| codes.chunks(LANES));
+            let rows = vectors.chunks_exact_mut(self.run).skip(rank).step_by(self.quads() * QUAD);
+            let blocks =
+                codes.chunks_exact(self.segments.len.max(1)).flat_map(|codes| codes.chunks(self.run));
             for (to, codes) in rows.zip(blocks) {
                 to.get_mut(..codes.len())?.copy_from_slice(codes);
             }
@@ -222,17 +280,18 @@ impl Plan {
         group: &mut [u8],
     ) -> Option<()> {
         let Factors::I8 { up, up_scale, .. } = term.factors else { return None };
-        let [down, pairs, scales, _] = self.parts();
+        let [down, pairs, scales, _] = self.parts;
         let (vectors, rest) = group.get_mut(down..)?.split_at_mut_checked(pairs)?;
         let (vectors, scales): (&mut [i16], &mut [f32]) =
             (cast_mut(vectors)?, cast_mut(rest.get_mut(..scales)?)?);
         let first = index * self.columns.count + chunk.first;
         let up = up.get(first * self.rank..)?.get(..chunk.count * self.rank)?;
-        let lanes = chunk.vectors * LANES;
-        let scales = scales.get_mut(at * LANES..)?.get_mut(..lanes)?;
+        let lanes = chunk.vectors * self.columns.lanes;
+        let at = at * self.columns.lanes;
+        let scales = scales.get_mut(at..)?.get_mut(..lanes)?;
         scales.fill(0.0);
         scales.iter_mut().zip(up_scale.get(first..)?.get(..chunk.count)?).for_each(|(to, v)| *to = *v);
-        let vectors = vectors.as_chunks_mut::<2>().0.get_mut(at * self.pairs() * LANES..)?;
+        let vectors = vectors.as_chunks_mut::<2>().0.get_mut(at * self.pairs()..)?;
         let vectors = vectors.get_mut(..lanes * self.pairs())?;
         vectors.fill([0; 2]);
         for (channel, codes) in up.chunks_exact(self.rank.max(1)).enumerate() {

@@ -2,7 +2,8 @@
 
 use ingraft_kernel::window::ConvShape;
 
-use super::packing::{Blocks, LANES};
+use super::packing::{Blocks, Order};
+use crate::patches::{pad, widen};
 
 /// Extents of the ring.
 #[derive(Clone, Copy, Debug)]
@@ -15,6 +16,8 @@ pub(super) struct Lines {
     left: usize,
     /// Bytes past the last line that vectors may read.
     slack: usize,
+    /// Bytes of a code.
+    wide: usize,
 }
 
 /// No ring is larger: dilations from a file must not claim memory without bound.
@@ -22,16 +25,16 @@ const MOST_BYTES: usize = 1 << 28;
 
 impl Lines {
     /// The ring of a layer, or `None` when it would be unreasonably large.
-    pub(super) fn new(shape: &ConvShape) -> Option<Self> {
-        let channels = shape.input[3];
+    pub(super) fn new(shape: &ConvShape, order: Order) -> Option<Self> {
+        let pixel = shape.input[3].checked_mul(order.wide)?;
         let held = shape.kernel[0].checked_sub(1)?.checked_mul(shape.dilation[0])?.checked_add(1)?;
         let wide = shape.kernel[1].checked_sub(1)?.checked_mul(shape.dilation[1])?;
         let last = shape.output[2].saturating_sub(1).checked_mul(shape.stride[1])?;
-        let line = last.checked_add(wide)?.checked_add(1)?.checked_mul(channels)?;
-        let left = shape.pad[1].checked_mul(channels)?.min(line);
-        let blocks = Blocks::new(shape);
-        let slack = blocks.pixels * channels + blocks.count * LANES;
-        let lines = Self { held, line, left, slack };
+        let line = last.checked_add(wide)?.checked_add(1)?.checked_mul(pixel)?;
+        let left = shape.pad[1].checked_mul(pixel)?.min(line);
+        let blocks = Blocks::new(shape, order);
+        let slack = blocks.pixels * pixel + blocks.count * order.block * order.wide;
+        let lines = Self { held, line, left, slack, wide: order.wide };
         held.checked_mul(line)?.checked_add(slack).filter(|bytes| *bytes <= MOST_BYTES).map(|_| lines)
     }
 
@@ -59,8 +62,7 @@ impl<'m> Ring<'m> {
     }
 
     /// Fills the lines under the windows of output line `y`; padding has code `zero_point`.
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    #[inline(always)]
     pub(super) fn advance(
         &mut self,
         shape: &ConvShape,
@@ -69,7 +71,7 @@ impl<'m> Ring<'m> {
         zero_point: u8,
     ) -> Option<()> {
         let first = y * shape.stride[0];
-        let Lines { held, line, left, .. } = self.lines;
+        let Lines { held, line, left, wide, .. } = self.lines;
         let source_bytes = shape.input[2] * shape.input[3];
         self.next = self.next.max(first);
         while self.next < first + held {
@@ -79,12 +81,16 @@ impl<'m> Ring<'m> {
                 Some(y) => {
                     let source = input.get(y * source_bytes..)?.get(..source_bytes)?;
                     let (before, to) = to.split_at_mut_checked(left)?;
-                    let (to, after) = to.split_at_mut_checked(source_bytes.min(to.len()))?;
-                    before.fill(fill);
-                    to.iter_mut().zip(source).for_each(|(to, code)| *to = *code ^ 0x80);
-                    after.fill(fill);
+                    let (to, after) = to.split_at_mut_checked((source_bytes * wide).min(to.len()))?;
+                    pad(before, fill, wide);
+                    if wide == 1 {
+                        to.iter_mut().zip(source).for_each(|(to, code)| *to = *code ^ 0x80);
+                    } else {
+                        widen(source, 0x80, to);
+                    }
+                    pad(after, fill, wide);
                 }
-                None => to.fill(fill),
+                None => pad(to, fill, wide),
             }
             self.next += 1;
         }
@@ -93,7 +99,7 @@ impl<'m> Ring<'m> {
 
     /// Where the taps of output line `y` lie; those past the window's last repeat its first.
     pub(super) fn taps(&self, shape: &ConvShape, y: usize, taps: &mut [usize]) {
-        let step = shape.dilation[1] * shape.input[3];
+        let step = shape.dilation[1] * shape.input[3] * self.lines.wide;
         let line =
             |ky: usize| (y * shape.stride[0] + ky * shape.dilation[0]) % self.lines.held * self.lines.line;
         taps.fill(line(0));

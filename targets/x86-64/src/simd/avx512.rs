@@ -3,8 +3,11 @@
 use core::arch::asm;
 use core::arch::x86_64::*;
 
-use super::Simd;
+use ingraft_kernel::{Call, KernelError};
+
+use super::{Bytes, Row, Simd, Task};
 use crate::features::Avx512;
+use crate::gemm::Codes;
 
 /// The first `count` of `WIDTH` mask bits.
 #[inline(always)]
@@ -22,15 +25,47 @@ fn opaque(mut v: __m512i) -> __m512i {
     v
 }
 
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn enter<R: Row>(call: &mut Call<'_, '_>, simd: Avx512) -> Result<(), KernelError> {
+    R::run(call, simd)
+}
+
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+fn perform<S: Simd, T: Task<S>>(task: T, simd: S) -> T::Output {
+    task.run(simd)
+}
+
 impl Simd for Avx512 {
     const LANES: usize = 16;
+    const REGISTERS: usize = 32;
+    const WIDE: usize = 1;
     const COLUMNS: usize = 4;
 
     type Int = __m512i;
     type Real = __m512;
     type Codes = __m512i;
-    type Move = __m512i;
     type Weights = __m512i;
+    type Part = u16;
+    type InPlace = Codes;
+
+    #[inline(always)]
+    unsafe fn assume() -> Self {
+        // SAFETY: the caller's contract.
+        unsafe { Self::assume() }
+    }
+
+    #[inline(always)]
+    fn enter<R: Row>(self, call: &mut Call<'_, '_>) -> Result<(), KernelError> {
+        // SAFETY: `self` proves the instructions.
+        unsafe { enter::<R>(call, self) }
+    }
+
+    #[inline(always)]
+    fn perform<T: Task<Self>>(self, task: T) -> T::Output {
+        // SAFETY: `self` proves the instructions.
+        unsafe { perform(task, self) }
+    }
 
     #[inline(always)]
     fn splat_int(self, value: i32) -> __m512i {
@@ -54,6 +89,89 @@ impl Simd for Avx512 {
     fn add(self, a: __m512, b: __m512) -> __m512 {
         // SAFETY: `self` proves the instruction.
         unsafe { _mm512_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn sub(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: `self` proves the instruction.
+        unsafe { _mm512_sub_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn div(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: `self` proves the instruction.
+        unsafe { _mm512_div_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn min(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: `self` proves the instruction.
+        unsafe { _mm512_min_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn max(self, a: __m512, b: __m512) -> __m512 {
+        // SAFETY: `self` proves the instruction.
+        unsafe { _mm512_max_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn sqrt(self, v: __m512) -> __m512 {
+        // SAFETY: `self` proves the instruction.
+        unsafe { _mm512_sqrt_ps(v) }
+    }
+
+    #[inline(always)]
+    fn size(self, v: __m512) -> __m512 {
+        // SAFETY: `self` proves the instructions.
+        unsafe { _mm512_abs_ps(v) }
+    }
+
+    #[inline(always)]
+    fn with_sign(self, size: __m512, sign: __m512) -> __m512 {
+        // SAFETY: `self` proves the instructions.
+        unsafe { _mm512_or_ps(size, _mm512_and_ps(sign, _mm512_set1_ps(-0.0))) }
+    }
+
+    #[inline(always)]
+    fn round_real(self, v: __m512) -> __m512 {
+        // SAFETY: `self` proves the instruction.
+        unsafe { _mm512_roundscale_ps::<0>(v) }
+    }
+
+    #[inline(always)]
+    fn scale(self, v: __m512, n: __m512) -> __m512 {
+        // SAFETY: `self` proves the instruction.
+        unsafe { _mm512_scalef_ps(v, n) }
+    }
+
+    #[inline(always)]
+    fn largest(self, v: __m512) -> f32 {
+        // SAFETY: `self` proves the instructions.
+        unsafe { _mm512_reduce_max_ps(v) }
+    }
+
+    #[inline(always)]
+    fn sum(self, v: __m512) -> f32 {
+        // SAFETY: `self` proves the instructions.
+        unsafe { _mm512_reduce_add_ps(v) }
+    }
+
+    #[inline(always)]
+    fn part(self, count: usize) -> u16 {
+        first::<16>(count) as u16
+    }
+
+    #[inline(always)]
+    unsafe fn load_part(self, from: *const f32, part: u16) -> __m512 {
+        // SAFETY: `self` proves the instruction; it reads only the lanes that the caller says are there.
+        unsafe { _mm512_maskz_loadu_ps(part, from) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_part(self, to: *mut f32, v: __m512, part: u16) {
+        // SAFETY: `self` proves the instruction; it writes only the lanes that the caller made room for.
+        unsafe { _mm512_mask_storeu_ps(to, part, v) }
     }
 
     #[inline(always)]
@@ -100,30 +218,9 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn moving(self) -> __m512i {
-        // SAFETY: `self` proves the instruction.
-        unsafe { opaque(_mm512_set1_epi8(-128)) }
-    }
-
-    #[inline(always)]
-    unsafe fn load_codes(self, moving: __m512i, from: *const u8) -> __m512i {
-        // SAFETY: `self` proves the instructions, the caller the four bytes; no alignment is needed.
-        unsafe {
-            let codes = _mm512_set1_epi32(from.cast::<i32>().read_unaligned());
-            _mm512_xor_si512(codes, moving)
-        }
-    }
-
-    #[inline(always)]
     unsafe fn load_moved(self, from: *const u8) -> __m512i {
         // SAFETY: `self` proves the instruction, the caller the four bytes; no alignment is needed.
         unsafe { _mm512_set1_epi32(from.cast::<i32>().read_unaligned()) }
-    }
-
-    #[inline(always)]
-    unsafe fn load_block(self, moving: __m512i, from: *const u8) -> __m512i {
-        // SAFETY: `self` proves the instructions, the caller the sixteen bytes; no alignment is needed.
-        unsafe { _mm512_xor_si512(self.load_moved_block(from), moving) }
     }
 
     #[inline(always)]
@@ -139,7 +236,7 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn sum_quarters_int(self, [a, b, c, d]: [__m512i; 4]) -> __m512i {
+    fn sum_parts_int(self, [a, b, c, d]: [__m512i; 4]) -> __m512i {
         // SAFETY: `self` proves the instructions.
         unsafe {
             let ab = _mm512_add_epi32(_mm512_unpacklo_epi32(a, b), _mm512_unpackhi_epi32(a, b));
@@ -149,7 +246,7 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn sum_quarters(self, [a, b, c, d]: [__m512; 4]) -> __m512 {
+    fn sum_parts(self, [a, b, c, d]: [__m512; 4]) -> __m512 {
         // SAFETY: `self` proves the instructions.
         unsafe {
             let ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
@@ -161,9 +258,33 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
+    fn number(self, v: __m512) -> __m512 {
+        // SAFETY: `self` proves the instructions.
+        unsafe { _mm512_maskz_mov_ps(_mm512_cmp_ps_mask::<_CMP_ORD_Q>(v, v), v) }
+    }
+
+    #[inline(always)]
+    fn max_int(self, a: __m512i, b: __m512i) -> __m512i {
+        // SAFETY: `self` proves the instruction.
+        unsafe { _mm512_max_epi32(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_codes_wide(self, from: *const i8) -> __m512i {
+        // SAFETY: `self` proves the instructions, the caller the codes; no alignment is needed.
+        unsafe { _mm512_cvtepi8_epi32(_mm_loadu_si128(from.cast())) }
+    }
+
+    #[inline(always)]
     fn add_int(self, a: __m512i, b: __m512i) -> __m512i {
         // SAFETY: `self` proves the instruction.
         unsafe { _mm512_add_epi32(a, b) }
+    }
+
+    #[inline(always)]
+    fn dot_pairs(self, acc: __m512i, x: __m512i, w: __m512i) -> __m512i {
+        // SAFETY: `self` proves the instructions.
+        unsafe { _mm512_dpwssd_epi32(acc, x, w) }
     }
 
     #[inline(always)]
@@ -225,5 +346,30 @@ impl Simd for Avx512 {
                 _ => _mm512_mask_storeu_epi8(to, most, codes),
             }
         }
+    }
+}
+
+impl Bytes for Avx512 {
+    type Move = __m512i;
+
+    #[inline(always)]
+    fn moving(self) -> __m512i {
+        // SAFETY: `self` proves the instruction.
+        unsafe { opaque(_mm512_set1_epi8(-128)) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_codes(self, moving: __m512i, from: *const u8) -> __m512i {
+        // SAFETY: `self` proves the instructions, the caller the four bytes; no alignment is needed.
+        unsafe {
+            let codes = _mm512_set1_epi32(from.cast::<i32>().read_unaligned());
+            _mm512_xor_si512(codes, moving)
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn load_block(self, moving: __m512i, from: *const u8) -> __m512i {
+        // SAFETY: `self` proves the instructions, the caller the sixteen bytes; no alignment is needed.
+        unsafe { _mm512_xor_si512(self.load_moved_block(from), moving) }
     }
 }

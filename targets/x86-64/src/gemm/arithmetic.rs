@@ -1,0 +1,190 @@
+//! What a step of a product multiplies: codes as they lie, codes moved in a copy, or f32.
+
+use crate::patches::STEP;
+use crate::simd::{Bytes, Simd};
+
+/// What a step multiplies.
+pub(crate) trait Arithmetic<S: Simd>: Copy {
+    /// One accumulator per lane.
+    type Sum: Copy;
+    /// Four bytes of a patch, in every lane.
+    type Patch: Copy;
+    /// Four bytes of a weight row per lane.
+    type Weight: Copy;
+
+    /// What loading patches needs, once per layer.
+    type Context: Copy;
+    /// What every byte is combined with (exclusive or) where an image is copied anyway.
+    const MOVE: u8;
+    /// Bytes of a weight row that a step multiplies with [`STEP`] bytes of a patch.
+    const BYTES: usize;
+
+    /// The context of [`Self::patch`].
+    fn context(simd: S) -> Self::Context;
+    /// # Safety
+    /// [`STEP`] bytes lie at `from`.
+    unsafe fn patch(simd: S, context: Self::Context, from: *const u8) -> Self::Patch;
+    /// Sixteen bytes of a patch, in every quarter of a vector.
+    ///
+    /// # Safety
+    /// Sixteen bytes lie at `from`.
+    unsafe fn block(simd: S, context: Self::Context, from: *const u8) -> Self::Patch;
+    /// The neutral sum.
+    fn zero(simd: S) -> Self::Sum;
+    /// `start` and the sums of the quarters of four vectors, in the order of channels.
+    fn sum_quarters(simd: S, start: Self::Sum, sums: [Self::Sum; 4]) -> Self::Sum;
+    /// # Safety
+    /// `BYTES · LANES` bytes lie at `from`.
+    unsafe fn weight(simd: S, from: *const u8) -> Self::Weight;
+    /// `sum + patch·weight`.
+    fn multiply(simd: S, sum: Self::Sum, patch: Self::Patch, weight: Self::Weight) -> Self::Sum;
+}
+
+/// int8 codes to i32: `Σ (x + 128)·w`. The packed weights carry `−128·Σw`.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Codes;
+
+/// As [`Codes`], of an image whose copy holds the codes moved to 0…255: one operation less per broadcast.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct MovedCodes;
+
+/// f32, fused multiply-add.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reals;
+
+impl<S: Bytes> Arithmetic<S> for Codes {
+    type Sum = S::Int;
+    type Patch = S::Codes;
+    type Weight = S::Weights;
+    type Context = S::Move;
+    const MOVE: u8 = 0;
+    const BYTES: usize = STEP;
+
+    #[inline(always)]
+    fn context(simd: S) -> S::Move {
+        simd.moving()
+    }
+
+    #[inline(always)]
+    unsafe fn patch(simd: S, context: S::Move, from: *const u8) -> S::Codes {
+        // SAFETY: the caller's contract.
+        unsafe { simd.load_codes(context, from) }
+    }
+
+    #[inline(always)]
+    unsafe fn block(simd: S, context: S::Move, from: *const u8) -> S::Codes {
+        // SAFETY: the caller's contract.
+        unsafe { simd.load_block(context, from) }
+    }
+
+    #[inline(always)]
+    fn zero(simd: S) -> S::Int {
+        simd.splat_int(0)
+    }
+
+    #[inline(always)]
+    fn sum_quarters(simd: S, start: S::Int, sums: [S::Int; 4]) -> S::Int {
+        simd.add_int(start, simd.sum_parts_int(sums))
+    }
+
+    #[inline(always)]
+    unsafe fn weight(simd: S, from: *const u8) -> S::Weights {
+        // SAFETY: the caller's contract.
+        unsafe { simd.load_weights(from) }
+    }
+
+    #[inline(always)]
+    fn multiply(simd: S, sum: S::Int, patch: S::Codes, weight: S::Weights) -> S::Int {
+        simd.dot(sum, patch, weight)
+    }
+}
+
+impl<S: Simd> Arithmetic<S> for MovedCodes {
+    type Sum = S::Int;
+    type Patch = S::Codes;
+    type Weight = S::Weights;
+    type Context = ();
+    const MOVE: u8 = 0x80;
+    const BYTES: usize = STEP / S::WIDE;
+
+    #[inline(always)]
+    fn context(_: S) {}
+
+    #[inline(always)]
+    unsafe fn patch(simd: S, (): (), from: *const u8) -> S::Codes {
+        // SAFETY: the caller's contract.
+        unsafe { simd.load_moved(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn block(simd: S, (): (), from: *const u8) -> S::Codes {
+        // SAFETY: the caller's contract.
+        unsafe { simd.load_moved_block(from) }
+    }
+
+    #[inline(always)]
+    fn zero(simd: S) -> S::Int {
+        simd.splat_int(0)
+    }
+
+    #[inline(always)]
+    fn sum_quarters(simd: S, start: S::Int, sums: [S::Int; 4]) -> S::Int {
+        simd.add_int(start, simd.sum_parts_int(sums))
+    }
+
+    #[inline(always)]
+    unsafe fn weight(simd: S, from: *const u8) -> S::Weights {
+        // SAFETY: the caller's contract.
+        unsafe { simd.load_weights(from) }
+    }
+
+    #[inline(always)]
+    fn multiply(simd: S, sum: S::Int, patch: S::Codes, weight: S::Weights) -> S::Int {
+        simd.dot(sum, patch, weight)
+    }
+}
+
+impl<S: Simd> Arithmetic<S> for Reals {
+    type Sum = S::Real;
+    type Patch = S::Real;
+    type Weight = S::Real;
+    type Context = ();
+    const MOVE: u8 = 0;
+    const BYTES: usize = STEP;
+
+    #[inline(always)]
+    fn context(_: S) {}
+
+    #[inline(always)]
+    unsafe fn patch(simd: S, (): (), from: *const u8) -> S::Real {
+        // SAFETY: the caller's contract.
+        unsafe { simd.load_splat(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn block(simd: S, (): (), from: *const u8) -> S::Real {
+        // SAFETY: the caller's contract.
+        unsafe { simd.load_four(from.cast()) }
+    }
+
+    #[inline(always)]
+    fn zero(simd: S) -> S::Real {
+        simd.splat(0.0)
+    }
+
+    #[inline(always)]
+    fn sum_quarters(simd: S, start: S::Real, sums: [S::Real; 4]) -> S::Real {
+        simd.add(start, simd.sum_parts(sums))
+    }
+
+    #[inline(always)]
+    unsafe fn weight(simd: S, from: *const u8) -> S::Real {
+        // SAFETY: the caller's contract.
+        unsafe { simd.load(from.cast()) }
+    }
+
+    #[inline(always)]
+    fn multiply(simd: S, sum: S::Real, patch: S::Real, weight: S::Real) -> S::Real {
+        simd.mul_add(patch, weight, sum)
+    }
+}

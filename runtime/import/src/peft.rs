@@ -11,6 +11,7 @@ mod module;
 mod product;
 mod rotation;
 mod sparse;
+mod weighed;
 
 use std::collections::BTreeMap;
 

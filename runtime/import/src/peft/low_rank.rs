@@ -3,6 +3,7 @@
 use crate::change::Change;
 use crate::matrix::Matrix;
 use crate::peft::module::Module;
+use crate::peft::weighed::taken_out;
 use crate::torch::Generator;
 use crate::{Fault, ImportError};
 
@@ -20,21 +21,7 @@ fn lora_scale(module: &Module<'_>, rank: usize) -> Result<f64> {
     Ok(alpha / if config.flag("use_rslora", false)? { stated.sqrt() } else { stated })
 }
 
-/// The start values with which the base was changed too: the file means another base.
-fn unchanged_base(module: &Module<'_>) -> Result<()> {
-    let start = module.config.text("init_lora_weights");
-    let changing = ["pissa", "olora", "corda", "loftq", "lora_ga"];
-    if changing.iter().any(|name| start.starts_with(name)) {
-        return module.refuse(
-            "init_lora_weights changed the base when training began; save it in PEFT with \
-             path_initial_model_for_weight_conversion, which writes a plain LoRA",
-        );
-    }
-    Ok(())
-}
-
 pub(super) fn lora(module: &Module<'_>) -> Result<Change> {
-    unchanged_base(module)?;
     if module.config.value("use_bdlora").is_some_and(|value| value.as_bool() != Some(false)) {
         return module.refuse("block-diagonal LoRA stores its factors block by block, which is not read");
     }
@@ -46,9 +33,15 @@ pub(super) fn lora(module: &Module<'_>) -> Result<Change> {
     let shift =
         module.optional("lora_B.bias").is_some().then(|| module.vector("lora_B.bias", out)).transpose()?;
     let shift = shift.map(|shift| shift.iter().map(|v| v * scale).collect());
-    let mut change = match module.config.flag("use_dora", false)? {
-        true => dora(module, &b.matmul(&a).scaled(scale))?,
-        false => Change::factors(b.scaled(scale), a),
+    let mut change = match (module.config.flag("use_dora", false)?, taken_out(module, a.rows, scale)?) {
+        (true, Some(_)) => {
+            return module.refuse("the magnitudes of DoRA are of a base that init_lora_weights changed");
+        }
+        (true, None) => dora(module, &b.matmul(&a).scaled(scale))?,
+        (false, Some((up, down))) => {
+            Change::factors(b.scaled(scale).beside(&up.scaled(-1.0)), a.above(&down))
+        }
+        (false, None) => Change::factors(b.scaled(scale), a),
     };
     change.shift = shift;
     Ok(change)

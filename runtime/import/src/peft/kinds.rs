@@ -37,10 +37,11 @@ pub(crate) static KINDS: &[Kind] = kinds! {
     "LORA" "lora" low_rank::lora:
         ["lora_A.weight" "lora_B.weight" "lora_B.bias" "lora_magnitude_vector" "lora_embedding_A" "lora_embedding_B"]
         ["r" "lora_alpha" "use_rslora" "rank_pattern" "alpha_pattern" "use_dora" "lora_bias" "fan_in_fan_out"
-         "init_lora_weights"];
+         "init_lora_weights" "use_bdlora"];
     "ADALORA" "adalora" low_rank::adalora: ["lora_A" "lora_B" "lora_E"]
         ["r" "init_r" "lora_alpha" "rank_pattern" "fan_in_fan_out" "init_lora_weights"];
     "VERA" "vera" low_rank::vera: ["vera_lambda_b" "vera_lambda_d"] ["r" "projection_prng_key" "fan_in_fan_out"];
+    "PVERA" "pvera" low_rank::pvera: ["pvera_lambda_b" "pvera_lambda_d"] ["r" "projection_prng_key" "fan_in_fan_out"];
     "RANDLORA" "randlora" low_rank::randlora: ["randlora_lambda" "randlora_gamma" "randlora_A" "randlora_B"]
         ["r" "randlora_alpha" "projection_prng_key" "fan_in_fan_out" "sparse" "very_sparse"];
     "GRALORA" "gralora" low_rank::gralora:
@@ -119,5 +120,4 @@ pub(crate) const REFUSED: &[(&str, &str)] = &[
         "PSOFT",
         "PSOFT's factors are singular vectors of the weight, whose signs another library chooses otherwise; convert it with PEFT's save_as_lora",
     ),
-    ("PVERA", "PVeRA's probabilistic factors are not read; convert it with PEFT's save_as_lora"),
 ];

@@ -228,6 +228,29 @@ fn a_part_of_the_weight_is_replaced_only_where_the_float_weight_is_at_hand() {
 }
 
 #[test]
+fn block_diagonal_factors_and_projections_that_sample_are_read_as_they_are_or_refused() {
+    let both = json!({"target_modules_bd_a": ["lin"], "target_modules_bd_b": ["lin0"], "nblocks": 2});
+    let uneven = json!({"target_modules_bd_a": ["lin1"], "target_modules_bd_b": ["lin0"], "nblocks": 3});
+    let other = json!({"target_modules_bd_a": ["lin0"], "target_modules_bd_b": ["lin1"], "nblocks": 2});
+    let none = json!({"target_modules_bd_a": ["lin1"], "target_modules_bd_b": ["lin0"], "nblocks": 0});
+    for (case, name, value, reason) in [
+        ("bdlora", "use_bdlora", both, "for both factors"),
+        ("bdlora", "use_bdlora", uneven, "do not divide this module"),
+        ("bdlora", "use_bdlora", other, "shape"),
+        ("bdlora", "use_bdlora", none, "no whole number above 0"),
+        ("bdlora", "use_bdlora", json!(null), "shape"),
+        ("bdlora", "use_bdlora", json!(true), "does not say which factors have blocks"),
+        ("pvera_drawn", "sample_at_inference", json!(true), "sample_at_inference"),
+        ("pvera_saved", "r", json!(5), "smaller than the rank"),
+    ] {
+        let (mut config, tensors) = held(case);
+        config[name] = value;
+        let error = import(&config, &file(&tensors)).expect_err(reason).to_string();
+        assert!(error.contains(reason), "{case} {name}: {error}");
+    }
+}
+
+#[test]
 fn a_network_over_the_weight_is_read_whole_or_refused() {
     let (config, tensors) = held("peanut_deep");
     for (name, value, reason) in [

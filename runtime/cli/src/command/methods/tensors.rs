@@ -93,23 +93,51 @@ fn measured(
     build_on(row.name, settings, &saliency)
 }
 
+/// The first expression in a setting, a whole number, that gives the extent at every size.
+fn whole(row: &MethodRow, extents: [Option<usize>; 3]) -> Option<String> {
+    let numbers = row.settings.iter().filter_map(|s| Some((s.name, s.default.parse::<usize>().ok()?)));
+    // By 1 everything divides.
+    let mut numbers = numbers.filter(|(name, value)| *name != "rank" && *value > 1);
+    numbers.find_map(|(name, n)| {
+        let fits = |part: &Whole| PROBES.map(|probe| Some(part(n, probe))) == extents;
+        let (form, _) = WHOLES.iter().find(|(_, part)| fits(part))?;
+        Some(form.replace('#', name))
+    })
+}
+
+/// A form in a whole number at a site of some size.
+type Whole = fn(usize, Probe) -> usize;
+
+/// Forms in a whole number, `#`.
+const WHOLES: [(&str, Whole); 9] = [
+    ("out/#", |n, p| p.out / n),
+    ("in/#", |n, p| p.row / n),
+    ("rank·#", |n, p| p.rank * n),
+    ("(out/#)·(in/#)", |n, p| (p.out / n) * (p.row / n)),
+    ("#·(#−1)/2", |n, _| n * (n - 1) / 2),
+    ("rank·out/#", |n, p| p.rank * p.out / n),
+    ("rank·in/#", |n, p| p.rank * p.row / n),
+    ("#·out", |n, p| n * p.out),
+    ("#·in", |n, p| n * p.row),
+];
+
 /// A share of a site of some size.
 type Part = fn(f64, Probe) -> usize;
 
-/// Numbers of places that a share s of a matrix comes to, products rounded to whole numbers.
+/// Numbers of places that a share, `#`, of a matrix comes to, products rounded to whole numbers.
 const SHARES: [(&str, Part); 6] = [
-    ("s·out·in", |s, p| (s * (p.out * p.row) as f64) as usize),
-    ("s·out·in", |s, p| (s * (p.out * p.row) as f64).round() as usize),
-    ("(s·out)·in", |s, p| (s * p.out as f64) as usize * p.row),
-    ("(s·in)·out", |s, p| (s * p.row as f64) as usize * p.out),
-    ("(s·out)·(s·in)", |s, p| (s * p.out as f64) as usize * (s * p.row as f64) as usize),
-    ("(s·out/100)·in", |s, p| (s * p.out as f64 / 100.0) as usize * p.row),
+    ("#·out·in", |s, p| (s * (p.out * p.row) as f64) as usize),
+    ("#·out·in", |s, p| (s * (p.out * p.row) as f64).round() as usize),
+    ("(#·out)·in", |s, p| (s * p.out as f64) as usize * p.row),
+    ("(#·in)·out", |s, p| (s * p.row as f64) as usize * p.out),
+    ("(#·out)·(#·in)", |s, p| (s * p.out as f64) as usize * (s * p.row as f64) as usize),
+    ("(#·out/100)·in", |s, p| (s * p.out as f64 / 100.0) as usize * p.row),
 ];
 
 /// The first expression that gives the extent at every size.
 fn symbol(row: &MethodRow, probes: &[Vec<TensorInfo>], at: usize, axis: usize) -> String {
     type Extent = fn(Probe) -> usize;
-    let known: [(&str, Extent); 14] = [
+    let known: [(&str, Extent); 20] = [
         ("1", |_| 1),
         ("rank", |p| p.rank),
         ("out", |p| p.out),
@@ -124,6 +152,12 @@ fn symbol(row: &MethodRow, probes: &[Vec<TensorInfo>], at: usize, axis: usize) -
         ("out/2", |p| p.out / 2),
         ("rank·out", |p| p.rank * p.out),
         ("rank·in", |p| p.rank * p.row),
+        ("in/2", |p| p.row / 2),
+        ("2·out", |p| 2 * p.out),
+        ("2·in", |p| 2 * p.row),
+        ("rank·(rank−1)/2", |p| p.rank * (p.rank - 1) / 2),
+        ("min(out, in)/rank", |p| p.out.min(p.row) / p.rank),
+        ("rank·(out+in)", |p| p.rank * (p.out + p.row)),
     ];
     let extent = |probe: usize| probes[probe].get(at).and_then(|info| info.dims.get(axis)).copied();
     let fits =
@@ -134,16 +168,18 @@ fn symbol(row: &MethodRow, probes: &[Vec<TensorInfo>], at: usize, axis: usize) -
     let shares = row.settings.iter().filter_map(|s| Some((s.name, s.default.parse::<f64>().ok()?)));
     for (name, share) in shares {
         if let Some((form, _)) = SHARES.iter().find(|(_, part)| fits(&|p| part(share, p))) {
-            return form.replace('s', name);
+            return form.replace('#', name);
         }
     }
     let numbers = row.settings.iter().filter_map(|s| Some((s.name, s.default.parse::<usize>().ok()?)));
     let mut settings = numbers.filter(|(name, value)| *name != "rank" && fits(&|_| *value));
     match settings.next() {
         Some((name, _)) => name.to_owned(),
-        None => match extent(0) {
-            Some(always) if fits(&|_| always) => always.to_string(),
-            _ => "…".to_owned(),
+        None => match whole(row, [0, 1, 2].map(extent))
+            .or_else(|| Some(extent(0).filter(|n| fits(&|_| *n))?.to_string()))
+        {
+            Some(form) => form,
+            None => "…".to_owned(),
         },
     }
 }
@@ -182,6 +218,7 @@ mod tests {
         }
         let whole = [("delta", "out in".to_owned(), true), ("shift", "out".to_owned(), true)];
         assert_eq!(listed("esft"), whole);
+        assert!(listed("oft").contains(&("oft_R", "in/block block·(block−1)/2".to_owned(), true)));
         assert!(listed("adalora").contains(&("lora_E", "rank 1".to_owned(), true)));
         assert!(listed("lora").contains(&("lora_A", "rank in".to_owned(), true)));
     }

@@ -10,7 +10,7 @@ use ingraft_exec::{ExecError, ThreadsError};
 use ingraft_import::ImportError;
 #[cfg(feature = "cuda")]
 use ingraft_jetson_cuda::CudaError;
-use ingraft_method::{ExportError, MethodError};
+use ingraft_method::{ExportError, MeasureError, MethodError};
 use ingraft_plan::PlanError;
 use ingraft_signal::SignalError;
 use ingraft_store::{Refusal, SealError};
@@ -188,6 +188,8 @@ pub enum CliError {
     Method(MethodError),
     /// Training cannot start or go on.
     Train(TrainError),
+    /// What a method chooses weights by cannot be measured.
+    Measure(MeasureError),
     /// What was learned cannot be written.
     Export(ExportError),
     /// A checkpoint or adapter cannot be read, written or combined.
@@ -358,6 +360,7 @@ impl core::fmt::Display for CliError {
             ),
             Self::Method(error) => error.fmt(f),
             Self::Train(error) => error.fmt(f),
+            Self::Measure(error) => error.fmt(f),
             Self::Export(error) => error.fmt(f),
             Self::Import { path, error } => write!(f, "{}: {error}", path.display()),
             Self::Split(error) => error.fmt(f),
@@ -404,6 +407,7 @@ from! {
     DatasetError => Dataset,
     ExecError => Exec,
     ExportError => Export,
+    MeasureError => Measure,
     MethodError => Method,
     SetError => Set,
     SignalError => Signal,

@@ -31,6 +31,9 @@ pub use ternary::{Coding, decode_ternary, encode_ternary, is_ternary};
 pub enum Operation {
     /// Deltas: Σ wᵢ·Δᵢ. Pairs are put side by side where that is smaller than the sum, which is the same.
     Sum,
+    /// Deltas: a feature set, Σ wᵢ·Δᵢ where wᵢ is 1 for a feature that the set has and 0 for any other (FLix: Lin et al., 2024). A member
+    /// outside the set takes no part: no rank of its own, no head.
+    Features,
     /// Factors: pairs side by side, their ranks added up: exactly the sum of their deltas.
     Concatenate,
     /// Factors: A = Σ wᵢ·Aᵢ, B = Σ wᵢ·Bᵢ (Zhang et al., 2023). Not the sum of deltas: it has cross terms.
@@ -70,7 +73,7 @@ pub struct Weighted<'a> {
 
 /// One adapter from several, or from one.
 ///
-/// A head is taken over where no more than one of them has one.
+/// A head is taken over where no more than one of them has one. Adapters outside a feature set are checked by no one.
 ///
 /// # Errors
 /// [`Fault::Combine`] where the operation cannot be done; [`Fault::Adapter`] for a file that is not of this base.
@@ -89,6 +92,10 @@ pub fn compose(
             Fault::Combine("analogy takes three adapters, negate one, the others at least one").into()
         );
     }
+    let parts: Vec<Weighted<'_>> = match operation {
+        Operation::Features => in_set(parts)?,
+        _ => parts.to_vec(),
+    };
     let files: Vec<Aligned> = parts.iter().map(|part| Aligned::copy_of(part.bytes)).collect();
     let adapters = files
         .iter()
@@ -145,7 +152,7 @@ fn combine(
         "this acts on factors, and the adapter is no low-rank pair here; use sum, which acts on deltas";
     Ok(match operation {
         Operation::Concatenate => beside(&pairs(NO_PAIR)?, &live),
-        Operation::Sum | Operation::Analogy => {
+        Operation::Sum | Operation::Features | Operation::Analogy => {
             let rank: usize =
                 effects.iter().filter_map(|e| e.factors.as_ref()).map(|(_, down)| down.rows).sum();
             match pairs("") {
@@ -187,6 +194,21 @@ fn combine(
             Effect { dense: Some(elect(&kept, weights)), shift, factors: None }
         }
     })
+}
+
+/// The members that a feature set has.
+fn in_set<'a>(parts: &[Weighted<'a>]) -> Result<Vec<Weighted<'a>>, ImportError> {
+    if parts.iter().any(|part| part.weight != 0.0 && part.weight != 1.0) {
+        return Err(Fault::Combine(
+            "a feature is in the set or not: its weight is 1 or 0; use sum for others",
+        )
+        .into());
+    }
+    let chosen: Vec<_> = parts.iter().filter(|part| part.weight == 1.0).copied().collect();
+    if chosen.is_empty() {
+        return Err(Fault::Combine("a set without a feature is the base; run it without an adapter").into());
+    }
+    Ok(chosen)
 }
 
 fn share(density: f64) -> Result<(), ImportError> {
@@ -235,6 +257,7 @@ impl Operation {
     pub fn name(&self) -> String {
         match self {
             Self::Sum => "sum",
+            Self::Features => "features",
             Self::Concatenate => "concat",
             Self::FactorSum => "add",
             Self::Negate => "negate",

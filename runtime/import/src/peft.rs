@@ -3,6 +3,7 @@
 //! Modules are bound by the names of tensors; the config gives scales and ranks, and is checked against them.
 //! What the file does not determine is refused with the reason. Layout and mathematics are those of PEFT 0.21.2.
 
+mod block_diagonal;
 mod config;
 mod export;
 mod kinds;
@@ -11,6 +12,7 @@ mod module;
 mod product;
 mod rotation;
 mod sparse;
+mod weighed;
 
 use std::collections::BTreeMap;
 
@@ -111,7 +113,7 @@ impl Checkpoint {
 
 /// Tensors that belong to the whole adapter stand right under the wrapper.
 fn is_shared(rest: &str) -> bool {
-    ["vera_", "randlora_", "vblora_vector_bank", "unilora_theta_d", "tinylora_v"]
+    ["vera_", "pvera_", "randlora_", "vblora_vector_bank", "unilora_theta_d", "tinylora_v"]
         .iter()
         .any(|p| rest.starts_with(p))
 }

@@ -4,7 +4,8 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use ingraft_adapter::SiteName;
-use ingraft_train::Unfit;
+use ingraft_kernel::OpCode;
+use ingraft_train::{TrainError, Unfit};
 
 /// Why there is no such method.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -62,6 +63,47 @@ impl core::fmt::Display for MethodError {
 }
 
 impl core::error::Error for MethodError {}
+
+/// Why training data, or a plan, cannot say what a score wants to know.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub enum MeasureError {
+    /// The pass over a clip failed.
+    Train(TrainError),
+    /// SynFlow follows sums through the plan, and this step on the way to the readout is neither a sum nor an activation.
+    Flow {
+        /// The ONNX node.
+        step: String,
+        /// What it computes.
+        op: OpCode,
+    },
+    /// What flows through some weight is more than an f64 holds.
+    Overflow,
+}
+
+impl core::fmt::Display for MeasureError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Train(error) => error.fmt(f),
+            Self::Flow { step, op } => write!(
+                f,
+                "score=synflow is not defined here: node {step} ({}) is neither a sum nor an activation; choose another score",
+                op.name()
+            ),
+            Self::Overflow => f.write_str(
+                "score=synflow: what flows through the weights is more than an f64 holds; choose another score",
+            ),
+        }
+    }
+}
+
+impl core::error::Error for MeasureError {}
+
+impl From<TrainError> for MeasureError {
+    fn from(error: TrainError) -> Self {
+        Self::Train(error)
+    }
+}
 
 /// Why an adapter cannot be written.
 #[derive(Clone, Debug, PartialEq)]

@@ -32,6 +32,8 @@ mod c3a;
 #[cfg(feature = "alloc")]
 mod context_peft;
 #[cfg(feature = "alloc")]
+mod curvature;
+#[cfg(feature = "alloc")]
 mod deft;
 #[cfg(feature = "alloc")]
 mod delora;
@@ -53,6 +55,8 @@ mod export;
 mod expression;
 #[cfg(feature = "alloc")]
 mod flix;
+#[cfg(feature = "alloc")]
+mod flow;
 #[cfg(feature = "alloc")]
 mod fourierft;
 mod full;
@@ -201,7 +205,7 @@ mod waveft;
 
 pub use bias::Bias;
 #[cfg(feature = "alloc")]
-pub use error::{ExportError, MethodError, ValuesError};
+pub use error::{ExportError, MeasureError, MethodError, ValuesError};
 #[cfg(feature = "alloc")]
 pub use export::{
     DeltaFormat, Deployed, Export, ExportOptions, FactorFormat, SiteReport, TermFormat, deploy, deploy_as,

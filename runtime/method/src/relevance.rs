@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 
 use ingraft_exec::{StepEvent, Trace};
 use ingraft_kernel::attrs::QConvAttrs;
-use ingraft_kernel::{Place, Sites};
+use ingraft_kernel::{Place, SiteDesc, Sites};
 use ingraft_plan::PlanView;
 use ingraft_tensor::{DType, bytes};
 
@@ -36,20 +36,25 @@ pub(crate) fn expert(name: &str) -> Option<(&str, usize)> {
     })
 }
 
-/// The routers of `plan`, each called `LAYERgate…` or `LAYERrouter…` where a layer has experts.
+/// The routers of `plan`.
 pub(crate) fn routers(plan: &PlanView<'_>, chosen: u32) -> Vec<Router> {
-    let sites = || (0..plan.site_count()).filter_map(|index| Some((index, plan.site(index)?)));
-    let layers: Vec<&str> = sites().filter_map(|(_, site)| Some(expert(site.name)?.0)).collect();
+    let sites: Vec<_> = (0..plan.site_count()).filter_map(|index| Some((index, plan.site(index)?))).collect();
+    routers_among(&sites, chosen)
+}
+
+/// The routers among numbered sites, each called `LAYERgate…` or `LAYERrouter…` where a layer has experts.
+pub(crate) fn routers_among(sites: &[(usize, SiteDesc<'_>)], chosen: u32) -> Vec<Router> {
+    let layers: Vec<&str> = sites.iter().filter_map(|(_, site)| Some(expert(site.name)?.0)).collect();
     let routes = |name: &str| {
         layers.iter().copied().find(|layer| {
             let rest = name.strip_prefix(layer);
             rest.is_some_and(|rest| rest.starts_with("gate") || rest.starts_with("router"))
         })
     };
-    let router = |(index, site): (usize, ingraft_kernel::SiteDesc<'_>)| {
-        Some(Router::new(routes(site.name)?, index as u32, site.out, chosen))
+    let router = |(index, site): &(usize, SiteDesc<'_>)| {
+        Some(Router::new(routes(site.name)?, *index as u32, site.out, chosen))
     };
-    sites().filter_map(router).collect()
+    sites.iter().filter_map(router).collect()
 }
 
 impl Router {

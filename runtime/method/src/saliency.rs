@@ -5,14 +5,14 @@ use alloc::vec::Vec;
 
 use ingraft_kernel::{SiteDesc, Sites};
 use ingraft_plan::PlanView;
-use ingraft_train::{Clip, FrozenSite, Method, TermLayout, TrainError, Trainer, Truth};
+use ingraft_train::{Clip, FrozenSite, Method, TermLayout, Trainer, Truth};
 
-use crate::Score;
 use crate::full::Full;
 use crate::place::in_kernel;
-use crate::relevance::{Gates, Router, routers};
+use crate::relevance::{Gates, Router, routers, routers_among};
 use crate::rounding::{Inputs, Rounded};
 use crate::score::Statistics;
+use crate::{MeasureError, Score};
 
 /// What training data say of some sites, for one [`Score`]: statistics of the gradients of their weights, for most.
 ///
@@ -24,6 +24,8 @@ use crate::score::Statistics;
 pub struct Saliency {
     score: Score,
     sites: Vec<Seen>,
+    /// Times that all clips were looked at before.
+    pass: usize,
     /// The routers among all sites of the plan, where the score is of experts.
     pub(crate) routers: Vec<Router>,
     /// The errors of the weights' rounding, where the score is that.
@@ -36,10 +38,10 @@ pub(crate) struct Seen {
     pub(crate) name: String,
     pub(crate) out: usize,
     pub(crate) row: usize,
-    weight: Vec<f64>,
-    statistics: Statistics,
+    pub(crate) weight: Vec<f64>,
+    pub(crate) statistics: Statistics,
     /// Where each element stands in the base's own layout.
-    order: Vec<usize>,
+    pub(crate) order: Vec<usize>,
 }
 
 impl Saliency {
@@ -50,13 +52,15 @@ impl Saliency {
             frozen.filter(|site| Full.layout(&site.desc).is_ok_and(|terms| terms != TermLayout::NONE));
         let sites = frozen.map(|site| Seen::new(&site, score)).collect();
         let routers = score.chosen().map_or_else(Vec::new, |chosen| routers(plan, chosen));
-        Self { score, sites, routers, rounded: Vec::new() }
+        Self { score, sites, pass: 0, routers, rounded: Vec::new() }
     }
 
     /// Nothing seen yet of `sites` outside a plan.
     pub fn of_sites(sites: &[FrozenSite<'_>], score: Score) -> Self {
+        let named: Vec<_> = sites.iter().map(|site| site.desc).enumerate().collect();
+        let routers = score.chosen().map_or_else(Vec::new, |chosen| routers_among(&named, chosen));
         let sites = sites.iter().map(|site| Seen::new(site, score)).collect();
-        Self { score, sites, routers: Vec::new(), rounded: Vec::new() }
+        Self { score, sites, pass: 0, routers, rounded: Vec::new() }
     }
 
     /// The score that it serves.
@@ -64,24 +68,36 @@ impl Saliency {
         self.score
     }
 
+    /// Says that all clips were measured, and that they are going to be again ([`Score::passes`]).
+    pub fn again(&mut self) {
+        self.pass += 1;
+    }
+
     /// Takes in what one clip says, by a pass of `trainer` of [`Full`] over it, or several.
     ///
     /// Gives `false`, and takes nothing in, when the trainer's parameters are not those of these sites.
     ///
     /// # Errors
-    /// [`TrainError`], as [`Trainer::accumulate`].
+    /// [`MeasureError`]: as [`Trainer::accumulate`], and what the score is not defined on.
     pub fn measure(
         &mut self,
         trainer: &mut Trainer<'_, '_>,
         clip: Clip<'_>,
         truth: Truth<'_>,
-    ) -> Result<bool, TrainError> {
+    ) -> Result<bool, MeasureError> {
         match self.score {
-            Score::Attribution(_) => self.attribute(trainer, clip),
+            Score::Attribution(_) => Ok(self.attribute(trainer, clip)?),
             Score::Gate(_) | Score::Token(_) => {
-                trainer.forward(clip, &mut Gates(&mut self.routers)).map(|()| true)
+                Ok(trainer.forward(clip, &mut Gates(&mut self.routers)).map(|()| true)?)
             }
-            Score::Rounding => trainer.forward(clip, &mut Inputs(&mut self.rounded)).map(|()| true),
+            Score::Rounding => Ok(trainer.forward(clip, &mut Inputs(&mut self.rounded)).map(|()| true)?),
+            Score::Grasp => Ok(self.curve(trainer, clip, truth)?),
+            // All clips say the same of it: nothing.
+            Score::SynFlow if self.pass == 0 => {
+                self.pass = 1;
+                self.flow(trainer).map(|()| true)
+            }
+            Score::SynFlow => Ok(true),
             _ => {
                 trainer.accumulate(clip, truth)?;
                 Ok(self.observe(trainer, 1))
@@ -94,8 +110,18 @@ impl Saliency {
     ///
     /// Gives `false`, and takes nothing in, when the trainer's parameters are not those of these sites.
     pub fn observe(&mut self, trainer: &mut Trainer<'_, '_>, clips: u32) -> bool {
+        let (score, share) = (self.score, 1.0 / f64::from(clips.max(1)));
+        self.each(trainer, |site, gradient| site.observe(score, gradient, share))
+    }
+
+    /// Calls `take` with every site and the gradient of its weight that `trainer` has accumulated, and discards them all;
+    /// `false` when the trainer's parameters are not those of these sites.
+    pub(crate) fn each(
+        &mut self,
+        trainer: &mut Trainer<'_, '_>,
+        mut take: impl FnMut(&mut Seen, &[f32]),
+    ) -> bool {
         let sizes: usize = self.sites.iter().map(|site| site.out * site.row + site.out).sum();
-        let share = 1.0 / f64::from(clips.max(1));
         let names = trainer.parameters().sites().filter_map(|site| trainer.plan().site(site as usize));
         let same = names.map(|site| site.name).eq(self.sites.iter().map(|site| site.name.as_str()));
         // The head stands first.
@@ -106,7 +132,7 @@ impl Saliency {
         };
         for site in &mut self.sites {
             let (own, tail) = rest.split_at(site.out * site.row);
-            site.observe(self.score, own, share);
+            take(site, own);
             // The shift of each output.
             rest = tail.get(site.out..).unwrap_or(&[]);
         }
@@ -134,6 +160,31 @@ impl Saliency {
         let site = self.sites.iter_mut().find(|site| site.name == name);
         let site = site.filter(|site| attributions.len() == site.out);
         site.map(|site| site.statistics.observe(score, &[], attributions)).is_some()
+    }
+
+    /// Takes in the gates of one token, 0 for experts that it does not have, of the router of the experts' layer `layer` (what
+    /// their sites' names begin with); `false` when there is none.
+    pub fn observe_gates(&mut self, layer: &str, gates: &[f64]) -> bool {
+        let router = self.routers.iter_mut().find(|router| router.layer() == layer);
+        router.map(|router| router.take(gates)).is_some()
+    }
+
+    /// The scores of the weights of site `name`, `[out, row]`, rows in published order; `None` where there is no such site.
+    pub fn scores(&self, name: &str) -> Option<Vec<f64>> {
+        self.sites.iter().find(|site| site.name == name).map(|site| site.scores(self.score))
+    }
+
+    /// Takes in the scores of the weights of site `name`, where the base stores each.
+    pub(crate) fn put(&mut self, name: &str, scores: &[f64]) {
+        for site in self.sites.iter_mut().filter(|site| site.name == name) {
+            let Seen { order, statistics, .. } = site;
+            statistics.put(order.iter().map(|place| scores.get(*place).copied().unwrap_or(0.0)));
+        }
+    }
+
+    /// Which pass over the clips this is, from 0.
+    pub(crate) fn pass(&self) -> usize {
+        self.pass
     }
 
     /// What was seen, site by site.

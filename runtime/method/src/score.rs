@@ -33,6 +33,10 @@ pub enum Score {
     Taylor,
     /// Mean of gᵢ² (the diagonal of Fisher's matrix, where a batch is one clip).
     Fisher,
+    /// |w·∂R/∂|w||: what flows through a weight where everything adds up (SynFlow; Tanaka et al., 2020).
+    SynFlow,
+    /// w·(H·g), signed, g held, logits over 200 in the loss (GraSP; Wang, Zhang & Grosse, 2020).
+    Grasp,
     /// All gᵢ as they are, for methods that look for a basis of them.
     Stack,
     /// What |w·gᵢ − ½(w·gᵢ)²| is on average, times how much it varies: moving averages with this
@@ -73,12 +77,22 @@ impl Score {
             Self::Skeletonization => "skeletonization",
             Self::Taylor => "taylor",
             Self::Fisher => "fisher",
+            Self::SynFlow => "synflow",
+            Self::Grasp => "grasp",
             Self::Stack => "stack",
             Self::Importance(_) => "importance",
             Self::Attribution(_) => "attribution",
             Self::Gate(_) => "gate",
             Self::Token(_) => "token",
             Self::Rounding => "rounding",
+        }
+    }
+
+    /// How often every clip is looked at, one time after all of the time before.
+    pub const fn passes(self) -> usize {
+        match self {
+            Self::Grasp => 2,
+            _ => 1,
         }
     }
 
@@ -120,12 +134,15 @@ impl Score {
                     .collect()
             }
             Self::Gate(_) | Self::Token(_) | Self::Rounding => vec![0.0; w.len()],
-            Self::Sum | Self::Travel | Self::Stack => seen.first.clone(),
+            Self::Sum | Self::Travel | Self::SynFlow | Self::Stack => seen.first.clone(),
             Self::Gradient => with(&|_, g| g.abs()),
             Self::Snip => with(&|w, g| (w * g).abs()),
             Self::Skeletonization => with(&|w, g| -w * g),
             Self::Taylor => with(&|w, g| (w * g) * (w * g)),
             Self::Fisher => with(&|_, g| g / batches),
+            Self::Grasp => {
+                w.iter().zip(&seen.second).map(|(w, bent)| w * bent / (batches * batches)).collect()
+            }
             Self::Importance(_) => {
                 seen.first.iter().zip(&seen.second).map(|(mean, spread)| mean * spread).collect()
             }
@@ -142,8 +159,23 @@ impl Statistics {
     /// Nothing seen of `len` weights yet.
     pub(crate) fn new(score: Score, len: usize) -> Self {
         let held = |needed: bool| vec![0.0; if needed { len } else { 0 }];
-        let second = held(matches!(score, Score::Importance(_)));
+        let second = held(matches!(score, Score::Importance(_) | Score::Grasp));
         Self { batches: 0, first: held(score.sums()), second }
+    }
+
+    /// The sum of gradients.
+    pub(crate) fn sum(&self) -> &[f64] {
+        &self.first
+    }
+
+    /// Takes in the scores themselves.
+    pub(crate) fn put(&mut self, scores: impl Iterator<Item = f64>) {
+        self.first.iter_mut().zip(scores).for_each(|(held, score)| *held = score);
+    }
+
+    /// Takes in how a gradient changes along the mean of all.
+    pub(crate) fn bend(&mut self, change: impl Iterator<Item = f64>) {
+        self.second.iter_mut().zip(change).for_each(|(sum, change)| *sum += change);
     }
 
     /// Takes the gradient of one batch in, or the attributions of outputs of one clip.

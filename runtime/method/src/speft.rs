@@ -12,8 +12,9 @@ use crate::{MethodError, Score};
 /// `speft` as the list has it: `W' = W + S`, S zero but at the places that a salience score chose before training.
 ///
 /// A budget of at most 1 is a share of the weights, a larger one their number, of each matrix or of all together. Of the
-/// paper's nine scores SynFlow and GraSP are not here: they want a net of magnitudes without activations, and
-/// products with a Hessian, which an int8 base does not give. Starts as the base. Parameters: the budget.
+/// paper's nine scores `synflow` follows the magnitudes of the weights through a plan of sums and activations, and `grasp` looks
+/// at every clip twice, for how the gradient changes along itself; both know the weights of an int8 base by the reals
+/// that its codes stand for. Starts as the base. Parameters: the budget.
 pub(crate) const ROW: MethodRow = MethodRow {
     name: "speft",
     family: Family::Selective,
@@ -21,7 +22,7 @@ pub(crate) const ROW: MethodRow = MethodRow {
         SettingRow {
             name: "score",
             default: "gradient",
-            expected: "random, magnitude, gradient, snip, skeletonization, taylor or fisher",
+            expected: "random, magnitude, gradient, snip, skeletonization, taylor, fisher, synflow or grasp",
         },
         SettingRow { name: "budget", default: "0.02", expected: "a share at most 1, or a number of weights" },
         SCOPE,
@@ -42,6 +43,8 @@ fn score(settings: &Settings<'_>) -> Result<Score, MethodError> {
         Score::Skeletonization,
         Score::Taylor,
         Score::Fisher,
+        Score::SynFlow,
+        Score::Grasp,
     ];
     settings.value("score", |text| scores.into_iter().find(|score| score.name() == text))
 }

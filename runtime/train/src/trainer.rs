@@ -51,6 +51,8 @@ pub struct Trainer<'a, 'm> {
     cached: &'m [u32],
     stage: Stage,
     loss: f32,
+    /// What logits are divided by.
+    temperature: f32,
     clips: u32,
     steps: u32,
 }
@@ -149,6 +151,13 @@ impl<'a, 'm> Trainer<'a, 'm> {
         copy(self.parameters.values, values)?;
         self.compute_all();
         Ok(())
+    }
+
+    /// From now on the loss, and whoever asks, sees the logits divided by `temperature`; it is 1 when a trainer is bound.
+    ///
+    /// For measuring what gradients say of weights; a model that is trained so answers otherwise than its adapter says.
+    pub fn soften(&mut self, temperature: f32) {
+        self.temperature = temperature;
     }
 
     /// Steps taken so far.

@@ -18,6 +18,7 @@ import onnx.helper
 import onnx.numpy_helper
 import peft
 import torch
+from peft.tuners.lora.config import BdLoraConfig
 from safetensors.torch import save_file
 
 HERE = pathlib.Path(__file__).parent
@@ -164,6 +165,21 @@ case("ia3", "IA3Config", Linear, LIN, feedforward_modules=["lin1"])
 case("ia3_conv", "IA3Config", Conv, BOTH, feedforward_modules=["conv1"])
 case("beft", "BeftConfig", Linear, LIN)
 case("lora_head", "LoraConfig", Linear, LIN, r=3, lora_alpha=5, modules_to_save=["score"], classes=6)
+# Those that read the weight itself, or start from it and leave it changed.
+case("osf", "OSFConfig", Linear, LIN, effective_rank=7, rank_pattern={"lin1": 0.5})
+case("peanut", "PeanutConfig", Linear, LIN, r=3, scaling=0.7)
+case("peanut_deep", "PeanutConfig", Linear, LIN, r=4, depth=2, act_fn="gelu", scaling=1.5)
+case("glora", "GloraConfig", Linear, LIN, r=3, config_A_B="lora", config_C="lora", config_D_E="vector")
+case("glora_vector", "GloraConfig", Linear, LIN, r=3, config_A_B="vector", config_C="vector", config_D_E="constant")
+case("glora_constant", "GloraConfig", Linear, LIN, r=3, config_A_B="constant", config_C="none", config_D_E="none")
+case("pissa", "LoraConfig", Linear, LIN, r=3, lora_alpha=5, init_lora_weights="pissa")
+case("olora", "LoraConfig", Linear, LIN, r=3, lora_alpha=5, init_lora_weights="olora")
+case("pvera_saved", "PveraConfig", Linear, LIN, r=6)
+case("pvera_drawn", "PveraConfig", Linear, LIN, r=6, save_projection=False, projection_prng_key=11)
+case("bdlora", "LoraConfig", Linear, LIN, r=4, lora_alpha=6,
+     use_bdlora=BdLoraConfig(target_modules_bd_a=["lin1"], target_modules_bd_b=["lin0"], nblocks=2))
+case("bdlora_some", "LoraConfig", Linear, LIN, r=5, lora_alpha=6,
+     use_bdlora=BdLoraConfig(target_modules_bd_b=["n1"], nblocks=5, match_strict=False))
 
 
 def run(index, name, config, kind, settings, outputs):

@@ -41,7 +41,7 @@ struct MethodReport {
 struct TensorReport {
     /// Name, behind the site's name and a dot in a file.
     name: &'static str,
-    /// Extents, in `out`, `in` and settings; `…` where they follow from divisors.
+    /// Extents, in `out`, `in` and settings, also where places are chosen on data; `…` where they follow from divisors.
     shape: Vec<String>,
     /// Whether it is trained; else it is drawn or computed once.
     trained: bool,

@@ -37,7 +37,7 @@ impl Course<'_> {
     /// then; after that every clip is one batch.
     ///
     /// # Errors
-    /// [`CliError::Train`], and those of reading clips.
+    /// [`CliError::Measure`], [`CliError::Train`], and those of reading clips.
     pub(crate) fn measure(
         &self,
         plan: PlanView<'_>,
@@ -66,16 +66,21 @@ impl Course<'_> {
                 course.epoch(&mut trainer, &views, &mut truths, &learned, epoch)?;
             }
         }
-        let bar = console.bar(learned.len(), "measuring");
+        let bar = console.bar(score.passes() * learned.len(), "measuring");
         let mut saliency = Saliency::new(&plan, self.sites, score);
         for (site, weight) in floats.iter().filter(|(site, _)| self.sites.contains(site)) {
             // One that has no rounding has no error of it.
             saliency.unrounded(&plan, *site, weight);
         }
-        for &clip in &learned {
-            // The sites of the trainer are those of the saliency.
-            saliency.measure(&mut trainer, views.first(clip), truths.of(clip, 0))?;
-            bar.inc(1);
+        for pass in 0..score.passes() {
+            if pass > 0 {
+                saliency.again();
+            }
+            for &clip in &learned {
+                // The sites of the trainer are those of the saliency.
+                saliency.measure(&mut trainer, views.first(clip), truths.of(clip, 0))?;
+                bar.inc(1);
+            }
         }
         bar.finish_and_clear();
         Ok(saliency)

@@ -230,6 +230,7 @@ const INERT: &[&str] = &[
     "init_scale",
     "hira_dropout",
     "vera_dropout",
+    "pvera_dropout",
     "d_initial",
     "randlora_dropout",
     "gralora_dropout",

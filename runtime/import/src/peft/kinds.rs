@@ -3,7 +3,7 @@
 use crate::ImportError;
 use crate::change::Change;
 use crate::peft::module::Module;
-use crate::peft::{low_rank, product, rotation, sparse};
+use crate::peft::{low_rank, product, rotation, sparse, weighed};
 
 /// A method that can be read.
 #[derive(Clone, Copy, Debug)]
@@ -37,10 +37,11 @@ pub(crate) static KINDS: &[Kind] = kinds! {
     "LORA" "lora" low_rank::lora:
         ["lora_A.weight" "lora_B.weight" "lora_B.bias" "lora_magnitude_vector" "lora_embedding_A" "lora_embedding_B"]
         ["r" "lora_alpha" "use_rslora" "rank_pattern" "alpha_pattern" "use_dora" "lora_bias" "fan_in_fan_out"
-         "init_lora_weights"];
+         "init_lora_weights" "use_bdlora"];
     "ADALORA" "adalora" low_rank::adalora: ["lora_A" "lora_B" "lora_E"]
         ["r" "init_r" "lora_alpha" "rank_pattern" "fan_in_fan_out" "init_lora_weights"];
     "VERA" "vera" low_rank::vera: ["vera_lambda_b" "vera_lambda_d"] ["r" "projection_prng_key" "fan_in_fan_out"];
+    "PVERA" "pvera" low_rank::pvera: ["pvera_lambda_b" "pvera_lambda_d"] ["r" "projection_prng_key" "fan_in_fan_out"];
     "RANDLORA" "randlora" low_rank::randlora: ["randlora_lambda" "randlora_gamma" "randlora_A" "randlora_B"]
         ["r" "randlora_alpha" "projection_prng_key" "fan_in_fan_out" "sparse" "very_sparse"];
     "GRALORA" "gralora" low_rank::gralora:
@@ -79,6 +80,17 @@ pub(crate) static KINDS: &[Kind] = kinds! {
     "C3A" "c3a" sparse::c3a: ["c3a_kernel"] ["block_size"];
     "IA3" "ia3" sparse::ia3: ["ia3_l"] ["fan_in_fan_out"];
     "BEFT" "beft" sparse::beft: ["beft_bias"] [];
+    "GLORA" "glora" weighed::glora:
+        ["glora_A.Xd" "glora_A.Xu" "glora_A.X" "glora_A.zeros" "glora_B.Xd" "glora_B.Xu" "glora_B.X" "glora_B.zeros"
+         "glora_C.Xd" "glora_C.Xu" "glora_C.X" "glora_C.zeros" "glora_D.X" "glora_D.zeros" "glora_E.X" "glora_E.zeros"]
+        ["r" "config_A_B" "config_C" "config_D_E"];
+    "PEANUT" "peanut" weighed::peanut:
+        ["peanut_A.weight" "peanut_B.weight"
+         "peanut_encoders.0.weight" "peanut_encoders.1.weight" "peanut_encoders.2.weight" "peanut_encoders.3.weight"
+         "peanut_decoders.0.weight" "peanut_decoders.1.weight" "peanut_decoders.2.weight" "peanut_decoders.3.weight"]
+        ["r" "depth" "act_fn" "scaling"];
+    "OSF" "osf" weighed::osf: ["osf_svd_params.U_low" "osf_svd_params.S_low" "osf_svd_params.V_low"]
+        ["effective_rank" "rank_pattern" "target_svd_config"];
 };
 
 /// Those that cannot be, and why.
@@ -104,12 +116,8 @@ pub(crate) const REFUSED: &[(&str, &str)] = &[
         "FROD",
         "FRoD's bases are computed from the weight when it is loaded; convert it with PEFT's save_as_lora",
     ),
-    ("OSF", "OSF's frozen part is computed from the weight when it is loaded; merge it in PEFT first"),
     (
         "PSOFT",
         "PSOFT's factors are singular vectors of the weight, whose signs another library chooses otherwise; convert it with PEFT's save_as_lora",
     ),
-    ("PEANUT", "PEANuT's network over the weight is not read; convert it with PEFT's save_as_lora"),
-    ("GLORA", "GLoRA's supports are not read; merge it in PEFT first"),
-    ("PVERA", "PVeRA's probabilistic factors are not read; convert it with PEFT's save_as_lora"),
 ];

@@ -2,7 +2,9 @@
 
 use crate::change::Change;
 use crate::matrix::Matrix;
+use crate::peft::block_diagonal::{Factor, block_diagonal, diagonal};
 use crate::peft::module::Module;
+use crate::peft::weighed::taken_out;
 use crate::torch::Generator;
 use crate::{Fault, ImportError};
 
@@ -20,35 +22,29 @@ fn lora_scale(module: &Module<'_>, rank: usize) -> Result<f64> {
     Ok(alpha / if config.flag("use_rslora", false)? { stated.sqrt() } else { stated })
 }
 
-/// The start values with which the base was changed too: the file means another base.
-fn unchanged_base(module: &Module<'_>) -> Result<()> {
-    let start = module.config.text("init_lora_weights");
-    let changing = ["pissa", "olora", "corda", "loftq", "lora_ga"];
-    if changing.iter().any(|name| start.starts_with(name)) {
-        return module.refuse(
-            "init_lora_weights changed the base when training began; save it in PEFT with \
-             path_initial_model_for_weight_conversion, which writes a plain LoRA",
-        );
-    }
-    Ok(())
-}
-
 pub(super) fn lora(module: &Module<'_>) -> Result<Change> {
-    unchanged_base(module)?;
-    if module.config.value("use_bdlora").is_some_and(|value| value.as_bool() != Some(false)) {
-        return module.refuse("block-diagonal LoRA stores its factors block by block, which is not read");
-    }
     module.ungrouped()?;
     let (out, row) = module.place.shape();
-    let a = module.matrix("lora_A.weight", 0, row)?;
-    let b = module.matrix("lora_B.weight", out, a.rows)?;
+    let (left, right) = match block_diagonal(module)? {
+        Some((Factor::A, count)) => (count, 1),
+        Some((Factor::B, count)) => (1, count),
+        None => (1, 1),
+    };
+    let a = diagonal(module, "lora_A.weight", 0, row, left)?;
+    let b = diagonal(module, "lora_B.weight", out, a.rows, right)?;
     let scale = lora_scale(module, a.rows)?;
     let shift =
         module.optional("lora_B.bias").is_some().then(|| module.vector("lora_B.bias", out)).transpose()?;
     let shift = shift.map(|shift| shift.iter().map(|v| v * scale).collect());
-    let mut change = match module.config.flag("use_dora", false)? {
-        true => dora(module, &b.matmul(&a).scaled(scale))?,
-        false => Change::factors(b.scaled(scale), a),
+    let mut change = match (module.config.flag("use_dora", false)?, taken_out(module, a.rows, scale)?) {
+        (true, Some(_)) => {
+            return module.refuse("the magnitudes of DoRA are of a base that init_lora_weights changed");
+        }
+        (true, None) => dora(module, &b.matmul(&a).scaled(scale))?,
+        (false, Some((up, down))) => {
+            Change::factors(b.scaled(scale).beside(&up.scaled(-1.0)), a.above(&down))
+        }
+        (false, None) => Change::factors(b.scaled(scale), a),
     };
     change.shift = shift;
     Ok(change)
@@ -79,28 +75,38 @@ pub(super) fn adalora(module: &Module<'_>) -> Result<Change> {
 }
 
 pub(super) fn vera(module: &Module<'_>) -> Result<Change> {
+    projected(module, "vera", 1)
+}
+
+/// The mean of what PVeRA draws, which is what it runs unless told to sample.
+pub(super) fn pvera(module: &Module<'_>) -> Result<Change> {
+    projected(module, "pvera", 2)
+}
+
+/// A shared projection with scales of its rows; its first part counts, of so many.
+fn projected(module: &Module<'_>, name: &str, parts: usize) -> Result<Change> {
     let (out, row) = module.place.shape();
-    let d = module.tensor("vera_lambda_d")?.values.clone();
-    let b = module.vector("vera_lambda_b", out)?;
+    let d = module.tensor(&format!("{name}_lambda_d"))?.values.clone();
+    let b = module.vector(&format!("{name}_lambda_b"), out)?;
     let rank = module.config.count("r", 256)?;
-    let (down, up) = match (module.shared.get("vera_A"), module.shared.get("vera_B")) {
-        (Some(a), Some(b)) => (a.matrix(), b.matrix()),
-        (None, None) => vera_projection(module, rank)?,
-        _ => return Err(ImportError::new(Fault::Missing("vera_A or vera_B".to_owned()))),
+    let held = ["A", "B"].map(|which| module.shared.get(&format!("{name}_{which}")));
+    let (down, up) = match held {
+        [Some(a), Some(b)] => (a.matrix(), b.matrix()),
+        [None, None] => vera_projection(module, rank, parts)?,
+        _ => return Err(ImportError::new(Fault::Missing(format!("{name}_A or {name}_B")))),
     };
-    let short =
-        d.len() != rank || down.rows != rank || up.columns != rank || down.columns < row || up.rows < out;
-    if short {
+    let whole = rank.checked_mul(parts) == Some(d.len()) && down.rows == d.len();
+    if !whole || up.columns != rank || down.columns < row || up.rows < out {
         return module
-            .refuse("the shared projection, or vera_lambda_d, is smaller than the rank or the module");
+            .refuse("the shared projection, or its lambda_d, is smaller than the rank or the module");
     }
     let down = Matrix::from_fn(rank, row, |i, j| down.at(i, j));
     let up = Matrix::from_fn(out, rank, |i, j| up.at(i, j));
-    Ok(Change::factors(up.rows_times(&b), down.rows_times(&d)))
+    Ok(Change::factors(up.rows_times(&b), down.rows_times(&d[..rank])))
 }
 
 /// The projection as PEFT draws it where it was not saved: A, then B, both for the widest module.
-fn vera_projection(module: &Module<'_>, rank: usize) -> Result<(Matrix, Matrix)> {
+fn vera_projection(module: &Module<'_>, rank: usize, parts: usize) -> Result<(Matrix, Matrix)> {
     let seed = module.config.count("projection_prng_key", 0)?;
     let (out, inputs) = module.widest;
     let mut generator = Generator::new(seed as u64);
@@ -111,7 +117,7 @@ fn vera_projection(module: &Module<'_>, rank: usize) -> Result<(Matrix, Matrix)>
         let data = (0..rows * columns).map(|_| f64::from(generator.uniform(-bound, bound))).collect();
         Matrix::new(rows, columns, data)
     };
-    let a = draw(rank, inputs);
+    let a = draw(rank * parts, inputs);
     Ok((a, draw(out, rank)))
 }
 

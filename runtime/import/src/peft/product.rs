@@ -114,7 +114,7 @@ pub(super) fn deft(module: &Module<'_>) -> Result<Change> {
 }
 
 /// The Q of a QR decomposition by Householder's reflections, with LAPACK's signs.
-fn orthonormal(matrix: &Matrix) -> Matrix {
+pub(super) fn orthonormal(matrix: &Matrix) -> Matrix {
     let (rows, columns) = (matrix.rows, matrix.columns);
     let mut r = matrix.clone();
     let mut reflections: Vec<Vec<f64>> = Vec::new();

@@ -79,6 +79,38 @@ fn pairs_side_by_side_are_the_sum_of_their_deltas() {
 }
 
 #[test]
+fn a_feature_set_is_its_members_side_by_side_and_nothing_of_the_others() {
+    let compiled = Compiled::new("linear", false);
+    let base = compiled.base(true);
+    let (a, b, c) = (import(&base, "lora"), import(&base, "loha"), import(&base, "adalora"));
+    let set = |a_in: f64, b_in: f64, c_in: f64| {
+        joined(&base, &[(&a, a_in), (&b, b_in), (&c, c_in)], Operation::Features).bytes
+    };
+    let pair = set(1.0, 0.0, 1.0);
+    same(
+        &base,
+        &pair,
+        &joined(&base, &[(&a, 1.0), (&c, 1.0)], Operation::Concatenate).bytes,
+        "a set and pairs side by side",
+    );
+    let one = set(1.0, 0.0, 0.0);
+    same(&base, &a, &one, "a set of one");
+    let file = Aligned::copy_of(&one);
+    let adapter = Adapter::attach(file.as_slice(), &base.plan).expect("made for this base");
+    // With any of the members outside it would be a whole delta.
+    assert_eq!(adapter.terms(0).two_factor.map(|term| term.rank), Some(3));
+    let whole = set(1.0, 1.0, 1.0);
+    let less = joined(&base, &[(&whole, 1.0), (&b, -1.0)], Operation::Sum).bytes;
+    same(&base, &pair, &less, "all but one");
+    let refused = |weights: [f64; 2]| {
+        let parts = [Weighted { bytes: &a, weight: weights[0] }, Weighted { bytes: &c, weight: weights[1] }];
+        compose(&base, &parts, Operation::Features).expect_err("no set").to_string()
+    };
+    assert!(refused([1.0, 0.5]).contains("its weight is 1 or 0"));
+    assert!(refused([0.0, 0.0]).contains("a set without a feature is the base"));
+}
+
+#[test]
 fn one_adapter_whole_is_itself_under_every_operation() {
     let compiled = Compiled::new("linear", false);
     let base = compiled.base(true);
@@ -86,6 +118,7 @@ fn one_adapter_whole_is_itself_under_every_operation() {
     let operations = [
         Operation::Sum,
         Operation::Concatenate,
+        Operation::Features,
         Operation::FactorSum,
         Operation::Ties { density: 1.0 },
         Operation::Dare { density: 1.0, seed: 3 },

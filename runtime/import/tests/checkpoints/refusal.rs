@@ -1,10 +1,11 @@
 //! What is refused, and by which name.
 
-use ingraft_import::{Fault, ImportError, Matching, import_peft, read_tensors};
+use ingraft_adapter::Adapter;
+use ingraft_import::{Aligned, Fault, ImportError, Matching, import_peft, read_tensors};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 
-use crate::fixture::{Compiled, checkpoint};
+use crate::fixture::{Compiled, checkpoint, distance, outputs, run};
 
 type Held = Vec<(String, Vec<usize>, Vec<f32>)>;
 
@@ -160,8 +161,8 @@ fn settings_that_change_the_mathematics_are_honoured_or_refused() {
         ("rank_pattern", json!({"lin0": 2}), "in place of rank 2"),
         ("rank_pattern", json!({"(": 2}), "regular expressions"),
         ("lora_alpha", json!("much"), "a number"),
-        ("init_lora_weights", json!("pissa"), "path_initial_model_for_weight_conversion"),
-        ("init_lora_weights", json!("olora"), "path_initial_model_for_weight_conversion"),
+        ("init_lora_weights", json!("pissa_niter_4"), "path_initial_model_for_weight_conversion"),
+        ("init_lora_weights", json!("corda"), "path_initial_model_for_weight_conversion"),
         ("use_qalora", json!(true), "use_qalora"),
         ("use_bdlora", json!({"nblocks": 2}), "use_bdlora"),
         ("alora_invocation_tokens", json!([1, 2]), "alora_invocation_tokens"),
@@ -202,6 +203,70 @@ fn settings_that_are_honoured_change_the_result() {
         config[name] = value;
         assert_ne!(bytes(&config), plain, "{name}");
     }
+}
+
+#[test]
+fn a_part_of_the_weight_is_replaced_only_where_the_float_weight_is_at_hand() {
+    let compiled = Compiled::new("linear", true);
+    let outputs = outputs();
+    for case in ["osf", "pissa", "olora"] {
+        let (config, tensors) = checkpoint(case);
+        let import =
+            |weights| import_peft(&compiled.base(weights), &config, &tensors, &Matching::default(), "test");
+        let refused = import(false).expect_err("rounding changed that part").to_string();
+        assert!(refused.contains("rounding changed that part") && refused.contains("--onnx"), "{refused}");
+        let base = compiled.base(true);
+        let file = Aligned::copy_of(&import(true).expect("the weights are there").bytes);
+        let adapter = Adapter::attach(file.as_slice(), &base.plan).expect("import checked it");
+        let apart = distance(
+            &run(base.plan, &outputs["linear/input"], &adapter),
+            &outputs[&format!("{case}/output")].values,
+        );
+        // What int8 costs the base and its activations; OLoRA's are beyond the range that the base was calibrated to.
+        assert!(apart < if case == "olora" { 0.5 } else { 0.05 }, "{case}: {apart:.1e} apart");
+    }
+}
+
+#[test]
+fn block_diagonal_factors_and_projections_that_sample_are_read_as_they_are_or_refused() {
+    let both = json!({"target_modules_bd_a": ["lin"], "target_modules_bd_b": ["lin0"], "nblocks": 2});
+    let uneven = json!({"target_modules_bd_a": ["lin1"], "target_modules_bd_b": ["lin0"], "nblocks": 3});
+    let other = json!({"target_modules_bd_a": ["lin0"], "target_modules_bd_b": ["lin1"], "nblocks": 2});
+    let none = json!({"target_modules_bd_a": ["lin1"], "target_modules_bd_b": ["lin0"], "nblocks": 0});
+    for (case, name, value, reason) in [
+        ("bdlora", "use_bdlora", both, "for both factors"),
+        ("bdlora", "use_bdlora", uneven, "do not divide this module"),
+        ("bdlora", "use_bdlora", other, "shape"),
+        ("bdlora", "use_bdlora", none, "no whole number above 0"),
+        ("bdlora", "use_bdlora", json!(null), "shape"),
+        ("bdlora", "use_bdlora", json!(true), "does not say which factors have blocks"),
+        ("pvera_drawn", "sample_at_inference", json!(true), "sample_at_inference"),
+        ("pvera_saved", "r", json!(5), "smaller than the rank"),
+    ] {
+        let (mut config, tensors) = held(case);
+        config[name] = value;
+        let error = import(&config, &file(&tensors)).expect_err(reason).to_string();
+        assert!(error.contains(reason), "{case} {name}: {error}");
+    }
+}
+
+#[test]
+fn a_network_over_the_weight_is_read_whole_or_refused() {
+    let (config, tensors) = held("peanut_deep");
+    for (name, value, reason) in [
+        ("act_fn", json!("prelu"), "none of the activations"),
+        ("depth", json!(1), "as many encoders and decoders as depth says"),
+        ("depth", json!(3), "as many encoders and decoders as depth says"),
+    ] {
+        let mut config = config.clone();
+        config[name] = value;
+        let error = import(&config, &file(&tensors)).expect_err(reason).to_string();
+        assert!(error.contains(reason), "{error}");
+    }
+    let mut fewer = tensors.clone();
+    fewer.retain(|tensor| !tensor.0.contains("decoders.1"));
+    let error = import(&config, &file(&fewer)).expect_err("one is missing").to_string();
+    assert!(error.contains("as many encoders and decoders"), "{error}");
 }
 
 #[test]

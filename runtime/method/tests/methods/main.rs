@@ -3,6 +3,7 @@
 mod adapters;
 mod masks;
 mod revisions;
+mod scores;
 mod shared;
 mod starts;
 

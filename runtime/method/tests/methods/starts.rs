@@ -15,7 +15,7 @@ pub(crate) const SITES: [u32; 3] = [POINT, DEPTH, MIX];
 
 /// Every method with its defaults, and those settings that change what is trained.
 pub(crate) fn methods() -> Vec<Box<dyn Method>> {
-    let variants: [(&str, &[(&str, &str)]); 30] = [
+    let variants: [(&str, &[(&str, &str)]); 32] = [
         ("adalora", &[("rank", "2"), ("target_rank", "1"), ("alpha", "16")]),
         ("deft", &[("decomposition", "relu")]),
         ("peqa", &[("group", "2")]),
@@ -33,6 +33,8 @@ pub(crate) fn methods() -> Vec<Box<dyn Method>> {
         ("shira", &[("density", "0.5"), ("mask", "structured")]),
         ("speft", &[("budget", "0.3"), ("scope", "network")]),
         ("speft", &[("budget", "30"), ("score", "fisher")]),
+        ("speft", &[("budget", "0.3"), ("score", "synflow"), ("scope", "network")]),
+        ("speft", &[("budget", "0.3"), ("score", "grasp")]),
         ("smt", &[("tile", "1"), ("tiles", "12"), ("scope", "network")]),
         ("id3", &[("budget", "0.4"), ("steps", "10")]),
         ("loki", &[("quota", "50")]),
@@ -97,8 +99,15 @@ pub(crate) fn saliency(score: Score) -> Saliency {
         trainer.step().unwrap();
     }
     let mut saliency = Saliency::new(&plan, &SITES, score);
-    for (clip, class) in &clips {
-        assert!(saliency.measure(&mut trainer, Clip::Inputs(clip), Truth::Class(*class)).unwrap());
+    for pass in 0..score.passes() {
+        if pass > 0 {
+            saliency.again();
+        }
+        let before = trainer.parameters().values().to_vec();
+        for (clip, class) in &clips {
+            assert!(saliency.measure(&mut trainer, Clip::Inputs(clip), Truth::Class(*class)).unwrap());
+            assert_eq!(trainer.parameters().values(), before, "measuring moves nothing");
+        }
     }
     saliency
 }

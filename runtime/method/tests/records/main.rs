@@ -5,12 +5,15 @@
 //! cases are not all consumed or accounted for fails; `cargo test --test records -- --nocapture` prints the count.
 
 mod case;
+mod net;
 mod subject;
 mod table;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ingraft_method::METHODS;
+use ingraft_kernel::OpCode;
+use ingraft_kernel::elementwise::UnaryFn;
+use ingraft_method::{METHODS, MeasureError, Score};
 
 use case::Case;
 use subject::Subject;
@@ -36,6 +39,19 @@ fn every_case_of_every_method_computes_the_same() {
     tally.failures.extend(unseen.map(|name| format!("{name} has cases and no line in the table")));
     tally.print(cases.len(), &without);
     assert!(tally.failures.is_empty(), "{}:\n{}", tally.failures.len(), tally.failures.join("\n"));
+}
+
+#[test]
+fn synflow_refuses_a_step_that_is_neither_a_sum_nor_an_activation() {
+    let cases = case::read();
+    let case = cases.iter().find(|case| case.hyper.get("score").is_some_and(|score| score == "synflow"));
+    let case = case.expect("the records have a case of it");
+    let refused = net::measured(case, subject::site(case), Score::SynFlow, UnaryFn::Exp).unwrap_err();
+    assert_eq!(refused, MeasureError::Flow { step: "bend".to_string(), op: OpCode::Unary });
+    let said = "score=synflow is not defined here: node bend (Unary) is neither a sum nor an activation";
+    assert!(refused.to_string().starts_with(said), "{refused}");
+    // What is measured by gradients alone does not mind.
+    assert!(net::measured(case, subject::site(case), Score::Grasp, UnaryFn::Exp).is_ok());
 }
 
 /// What became of the cases.

@@ -1,5 +1,6 @@
 //! A method of ours at the site of a case.
 
+use ingraft_kernel::elementwise::UnaryFn;
 use ingraft_kernel::{SiteDesc, SiteGrads, SiteKind};
 use ingraft_method::{Saliency, Score, build, build_on, score_for};
 use ingraft_tensor::{DType, Rng};
@@ -8,6 +9,7 @@ use ingraft_train::{
 };
 
 use crate::case::{Array, Case};
+use crate::net;
 use crate::table::{Entry, Place};
 
 /// A method with its memory, holding the values of a case.
@@ -60,7 +62,9 @@ impl<'c> Subject<'c> {
             Some(score) => {
                 let unmeasured = build(entry.method, &settings).map(|method| method.layout(&site));
                 assert!(matches!(unmeasured, Ok(Err(Unfit::Unmeasured))), "{} guesses", entry.method);
-                build_on(entry.method, &settings, &measured(case, site, &weight, score))
+                let saliency = measured(case, site, &weight, score);
+                scores_agree(case, site.name, &saliency)?;
+                build_on(entry.method, &settings, &saliency)
             }
         };
         let method = made.map_err(|e| e.to_string())?;
@@ -400,6 +404,24 @@ fn stored(site: &SiteDesc<'_>, place: usize) -> usize {
     }
 }
 
+/// Compares the scores themselves, where they come of a whole net; others are sums over examples where the record has means.
+fn scores_agree(case: &Case, site: &str, saliency: &Saliency) -> Result<(), String> {
+    // A product with a Hessian is found by differences, in f32.
+    let bound = match saliency.score() {
+        Score::SynFlow => 1e-9,
+        Score::Grasp => 5e-4,
+        _ => return Ok(()),
+    };
+    let wanted = &case.expected["score"];
+    let found = saliency.scores(site).ok_or("no scores")?;
+    let largest = wanted.data.iter().fold(0.0f64, |largest, score| largest.max(score.abs()));
+    let apart = found.iter().zip(&wanted.data).map(|(f, w)| (f - w).abs() / largest).fold(0.0, f64::max);
+    println!("{}: {} apart by {apart:.1e} of the largest", case.title(), saliency.score().name());
+    (found.len() == wanted.data.len() && apart <= bound)
+        .then_some(())
+        .ok_or_else(|| format!("scores differ by {apart:e} of the largest: {found:?} {:?}", wanted.data))
+}
+
 /// What the gradients that a case gives say of its site, and of another where it has two.
 fn measured(case: &Case, site: SiteDesc<'static>, weight: &[f32], score: Score) -> Saliency {
     let frozen = |site, weight| FrozenSite::of_weight(site, weight).expect("the weight of the site");
@@ -415,6 +437,9 @@ fn measured(case: &Case, site: SiteDesc<'static>, weight: &[f32], score: Score) 
             );
         }
         return saliency;
+    }
+    if let Score::SynFlow | Score::Grasp = score {
+        return net::measured(case, site, score, UnaryFn::Tanh).expect("a net of sums and activations");
     }
     let given = |names: &[&str]| names.iter().find_map(|name| case.constants.get(*name));
     let own = given(&["gradients", "gradient_sum", "gradient_stack"])
@@ -441,7 +466,7 @@ fn measured(case: &Case, site: SiteDesc<'static>, weight: &[f32], score: Score) 
 }
 
 /// The site of a case.
-fn site(case: &Case) -> SiteDesc<'static> {
+pub(crate) fn site(case: &Case) -> SiteDesc<'static> {
     let (out, groups) = (case.site.out, case.site.groups);
     let kernel = <[usize; 2]>::try_from(&case.site.kernel[..]).unwrap_or([1, 1]);
     let inputs = case.site.inputs / groups;

@@ -89,6 +89,7 @@ impl<'a, 'm> Trainer<'a, 'm> {
             cached,
             stage: Stage::Idle,
             loss: 0.0,
+            temperature: 1.0,
             clips: 0,
             steps: 0,
         })

@@ -255,10 +255,11 @@ impl Trainer<'_, '_> {
         let Readings { pooled, logits, .. } = &mut self.readings;
         if self.head_len == 0 {
             logits.iter_mut().zip(pooled.iter()).for_each(|(logit, value)| *logit = *value);
-            return;
+        } else {
+            let (weight, bias) = split_head(self.parameters.values, self.head_len, logits.len());
+            self.statistics.forward(weight, bias, pooled, logits);
         }
-        let (weight, bias) = split_head(self.parameters.values, self.head_len, logits.len());
-        self.statistics.forward(weight, bias, pooled, logits);
+        logits.iter_mut().for_each(|logit| *logit /= self.temperature);
     }
 
     /// The loss, the head's gradients, and the gradient of the pooled features.
@@ -267,6 +268,7 @@ impl Trainer<'_, '_> {
         let Readings { pooled, pooled_grad, logits, logit_grad } = &mut self.readings;
         let loss = self.setup.loss.evaluate(logits, truth, logit_grad);
         self.loss = loss.ok_or(TrainError::Truth { logits: logits.len() })?;
+        logit_grad.iter_mut().for_each(|g| *g /= self.temperature);
         if matches!(self.setup.readout, Readout::Logits) {
             pooled_grad.iter_mut().zip(logit_grad.iter()).for_each(|(p, l)| *p = *l);
             return Ok(());

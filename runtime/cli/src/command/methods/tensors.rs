@@ -1,8 +1,11 @@
 //! Shapes of a method's tensors in symbols, found by asking for them at several sizes.
 
 use ingraft_kernel::{SiteDesc, SiteKind};
-use ingraft_method::{MethodRow, TensorInfo, build, declared};
-use ingraft_tensor::DType;
+use ingraft_method::{
+    MethodError, MethodRow, Saliency, Score, TensorInfo, build, build_on, declared, score_for,
+};
+use ingraft_tensor::{DType, Rng};
+use ingraft_train::{FrozenSite, Method};
 
 use super::TensorReport;
 
@@ -37,7 +40,8 @@ pub(super) fn of(row: &MethodRow) -> Vec<TensorReport> {
 
 fn ask(row: &MethodRow, probe: Probe) -> Option<Vec<TensorInfo>> {
     let site = SiteDesc {
-        name: "site",
+        // What methods of experts take for one.
+        name: "experts.0.weight",
         kind: SiteKind::Linear,
         dtype: DType::F32,
         out: probe.out,
@@ -47,15 +51,93 @@ fn ask(row: &MethodRow, probe: Probe) -> Option<Vec<TensorInfo>> {
         transposed: false,
     };
     let rank = probe.rank.to_string();
-    let ranked = row.settings.iter().any(|setting| setting.name == "rank");
-    let settings: &[(&str, &str)] = if ranked { &[("rank", &rank)] } else { &[] };
-    declared(&*build(row.name, settings).ok()?, &site).ok()
+    // The rank that is aimed at is at most that.
+    let ranks = row.settings.iter().map(|setting| setting.name);
+    let ranks = ranks.filter(|name| ["rank", "target_rank"].contains(name));
+    let settings: Vec<(&str, &str)> = ranks.map(|name| (name, &*rank)).collect();
+    let method = match score_for(row.name, &settings).ok()? {
+        None => build(row.name, &settings),
+        Some(score) => measured(row, &settings, site, score),
+    };
+    declared(&*method.ok()?, &site).ok()
 }
+
+/// The method on what random data would say of the site: how many places are chosen depends on the sizes alone.
+fn measured(
+    row: &MethodRow,
+    settings: &[(&str, &str)],
+    site: SiteDesc<'static>,
+    score: Score,
+) -> Result<Box<dyn Method>, MethodError> {
+    let mut rng = Rng::new(0);
+    let mut real = |count: usize| -> Vec<f32> { (0..count).map(|_| rng.uniform(-1.0, 1.0) as f32).collect() };
+    let weight = real(site.out * site.row());
+    let router = SiteDesc { name: "gate", out: 1, inputs: 1, ..site };
+    let frozen = [FrozenSite::of_weight(site, &weight), FrozenSite::of_weight(router, &weight[..1])];
+    // Only where experts are chosen is there one.
+    let sites = if matches!(score, Score::Gate(_) | Score::Token(_)) { 2 } else { 1 };
+    let frozen: Vec<FrozenSite<'_>> = frozen.into_iter().flatten().take(sites).collect();
+    let mut saliency = Saliency::of_sites(&frozen, score);
+    match score {
+        Score::Gate(_) | Score::Token(_) => {
+            saliency.observe_gates("", &[1.0]);
+        }
+        Score::Attribution(_) => {
+            let outputs: Vec<f64> = real(site.out).into_iter().map(f64::from).collect();
+            saliency.observe_outputs(site.name, &outputs);
+        }
+        _ => {
+            saliency.observe_site(site.name, &real(site.out * site.row()));
+        }
+    }
+    build_on(row.name, settings, &saliency)
+}
+
+/// The first expression in a setting, a whole number, that gives the extent at every size.
+fn whole(row: &MethodRow, extents: [Option<usize>; 3]) -> Option<String> {
+    let numbers = row.settings.iter().filter_map(|s| Some((s.name, s.default.parse::<usize>().ok()?)));
+    // By 1 everything divides.
+    let mut numbers = numbers.filter(|(name, value)| *name != "rank" && *value > 1);
+    numbers.find_map(|(name, n)| {
+        let fits = |part: &Whole| PROBES.map(|probe| Some(part(n, probe))) == extents;
+        let (form, _) = WHOLES.iter().find(|(_, part)| fits(part))?;
+        Some(form.replace('#', name))
+    })
+}
+
+/// A form in a whole number at a site of some size.
+type Whole = fn(usize, Probe) -> usize;
+
+/// Forms in a whole number, `#`.
+const WHOLES: [(&str, Whole); 9] = [
+    ("out/#", |n, p| p.out / n),
+    ("in/#", |n, p| p.row / n),
+    ("rank·#", |n, p| p.rank * n),
+    ("(out/#)·(in/#)", |n, p| (p.out / n) * (p.row / n)),
+    ("#·(#−1)/2", |n, _| n * (n - 1) / 2),
+    ("rank·out/#", |n, p| p.rank * p.out / n),
+    ("rank·in/#", |n, p| p.rank * p.row / n),
+    ("#·out", |n, p| n * p.out),
+    ("#·in", |n, p| n * p.row),
+];
+
+/// A share of a site of some size.
+type Part = fn(f64, Probe) -> usize;
+
+/// Numbers of places that a share, `#`, of a matrix comes to, products rounded to whole numbers.
+const SHARES: [(&str, Part); 6] = [
+    ("#·out·in", |s, p| (s * (p.out * p.row) as f64) as usize),
+    ("#·out·in", |s, p| (s * (p.out * p.row) as f64).round() as usize),
+    ("(#·out)·in", |s, p| (s * p.out as f64) as usize * p.row),
+    ("(#·in)·out", |s, p| (s * p.row as f64) as usize * p.out),
+    ("(#·out)·(#·in)", |s, p| (s * p.out as f64) as usize * (s * p.row as f64) as usize),
+    ("(#·out/100)·in", |s, p| (s * p.out as f64 / 100.0) as usize * p.row),
+];
 
 /// The first expression that gives the extent at every size.
 fn symbol(row: &MethodRow, probes: &[Vec<TensorInfo>], at: usize, axis: usize) -> String {
     type Extent = fn(Probe) -> usize;
-    let known: [(&str, Extent); 14] = [
+    let known: [(&str, Extent); 20] = [
         ("1", |_| 1),
         ("rank", |p| p.rank),
         ("out", |p| p.out),
@@ -70,6 +152,12 @@ fn symbol(row: &MethodRow, probes: &[Vec<TensorInfo>], at: usize, axis: usize) -
         ("out/2", |p| p.out / 2),
         ("rank·out", |p| p.rank * p.out),
         ("rank·in", |p| p.rank * p.row),
+        ("in/2", |p| p.row / 2),
+        ("2·out", |p| 2 * p.out),
+        ("2·in", |p| 2 * p.row),
+        ("rank·(rank−1)/2", |p| p.rank * (p.rank - 1) / 2),
+        ("min(out, in)/rank", |p| p.out.min(p.row) / p.rank),
+        ("rank·(out+in)", |p| p.rank * (p.out + p.row)),
     ];
     let extent = |probe: usize| probes[probe].get(at).and_then(|info| info.dims.get(axis)).copied();
     let fits =
@@ -77,13 +165,61 @@ fn symbol(row: &MethodRow, probes: &[Vec<TensorInfo>], at: usize, axis: usize) -
     if let Some((name, _)) = known.iter().find(|(_, value)| fits(value)) {
         return (*name).to_owned();
     }
+    let shares = row.settings.iter().filter_map(|s| Some((s.name, s.default.parse::<f64>().ok()?)));
+    for (name, share) in shares {
+        if let Some((form, _)) = SHARES.iter().find(|(_, part)| fits(&|p| part(share, p))) {
+            return form.replace('#', name);
+        }
+    }
     let numbers = row.settings.iter().filter_map(|s| Some((s.name, s.default.parse::<usize>().ok()?)));
     let mut settings = numbers.filter(|(name, value)| *name != "rank" && fits(&|_| *value));
     match settings.next() {
         Some((name, _)) => name.to_owned(),
-        None => match extent(0) {
-            Some(always) if fits(&|_| always) => always.to_string(),
-            _ => "…".to_owned(),
+        None => match whole(row, [0, 1, 2].map(extent))
+            .or_else(|| Some(extent(0).filter(|n| fits(&|_| *n))?.to_string()))
+        {
+            Some(form) => form,
+            None => "…".to_owned(),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ingraft_method::METHODS;
+
+    use super::*;
+
+    fn listed(name: &str) -> Vec<(&'static str, String, bool)> {
+        let row = METHODS.iter().find(|row| row.name == name).expect("a method of the list");
+        of(row).into_iter().map(|t| (t.name, t.shape.join(" "), t.trained)).collect()
+    }
+
+    #[test]
+    fn every_method_but_a_head_alone_lists_its_tensors() {
+        let none: Vec<&str> =
+            METHODS.iter().map(|row| row.name).filter(|name| listed(name).is_empty()).collect();
+        assert_eq!(none, ["head"]);
+    }
+
+    #[test]
+    fn places_that_are_measured_are_counted_from_the_sizes() {
+        for (name, count) in [
+            ("speft", "budget·out·in"),
+            ("rosa", "density·out·in"),
+            ("shira", "density·out·in"),
+            ("loki", "(quota·out/100)·in"),
+            ("losia", "(fraction·out)·(fraction·in)"),
+        ] {
+            let tensors = listed(name);
+            for (tensor, trained) in [("values", true), ("indices", false)] {
+                assert!(tensors.contains(&(tensor, count.to_owned(), trained)), "{name}: {tensors:?}");
+            }
+        }
+        let whole = [("delta", "out in".to_owned(), true), ("shift", "out".to_owned(), true)];
+        assert_eq!(listed("esft"), whole);
+        assert!(listed("oft").contains(&("oft_R", "in/block block·(block−1)/2".to_owned(), true)));
+        assert!(listed("adalora").contains(&("lora_E", "rank 1".to_owned(), true)));
+        assert!(listed("lora").contains(&("lora_A", "rank in".to_owned(), true)));
     }
 }

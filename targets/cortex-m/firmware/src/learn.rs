@@ -67,7 +67,7 @@ pub struct Room<'r> {
 }
 
 /// A head of `classes` on the features of the last layer, by AdamW on the mean of all clips.
-fn setup(classes: u32) -> Setup<'static> {
+pub fn setup(classes: u32) -> Setup<'static> {
     Setup {
         method: &Head,
         sites: &[],

@@ -32,6 +32,9 @@ mod cores;
 mod count;
 #[path = "../../targets/cortex-m/firmware/build/kernels.rs"]
 mod kernels;
+#[path = "../../targets/cortex-m/firmware/src/learn.rs"]
+#[allow(dead_code, reason = "the device uses the rest")]
+mod learn;
 #[path = "src/training.rs"]
 mod training;
 
@@ -57,6 +60,7 @@ fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=build");
     println!("cargo:rerun-if-changed=../../targets/cortex-m/firmware/build");
+    println!("cargo:rerun-if-changed=../../targets/cortex-m/firmware/src/learn.rs");
     println!("cargo:rerun-if-changed=../support/cases.rs");
     println!("cargo:rerun-if-changed=../support/cases");
 }

@@ -42,6 +42,19 @@ const DEVICE: &[&str] = &[
     "runtime/signal",
 ];
 
+/// Where `unsafe` may stand, and for what. Nowhere else does it.
+const UNSAFE: &[(&str, &str)] = &[
+    ("benches/instructions/plugin", "QEMU's interface"),
+    ("targets/arm-neon/src", "instructions"),
+    ("targets/cortex-m/c/src", "the border to C: pointers, exported names, the panic that does not link"),
+    ("targets/cortex-m/firmware/src", "registers, the panic that does not link"),
+    ("targets/cortex-m/src", "instructions"),
+    ("targets/jetson-cuda/src", "the driver"),
+    ("targets/x86-64/src", "instructions"),
+    ("tests/bare-metal/src", "semihosting, the panic that does not link"),
+    ("tests/no_alloc", "an allocator that counts"),
+];
+
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }
@@ -105,6 +118,39 @@ fn device_crates_are_core_and_safe() {
         assert!(lib.contains("#![no_std]"), "{folder} is not no_std");
         assert!(lib.contains("#![forbid(unsafe_code)]"), "{folder} does not forbid unsafe");
     }
+}
+
+#[test]
+fn unsafe_stands_where_it_is_named() {
+    let mut found = Vec::new();
+    for folder in ["runtime", "targets", "models", "tests", "benches"] {
+        visit(&root().join(folder), &mut |path| {
+            let text = fs::read_to_string(path).expect("a source file is a text");
+            let mut code = text.lines().map(str::trim).filter(|line| !line.starts_with("//"));
+            // A block, a function, a trait, its implementation, an attribute: the word alone, not the end of another.
+            let starts = |line: &str| {
+                line.match_indices("unsafe").any(|(at, word)| {
+                    let [before, after] = [&line[..at], &line[at + word.len()..]];
+                    let alone = !before.ends_with(|c: char| c.is_alphanumeric() || c == '_');
+                    alone
+                        && [" {", " fn", " extern", " impl", " trait", "("]
+                            .iter()
+                            .any(|s| after.starts_with(s))
+                })
+            };
+            if code.any(starts) {
+                found.push(path.strip_prefix(root()).expect("it lies under the root").to_owned());
+            }
+        });
+    }
+    for (folder, reason) in UNSAFE {
+        assert!(
+            found.iter().any(|path| path.starts_with(folder)),
+            "no unsafe code in {folder} for {reason}: take it off"
+        );
+    }
+    found.retain(|path| !UNSAFE.iter().any(|(folder, _)| path.starts_with(folder)));
+    assert!(found.is_empty(), "unsafe code where none is allowed: {found:?}");
 }
 
 #[test]

@@ -28,6 +28,17 @@ impl TermSource for Base {
     }
 }
 
+/// A head alone: every site stays as it is.
+impl TermSource for HeadView<'_> {
+    fn terms(&self, _: usize) -> SiteTerms<'_> {
+        SiteTerms::NONE
+    }
+
+    fn head(&self) -> Option<HeadView<'_>> {
+        Some(*self)
+    }
+}
+
 impl<S: TermSource + ?Sized> TermSource for &S {
     fn terms(&self, index: usize) -> SiteTerms<'_> {
         (**self).terms(index)

@@ -2,7 +2,7 @@
 
 use ingraft_tensor::{View, ViewMut, bytes};
 
-use crate::in_place::{self, Work};
+use crate::in_place::{Work, asked};
 use crate::patch::{Log, UndoEntry};
 use crate::{
     Call, Choice, Kernel, KernelError, MAX_INPUTS, MAX_OUTPUTS, Place, REFERENCE, SiteGrads, SiteTerms, Span,
@@ -77,8 +77,8 @@ impl Host {
         }
         let workspace = split.take(step.workspace).ok_or(memory_error)?;
         let mut inputs = [View::EMPTY; MAX_INPUTS];
-        let in_place = in_place::asked(step);
-        for (slot, operand) in inputs.iter_mut().zip(step.inputs()).skip(usize::from(in_place)) {
+        let in_place = row.in_place.filter(|_| asked(step));
+        for (slot, operand) in inputs.iter_mut().zip(step.inputs()).skip(usize::from(in_place.is_some())) {
             let bytes = match operand.place {
                 Place::Memory(span) => split.read(span).ok_or(memory_error)?,
                 Place::Plan(bytes) => bytes,
@@ -88,10 +88,10 @@ impl Host {
         let mut packed = split.read(step.packed).ok_or(memory_error)?;
         let mut terms = terms;
         packed_terms::exchanged(row, step, &mut inputs, &mut packed, &mut terms).ok_or(memory_error)?;
-        if in_place {
+        if let Some(in_place) = in_place {
             let inputs = inputs.get(..step.inputs().len()).ok_or(memory_error)?;
             let held = outputs.first_mut().ok_or(memory_error)?.bytes();
-            return Work { step, row, inputs, terms, grads, packed }.run(held, workspace);
+            return (in_place.run)(&mut Work { step, row, inputs, terms, grads, packed }, held, workspace);
         }
         (row.run)(&mut Call {
             op: step.op,
@@ -144,7 +144,10 @@ impl Target for Host {
     }
 
     fn workspace_bytes(&self, step: &Step<'_>) -> usize {
-        self.row(step).map_or(0, |row| (row.workspace)(step).saturating_add(in_place::workspace(step)))
+        self.row(step).map_or(0, |row| {
+            let before = row.in_place.map_or(0, |in_place| (in_place.workspace)(step));
+            before.saturating_add((row.workspace)(step))
+        })
     }
 
     fn packed_bytes(&self, step: &Step<'_>) -> usize {

@@ -24,8 +24,36 @@ pub(crate) fn asked(step: &Step<'_>) -> bool {
     matches!((dy.place, dx.place), (Place::Memory(from), Place::Memory(to)) if from == to && from.len != 0)
 }
 
-/// Scratch bytes that `step` needs before those of its kernel.
-pub(crate) fn workspace(step: &Step<'_>) -> usize {
+/// Replaces the gradient of the output in the first bytes by that of the input, in the scratch of the second.
+type Run = fn(&mut Work<'_, '_>, &mut [u8], &mut [u8]) -> Result<(), KernelError>;
+
+/// What a row of such an operator has beside its kernel. Dispatch reaches it through the row alone: firmware without
+/// backward rows links none of it.
+#[derive(Clone, Copy, Debug)]
+pub struct InPlace {
+    /// Scratch bytes that a step needs before those of its kernel.
+    pub(crate) workspace: fn(&Step<'_>) -> usize,
+    /// Runs it.
+    pub(crate) run: Run,
+}
+
+impl InPlace {
+    /// What rows of `op` have.
+    pub(crate) const fn of(op: OpCode) -> Option<Self> {
+        match op {
+            OpCode::AddBackward
+            | OpCode::UnaryBackward
+            | OpCode::LookupBackward
+            | OpCode::ConvBackward
+            | OpCode::DepthwiseBackward => {
+                Some(Self { workspace, run: |work, held, workspace| work.run(held, workspace) })
+            }
+            _ => None,
+        }
+    }
+}
+
+fn workspace(step: &Step<'_>) -> usize {
     let pace = || Pace::new(step.op, step.attrs, step.input(0).ok()?.shape, step.output(0).ok()?.shape);
     if asked(step) { pace().map_or(0, |pace| pace.workspace()) } else { 0 }
 }
@@ -89,7 +117,7 @@ impl Work<'_, '_> {
     ///
     /// # Errors
     /// [`KernelError::Operands`] for a step that cannot be run so; those of its kernel.
-    pub(crate) fn run(&mut self, held: &mut [u8], workspace: &mut [u8]) -> Result<(), KernelError> {
+    fn run(&mut self, held: &mut [u8], workspace: &mut [u8]) -> Result<(), KernelError> {
         let error = KernelError::Operands(self.step.op);
         let (dy, dx) = (self.step.input(0)?.shape, self.step.output(0)?.shape);
         let pace = Pace::new(self.step.op, self.step.attrs, dy, dx).ok_or(error)?;

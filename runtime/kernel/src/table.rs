@@ -6,6 +6,7 @@
 
 use ingraft_tensor::DType;
 
+use crate::in_place::InPlace;
 use crate::patch::Patcher;
 use crate::{Call, KernelError, OpCode, Step, TwoFactor};
 
@@ -37,6 +38,8 @@ pub struct Kernel {
     pub pack_factors: fn(&Step<'_>, &TwoFactor<'_>, &mut [u8]) -> Result<(), KernelError>,
     /// Computes the step.
     pub run: fn(&mut Call<'_, '_>) -> Result<(), KernelError>,
+    /// How steps are run that write a gradient over the one they read; of the operator, not of the row.
+    pub in_place: Option<InPlace>,
 }
 
 impl Kernel {
@@ -61,6 +64,7 @@ impl Kernel {
             factor_bytes: |_, _| 0,
             pack_factors: |_, _, _| Ok(()),
             run,
+            in_place: InPlace::of(op),
         }
     }
 

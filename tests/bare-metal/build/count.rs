@@ -4,15 +4,15 @@
 use ingraft_adapter::{AdapterBuilder, AdapterFacts, TermSpec};
 use ingraft_compile::{CompileOptions, compile};
 use ingraft_exec::MemoryNeeds;
-use ingraft_kernel::{Host, OpCode, SiteDesc, SiteKind, Sites};
+use ingraft_kernel::{Host, NO_SITE, OpCode, SiteDesc, SiteKind, Sites};
 use ingraft_plan::{Phase, PlanView};
 use ingraft_tensor::{DType, bytes};
 
-use super::Aligned;
 use super::kernels::{Adapters, list};
+use super::{Aligned, learn};
 
-/// Rank of the low-rank adapter.
-const RANK: usize = 4;
+/// Classes of the head that is trained.
+const CLASSES: u32 = 5;
 /// What the deployed image's adapter has: integer factors.
 const ADAPTERS: Adapters = Adapters { heads: false, any_term: false };
 /// One weight of so many is in the sparse adapter.
@@ -28,13 +28,20 @@ pub(crate) fn constants(write: &dyn Fn(&str, &[u8])) -> String {
         }
         Err(_) => ingraft_models::demo::BASE_INT8.to_vec(),
     };
-    let mut options = CompileOptions::default();
+    let mut options = CompileOptions { head_classes: CLASSES, ..CompileOptions::default() };
     options.import.dims.insert("N".into(), 1);
     let file = compile(&model, &options).unwrap_or_else(|error| panic!("the model to count: {error}")).plan;
     let file = Aligned::new(&file);
     let plan = PlanView::new(file.bytes()).expect("a plan we wrote is valid");
     write("count.plan", file.bytes());
-    write("count.low_rank", &adapter(&plan, "low rank", is_pointwise, low_rank));
+    write(
+        "count.rank_2",
+        &adapter(&plan, "rank 2", is_pointwise, |site, code| super::low_rank(site, 2, code)),
+    );
+    write(
+        "count.low_rank",
+        &adapter(&plan, "rank 4", is_pointwise, |site, code| super::low_rank(site, 4, code)),
+    );
     write("count.sparse", &adapter(&plan, "sparse", |site| site.kind != SiteKind::Depthwise, sparse));
     let input = plan.inputs().next().and_then(|io| plan.tensor(io.tensor)).expect("the model has an input");
     let (count, floats) = (input.operand.shape.elements(), input.operand.dtype == DType::F32);
@@ -46,15 +53,19 @@ pub(crate) fn constants(write: &dyn Fn(&str, &[u8])) -> String {
     };
     let targets =
         [Host::SCALAR, ingraft_cortex_m::portable(), ingraft_cortex_m::dsp(), ingraft_cortex_m::helium()];
-    let most = targets.iter().map(bytes).max().unwrap_or(0);
+    let train = |target: &Host| learn::memory(&plan, target, CLASSES).expect("the plan has room for a head");
+    let most = targets.iter().map(|target| bytes(target).max(train(target))).max().unwrap_or(0);
     format!(
-        "/// Bytes a session of the counted plan needs, with any target.\npub const COUNT_BYTES: usize = {most};\n\
+        "/// Bytes a session of the counted plan needs, or a trainer of its head, with any target.\npub const COUNT_BYTES: usize = {most};\n\
          /// The same with the target of this core.\npub const COUNT_NATIVE_BYTES: usize = {};\n\
          /// Multiplications of an inference.\npub const COUNT_MACS: u32 = {};\n\
+         /// Classes of a head that is trained.\npub const COUNT_CLASSES: u32 = {CLASSES};\n\
+         /// Features that it reads.\npub const COUNT_FEATURES: usize = {};\n\
          /// The rows that [`COUNT_PLAN`] runs: firmware links no others.\n\
          pub const COUNT_KERNELS: &[ingraft_kernel::Kernel] = {};\n",
         bytes(&super::device()),
         macs(&plan),
+        plan.head_features(NO_SITE, 0).expect("the model has a last layer"),
         list(&plan, &super::device(), ADAPTERS),
     )
 }
@@ -88,10 +99,6 @@ fn adapter(
 
 fn is_pointwise(site: &SiteDesc<'_>) -> bool {
     site.kind == SiteKind::Conv && site.kernel == [1, 1]
-}
-
-fn low_rank(site: &SiteDesc<'_>, code: &mut dyn FnMut() -> i8) -> TermSpec {
-    super::low_rank(site, RANK, code)
 }
 
 fn sparse(site: &SiteDesc<'_>, code: &mut dyn FnMut() -> i8) -> TermSpec {

@@ -19,7 +19,9 @@ pub static ADAPTER_OUTPUT: &Aligned<[u8]> = file!("adapter.out");
 
 /// The model whose instructions are counted.
 pub static COUNT_PLAN: &Aligned<[u8]> = file!("count.plan");
-/// An adapter of rank 4 on its 1×1 layers.
+/// An adapter of rank 2 on its 1×1 layers.
+pub static COUNT_RANK_2: &Aligned<[u8]> = file!("count.rank_2");
+/// The same of rank 4.
 pub static COUNT_LOW_RANK: &Aligned<[u8]> = file!("count.low_rank");
 /// An overlay of one weight in a hundred of its dense layers.
 pub static COUNT_SPARSE: &Aligned<[u8]> = file!("count.sparse");

@@ -10,5 +10,7 @@ pub mod flash;
 #[path = "../../../targets/cortex-m/firmware/src/flash.rs"]
 pub mod in_flash;
 pub mod inference;
+#[path = "../../../targets/cortex-m/firmware/src/learn.rs"]
+pub mod learn;
 pub mod reach;
 pub mod training;

@@ -2,7 +2,7 @@
 //! another one. That adds a constant to every band or coefficient of the front end, as a fixed filter does.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use ingraft_models::demo::{BASE_INT8, PATCH_SAMPLES, synth::Task};
 use ingraft_signal::{FrontEnd, Recipe};
@@ -17,9 +17,23 @@ const HELD_OUT: usize = 40;
 /// Deviations of a band that the other microphone adds to it, at most.
 const DRIFT: f64 = 3.0;
 /// The keyword spotter, in the development data.
-pub(crate) const WORDS_MODEL: &str = "models/onnx/mlperf_tiny_kws_dscnn_int8.onnx";
+const WORDS_MODEL: &str = "models/onnx/mlperf_tiny_kws_dscnn_int8.onnx";
 /// The words that are told apart: go, left, right, stop, yes.
 const WORDS: [usize; 5] = [1, 2, 6, 7, 9];
+
+/// The model that `INGRAFT_FIRMWARE_MODEL` names: `words`, where the development data is there (`INGRAFT_DATA`, or
+/// `../shared/data` beside the repository in `root`), or `built-in`, which needs none; the first of them that can be had
+/// where it names none.
+pub(crate) fn chosen(root: &Path) -> Sounds {
+    let data = std::env::var("INGRAFT_DATA").map_or_else(|_| root.join("../shared/data"), PathBuf::from);
+    match std::env::var("INGRAFT_FIRMWARE_MODEL").as_deref() {
+        Ok("built-in") => motors(),
+        Ok("words") => words(&data),
+        Ok(other) => panic!("INGRAFT_FIRMWARE_MODEL is {other}: say words or built-in"),
+        Err(_) if data.join(WORDS_MODEL).exists() => words(&data),
+        Err(_) => motors(),
+    }
+}
 
 /// A model and where its sounds come from.
 pub(crate) struct Sounds {
@@ -41,7 +55,7 @@ pub(crate) struct Clips {
 }
 
 /// Recorded words (Speech Commands; codes as the data's README says) for MLPerf Tiny's keyword spotter.
-pub(crate) fn words(data: &Path) -> Sounds {
+fn words(data: &Path) -> Sounds {
     let read = |name: &str| fs::read(data.join(name)).unwrap_or_else(|error| panic!("{name}: {error}"));
     let codes = read("features/speech_commands_kws01/mfcc_int8.bin");
     let table = String::from_utf8(read("features/speech_commands_kws01/labels.csv")).expect("a text");
@@ -67,7 +81,7 @@ pub(crate) fn words(data: &Path) -> Sounds {
 }
 
 /// Synthesized motors for the built-in model.
-pub(crate) fn motors() -> Sounds {
+fn motors() -> Sounds {
     let recipe = Recipe::preset("yamnet", &[96, 64]).expect("the model takes YAMNet's patches");
     let mut tables = vec![0.0; recipe.memory_len()];
     let mut front_end = FrontEnd::bind(&recipe, &mut tables).expect("the tables have this length");
@@ -96,7 +110,7 @@ impl Sounds {
     }
 
     /// Clips of all classes in turn: none is used twice.
-    pub(crate) fn sounds(&self, codes: Codes) -> Clips {
+    pub(crate) fn clips(&self, codes: Codes) -> Clips {
         let mut next = vec![0; self.classes.len()];
         let drift = self.drift();
         let mut take = |count: usize, drift: &[f32]| -> Vec<(usize, Vec<i8>)> {

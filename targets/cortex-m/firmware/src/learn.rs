@@ -1,8 +1,8 @@
 //! Training a head from stored clips, the same code on the host and on the device: the build script learns in the
 //! laboratory what the firmware then learns on the spot, and knows to the bit what must come of it.
 
-use ingraft_adapter::{EncodeError, Encoder, FileFacts, HeadView, TermSource};
-use ingraft_kernel::{Host, NO_SITE, SiteTerms};
+use ingraft_adapter::{EncodeError, Encoder, FileFacts, HeadView};
+use ingraft_kernel::{Host, NO_SITE};
 use ingraft_method::Head;
 use ingraft_plan::PlanView;
 use ingraft_tensor::bytes;
@@ -67,7 +67,7 @@ pub struct Room<'r> {
 }
 
 /// A head of `classes` on the features of the last layer, by AdamW on the mean of all clips.
-fn setup(classes: u32) -> Setup<'static> {
+pub fn setup(classes: u32) -> Setup<'static> {
     Setup {
         method: &Head,
         sites: &[],
@@ -131,18 +131,5 @@ pub fn learn<'e, 'f>(
     let head = HeadView { site: NO_SITE, pool: 0, classes, weight, bias, labels, link };
     let facts =
         FileFacts { method: "head", method_version: 1, hyper: "", provenance: "trained on the device" };
-    Encoder::new(&plan, &HeadAlone(head), facts).write(file).map_err(LearnError::Encode)
-}
-
-/// An adapter that leaves every site as it is.
-struct HeadAlone<'h>(HeadView<'h>);
-
-impl TermSource for HeadAlone<'_> {
-    fn terms(&self, _: usize) -> SiteTerms<'_> {
-        SiteTerms::NONE
-    }
-
-    fn head(&self) -> Option<HeadView<'_>> {
-        Some(self.0)
-    }
+    Encoder::new(&plan, &head, facts).write(file).map_err(LearnError::Encode)
 }

@@ -1,8 +1,11 @@
-//! Inferences of the counted model, as the command line says: `count TARGET SOURCE RUNS`.
+//! Inferences of the counted model, or training steps of a head on it, as the command line says:
+//! `count TARGET SOURCE RUNS`.
 //!
 //! Two runs that differ in one word differ in the instructions of what that word adds; see `benches/instructions/mcu`.
 #![no_std]
 #![no_main]
+
+mod stack;
 
 use core::panic::PanicInfo;
 
@@ -12,13 +15,18 @@ use cortex_m_semihosting::{hprintln, syscall1};
 use ingraft_adapter::AdapterSet;
 use ingraft_bare_metal::end::{fail, finish};
 use ingraft_bare_metal::flash::{
-    Aligned, COUNT_BYTES, COUNT_INPUT, COUNT_LOW_RANK, COUNT_MACS, COUNT_PLAN, COUNT_SPARSE,
+    Aligned, COUNT_BYTES, COUNT_CLASSES, COUNT_FEATURES, COUNT_INPUT, COUNT_LOW_RANK, COUNT_MACS, COUNT_PLAN,
+    COUNT_RANK_2, COUNT_SPARSE,
 };
+use ingraft_bare_metal::learn;
 use ingraft_cortex_m::{dsp, helium, native, portable};
 use ingraft_exec::Session;
 use ingraft_kernel::{Host, Target};
 use ingraft_plan::{Phase, PlanView};
 use ingraft_tensor::hash::blake3;
+use ingraft_train::{Clip, Trainer, Truth};
+
+use stack::Painted;
 
 #[entry]
 fn main() -> ! {
@@ -33,12 +41,23 @@ fn run(line: &str, memory: &mut [u8]) -> Option<()> {
     let mut words = line.split_ascii_whitespace().skip(1);
     let (target, source, runs) = (target(words.next()?)?, words.next()?, words.next()?.parse().ok()?);
     let plan = PlanView::new(&COUNT_PLAN.0).ok()?;
-    let mut adapters = AdapterSet::<2>::new();
+    if source == "train" {
+        train(plan, &target, runs, memory)
+    } else {
+        infer(plan, &target, (source, runs), memory)
+    }
+}
+
+fn infer(plan: PlanView<'_>, target: &Host, (source, runs): (&str, u32), memory: &mut [u8]) -> Option<()> {
+    let painted = Painted::new();
+    let mut adapters = AdapterSet::<3>::new();
+    let rank_2 = adapters.attach(&COUNT_RANK_2.0, &plan).ok()?;
     let low_rank = adapters.attach(&COUNT_LOW_RANK.0, &plan).ok()?;
     let sparse = adapters.attach(&COUNT_SPARSE.0, &plan).ok()?;
-    let mut session = Session::bind(plan, Phase::Infer, &target, memory).ok()?;
+    let mut session = Session::bind(plan, Phase::Infer, target, memory).ok()?;
     let adapter = match source {
-        "low-rank" | "switch" => Some(low_rank),
+        "rank-2" => Some(rank_2),
+        "rank-4" | "switch" => Some(low_rank),
         "sparse" => Some(sparse),
         _ => None,
     };
@@ -52,10 +71,29 @@ fn run(line: &str, memory: &mut [u8]) -> Option<()> {
         session.write_input(0, &COUNT_INPUT.0).ok()?;
         session.run(&adapters.active()).ok()?;
     }
+    let depth = painted.depth();
     let [a, b, c, d, ..] = blake3(session.output(0)?.bytes());
     let (needed, least) = (session.needs().total(), plan.lower_bound_bytes(Phase::Infer));
     hprintln!("target={} plan={} ram={} least={}", target.name(), COUNT_PLAN.0.len(), needed, least);
-    hprintln!("macs={} output={:08x}", COUNT_MACS, u32::from_be_bytes([a, b, c, d]));
+    hprintln!("macs={} stack={} output={:08x}", COUNT_MACS, depth, u32::from_be_bytes([a, b, c, d]));
+    Some(())
+}
+
+/// Steps of a head, each on the features of one clip.
+fn train(plan: PlanView<'_>, target: &Host, runs: u32, memory: &mut [u8]) -> Option<()> {
+    let painted = Painted::new();
+    let setup = learn::setup(COUNT_CLASSES);
+    let needed = Trainer::memory(&plan, target, &setup).ok()?.total();
+    let mut trainer = Trainer::bind(plan, target, setup, memory).ok()?;
+    let mut features = [0.0; COUNT_FEATURES];
+    trainer.features(Clip::Inputs(&COUNT_INPUT.0), &mut features).ok()?;
+    trainer.observe(Clip::Features(&features)).ok()?;
+    trainer.standardize();
+    for _ in 0..runs {
+        trainer.accumulate(Clip::Features(&features), Truth::Class(0)).ok()?;
+        trainer.step().ok()?;
+    }
+    hprintln!("target={} ram={} stack={}", target.name(), needed, painted.depth());
     Some(())
 }
 

@@ -4,7 +4,6 @@
 //! One fused multiply-add per product, in the reference's order from the bias
 //! on: within a few units of the last place of `Σ|a·b|` of the reference.
 
-mod low_rank;
 mod terms;
 mod weights;
 

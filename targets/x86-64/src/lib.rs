@@ -101,6 +101,7 @@ mod pool;
 mod qconv;
 mod qdepthwise;
 mod quantize;
+mod real_factors;
 mod reduce;
 mod simd;
 mod softmax;

@@ -36,6 +36,11 @@ pub(crate) struct Segments {
 }
 
 impl Segments {
+    /// A row of `count` f32.
+    pub(crate) const fn of_reals(count: usize) -> Self {
+        Self { count: 1, len: count * size_of::<f32>(), step: STEP }
+    }
+
     /// Bytes of a weight row.
     pub(crate) const fn row(self) -> usize {
         self.count * self.len
@@ -140,6 +145,27 @@ impl Patches {
             image,
         };
         Some(patches.merged())
+    }
+
+    /// Patches of `row` f32 that follow each other.
+    #[inline(always)]
+    pub(crate) fn of_reals(pixels: usize, row: usize) -> Self {
+        let segments = Segments::of_reals(row);
+        Self {
+            samples: 1,
+            pixels,
+            width: pixels,
+            wide: 1,
+            sample: pixels * segments.len,
+            pixel: segments.len,
+            line: 0,
+            group: 0,
+            segments,
+            inner: 1,
+            inner_step: 0,
+            outer_step: 0,
+            image: None,
+        }
     }
 
     /// The same patches with lines and samples that follow each other evenly made one line.

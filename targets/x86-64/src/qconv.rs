@@ -9,6 +9,7 @@ mod factors;
 mod finish;
 mod low_rank;
 pub(crate) mod ranks;
+mod real_terms;
 mod terms;
 mod weights;
 
@@ -22,9 +23,11 @@ use ingraft_tensor::{DType, bytes};
 use self::factors::{MOST_RANK, Plan};
 pub(crate) use self::finish::Bounds;
 use self::finish::{ToCodes, ToReals, ToSums};
+use self::real_terms::RealTerms;
 use self::terms::WithIntegerTerms;
 use self::weights::Writable;
 use crate::avx2::qconv as avx2;
+use crate::avx2::tile::take;
 use crate::columns::{Columns, Layout};
 use crate::features::{Avx2, Avx512};
 use crate::gemm::{AsPacked, BLOCK, Finish, MovedCodes, Product, multiply};
@@ -189,10 +192,13 @@ fn run<S: Simd>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
 }
 
 fn run_f32<S: Simd>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
-    if !is_plain(call) {
-        return (avx2::KERNEL_F32.run)(call);
+    if is_plain(call) {
+        return entry::<S, ToF32>(call);
     }
-    entry::<S, ToF32>(call)
+    if call.outputs.len() == 1 && real_terms::takes(&call.terms) {
+        return entry::<S, ToF32WithTerms>(call);
+    }
+    (avx2::KERNEL_F32.run)(call)
 }
 
 /// Whether the packed weights are all there is to it.
@@ -226,11 +232,39 @@ impl Row for ToF32 {
         let (conv, error) = (QConv::new(call)?, KernelError::Memory(call.op));
         let (copy, packed) = (core::mem::take(&mut call.workspace), call.packed);
         let (out, _) = call.out_and_mask::<f32>()?;
-        let bounds = Bounds::new(simd, conv.attrs.lo, conv.attrs.hi, 0);
-        let mut finish = ToReals::<S, false>::new(simd, &conv, bounds, out);
+        let mut finish = ToReals::<S, false, ()>::new(simd, &conv, (), out);
         let product = product::<S>(&conv, packed).ok_or(error)?;
         sums_into(simd, &product, copy, &mut finish).ok_or(error)
     }
+}
+
+/// Real values with real terms.
+struct ToF32WithTerms;
+
+impl Row for ToF32WithTerms {
+    #[inline(always)]
+    fn run<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
+        let (conv, error) = (QConv::new(call)?, KernelError::Memory(call.op));
+        let (memory, packed) = (core::mem::take(&mut call.workspace), call.packed);
+        let (out, _) = call.out_and_mask::<f32>()?;
+        with_real_terms::<S, false>(simd, &conv, packed, memory, out).ok_or(error)
+    }
+}
+
+/// f32 output of a layer under its real terms; `None` for terms of another kind.
+#[inline(always)]
+fn with_real_terms<S: Simd, const SHIFT: bool>(
+    simd: S,
+    conv: &QConv<'_>,
+    packed: &[u8],
+    mut memory: &mut [u8],
+    out: &mut [f32],
+) -> Option<()> {
+    let product = product::<S>(conv, packed)?;
+    let copy: &mut [u8] = take(&mut memory, product.patches.copy_bytes().next_multiple_of(16))?;
+    let terms = RealTerms::new::<S>(conv, &mut memory)?;
+    let mut finish = ToReals::<S, SHIFT, RealTerms<'_, '_>>::new(simd, conv, terms, out);
+    multiply::<S, S::InPlace>(simd, &product, [copy, &mut []], &mut AsPacked, &mut finish)
 }
 
 /// The accumulators.

@@ -3,18 +3,18 @@
 use ingraft_kernel::conv::Conv;
 use ingraft_kernel::{Call, KernelError};
 
-use super::low_rank::{self, LowRank, Projection};
 use super::weights::Effective;
 use super::{Clamped, avx2, product};
 use crate::avx2::tile::take;
 use crate::columns::Chunk;
 use crate::gemm::{Finish, Pixels, Reals, Rows, STRIP, multiply};
 use crate::patches::Patches;
+use crate::real_factors::{self, LowRank, Projection};
 use crate::simd::{Row, Simd};
 
 /// Workspace beside the copy of a sample: a chunk's weights, and what a two-factor term needs.
 pub(super) fn bytes<S: Simd>(patches: &Patches) -> usize {
-    strip::<S>(patches) + low_rank::bytes::<S>(patches) + 64
+    strip::<S>(patches) + real_factors::bytes::<S>(patches.segments) + 64
 }
 
 /// Bytes of the widest chunk's weights.
@@ -47,7 +47,10 @@ fn compute<S: Simd>(call: &mut Call<'_, '_>, conv: &Conv<'_>, simd: S, mut memor
     let copy: &mut [u8] = take(&mut memory, patches.copy_bytes().next_multiple_of(16))?;
     let strip: &mut [u8] = take(&mut memory, strip::<S>(&patches))?;
     let low_rank = match conv.terms.two_factor {
-        Some(_) => Some(LowRank::new::<S>(conv, patches.segments, &mut memory)?),
+        Some(term) => {
+            let out = (conv.shape.out_group, 1.0);
+            Some(LowRank::new::<S>(&term, patches.segments, out, &mut memory)?)
+        }
         None => None,
     };
     if weights.is_made() && low_rank.is_none() {

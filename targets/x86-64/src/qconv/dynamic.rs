@@ -5,14 +5,14 @@ use ingraft_kernel::qconv::{KERNEL_DYNAMIC as REFERENCE, QConv};
 use ingraft_kernel::window::ConvShape;
 use ingraft_kernel::{Call, Kernel, KernelError, Place, Step};
 
-use super::finish::{Bounds, ToReals};
-use super::{correction, layout, product, sums_into};
+use super::finish::ToReals;
+use super::{correction, layout, product, real_terms, sums_into, with_real_terms};
 use crate::avx2::tile::take;
 use crate::features::{Avx2, Avx512};
 use crate::patches::Patches;
-use crate::simd::{Row, Simd};
+use crate::simd::{Row, Simd, entry};
 
-/// int8 codes to f32; active terms take the reference.
+/// int8 codes to f32; terms but factors, scale and shift take the reference.
 pub(crate) const AVX512: Kernel =
     Kernel { name: "dynamic_conv_qd8_qc8w_f32__avx512", run: run::<Avx512>, ..REFERENCE }
         .checked(check::<Avx512>)
@@ -44,7 +44,10 @@ fn patches<S: Simd>(step: &Step<'_>) -> Option<(ConvShape, Patches)> {
 
 /// The channels' multipliers and biases for this run, and the copy of a padded sample.
 fn workspace<S: Simd>(step: &Step<'_>) -> usize {
-    let own = patches::<S>(step).map_or(0, |(shape, patches)| shape.output[3] * 8 + patches.copy_bytes());
+    let own = patches::<S>(step).map_or(0, |(shape, patches)| {
+        let copy = patches.copy_bytes().next_multiple_of(16);
+        shape.output[3] * 8 + copy + real_terms::bytes::<S>(shape.row()) + 64
+    });
     own.max((REFERENCE.workspace)(step))
 }
 
@@ -60,14 +63,13 @@ fn pack<S: Simd>(step: &Step<'_>, packed: &mut [u8]) -> Result<(), KernelError> 
 }
 
 fn run<S: Simd>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
-    if !call.terms.is_none() {
+    if !real_terms::takes(&call.terms) {
         return (REFERENCE.run)(call);
     }
-    // SAFETY: rows leave this crate only through a target, whose argument proves the instructions.
-    unsafe { S::assume() }.enter::<Products>(call)
+    entry::<S, Products>(call)
 }
 
-/// The layer without terms.
+/// The layer, with real terms or without.
 struct Products;
 
 impl Row for Products {
@@ -113,8 +115,11 @@ fn compute<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError>
         shift: call.slice(4)?,
         terms: call.terms,
     };
-    let product = product::<S>(&conv, call.packed).ok_or(error)?;
-    let bounds = Bounds::new(simd, attrs.lo, attrs.hi, 0);
-    let mut finish = ToReals::<S, true>::new(simd, &conv, bounds, call.slice_mut(0)?);
-    sums_into(simd, &product, memory, &mut finish).ok_or(memory_error)
+    let (packed, out) = (call.packed, call.slice_mut(0)?);
+    if conv.terms.is_none() {
+        let product = product::<S>(&conv, packed).ok_or(error)?;
+        let mut finish = ToReals::<S, true, ()>::new(simd, &conv, (), out);
+        return sums_into(simd, &product, memory, &mut finish).ok_or(memory_error);
+    }
+    with_real_terms::<S, true>(simd, &conv, packed, memory, out).ok_or(memory_error)
 }

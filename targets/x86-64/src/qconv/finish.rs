@@ -2,8 +2,9 @@
 
 use ingraft_kernel::qconv::QConv;
 
+use super::real_terms::Extra;
 use crate::columns::Chunk;
-use crate::gemm::{Arithmetic, Finish, Pixels, STRIP};
+use crate::gemm::{Arithmetic, Finish, Pixels, Rows, STRIP};
 use crate::simd::Simd;
 
 /// The clamp and the zero point, in every lane.
@@ -172,25 +173,35 @@ impl<S: Simd, A: Arithmetic<S, Sum = S::Int>> Finish<S, A> for ToCodes<'_, '_, S
     }
 }
 
-/// f32 output; with `SHIFT`, what [`QConv::shift`] adds.
-pub(crate) struct ToReals<'a, 'o, S: Simd, const SHIFT: bool> {
+/// f32 output; with `SHIFT`, what [`QConv::shift`] adds, and what the terms do.
+pub(crate) struct ToReals<'a, 'o, S: Simd, const SHIFT: bool, E> {
     simd: S,
     constants: Constants<'a>,
     shifts: &'a [f32],
     /// The chunk's.
     shift: [f32; STRIP],
+    extra: E,
     bounds: Bounds<S>,
     out: &'o mut [f32],
 }
 
-impl<'a, 'o, S: Simd, const SHIFT: bool> ToReals<'a, 'o, S, SHIFT> {
+impl<'a, 'o, S: Simd, const SHIFT: bool, E: Extra<S>> ToReals<'a, 'o, S, SHIFT, E> {
     #[inline(always)]
-    pub(crate) fn new(simd: S, conv: &QConv<'a>, bounds: Bounds<S>, out: &'o mut [f32]) -> Self {
-        Self { simd, constants: Constants::new(conv), shifts: conv.shift, shift: [0.0; STRIP], bounds, out }
+    pub(crate) fn new(simd: S, conv: &QConv<'a>, extra: E, out: &'o mut [f32]) -> Self {
+        let bounds = Bounds::new(simd, conv.attrs.lo, conv.attrs.hi, 0);
+        let (constants, shift) = (Constants::new(conv), [0.0; STRIP]);
+        Self { simd, constants, shifts: conv.shift, shift, extra, bounds, out }
     }
 }
 
-impl<S: Simd, A: Arithmetic<S, Sum = S::Int>, const SHIFT: bool> Finish<S, A> for ToReals<'_, '_, S, SHIFT> {
+impl<S: Simd, A: Arithmetic<S, Sum = S::Int>, const SHIFT: bool, E: Extra<S>> Finish<S, A>
+    for ToReals<'_, '_, S, SHIFT, E>
+{
+    #[inline(always)]
+    fn rows(&mut self, group: usize, rows: &Rows<'_>) -> Option<()> {
+        self.extra.rows(self.simd, group, rows)
+    }
+
     #[inline(always)]
     fn chunk(&mut self, group: usize, chunk: Chunk, sums: &[i32]) -> Option<()> {
         self.constants.load(group, chunk, sums)?;
@@ -198,7 +209,7 @@ impl<S: Simd, A: Arithmetic<S, Sum = S::Int>, const SHIFT: bool> Finish<S, A> fo
             let shifts = self.shifts.get(self.constants.channels_of_chunk())?;
             self.shift.get_mut(..chunk.count)?.copy_from_slice(shifts);
         }
-        Some(())
+        self.extra.chunk(group, chunk)
     }
 
     #[inline(always)]
@@ -217,14 +228,16 @@ impl<S: Simd, A: Arithmetic<S, Sum = S::Int>, const SHIFT: bool> Finish<S, A> fo
         let mut to = self.constants.rows(self.out, pixels)?.as_mut_ptr();
         for (m, sums) in sums.iter().enumerate() {
             if m < pixels.count {
-                for (n, v) in self.constants.scaled::<S, N>(simd, sums).into_iter().enumerate() {
-                    let at = n * S::LANES;
-                    let v = if SHIFT {
+                let mut values = self.constants.scaled::<S, N>(simd, sums);
+                if SHIFT {
+                    for (n, v) in values.iter_mut().enumerate() {
                         // SAFETY: `STRIP` values cover `N` vectors.
-                        simd.add(v, unsafe { simd.load(self.shift.as_ptr().add(at)) })
-                    } else {
-                        v
-                    };
+                        *v = simd.add(*v, unsafe { simd.load(self.shift.as_ptr().add(n * S::LANES)) });
+                    }
+                }
+                self.extra.add(simd, pixels.first + m, &mut values)?;
+                for (n, v) in values.into_iter().enumerate() {
+                    let at = n * S::LANES;
                     // SAFETY: `rows` spans the channels of every pixel of the tile; `to` is pixel m's first.
                     unsafe {
                         simd.store(to.wrapping_add(at), simd.clamp(v, lo, hi), (count - at).min(S::LANES))

@@ -8,6 +8,7 @@ use ingraft_kernel::{Call, KernelError};
 use super::factors::Up;
 use super::finish::{Bounds, Constants};
 use super::low_rank::{self, Latents, LowRank};
+use super::real_terms::{self, Extra, RealTerms};
 use super::weights::Effective;
 use super::{avx2, product};
 use crate::avx2::requantize;
@@ -15,11 +16,15 @@ use crate::avx2::tile::take;
 use crate::columns::Chunk;
 use crate::gemm::{Arithmetic, BLOCK, Finish, Pixels, Product, Rows, STRIP, multiply};
 use crate::patches::Patches;
+use crate::real_factors;
 use crate::simd::{Row, Simd, Task};
 
 /// Workspace beside the copy of a sample: a chunk's weights, and what a two-factor term needs.
 pub(super) fn bytes<S: Simd>(patches: &Patches, out_group: usize) -> usize {
-    strip::<S>(patches) + low_rank::bytes::<S>(patches.segments, out_group) + 64
+    strip::<S>(patches)
+        + low_rank::bytes::<S>(patches.segments, out_group)
+            .max(real_terms::bytes::<S>(patches.segments.row()))
+        + 64
 }
 
 /// Bytes of the widest chunk's weights.
@@ -27,7 +32,7 @@ fn strip<S: Simd>(patches: &Patches) -> usize {
     S::COLUMNS * S::LANES * patches.segments.total_steps() * patches.segments.step
 }
 
-/// The layer with its integer terms; other terms take the row that reads weights in place.
+/// The layer with its integer terms, real factors and scales; real deltas take the row that reads weights in place.
 pub(super) struct WithIntegerTerms;
 
 impl Row for WithIntegerTerms {
@@ -60,7 +65,10 @@ fn compute<S: Simd>(
     let (out, mask) = call.out_and_mask::<i8>().ok()?;
     let copy: &mut [u8] = take(&mut memory, patches.copy_bytes().next_multiple_of(16))?;
     let wide = conv.terms.two_factor.is_some();
-    let low_rank = if wide { Some(LowRank::new::<S>(conv, patches.segments, &mut memory)?) } else { None };
+    let real = conv.terms.two_factor.is_some_and(|term| real_factors::takes(&term));
+    let low_rank =
+        if wide && !real { Some(LowRank::new::<S>(conv, patches.segments, &mut memory)?) } else { None };
+    let real = if real { Some(RealTerms::factors::<S>(conv, &mut memory)?) } else { None };
     let strip: &mut [u8] = take(&mut memory, strip::<S>(&patches))?;
     if weights.is_made() && !wide && !patches.in_blocks() {
         product.block = patches.pixels.max(1);
@@ -71,6 +79,7 @@ fn compute<S: Simd>(
         constants: Constants::new(conv),
         codes: Store { bounds: Bounds::new(simd, lo, hi, out_zero_point), limits: [lo, hi], out, mask },
         low_rank,
+        real,
         affine: conv.terms.affine,
         inverse: 1.0 / out_scale,
         scale: [0.0; STRIP],
@@ -84,6 +93,7 @@ struct WithTerms<'a, 'm, 'o, S: Simd> {
     constants: Constants<'a>,
     codes: Store<'o, S>,
     low_rank: Option<LowRank<'a, 'm>>,
+    real: Option<RealTerms<'a, 'm>>,
     affine: Option<Affine<'a>>,
     /// One over the output's scale.
     inverse: f32,
@@ -95,6 +105,9 @@ struct WithTerms<'a, 'm, 'o, S: Simd> {
 impl<S: Simd, A: Arithmetic<S, Sum = S::Int>> Finish<S, A> for WithTerms<'_, '_, '_, S> {
     #[inline(always)]
     fn rows(&mut self, group: usize, rows: &Rows<'_>) -> Option<()> {
+        if let Some(term) = &mut self.real {
+            term.rows(self.simd, group, rows)?;
+        }
         let Some(term) = &mut self.low_rank else { return Some(()) };
         self.simd.perform(Projection { term, group, rows })
     }
@@ -104,6 +117,9 @@ impl<S: Simd, A: Arithmetic<S, Sum = S::Int>> Finish<S, A> for WithTerms<'_, '_,
         self.constants.load(group, chunk, sums)?;
         if let Some(term) = &mut self.low_rank {
             term.chunk(chunk)?;
+        }
+        if let Some(term) = &mut self.real {
+            Extra::<S>::chunk(term, group, chunk)?;
         }
         let Some(affine) = self.affine else { return Some(()) };
         let channels = self.constants.channels_of_chunk();
@@ -230,6 +246,9 @@ impl<S: Simd> WithTerms<'_, '_, '_, S> {
             for ((value, product), scale) in values.iter_mut().zip(products).zip(up.scales(simd)) {
                 *value = simd.add(*value, simd.mul(simd.to_real(product), scale));
             }
+        }
+        if let Some(term) = &self.real {
+            term.add(simd, pixel, &mut values)?;
         }
         if self.affine.is_some() {
             const { assert!(N * S::LANES <= STRIP) };

@@ -24,7 +24,7 @@ use ingraft_tensor::DType;
 
 use crate::avx2::depthwise as avx2;
 use crate::features::{Avx2, Avx512};
-use crate::simd::{Row, Simd};
+use crate::simd::{Row, Simd, entry};
 use strip::{Layer, PIXELS, Strip};
 
 /// f32 throughout; active terms and masks take the row that reads weights in place.
@@ -49,8 +49,7 @@ fn run<S: Simd>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     if !call.terms.is_none() || call.outputs.len() > 1 {
         return (avx2::KERNEL.run)(call);
     }
-    // SAFETY: rows leave this crate only through a target, whose argument proves the instructions.
-    unsafe { S::assume() }.enter::<Strips>(call)
+    entry::<S, Strips>(call)
 }
 
 /// The layer without terms.

@@ -84,6 +84,11 @@ pub(crate) struct Rows<'a> {
     pub(crate) base: usize,
 }
 
+/// Bytes of the widest chunk's weights: what [`Weights::chunk`] may put its own into.
+pub(crate) fn strip_bytes<S: Simd>(patches: &Patches) -> usize {
+    S::COLUMNS * S::LANES * patches.segments.total_steps() * patches.segments.step
+}
+
 /// What becomes of the sums.
 pub(crate) trait Finish<S: Simd, A: Arithmetic<S>> {
     /// Prepares for pixels of `group`.

@@ -18,7 +18,7 @@
 //! | `gemm` | patches by packed weights in register tiles; `Arithmetic` says what a step is, `Weights` where weights come from, `Finish` what becomes of the sums |
 //! | `qconv`, `conv` | the rows: an `Arithmetic` and a `Finish` each; `qconv::terms` and `conv::terms` are the `Finish` with adapter terms, `weights` the weights that deltas change |
 //! | `qconv::factors`, `qconv::low_rank`, `qconv::ranks` | how factors are packed, and their two products |
-//! | `real_factors` | f32 factors, of f32 layers (`conv::terms`) and of those on codes (`qconv::real_terms`) |
+//! | `real_factors`, `affine` | f32 factors, scale and shift, of f32 layers (`conv::terms`) and of those on codes (`qconv::real_terms`) |
 //! | `qdepthwise` | vectors along channels and neighboring pixels; `taps` multiplies those of a window |
 //! | `depthwise` | `strip`: one vector of channels by up to eight pixels, going down the lines of a band |
 //! | `blocks` | four vectors at a time, for what maps element to element |
@@ -83,6 +83,7 @@
 #![no_std]
 #![cfg(target_arch = "x86_64")]
 
+mod affine;
 mod avx2;
 mod backward;
 mod binary;

@@ -11,22 +11,18 @@ use ingraft_kernel::matmul::{KERNEL as REFERENCE, Problem};
 use ingraft_kernel::{Call, Kernel, KernelError};
 
 use crate::features::{Avx2, Avx512};
-use crate::simd::{Row, Simd};
+use crate::simd::{Row, Simd, entry};
 
 /// f32 throughout.
 pub(crate) const AVX512: Kernel =
-    Kernel { name: "matmul_f32_f32_f32__avx512", run: run::<Avx512>, ..REFERENCE };
+    Kernel { name: "matmul_f32_f32_f32__avx512", run: entry::<Avx512, Products>, ..REFERENCE };
 
 /// As [`AVX512`], on vectors of 256 bits.
-pub(crate) const AVX2: Kernel = Kernel { name: "matmul_f32_f32_f32__avx2", run: run::<Avx2>, ..REFERENCE };
+pub(crate) const AVX2: Kernel =
+    Kernel { name: "matmul_f32_f32_f32__avx2", run: entry::<Avx2, Products>, ..REFERENCE };
 
 /// Rows of a tile.
 const ROWS: usize = 6;
-
-fn run<S: Simd>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
-    // SAFETY: rows leave this crate only through a target, whose argument proves the instructions.
-    unsafe { S::assume() }.enter::<Products>(call)
-}
 
 /// All products of a step.
 struct Products;

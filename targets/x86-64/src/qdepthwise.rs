@@ -29,7 +29,7 @@ use self::packing::{Blocks, Order, Packed};
 use crate::avx2::qdepthwise as avx2;
 use crate::features::{Avx2, Avx512};
 use crate::qconv::Bounds;
-use crate::simd::{Row, Simd};
+use crate::simd::{Row, Simd, entry};
 
 /// int8 output.
 pub(crate) const AVX512: Kernel = Kernel::new(
@@ -101,8 +101,7 @@ fn run<S: Simd>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     if !call.terms.is_none() || call.outputs.len() > 1 {
         return (avx2::KERNEL.run)(call);
     }
-    // SAFETY: rows leave this crate only through a target, whose argument proves the instructions.
-    unsafe { S::assume() }.enter::<Lanes>(call)
+    entry::<S, Lanes>(call)
 }
 
 /// The layer without terms.

@@ -5,26 +5,21 @@ use ingraft_kernel::softmax::KERNEL as REFERENCE;
 use ingraft_kernel::{Call, Kernel, KernelError, Step};
 
 use crate::features::{Avx2, Avx512};
-use crate::simd::{Row, Simd};
+use crate::simd::{Row, Simd, entry};
 use crate::transcendental::exp;
 
 /// f32 throughout.
 pub(crate) const AVX512: Kernel =
-    Kernel { name: "softmax_f32_f32__avx512", run: run::<Avx512>, ..REFERENCE }.checked(check);
+    Kernel { name: "softmax_f32_f32__avx512", run: entry::<Avx512, Softmax>, ..REFERENCE }.checked(check);
 
 /// As [`AVX512`], on vectors of 256 bits.
 pub(crate) const AVX2: Kernel =
-    Kernel { name: "softmax_f32_f32__avx2", run: run::<Avx2>, ..REFERENCE }.checked(check);
+    Kernel { name: "softmax_f32_f32__avx2", run: entry::<Avx2, Softmax>, ..REFERENCE }.checked(check);
 
 fn check(step: &Step<'_>) -> Result<(), KernelError> {
     (REFERENCE.check)(step)?;
     let plain = step.attrs::<SoftmaxAttrs>()?.log == 0;
     plain.then_some(()).ok_or(KernelError::Operands(step.op))
-}
-
-fn run<S: Simd>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
-    // SAFETY: rows leave this crate only through a target, whose argument proves the instructions.
-    unsafe { S::assume() }.enter::<Softmax>(call)
 }
 
 /// Every row of a step.

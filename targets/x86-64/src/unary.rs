@@ -5,16 +5,16 @@ use ingraft_kernel::elementwise::{KERNEL_UNARY as REFERENCE, UnaryFn};
 use ingraft_kernel::{Call, Kernel, KernelError, Step};
 
 use crate::features::{Avx2, Avx512};
-use crate::simd::{Row, Simd};
+use crate::simd::{Row, Simd, entry};
 use crate::transcendental::{erf, exp, sigmoid, tanh};
 
 /// The functions that networks run most; others take the reference.
 pub(crate) const AVX512: Kernel =
-    Kernel { name: "unary_f32_f32__avx512", run: run::<Avx512>, ..REFERENCE }.checked(check);
+    Kernel { name: "unary_f32_f32__avx512", run: entry::<Avx512, Unary>, ..REFERENCE }.checked(check);
 
 /// As [`AVX512`], on vectors of 256 bits.
 pub(crate) const AVX2: Kernel =
-    Kernel { name: "unary_f32_f32__avx2", run: run::<Avx2>, ..REFERENCE }.checked(check);
+    Kernel { name: "unary_f32_f32__avx2", run: entry::<Avx2, Unary>, ..REFERENCE }.checked(check);
 
 fn check(step: &Step<'_>) -> Result<(), KernelError> {
     (REFERENCE.check)(step)?;
@@ -34,11 +34,6 @@ fn check(step: &Step<'_>) -> Result<(), KernelError> {
         )
     );
     known.then_some(()).ok_or(KernelError::Operands(step.op))
-}
-
-fn run<S: Simd>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
-    // SAFETY: rows leave this crate only through a target, whose argument proves the instructions.
-    unsafe { S::assume() }.enter::<Unary>(call)
 }
 
 /// Vectors worked on together, so that one hides what another waits for.

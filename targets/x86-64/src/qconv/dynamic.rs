@@ -10,6 +10,7 @@ use super::{correction, layout, product, real_terms, sums_into, with_real_terms}
 use crate::avx2::tile::take;
 use crate::features::{Avx2, Avx512};
 use crate::patches::Patches;
+use crate::real_factors::bytes_of_codes;
 use crate::simd::{Row, Simd, entry};
 
 /// int8 codes to f32; terms but factors, scale and shift take the reference.
@@ -46,7 +47,7 @@ fn patches<S: Simd>(step: &Step<'_>) -> Option<(ConvShape, Patches)> {
 fn workspace<S: Simd>(step: &Step<'_>) -> usize {
     let own = patches::<S>(step).map_or(0, |(shape, patches)| {
         let copy = patches.copy_bytes().next_multiple_of(16);
-        shape.output[3] * 8 + copy + real_terms::bytes::<S>(shape.row()) + 64
+        shape.output[3] * 8 + copy + bytes_of_codes::<S>(shape.row()) + 64
     });
     own.max((REFERENCE.workspace)(step))
 }

@@ -2,34 +2,29 @@
 
 use ingraft_kernel::attrs::QConvAttrs;
 use ingraft_kernel::qconv::QConv;
-use ingraft_kernel::terms::Affine;
+use ingraft_kernel::terms::Factors;
 use ingraft_kernel::{Call, KernelError};
 
 use super::factors::Up;
 use super::finish::{Bounds, Constants};
 use super::low_rank::{self, Latents, LowRank};
-use super::real_terms::{self, Extra, RealTerms};
+use super::real_terms::{Extra, RealTerms};
 use super::weights::Effective;
 use super::{avx2, product};
 use crate::avx2::requantize;
 use crate::avx2::tile::take;
 use crate::columns::Chunk;
-use crate::gemm::{Arithmetic, BLOCK, Finish, Pixels, Product, Rows, STRIP, multiply};
+use crate::gemm::{Arithmetic, BLOCK, Finish, Pixels, Product, Rows, STRIP, multiply, strip_bytes};
 use crate::patches::Patches;
 use crate::real_factors;
 use crate::simd::{Row, Simd, Task};
 
 /// Workspace beside the copy of a sample: a chunk's weights, and what a two-factor term needs.
 pub(super) fn bytes<S: Simd>(patches: &Patches, out_group: usize) -> usize {
-    strip::<S>(patches)
+    strip_bytes::<S>(patches)
         + low_rank::bytes::<S>(patches.segments, out_group)
-            .max(real_terms::bytes::<S>(patches.segments.row()))
+            .max(real_factors::bytes_of_codes::<S>(patches.segments.row()))
         + 64
-}
-
-/// Bytes of the widest chunk's weights.
-fn strip<S: Simd>(patches: &Patches) -> usize {
-    S::COLUMNS * S::LANES * patches.segments.total_steps() * patches.segments.step
 }
 
 /// The layer with its integer terms, real factors and scales; real deltas take the row that reads weights in place.
@@ -65,25 +60,20 @@ fn compute<S: Simd>(
     let (out, mask) = call.out_and_mask::<i8>().ok()?;
     let copy: &mut [u8] = take(&mut memory, patches.copy_bytes().next_multiple_of(16))?;
     let wide = conv.terms.two_factor.is_some();
-    let real = conv.terms.two_factor.is_some_and(|term| real_factors::takes(&term));
-    let low_rank =
-        if wide && !real { Some(LowRank::new::<S>(conv, patches.segments, &mut memory)?) } else { None };
-    let real = if real { Some(RealTerms::factors::<S>(conv, &mut memory)?) } else { None };
-    let strip: &mut [u8] = take(&mut memory, strip::<S>(&patches))?;
+    let integer = conv.terms.two_factor.is_some_and(|term| matches!(term.factors, Factors::I8 { .. }));
+    let low_rank = if integer { Some(LowRank::new::<S>(conv, patches.segments, &mut memory)?) } else { None };
+    let real = RealTerms::new::<S>(conv, &mut memory)?;
+    let strip: &mut [u8] = take(&mut memory, strip_bytes::<S>(&patches))?;
     if weights.is_made() && !wide && !patches.in_blocks() {
         product.block = patches.pixels.max(1);
     }
-    let QConvAttrs { lo, hi, out_zero_point, out_scale, .. } = *conv.attrs;
+    let QConvAttrs { lo, hi, out_zero_point, .. } = *conv.attrs;
     let mut finish = WithTerms {
         simd,
         constants: Constants::new(conv),
         codes: Store { bounds: Bounds::new(simd, lo, hi, out_zero_point), limits: [lo, hi], out, mask },
         low_rank,
         real,
-        affine: conv.terms.affine,
-        inverse: 1.0 / out_scale,
-        scale: [0.0; STRIP],
-        shift: [0.0; STRIP],
     };
     multiply::<S, S::InPlace>(simd, &product, [copy, strip], &mut weights, &mut finish)
 }
@@ -93,21 +83,13 @@ struct WithTerms<'a, 'm, 'o, S: Simd> {
     constants: Constants<'a>,
     codes: Store<'o, S>,
     low_rank: Option<LowRank<'a, 'm>>,
-    real: Option<RealTerms<'a, 'm>>,
-    affine: Option<Affine<'a>>,
-    /// One over the output's scale.
-    inverse: f32,
-    /// The affine term of the chunk, its shift in output steps.
-    scale: [f32; STRIP],
-    shift: [f32; STRIP],
+    real: RealTerms<'a, 'm>,
 }
 
 impl<S: Simd, A: Arithmetic<S, Sum = S::Int>> Finish<S, A> for WithTerms<'_, '_, '_, S> {
     #[inline(always)]
     fn rows(&mut self, group: usize, rows: &Rows<'_>) -> Option<()> {
-        if let Some(term) = &mut self.real {
-            term.rows(self.simd, group, rows)?;
-        }
+        self.real.rows(self.simd, group, rows)?;
         let Some(term) = &mut self.low_rank else { return Some(()) };
         self.simd.perform(Projection { term, group, rows })
     }
@@ -118,15 +100,7 @@ impl<S: Simd, A: Arithmetic<S, Sum = S::Int>> Finish<S, A> for WithTerms<'_, '_,
         if let Some(term) = &mut self.low_rank {
             term.chunk(chunk)?;
         }
-        if let Some(term) = &mut self.real {
-            Extra::<S>::chunk(term, group, chunk)?;
-        }
-        let Some(affine) = self.affine else { return Some(()) };
-        let channels = self.constants.channels_of_chunk();
-        self.scale.iter_mut().zip(affine.scale.get(channels.clone())?).for_each(|(to, v)| *to = *v);
-        let shift = affine.shift.get(channels)?;
-        self.shift.iter_mut().zip(shift).for_each(|(to, v)| *to = *v * self.inverse);
-        Some(())
+        Extra::<S>::chunk(&mut self.real, group, chunk)
     }
 
     #[inline(always)]
@@ -144,8 +118,8 @@ impl<S: Simd, A: Arithmetic<S, Sum = S::Int>> Finish<S, A> for WithTerms<'_, '_,
             return None;
         }
         let sums = sums.get(..pixels.count)?;
-        match (&self.low_rank, self.affine, &self.codes.mask) {
-            (Some(term), None, None) => match term.quads() {
+        match (&self.low_rank, self.real.act(), &self.codes.mask) {
+            (Some(term), false, None) => match term.quads() {
                 1 => self.low_rank_tile::<N, 1>(pixels, sums),
                 2 => self.low_rank_tile::<N, 2>(pixels, sums),
                 _ => self.simd.perform(AnyTile { terms: self, pixels, sums }),
@@ -247,20 +221,7 @@ impl<S: Simd> WithTerms<'_, '_, '_, S> {
                 *value = simd.add(*value, simd.mul(simd.to_real(product), scale));
             }
         }
-        if let Some(term) = &self.real {
-            term.add(simd, pixel, &mut values)?;
-        }
-        if self.affine.is_some() {
-            const { assert!(N * S::LANES <= STRIP) };
-            for (n, value) in values.iter_mut().enumerate() {
-                let at = n * S::LANES;
-                // SAFETY: `STRIP` values cover `N` vectors.
-                let (scale, shift) = unsafe {
-                    (simd.load(self.scale.as_ptr().add(at)), simd.load(self.shift.as_ptr().add(at)))
-                };
-                *value = simd.add(simd.mul(*value, scale), shift);
-            }
-        }
+        self.real.add(simd, pixel, &mut values)?;
         Some(values)
     }
 }

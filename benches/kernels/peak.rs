@@ -66,9 +66,10 @@ fn rate(peak: &dyn Fn(u64) -> u64) -> f64 {
 /// The loop between registers that limits the rows of `target`.
 #[cfg(target_arch = "x86_64")]
 fn registers(target: &str) -> Option<impl Fn(u64) -> u64> {
-    use ingraft::x86_64::{Avx2, Avx512, peak::Peak};
+    use ingraft::x86_64::{Avx2, Avx512, AvxVnni, peak::Peak};
     let peak = match target {
         "x86-64-avx512" => Peak::int8_avx512(Avx512::detect()?),
+        "x86-64-avxvnni" => Peak::int8_avx_vnni(AvxVnni::detect()?),
         "x86-64" => Peak::int8(Avx2::detect()?),
         _ => return None,
     };

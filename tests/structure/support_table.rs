@@ -11,8 +11,9 @@ use ingraft::kernel::OpCode;
 mod targets;
 
 /// Columns behind the reference: the name of a target and what the README calls it.
-const COLUMNS: [(&str, &str); 9] = [
+const COLUMNS: [(&str, &str); 10] = [
     ("x86-64", "x86-64 AVX2"),
+    ("x86-64-avxvnni", "x86-64 AVX-VNNI"),
     ("x86-64-avx512", "x86-64 AVX-512"),
     ("arm-neon", "Arm NEON"),
     ("arm-dotprod", "Arm dotprod"),

@@ -29,6 +29,11 @@ pub(crate) const TARGETS: &[TargetRow] = &[
         detect: || ingraft_x86_64::Avx512::detect().map(ingraft_x86_64::target_avx512),
     },
     #[cfg(target_arch = "x86_64")]
+    TargetRow {
+        name: "x86-64-avxvnni",
+        detect: || ingraft_x86_64::AvxVnni::detect().map(ingraft_x86_64::target_avx_vnni),
+    },
+    #[cfg(target_arch = "x86_64")]
     TargetRow { name: "x86-64", detect: || ingraft_x86_64::Avx2::detect().map(ingraft_x86_64::target) },
     TargetRow { name: "scalar", detect: || Some(Host::SCALAR) },
 ];

@@ -34,9 +34,18 @@ macro_rules! proofs {
 proofs! {
     /// Proof that the processor executes AVX2 and FMA.
     Avx2: "avx2", "fma";
+    /// Proof that the processor executes `vpdpbusd` on 256-bit vectors besides AVX2 and FMA (Intel since
+    /// Alder Lake, its N series too, AMD since Zen 5).
+    AvxVnni: "avx2", "fma", "avxvnni";
     /// Proof that the processor executes AVX-512 with byte and word instructions, byte permutations
     /// and `vpdpbusd` (Intel since Ice Lake, AMD since Zen 4), besides AVX2 and FMA.
     Avx512: "avx2", "fma", "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vbmi", "avx512vnni";
+}
+
+impl From<AvxVnni> for Avx2 {
+    fn from(_: AvxVnni) -> Self {
+        Self(())
+    }
 }
 
 impl From<Avx512> for Avx2 {

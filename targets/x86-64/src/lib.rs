@@ -1,8 +1,8 @@
-//! The x86-64 targets: AVX-512 and AVX2 kernels behind proofs that the processor has them.
+//! The x86-64 targets: AVX-512, AVX-VNNI and AVX2 kernels behind proofs that the processor has them.
 //!
-//! [`target_avx512`] and [`target`] are the only doors to the rows of this crate, and their arguments can only be made
-//! where the instructions exist ([`Avx512`], [`Avx2`]). Each target is a list of tables searched in order: the AVX-512
-//! rows, the AVX2 rows, the scalar reference.
+//! [`target_avx512`], [`target_avx_vnni`] and [`target`] are the only doors to the rows of this crate, and their arguments can
+//! only be made where the instructions exist ([`Avx512`], [`AvxVnni`], [`Avx2`]). Each target is a list of tables searched in
+//! order: the AVX-512 rows or those of AVX-VNNI, the AVX2 rows, the scalar reference.
 //!
 //! Integer results equal the reference to the bit. Float results differ from it only in the order of sums, in fused
 //! multiply-adds and in the polynomials of transcendental functions.
@@ -12,7 +12,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | `features` | proofs of instructions |
-//! | `simd` | the vector operations that rows of both instruction sets share, as methods of a proof: safe but for loads and stores; `Row` is a row's body, compiled once for each set, `Task` a function of its own |
+//! | `simd` | the vector operations that rows of all instruction sets share, as methods of a proof: safe but for loads and stores; `simd::ymm` those of 256-bit vectors, whose sets differ in how they multiply codes; `Row` is a row's body, compiled once for each set, `Task` a function of its own |
 //! | `patches` | where the patches of a convolution lie: strides into the input, into one padded copy of a sample, or into copies of one block after another |
 //! | `columns` | output channels in chunks of one to four vectors, and the packed weights |
 //! | `gemm` | patches by packed weights in register tiles; `Arithmetic` says what a step is, `Weights` where weights come from, `Finish` what becomes of the sums |
@@ -38,10 +38,10 @@
 //! | 32 | 12 | 24 | 14/24 |
 //! | 16, segments in blocks of 16 bytes | 6 | 24 | 10/24 |
 //! | 16 | 12 | 12 | 13/12 |
-//! | AVX2: 16 | 6 | 12 | 8/12 |
-//! | AVX2: 8 | 12 | 12 | 13/12 |
+//! | AVX2, AVX-VNNI: 16 | 6 | 12 | 8/12 |
+//! | AVX2, AVX-VNNI: 8 | 12 | 12 | 13/12 |
 //!
-//! With four weight and two activation vectors, 30 of the 32 registers are in use, and 15 of AVX2's 16. A pass of up to
+//! With four weight and two activation vectors, 30 of the 32 registers are in use, and 15 of the 16 of 256 bits. A pass of up to
 //! 96 pixels reads a chunk's weights once: `64·k` bytes for `96·64·k` multiply-accumulates, 48 cycles of products per
 //! 64-byte line.
 //!
@@ -64,6 +64,9 @@
 //! least `P·⌈N/16⌉·⌈K/4⌉/2` cycles, its requantization `P·⌈N/16⌉·8/4` on four vector pipes: the products dominate from
 //! `K = 16` on. A depthwise window of `T` taps takes `⌈T/4⌉·(8 shuffles + 4 products)` per 64 channels, shuffles on two
 //! pipes: `4·⌈T/4⌉` cycles, of which the products are half.
+//!
+//! AVX-VNNI has `vpdpbusd` on 256 bits: 32 int8 multiply-accumulates an instruction, and rows as those of AVX-512 on half the
+//! lanes.
 //!
 //! AVX2 has no product of bytes that does not saturate: 32 int8 multiply-accumulates take two `vpmaddwd` and two sums. A
 //! tile of 6 pixels by 16 channels takes 24 of these for 192 multiply-accumulates and two operations for its weights: 6.5
@@ -112,11 +115,17 @@ mod unary;
 
 use ingraft_kernel::{Host, Kernel};
 
-pub use features::{Avx2, Avx512};
+pub use features::{Avx2, Avx512, AvxVnni};
 
 /// The target `x86-64`: the AVX2 rows of this crate, then the scalar reference.
 pub const fn target(_proof: Avx2) -> Host {
     Host::new("x86-64", AVX2, &[])
+}
+
+/// The target `x86-64-avxvnni`: the rows of this crate that multiply bytes on 256-bit vectors, its AVX2 rows, then the
+/// scalar reference.
+pub const fn target_avx_vnni(_proof: AvxVnni) -> Host {
+    Host::new("x86-64-avxvnni", AVX_VNNI, AVX2)
 }
 
 /// The target `x86-64-avx512`: the AVX-512 rows of this crate, its AVX2 rows, then the scalar reference.
@@ -127,7 +136,8 @@ pub const fn target_avx512(_proof: Avx512) -> Host {
 /// The targets this machine can run, fastest first.
 #[cfg(feature = "std")]
 pub fn available() -> impl Iterator<Item = Host> {
-    let targets = [Avx512::detect().map(target_avx512), Avx2::detect().map(target)];
+    let vnni = AvxVnni::detect().map(target_avx_vnni);
+    let targets = [Avx512::detect().map(target_avx512), vnni, Avx2::detect().map(target)];
     targets.into_iter().flatten()
 }
 
@@ -162,6 +172,16 @@ const AVX512: &[Kernel] = &[
     backward::MATMUL_AVX512,
     backward::SOFTMAX_AVX512,
     backward::NORM_AVX512,
+];
+
+/// Rows that execute `vpdpbusd` on 256-bit vectors. They must not leave this crate except through
+/// [`target_avx_vnni`].
+const AVX_VNNI: &[Kernel] = &[
+    qconv::AVX_VNNI,
+    qconv::AVX_VNNI_F32,
+    qconv::AVX_VNNI_I32,
+    qconv::dynamic::AVX_VNNI,
+    qdepthwise::AVX_VNNI,
 ];
 
 /// Rows that execute AVX2 and FMA instructions. They must not leave this crate

@@ -6,7 +6,7 @@
 use core::arch::x86_64::*;
 use core::hint::black_box;
 
-use crate::features::{Avx2, Avx512};
+use crate::features::{Avx2, Avx512, AvxVnni};
 
 /// Independent sums: more than latency times instructions a cycle on any core, and sixteen registers hold them with their operands.
 const SUMS: usize = 14;
@@ -24,6 +24,12 @@ impl Peak {
     pub const fn int8(_proof: Avx2) -> Self {
         // SAFETY: the proof, here and below.
         Self { instruction: "vpmaddwd ymm + vpaddd", lanes: 16, products: |rounds| unsafe { int8(rounds) } }
+    }
+
+    /// int8 on AVX-VNNI: `vpdpbusd`.
+    pub const fn int8_avx_vnni(_proof: AvxVnni) -> Self {
+        // SAFETY: the proof.
+        Self { instruction: "vpdpbusd ymm", lanes: 32, products: |rounds| unsafe { int8_avx_vnni(rounds) } }
     }
 
     /// int8 on AVX-512: `vpdpbusd`.
@@ -64,6 +70,18 @@ fn int8_avx512(rounds: u64) {
         let x = _mm512_set1_epi32(round as i32);
         for sum in &mut sums {
             *sum = _mm512_dpbusd_epi32(*sum, x, x);
+        }
+    }
+    black_box(sums);
+}
+
+#[target_feature(enable = "avx2,avxvnni")]
+fn int8_avx_vnni(rounds: u64) {
+    let mut sums = [_mm256_set1_epi32(1); SUMS];
+    for round in 0..rounds {
+        let x = _mm256_set1_epi32(round as i32);
+        for sum in &mut sums {
+            *sum = _mm256_dpbusd_avx_epi32(*sum, x, x);
         }
     }
     black_box(sums);

@@ -29,7 +29,7 @@ use self::weights::Writable;
 use crate::avx2::qconv as avx2;
 use crate::avx2::tile::take;
 use crate::columns::{Columns, Layout};
-use crate::features::{Avx2, Avx512};
+use crate::features::{Avx2, Avx512, AvxVnni};
 use crate::gemm::{AsPacked, BLOCK, Finish, MovedCodes, Product, multiply};
 use crate::patches::Patches;
 use crate::simd::{Row, Simd, entry};
@@ -54,6 +54,32 @@ pub(crate) const AVX512_I32: Kernel = Kernel {
     patcher: None,
     run: entry::<Avx512, ToInt32>,
     ..AVX512
+};
+
+/// int8 output, on vectors of 256 bits with `vpdpbusd`.
+pub(crate) const AVX_VNNI: Kernel =
+    Kernel { name: "qconv_qs8_qc8w_qs8__avxvnni", run: run::<AvxVnni>, ..AVX512 }
+        .checked(check::<AvxVnni>)
+        .with_workspace(workspace::<AvxVnni>)
+        .with_packed(packed_bytes::<AvxVnni>, pack::<AvxVnni>)
+        .with_patcher(Patcher { write: patch::<AvxVnni>, revert: unpatch::<AvxVnni> })
+        .with_factors(factor_bytes::<AvxVnni>, pack_factors::<AvxVnni>);
+
+/// As [`AVX_VNNI`], f32 output.
+pub(crate) const AVX_VNNI_F32: Kernel = Kernel {
+    name: "qconv_qs8_qc8w_f32__avxvnni",
+    output: Some(DType::F32),
+    run: run_f32::<AvxVnni>,
+    ..AVX_VNNI
+};
+
+/// As [`AVX_VNNI`], i32 output: the accumulators; takes no terms.
+pub(crate) const AVX_VNNI_I32: Kernel = Kernel {
+    name: "qconv_qs8_qc8w_s32__avxvnni",
+    output: Some(DType::I32),
+    patcher: None,
+    run: entry::<AvxVnni, ToInt32>,
+    ..AVX_VNNI
 };
 
 /// int8 output, on vectors of 256 bits.

@@ -27,7 +27,7 @@ use ingraft_tensor::{DType, bytes};
 use self::lines::{Lines, Ring};
 use self::packing::{Blocks, Order, Packed};
 use crate::avx2::qdepthwise as avx2;
-use crate::features::{Avx2, Avx512};
+use crate::features::{Avx2, Avx512, AvxVnni};
 use crate::qconv::Bounds;
 use crate::simd::{Row, Simd, entry};
 
@@ -42,6 +42,13 @@ pub(crate) const AVX512: Kernel = Kernel::new(
 .checked(check::<Avx512>)
 .with_workspace(workspace::<Avx512>)
 .with_packed(packed_bytes::<Avx512>, pack::<Avx512>);
+
+/// As [`AVX512`], on vectors of 256 bits with `vpdpbusd`.
+pub(crate) const AVX_VNNI: Kernel =
+    Kernel { name: "qdepthwise_qs8_qc8w_qs8__avxvnni", run: run::<AvxVnni>, ..AVX512 }
+        .checked(check::<AvxVnni>)
+        .with_workspace(workspace::<AvxVnni>)
+        .with_packed(packed_bytes::<AvxVnni>, pack::<AvxVnni>);
 
 /// As [`AVX512`], on vectors of 256 bits.
 pub(crate) const AVX2: Kernel =

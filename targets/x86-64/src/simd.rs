@@ -8,9 +8,12 @@
 
 mod avx2;
 mod avx512;
+mod avx_vnni;
+mod ymm;
 
 use ingraft_kernel::{Call, KernelError};
 
+pub(crate) use self::ymm::Ymm;
 use crate::gemm::Arithmetic;
 use crate::qconv::ranks::Ranks;
 use crate::qdepthwise::taps::Taps;

@@ -4,7 +4,7 @@
 //! `ingraft_x86_64::peak`, which `cargo bench --bench kernels -- --peak` divides by too. Elsewhere an empty object.
 
 #[cfg(target_arch = "x86_64")]
-use ingraft_x86_64::{Avx2, Avx512, peak::Peak};
+use ingraft_x86_64::{Avx2, Avx512, AvxVnni, peak::Peak};
 
 fn main() {
     println!("{{{}}}", fields().join(", "));
@@ -14,7 +14,8 @@ fn main() {
 fn fields() -> Vec<String> {
     let (wide, avx2) = (Avx512::detect(), Avx2::detect());
     let f32 = wide.map(Peak::f32_avx512).or(avx2.map(Peak::f32));
-    let int8 = wide.map(Peak::int8_avx512).or(avx2.map(Peak::int8));
+    let vnni = AvxVnni::detect().map(Peak::int8_avx_vnni);
+    let int8 = wide.map(Peak::int8_avx512).or(vnni).or(avx2.map(Peak::int8));
     [("f32", f32), ("int8", int8)].into_iter().filter_map(|(name, peak)| Some(field(name, peak?))).collect()
 }
 

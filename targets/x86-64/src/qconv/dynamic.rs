@@ -8,7 +8,7 @@ use ingraft_kernel::{Call, Kernel, KernelError, Place, Step};
 use super::finish::ToReals;
 use super::{correction, layout, product, real_terms, sums_into, with_real_terms};
 use crate::avx2::tile::take;
-use crate::features::{Avx2, Avx512};
+use crate::features::{Avx2, Avx512, AvxVnni};
 use crate::patches::Patches;
 use crate::real_factors::bytes_of_codes;
 use crate::simd::{Row, Simd, entry};
@@ -19,6 +19,13 @@ pub(crate) const AVX512: Kernel =
         .checked(check::<Avx512>)
         .with_workspace(workspace::<Avx512>)
         .with_packed(packed_bytes::<Avx512>, pack::<Avx512>);
+
+/// As [`AVX512`], on vectors of 256 bits with `vpdpbusd`.
+pub(crate) const AVX_VNNI: Kernel =
+    Kernel { name: "dynamic_conv_qd8_qc8w_f32__avxvnni", run: run::<AvxVnni>, ..AVX512 }
+        .checked(check::<AvxVnni>)
+        .with_workspace(workspace::<AvxVnni>)
+        .with_packed(packed_bytes::<AvxVnni>, pack::<AvxVnni>);
 
 /// As [`AVX512`], on vectors of 256 bits.
 pub(crate) const AVX2: Kernel =

@@ -3,8 +3,8 @@
 use core::arch::x86_64::*;
 
 use super::factors::QUAD;
-use crate::features::{Avx2, Avx512};
-use crate::simd::Simd;
+use crate::features::{Avx2, Avx512, AvxVnni};
+use crate::simd::{Simd, Ymm};
 
 /// How an instruction set multiplies patches with rank rows.
 pub(crate) trait Ranks: Copy {
@@ -78,25 +78,62 @@ impl Ranks for Avx2 {
 
     #[inline(always)]
     fn latents(self, sums: [__m256i; 4], offset: &[i32; QUAD], scale: &[f32; QUAD]) -> [[i16; QUAD]; 4] {
-        let mut latents = [[0; QUAD]; 4];
-        let [a, b, c, d] = sums;
-        // SAFETY: `self` proves the instructions; each reference covers the bytes read or written.
-        unsafe {
-            let (offset, scale) = (_mm_loadu_si128(offset.as_ptr().cast()), _mm_loadu_ps(scale.as_ptr()));
-            let (offset, scale) = (_mm256_broadcastsi128_si256(offset), _mm256_set_m128(scale, scale));
-            // Each rank row is the sum of two neighboring lanes; afterwards its four follow each other.
-            let pixels = [_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d)];
-            let mut u = pixels;
-            for (u, pixels) in u.iter_mut().zip(pixels) {
-                let sums = _mm256_permute4x64_epi64::<0b11_01_10_00>(pixels);
-                let real = self.mul(self.to_real(_mm256_add_epi32(sums, offset)), scale);
-                // Below −2³¹ the conversion gives −2³¹, which saturates as it should; above, it would too.
-                *u = self.round(self.min(real, self.splat(32767.0)));
-            }
-            // Packing works within 128-bit parts: the middle quarters change places.
-            let u = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(u[0], u[1]));
-            _mm256_storeu_si256(latents.as_mut_ptr().cast(), u);
-        }
-        latents
+        latents_of(self, sums, offset, scale)
     }
+}
+
+impl Ranks for AvxVnni {
+    const RUN: usize = 8;
+
+    #[inline(always)]
+    unsafe fn load_run(self, from: *const u8, count: usize) -> __m256i {
+        // SAFETY: `self` proves the instructions; only codes that the caller says are there are read.
+        unsafe {
+            let codes = match count {
+                8.. => from.cast::<u64>().read_unaligned(),
+                4.. => {
+                    let (low, high) = (from.cast::<u32>(), from.add(count - 4).cast::<u32>());
+                    let high = u64::from(high.read_unaligned()) << (8 * (count - 4));
+                    u64::from(low.read_unaligned()) | high
+                }
+                _ => (0..count).fold(0, |codes, at| codes | u64::from(from.add(at).read()) << (8 * at)),
+            };
+            _mm256_xor_si256(_mm256_set1_epi64x(codes as i64), _mm256_set1_epi8(-128))
+        }
+    }
+
+    #[inline(always)]
+    fn latents(self, sums: [__m256i; 4], offset: &[i32; QUAD], scale: &[f32; QUAD]) -> [[i16; QUAD]; 4] {
+        latents_of(self, sums, offset, scale)
+    }
+}
+
+/// [`Ranks::latents`] of rank rows whose sums are those of two neighboring lanes.
+#[inline(always)]
+fn latents_of<S: Ymm>(
+    simd: S,
+    sums: [__m256i; 4],
+    offset: &[i32; QUAD],
+    scale: &[f32; QUAD],
+) -> [[i16; QUAD]; 4] {
+    let mut latents = [[0; QUAD]; 4];
+    let [a, b, c, d] = sums;
+    // SAFETY: `simd` proves the instructions; each reference covers the bytes read or written.
+    unsafe {
+        let (offset, scale) = (_mm_loadu_si128(offset.as_ptr().cast()), _mm_loadu_ps(scale.as_ptr()));
+        let (offset, scale) = (_mm256_broadcastsi128_si256(offset), _mm256_set_m128(scale, scale));
+        // Each rank row is the sum of two neighboring lanes; afterwards its four follow each other.
+        let pixels = [_mm256_hadd_epi32(a, b), _mm256_hadd_epi32(c, d)];
+        let mut u = pixels;
+        for (u, pixels) in u.iter_mut().zip(pixels) {
+            let sums = _mm256_permute4x64_epi64::<0b11_01_10_00>(pixels);
+            let real = simd.mul(simd.to_real(_mm256_add_epi32(sums, offset)), scale);
+            // Below −2³¹ the conversion gives −2³¹, which saturates as it should; above, it would too.
+            *u = simd.round(simd.min(real, simd.splat(32767.0)));
+        }
+        // Packing works within 128-bit parts: the middle quarters change places.
+        let u = _mm256_permute4x64_epi64::<0b11_01_10_00>(_mm256_packs_epi32(u[0], u[1]));
+        _mm256_storeu_si256(latents.as_mut_ptr().cast(), u);
+    }
+    latents
 }

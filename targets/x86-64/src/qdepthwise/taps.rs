@@ -2,9 +2,9 @@
 
 use core::arch::x86_64::*;
 
-use crate::features::{Avx2, Avx512};
+use crate::features::{Avx2, Avx512, AvxVnni};
 use crate::qconv::Bounds;
-use crate::simd::Simd;
+use crate::simd::{Simd, Ymm};
 
 /// How an instruction set multiplies the taps of a window.
 pub(crate) trait Taps: Copy {
@@ -181,6 +181,75 @@ impl Taps for Avx2 {
             let zero = _mm256_packs_epi32(zero_point, zero_point);
             let wide = _mm256_add_epi16(_mm256_packs_epi32(codes[0], codes[1]), zero);
             self.store_bytes(out.as_mut_ptr(), self.packed(wide), out.len().min(Self::BLOCK));
+        }
+    }
+}
+
+impl Taps for AvxVnni {
+    const BLOCK: usize = 32;
+    const TOGETHER: usize = 4;
+    const PAIRS: bool = false;
+
+    type Sums = [__m256i; 4];
+    type Scale = ([__m256i; 4], [__m256; 4]);
+
+    #[inline(always)]
+    fn scale_of(self, bias: &[i32], multiplier: &[f32]) -> Option<Self::Scale> {
+        // SAFETY: each pointer is of eight values.
+        unsafe {
+            let bias = vectors::<_, _, 8, 4>(bias, |from| self.load_int(from))?;
+            Some((bias, vectors::<_, _, 8, 4>(multiplier, |from| self.load(from))?))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn sum_taps<const P: usize>(
+        self,
+        from: [*const u8; P],
+        taps: &[usize],
+        weights: *const u8,
+        scale: &Self::Scale,
+    ) -> [[__m256i; 4]; P] {
+        let mut sums = [scale.0; P];
+        for (group, taps) in taps.as_chunks::<4>().0.iter().enumerate() {
+            // SAFETY: the caller's contract; `self` proves the instructions, and loads need no alignment.
+            unsafe {
+                let weight = weights.add(group * Self::TOGETHER * Self::BLOCK);
+                let mut w = [scale.0[0]; 4];
+                for (at, w) in w.iter_mut().enumerate() {
+                    *w = _mm256_loadu_si256(weight.add(at * 32).cast());
+                }
+                for (sums, from) in sums.iter_mut().zip(from) {
+                    let mut t = w;
+                    for (t, tap) in t.iter_mut().zip(taps) {
+                        *t = _mm256_loadu_si256(from.add(*tap).cast());
+                    }
+                    let (low, high) = (_mm256_unpacklo_epi8(t[0], t[1]), _mm256_unpackhi_epi8(t[0], t[1]));
+                    let (low2, high2) = (_mm256_unpacklo_epi8(t[2], t[3]), _mm256_unpackhi_epi8(t[2], t[3]));
+                    sums[0] = _mm256_dpbusd_avx_epi32(sums[0], _mm256_unpacklo_epi16(low, low2), w[0]);
+                    sums[1] = _mm256_dpbusd_avx_epi32(sums[1], _mm256_unpackhi_epi16(low, low2), w[1]);
+                    sums[2] = _mm256_dpbusd_avx_epi32(sums[2], _mm256_unpacklo_epi16(high, high2), w[2]);
+                    sums[3] = _mm256_dpbusd_avx_epi32(sums[3], _mm256_unpackhi_epi16(high, high2), w[3]);
+                }
+            }
+        }
+        sums
+    }
+
+    #[inline(always)]
+    fn store_sums(self, sums: [__m256i; 4], scale: &Self::Scale, bounds: &Bounds<Self>, out: &mut [i8]) {
+        let Bounds { lo, hi, zero_point } = *bounds;
+        let mut codes = sums;
+        for (code, multiplier) in codes.iter_mut().zip(scale.1) {
+            *code = self.round(self.clamp(self.mul(self.to_real(*code), multiplier), lo, hi));
+        }
+        let [a, b, c, d] = codes;
+        // SAFETY: `self` proves the instructions; only bytes that `out` has are written.
+        unsafe {
+            let zero = _mm256_packs_epi32(zero_point, zero_point);
+            let low = _mm256_add_epi16(_mm256_packs_epi32(a, b), zero);
+            let high = _mm256_add_epi16(_mm256_packs_epi32(c, d), zero);
+            self.store_vector(out.as_mut_ptr(), _mm256_packs_epi16(low, high), out.len().min(Self::BLOCK));
         }
     }
 }

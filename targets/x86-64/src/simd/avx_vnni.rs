@@ -1,0 +1,88 @@
+//! int8 products by `vpdpbusd` on 256-bit vectors: processors with AVX-VNNI and without AVX-512.
+
+use core::arch::asm;
+use core::arch::x86_64::*;
+
+use ingraft_kernel::{Call, KernelError};
+
+use super::ymm::Ymm;
+use super::{Bytes, Row, Simd, Task};
+use crate::features::AvxVnni;
+use crate::gemm::Codes;
+
+/// As the one of AVX-512: keeps the exclusive or behind the broadcast.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn opaque(mut v: __m256i) -> __m256i {
+    // SAFETY: no instruction is executed.
+    unsafe { asm!("/* {0} */", inout(ymm_reg) v, options(pure, nomem, nostack, preserves_flags)) };
+    v
+}
+
+#[target_feature(enable = "avx2,fma,avxvnni")]
+fn enter<R: Row>(call: &mut Call<'_, '_>, simd: AvxVnni) -> Result<(), KernelError> {
+    R::run(call, simd)
+}
+
+#[inline(never)]
+#[target_feature(enable = "avx2,fma,avxvnni")]
+fn perform<S: Simd, T: Task<S>>(task: T, simd: S) -> T::Output {
+    task.run(simd)
+}
+
+impl Ymm for AvxVnni {
+    const CODE: usize = 1;
+    type Products = Codes;
+
+    #[inline(always)]
+    unsafe fn prove() -> Self {
+        // SAFETY: the caller's contract.
+        unsafe { Self::assume() }
+    }
+
+    #[inline(always)]
+    fn enter_row<R: Row>(self, call: &mut Call<'_, '_>) -> Result<(), KernelError> {
+        // SAFETY: `self` proves the instructions.
+        unsafe { enter::<R>(call, self) }
+    }
+
+    #[inline(always)]
+    fn perform_task<T: Task<Self>>(self, task: T) -> T::Output {
+        // SAFETY: `self` proves the instructions.
+        unsafe { perform(task, self) }
+    }
+
+    #[inline(always)]
+    fn multiply_codes(self, acc: __m256i, x: __m256i, w: __m256i) -> __m256i {
+        // SAFETY: `self` proves the instruction.
+        unsafe { _mm256_dpbusd_avx_epi32(acc, x, w) }
+    }
+
+    #[inline(always)]
+    unsafe fn weight_codes(self, from: *const u8) -> __m256i {
+        // SAFETY: `self` proves the instruction, the caller the 32 bytes; no alignment is needed.
+        unsafe { _mm256_loadu_si256(from.cast()) }
+    }
+}
+
+impl Bytes for AvxVnni {
+    type Move = __m256i;
+
+    #[inline(always)]
+    fn moving(self) -> __m256i {
+        // SAFETY: `self` proves the instruction.
+        unsafe { opaque(_mm256_set1_epi8(-128)) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_codes(self, moving: __m256i, from: *const u8) -> __m256i {
+        // SAFETY: `self` proves the instruction, the caller the four bytes; no alignment is needed.
+        unsafe { _mm256_xor_si256(self.load_moved(from), moving) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_block(self, moving: __m256i, from: *const u8) -> __m256i {
+        // SAFETY: `self` proves the instruction, the caller the sixteen bytes; no alignment is needed.
+        unsafe { _mm256_xor_si256(self.load_moved_block(from), moving) }
+    }
+}

@@ -1,0 +1,430 @@
+//! 256-bit vectors, of every instruction set that has them.
+
+use core::arch::x86_64::*;
+
+use ingraft_kernel::{Call, KernelError};
+
+use super::{Row, Simd, Task};
+use crate::gemm::Arithmetic;
+use crate::qconv::ranks::Ranks;
+use crate::qdepthwise::taps::Taps;
+
+/// An instruction set with AVX2 and FMA: how it multiplies codes. A value is the proof of both.
+pub(crate) trait Ymm: Taps + Ranks + core::fmt::Debug {
+    /// As [`Simd::WIDE`].
+    const CODE: usize;
+    /// As [`Simd::InPlace`].
+    type Products: Arithmetic<Self, Sum = __m256i>;
+
+    /// As [`Simd::assume`].
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn prove() -> Self;
+    /// As [`Simd::enter`].
+    fn enter_row<R: Row>(self, call: &mut Call<'_, '_>) -> Result<(), KernelError>;
+    /// As [`Simd::perform`].
+    fn perform_task<T: Task<Self>>(self, task: T) -> T::Output;
+    /// As [`Simd::dot`].
+    fn multiply_codes(self, acc: __m256i, x: __m256i, w: __m256i) -> __m256i;
+    /// As [`Simd::load_weights`].
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn weight_codes(self, from: *const u8) -> __m256i;
+
+    /// Sixteen values within int8 as bytes.
+    #[inline(always)]
+    fn packed(self, wide: __m256i) -> __m128i {
+        // SAFETY: `self` proves the instructions.
+        unsafe { _mm_packs_epi16(_mm256_castsi256_si128(wide), _mm256_extracti128_si256::<1>(wide)) }
+    }
+
+    /// Writes the first `count` of sixteen bytes.
+    ///
+    /// # Safety
+    /// `to` has room for them.
+    #[inline(always)]
+    unsafe fn store_bytes(self, to: *mut i8, codes: __m128i, count: usize) {
+        // SAFETY: `self` proves the instructions; they write only the bytes that the caller made room for.
+        unsafe {
+            if count == 16 {
+                _mm_storeu_si128(to.cast(), codes);
+            } else if count == 8 {
+                _mm_storel_epi64(to.cast(), codes);
+            } else {
+                let mut bytes = [0; 32];
+                _mm_storeu_si128(bytes.as_mut_ptr().cast(), codes);
+                copy_bytes(&bytes, to.cast(), count);
+            }
+        }
+    }
+
+    /// Writes the first `count` bytes of a vector, or all.
+    ///
+    /// # Safety
+    /// `to` has room for them.
+    #[inline(always)]
+    unsafe fn store_vector(self, to: *mut i8, v: __m256i, count: usize) {
+        // SAFETY: `self` proves the instructions; they write only the bytes that the caller made room for.
+        unsafe {
+            if count >= 32 {
+                _mm256_storeu_si256(to.cast(), v);
+            } else {
+                let mut bytes = [0; 32];
+                _mm256_storeu_si256(bytes.as_mut_ptr().cast(), v);
+                copy_bytes(&bytes, to.cast(), count);
+            }
+        }
+    }
+}
+
+/// Copies the first `count` bytes, fewer than 32, that lie at `from`.
+///
+/// # Safety
+/// `to` has room for them.
+#[inline(always)]
+unsafe fn copy_bytes(from: &[u8; 32], to: *mut u8, count: usize) {
+    let (mut from, mut to) = (from.as_ptr(), to);
+    // SAFETY: each copy is of bytes that `count` says are left.
+    unsafe {
+        if count & 16 != 0 {
+            to.cast::<[u8; 16]>().write_unaligned(from.cast::<[u8; 16]>().read());
+            (from, to) = (from.add(16), to.add(16));
+        }
+        if count & 8 != 0 {
+            to.cast::<[u8; 8]>().write_unaligned(from.cast::<[u8; 8]>().read());
+            (from, to) = (from.add(8), to.add(8));
+        }
+        if count & 4 != 0 {
+            to.cast::<[u8; 4]>().write_unaligned(from.cast::<[u8; 4]>().read());
+            (from, to) = (from.add(4), to.add(4));
+        }
+        if count & 2 != 0 {
+            to.cast::<[u8; 2]>().write_unaligned(from.cast::<[u8; 2]>().read());
+            (from, to) = (from.add(2), to.add(2));
+        }
+        if count & 1 != 0 {
+            to.write(from.read());
+        }
+    }
+}
+
+impl<P: Ymm> Simd for P {
+    const LANES: usize = 8;
+    const REGISTERS: usize = 16;
+    const WIDE: usize = P::CODE;
+    const COLUMNS: usize = 2;
+
+    type Int = __m256i;
+    type Real = __m256;
+    type Codes = __m256i;
+    type Weights = __m256i;
+    type Part = usize;
+    type InPlace = P::Products;
+
+    #[inline(always)]
+    unsafe fn assume() -> Self {
+        // SAFETY: the caller's contract.
+        unsafe { P::prove() }
+    }
+
+    #[inline(always)]
+    fn enter<R: Row>(self, call: &mut Call<'_, '_>) -> Result<(), KernelError> {
+        self.enter_row::<R>(call)
+    }
+
+    #[inline(always)]
+    fn perform<T: Task<Self>>(self, task: T) -> T::Output {
+        self.perform_task(task)
+    }
+
+    #[inline(always)]
+    fn dot(self, acc: __m256i, x: __m256i, w: __m256i) -> __m256i {
+        self.multiply_codes(acc, x, w)
+    }
+
+    #[inline(always)]
+    unsafe fn load_weights(self, from: *const u8) -> __m256i {
+        // SAFETY: the caller's contract.
+        unsafe { self.weight_codes(from) }
+    }
+
+    #[inline(always)]
+    fn splat_int(self, value: i32) -> __m256i {
+        // SAFETY: `self` proves the instruction.
+        unsafe { _mm256_set1_epi32(value) }
+    }
+
+    #[inline(always)]
+    fn splat(self, value: f32) -> __m256 {
+        // SAFETY: `self` proves the instruction.
+        unsafe { _mm256_set1_ps(value) }
+    }
+
+    #[inline(always)]
+    fn to_real(self, v: __m256i) -> __m256 {
+        // SAFETY: `self` proves the instruction.
+        unsafe { _mm256_cvtepi32_ps(v) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: `self` proves the instruction.
+        unsafe { _mm256_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn sub(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: `self` proves the instruction.
+        unsafe { _mm256_sub_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn div(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: `self` proves the instruction.
+        unsafe { _mm256_div_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn min(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: `self` proves the instruction.
+        unsafe { _mm256_min_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn max(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: `self` proves the instruction.
+        unsafe { _mm256_max_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn sqrt(self, v: __m256) -> __m256 {
+        // SAFETY: `self` proves the instruction.
+        unsafe { _mm256_sqrt_ps(v) }
+    }
+
+    #[inline(always)]
+    fn size(self, v: __m256) -> __m256 {
+        // SAFETY: `self` proves the instructions.
+        unsafe { _mm256_andnot_ps(_mm256_set1_ps(-0.0), v) }
+    }
+
+    #[inline(always)]
+    fn with_sign(self, size: __m256, sign: __m256) -> __m256 {
+        // SAFETY: `self` proves the instructions.
+        unsafe { _mm256_or_ps(size, _mm256_and_ps(sign, _mm256_set1_ps(-0.0))) }
+    }
+
+    #[inline(always)]
+    fn round_real(self, v: __m256) -> __m256 {
+        // SAFETY: `self` proves the instruction.
+        unsafe { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(v) }
+    }
+
+    // In two products, each with a power of two that f32 has.
+    #[inline(always)]
+    fn scale(self, v: __m256, n: __m256) -> __m256 {
+        // SAFETY: `self` proves the instructions.
+        unsafe {
+            let n = _mm256_cvtps_epi32(n);
+            let (half, bias) = (_mm256_srai_epi32::<1>(n), _mm256_set1_epi32(127));
+            let first = _mm256_slli_epi32::<23>(_mm256_add_epi32(half, bias));
+            let second = _mm256_slli_epi32::<23>(_mm256_add_epi32(_mm256_sub_epi32(n, half), bias));
+            _mm256_mul_ps(_mm256_mul_ps(v, _mm256_castsi256_ps(first)), _mm256_castsi256_ps(second))
+        }
+    }
+
+    #[inline(always)]
+    fn largest(self, v: __m256) -> f32 {
+        // SAFETY: `self` proves the instructions.
+        unsafe {
+            let v = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
+            let v = _mm_max_ps(v, _mm_movehl_ps(v, v));
+            _mm_cvtss_f32(_mm_max_ss(v, _mm_movehdup_ps(v)))
+        }
+    }
+
+    #[inline(always)]
+    fn sum(self, v: __m256) -> f32 {
+        // SAFETY: `self` proves the instructions.
+        unsafe {
+            let v = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
+            let v = _mm_add_ps(v, _mm_movehl_ps(v, v));
+            _mm_cvtss_f32(_mm_add_ss(v, _mm_movehdup_ps(v)))
+        }
+    }
+
+    #[inline(always)]
+    fn part(self, count: usize) -> usize {
+        count.min(Self::LANES)
+    }
+
+    #[inline(always)]
+    unsafe fn load_part(self, from: *const f32, part: usize) -> __m256 {
+        const LANES: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+        // SAFETY: `self` proves the instructions; they read only the lanes that the caller says are there, and eight
+        // lanes of the mask.
+        unsafe {
+            if part >= Self::LANES {
+                return _mm256_loadu_ps(from);
+            }
+            let lanes = LANES.as_ptr().add(Self::LANES - part);
+            _mm256_maskload_ps(from, _mm256_loadu_si256(lanes.cast()))
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_part(self, to: *mut f32, v: __m256, part: usize) {
+        // SAFETY: the caller's contract.
+        unsafe { self.store(to, v, part) }
+    }
+
+    #[inline(always)]
+    fn mul(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: `self` proves the instruction.
+        unsafe { _mm256_mul_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {
+        // SAFETY: `self` proves the instruction.
+        unsafe { _mm256_fmadd_ps(a, b, c) }
+    }
+
+    // Both instructions give their second operand where the comparison is false.
+    #[inline(always)]
+    fn clamp(self, v: __m256, lo: __m256, hi: __m256) -> __m256 {
+        // SAFETY: `self` proves the instructions.
+        unsafe { _mm256_min_ps(_mm256_max_ps(v, lo), hi) }
+    }
+
+    #[inline(always)]
+    fn round(self, v: __m256) -> __m256i {
+        // SAFETY: `self` proves the instruction.
+        unsafe { _mm256_cvtps_epi32(v) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_int(self, from: *const i32) -> __m256i {
+        // SAFETY: `self` proves the instruction, the caller the eight values; no alignment is needed.
+        unsafe { _mm256_loadu_si256(from.cast()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load(self, from: *const f32) -> __m256 {
+        // SAFETY: `self` proves the instruction, the caller the eight values; no alignment is needed.
+        unsafe { _mm256_loadu_ps(from) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_moved(self, from: *const u8) -> __m256i {
+        // SAFETY: `self` proves the instruction, the caller the four bytes; no alignment is needed.
+        unsafe { _mm256_set1_epi32(from.cast::<i32>().read_unaligned()) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_moved_block(self, from: *const u8) -> __m256i {
+        // SAFETY: `self` proves the instructions, the caller the sixteen bytes; no alignment is needed.
+        unsafe { _mm256_broadcastsi128_si256(_mm_loadu_si128(from.cast())) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_four(self, from: *const f32) -> __m256 {
+        // SAFETY: `self` proves the instructions, the caller the four values; no alignment is needed.
+        unsafe {
+            let four = _mm_loadu_ps(from);
+            _mm256_set_m128(four, four)
+        }
+    }
+
+    #[inline(always)]
+    fn sum_parts_int(self, [a, b, c, d]: [__m256i; 4]) -> __m256i {
+        // SAFETY: `self` proves the instructions.
+        unsafe {
+            let ab = _mm256_add_epi32(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+            let cd = _mm256_add_epi32(_mm256_unpacklo_epi32(c, d), _mm256_unpackhi_epi32(c, d));
+            _mm256_add_epi32(_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd))
+        }
+    }
+
+    #[inline(always)]
+    fn sum_parts(self, [a, b, c, d]: [__m256; 4]) -> __m256 {
+        // SAFETY: `self` proves the instructions.
+        unsafe {
+            let ab = _mm256_add_ps(_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b));
+            let cd = _mm256_add_ps(_mm256_unpacklo_ps(c, d), _mm256_unpackhi_ps(c, d));
+            let (ab, cd) = (_mm256_castps_pd(ab), _mm256_castps_pd(cd));
+            let (low, high) = (_mm256_unpacklo_pd(ab, cd), _mm256_unpackhi_pd(ab, cd));
+            _mm256_add_ps(_mm256_castpd_ps(low), _mm256_castpd_ps(high))
+        }
+    }
+
+    #[inline(always)]
+    fn number(self, v: __m256) -> __m256 {
+        // SAFETY: `self` proves the instructions.
+        unsafe { _mm256_and_ps(v, _mm256_cmp_ps::<_CMP_ORD_Q>(v, v)) }
+    }
+
+    #[inline(always)]
+    fn max_int(self, a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: `self` proves the instruction.
+        unsafe { _mm256_max_epi32(a, b) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_codes_wide(self, from: *const i8) -> __m256i {
+        // SAFETY: `self` proves the instructions, the caller the codes; no alignment is needed.
+        unsafe { _mm256_cvtepi8_epi32(_mm_loadl_epi64(from.cast())) }
+    }
+
+    #[inline(always)]
+    fn add_int(self, a: __m256i, b: __m256i) -> __m256i {
+        // SAFETY: `self` proves the instruction.
+        unsafe { _mm256_add_epi32(a, b) }
+    }
+
+    #[inline(always)]
+    fn dot_pairs(self, acc: __m256i, x: __m256i, w: __m256i) -> __m256i {
+        // SAFETY: `self` proves the instructions.
+        unsafe { _mm256_add_epi32(acc, _mm256_madd_epi16(x, w)) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_splat(self, from: *const f32) -> __m256 {
+        // SAFETY: `self` proves the instruction, the caller the value.
+        unsafe { _mm256_set1_ps(from.read_unaligned()) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_int(self, to: *mut i32, v: __m256i, count: usize) {
+        // SAFETY: `self` proves the instructions; they write only the lanes that the caller made room for. A masked
+        // store would take longer than these on most processors.
+        unsafe {
+            self.store_vector(to.cast(), v, count.min(Self::LANES) * 4);
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store(self, to: *mut f32, v: __m256, count: usize) {
+        // SAFETY: the caller's contract; `self` proves the instruction.
+        unsafe { self.store_int(to.cast(), _mm256_castps_si256(v), count) }
+    }
+
+    #[inline(always)]
+    unsafe fn store_codes<const N: usize>(self, to: *mut i8, v: [__m256i; N], zero: __m256i, count: usize) {
+        let width = 2 * Self::LANES;
+        for (pair, v) in v.chunks(2).enumerate() {
+            let (Some(first), Some(last)) = (v.first(), v.last()) else { continue };
+            let left = count.saturating_sub(pair * width).min(width);
+            // SAFETY: `self` proves the instructions; they write only the bytes that the caller made room for.
+            unsafe {
+                let zero = _mm256_packs_epi32(zero, zero);
+                let wide = _mm256_add_epi16(_mm256_packs_epi32(*first, *last), zero);
+                // Packing works within 128-bit parts: the middle quarters change places.
+                let codes = _mm_shuffle_epi32::<0b11_01_10_00>(self.packed(wide));
+                self.store_bytes(to.add(pair * width), codes, left);
+            }
+        }
+    }
+}

@@ -5,8 +5,8 @@
 //! `[T, D, B, H]` and the last state `[D, B, H]`. D is 2 for both directions, g
 //! the number of gates.
 
-pub(crate) mod gru;
-pub(crate) mod lstm;
+pub mod gru;
+pub mod lstm;
 
 pub use gru::KERNEL as KERNEL_GRU;
 pub use lstm::KERNEL as KERNEL_LSTM;
@@ -142,17 +142,18 @@ impl Layer {
 }
 
 /// The weights of one direction.
-pub(crate) struct Weights<'a> {
+#[derive(Clone, Copy, Debug)]
+pub struct Weights<'a> {
     /// `[g·H, I]`.
-    pub(crate) input: &'a [f32],
+    pub input: &'a [f32],
     /// `[g·H, H]`.
-    pub(crate) recurrent: &'a [f32],
+    pub recurrent: &'a [f32],
     /// `[g·H]`.
-    input_bias: &'a [f32],
+    pub input_bias: &'a [f32],
     /// `[g·H]`.
-    recurrent_bias: &'a [f32],
+    pub recurrent_bias: &'a [f32],
     /// Index of the direction.
-    pub(crate) direction: usize,
+    pub direction: usize,
 }
 
 impl<'a> Weights<'a> {

@@ -100,6 +100,7 @@ mod features;
 mod gemm;
 mod lookup;
 mod matmul;
+mod norm;
 mod patches;
 pub mod peak;
 mod pool;
@@ -107,6 +108,7 @@ mod qconv;
 mod qdepthwise;
 mod quantize;
 mod real_factors;
+mod recurrent;
 mod reduce;
 mod simd;
 mod softmax;
@@ -160,6 +162,9 @@ const AVX512: &[Kernel] = &[
     pool::AVX512,
     matmul::AVX512,
     softmax::AVX512,
+    norm::AVX512,
+    recurrent::LSTM_AVX512,
+    recurrent::GRU_AVX512,
     unary::AVX512,
     backward::CONV_AVX512,
     backward::CONV_Q_AVX512,
@@ -194,6 +199,9 @@ const AVX2: &[Kernel] = &[
     qconv::dynamic::AVX2,
     matmul::AVX2,
     softmax::AVX2,
+    norm::AVX2,
+    recurrent::LSTM_AVX2,
+    recurrent::GRU_AVX2,
     unary::AVX2,
     elementwise::ADD_AVX2,
     quantize::QUANTIZE_AVX2,

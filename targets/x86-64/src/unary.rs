@@ -21,7 +21,8 @@ fn check(step: &Step<'_>) -> Result<(), KernelError> {
     let known = matches!(
         UnaryFn::from_code(step.attrs::<UnaryAttrs>()?.function),
         Some(
-            UnaryFn::Sigmoid
+            UnaryFn::Clip
+                | UnaryFn::Sigmoid
                 | UnaryFn::Tanh
                 | UnaryFn::Exp
                 | UnaryFn::Sqrt
@@ -73,6 +74,8 @@ impl Row for Unary {
 fn apply<S: Simd>(s: S, function: UnaryFn, [alpha, beta]: [S::Real; 2], values: &mut [S::Real; TOGETHER]) {
     let (half, one) = (s.splat(0.5), s.splat(1.0));
     match function {
+        // NaN in either operand takes the second, so x comes second.
+        UnaryFn::Clip => values.iter_mut().for_each(|x| *x = s.min(beta, s.max(alpha, *x))),
         UnaryFn::Sigmoid => values.iter_mut().for_each(|x| *x = sigmoid(s, *x)),
         UnaryFn::Tanh => values.iter_mut().for_each(|x| *x = tanh(s, *x)),
         UnaryFn::Exp => values.iter_mut().for_each(|x| *x = exp(s, *x)),

@@ -6,6 +6,7 @@ mod batch_norm;
 mod layer_norm;
 pub(super) mod merge;
 pub(super) mod noop;
+mod power;
 mod weights;
 
 use std::collections::BTreeMap;
@@ -45,6 +46,7 @@ pub fn simplify(mut graph: Graph) -> Simplified {
             break;
         }
     }
+    power::run(&mut graph);
     Simplified { graph, output_factors }
 }
 

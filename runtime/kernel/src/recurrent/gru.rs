@@ -22,7 +22,8 @@ pub const KERNEL: Kernel =
         .checked(check)
         .with_workspace(|step| Layer::of(step, GATES).map_or(0, |layer| layer.scratch().wrapping_mul(4)));
 
-pub(crate) const GATES: usize = 3;
+/// Gates of a unit.
+pub const GATES: usize = 3;
 
 impl Layer {
     /// Values beside a sample's state: its gates, and what its candidate is made of.
@@ -37,6 +38,33 @@ fn check(step: &Step<'_>) -> Result<(), KernelError> {
 }
 
 fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
+    layer(call, |unit| advance(unit.weights, unit.linear_before_reset, unit.x, unit.hidden, unit.gates))
+}
+
+/// One sample at one time step.
+#[derive(Debug)]
+pub struct Unit<'a, 's> {
+    /// The direction's.
+    pub weights: &'s Weights<'a>,
+    /// Whether the candidate's recurrent product is taken before the reset gate acts.
+    pub linear_before_reset: bool,
+    /// `[I]`.
+    pub x: &'a [f32],
+    /// `[H]`, to be replaced by the next.
+    pub hidden: &'s mut [f32],
+    /// Scratch, `[4·H]`.
+    pub gates: &'s mut [f32],
+}
+
+/// Runs a layer whose every sample and time step `advance` computes: what targets share.
+///
+/// # Errors
+/// [`KernelError::Operands`] where `advance` gives `None`, [`KernelError::Memory`] for a smaller workspace than the
+/// reference asks for.
+pub fn layer(
+    call: &mut Call<'_, '_>,
+    mut advance: impl FnMut(Unit<'_, '_>) -> Option<()>,
+) -> Result<(), KernelError> {
     let error = call.operands();
     let attrs: &RecurrentAttrs = call.attrs()?;
     let shapes = [call.input(0)?.shape(), call.input(1)?.shape(), call.input(2)?.shape()];
@@ -51,7 +79,9 @@ fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     layer
         .unroll(attrs, operands, |weights, x, state, index| {
             let hidden = row_mut(hidden, state, layer.hidden)?;
-            advance(weights, linear, x, hidden, gates)?;
+            let unit =
+                Unit { weights, linear_before_reset: linear, x, hidden: &mut *hidden, gates: &mut *gates };
+            advance(unit)?;
             row_mut(y, index, layer.hidden)?.iter_mut().zip(hidden).for_each(|(y, h)| *y = *h);
             Some(())
         })

@@ -25,7 +25,8 @@ pub const KERNEL: Kernel =
         .checked(check)
         .with_workspace(|step| Layer::of(step, GATES).map_or(0, |layer| layer.workspace()));
 
-pub(crate) const GATES: usize = 4;
+/// Gates of a unit.
+pub const GATES: usize = 4;
 
 fn check(step: &Step<'_>) -> Result<(), KernelError> {
     let layer = Layer::of(step, GATES)?;
@@ -41,6 +42,38 @@ fn check(step: &Step<'_>) -> Result<(), KernelError> {
 }
 
 fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
+    layer(call, |unit| {
+        advance(unit.weights, unit.peepholes, unit.x, unit.hidden, unit.cell, unit.gates);
+        Some(())
+    })
+}
+
+/// One sample at one time step.
+#[derive(Debug)]
+pub struct Unit<'a, 's> {
+    /// The direction's.
+    pub weights: &'s Weights<'a>,
+    /// `[3·H]` in the order i, o, f.
+    pub peepholes: Option<&'a [f32]>,
+    /// `[I]`.
+    pub x: &'a [f32],
+    /// `[H]`, to be replaced by the next.
+    pub hidden: &'s mut [f32],
+    /// `[H]`, to be replaced by the next.
+    pub cell: &'s mut [f32],
+    /// Scratch, `[4·H]`.
+    pub gates: &'s mut [f32],
+}
+
+/// Runs a layer whose every sample and time step `advance` computes: what targets share.
+///
+/// # Errors
+/// [`KernelError::Operands`] where `advance` gives `None`, [`KernelError::Memory`] for a smaller workspace than the
+/// reference asks for.
+pub fn layer(
+    call: &mut Call<'_, '_>,
+    mut advance: impl FnMut(Unit<'_, '_>) -> Option<()>,
+) -> Result<(), KernelError> {
     let error = call.operands();
     let attrs: &RecurrentAttrs = call.attrs()?;
     let shapes = [call.input(0)?.shape(), call.input(1)?.shape(), call.input(2)?.shape()];
@@ -62,7 +95,7 @@ fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
                 Some(p) => Some(row(p, weights.direction, layer.hidden.wrapping_mul(3))?),
                 None => None,
             };
-            advance(weights, peepholes, x, hidden, cell, gates);
+            advance(Unit { weights, peepholes, x, hidden: &mut *hidden, cell, gates: &mut *gates })?;
             row_mut(y, index, layer.hidden)?.iter_mut().zip(hidden).for_each(|(y, h)| *y = *h);
             Some(())
         })

@@ -90,8 +90,7 @@ impl<'a> Conv<'a> {
         if let Some(sparse) = self.terms.sparse
             && let SparseValues::F32(values) = sparse.values
         {
-            let span =
-                *sparse.indptr.get(channel)? as usize..*sparse.indptr.get(channel.wrapping_add(1))? as usize;
+            let span = sparse.span(channel)?;
             let pairs = sparse.indices.get(span.clone())?.iter().zip(values.get(span)?);
             y += pairs.fold(0.0, |s, (i, v)| s + patch.get(*i as usize).copied().unwrap_or(0.0) * v);
         }

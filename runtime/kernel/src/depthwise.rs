@@ -49,8 +49,7 @@ impl Depthwise<'_> {
         if let Some(sparse) = self.terms.sparse
             && let SparseValues::F32(values) = sparse.values
         {
-            let span =
-                *sparse.indptr.get(channel)? as usize..*sparse.indptr.get(channel.wrapping_add(1))? as usize;
+            let span = sparse.span(channel)?;
             let width = self.shape.kernel[1];
             for (i, v) in sparse.indices.get(span.clone())?.iter().zip(values.get(span)?) {
                 let ky = (*i as usize).checked_div(width)?;

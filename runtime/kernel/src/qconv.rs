@@ -122,18 +122,17 @@ impl<'a> QConv<'a> {
     #[inline(always)]
     fn sparse(&self, channel: usize, patch: &[i8]) -> Option<(i32, f32)> {
         let sparse = self.terms.sparse?;
-        let start = *sparse.indptr.get(channel)? as usize;
-        let end = *sparse.indptr.get(channel.wrapping_add(1))? as usize;
+        let span = sparse.span(channel)?;
         let zero = self.attrs.in_zero_point;
         let at = |i: &u16| patch.get(*i as usize).map_or(0, |x| i32::from(*x).wrapping_sub(zero));
-        let indices = sparse.indices.get(start..end)?;
+        let indices = sparse.indices.get(span.clone())?;
         Some(match sparse.values {
             SparseValues::I16(values) => {
-                let pairs = indices.iter().zip(values.get(start..end)?);
+                let pairs = indices.iter().zip(values.get(span)?);
                 (pairs.fold(0i32, |s, (i, v)| s.wrapping_add(at(i).wrapping_mul(i32::from(*v)))), 0.0)
             }
             SparseValues::F32(values) => {
-                let pairs = indices.iter().zip(values.get(start..end)?);
+                let pairs = indices.iter().zip(values.get(span)?);
                 (0, pairs.fold(0.0, |s, (i, v)| s + at(i) as f32 * v))
             }
         })

@@ -104,8 +104,7 @@ impl<'a> QDepthwise<'a> {
     #[inline(always)]
     fn sparse(&self, pixel: Pixel, channel: usize) -> Option<(i32, f32)> {
         let sparse = self.terms.sparse?;
-        let start = *sparse.indptr.get(channel)? as usize;
-        let end = *sparse.indptr.get(channel.wrapping_add(1))? as usize;
+        let span = sparse.span(channel)?;
         let (channels, width) = (self.shape.input[3], self.shape.kernel[1]);
         let at = |i: &u16| {
             let ky = (*i as usize).checked_div(width).unwrap_or(0);
@@ -114,16 +113,16 @@ impl<'a> QDepthwise<'a> {
             let x = *self.input.get(tap.wrapping_mul(channels).wrapping_add(channel))?;
             Some(i32::from(x).wrapping_sub(self.attrs.in_zero_point))
         };
-        let indices = sparse.indices.get(start..end)?;
+        let indices = sparse.indices.get(span.clone())?;
         Some(match sparse.values {
             SparseValues::I16(values) => {
-                let pairs = indices.iter().zip(values.get(start..end)?);
+                let pairs = indices.iter().zip(values.get(span)?);
                 let sum = pairs
                     .fold(0i32, |s, (i, v)| s.wrapping_add(at(i).unwrap_or(0).wrapping_mul(i32::from(*v))));
                 (sum, 0.0)
             }
             SparseValues::F32(values) => {
-                let pairs = indices.iter().zip(values.get(start..end)?);
+                let pairs = indices.iter().zip(values.get(span)?);
                 (0, pairs.fold(0.0, |s, (i, v)| s + at(i).unwrap_or(0) as f32 * v))
             }
         })

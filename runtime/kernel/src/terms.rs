@@ -3,6 +3,8 @@
 //! Every term acts on the dequantized pre-activation value (accumulator plus
 //! bias), before the fused clip and requantization. Padding is real zero.
 
+use core::ops::Range;
+
 /// The active terms of one site for one sample. `Default` is the untouched base.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SiteTerms<'a> {
@@ -134,6 +136,20 @@ pub struct Sparse<'a> {
     pub indices: &'a [u16],
     /// The deltas.
     pub values: SparseValues<'a>,
+}
+
+impl Sparse<'_> {
+    /// Where the entries of `channel` stand; `None` past the last row.
+    #[inline(always)]
+    pub fn span(&self, channel: usize) -> Option<Range<usize>> {
+        span(self.indptr, channel)
+    }
+}
+
+/// Where the entries of row `row` of a compressed matrix stand.
+#[inline(always)]
+pub(crate) fn span(indptr: &[u32], row: usize) -> Option<Range<usize>> {
+    Some(*indptr.get(row)? as usize..*indptr.get(row.wrapping_add(1))? as usize)
 }
 
 /// Storage of sparse deltas.

@@ -197,7 +197,7 @@ fn add_sparse(
     let SparseValues::F32(deltas) = sparse.values else { return None };
     for lane in 0..panel.count {
         let at = first + lane;
-        let span = *sparse.indptr.get(at)? as usize..*sparse.indptr.get(at + 1)? as usize;
+        let span = sparse.span(at)?;
         let (indices, deltas) = (sparse.indices.get(span.clone())?, deltas.get(span)?);
         for (pixel, values) in values.iter_mut().enumerate() {
             let x = |index: &u16| rows.at(pixel, (*index).into()).unwrap_or(0.0);

@@ -15,7 +15,8 @@
 //! Depthwise windows run along output rows with their weights in registers
 //! (`qdepthwise`). Additions, pools and tables of int8 take sixteen codes at a time
 //! (`codes`; `lookup` holds the 256 entries in sixteen registers). Rows of steps that a compiler vectorizes by itself are inherited:
-//! NEON is part of what it compiles for.
+//! NEON is part of what it compiles for. Gradients, normalization and recurrent layers are rows of [`ingraft_vector`] on four
+//! lanes (`vector`).
 //!
 //! # Figures
 //! `benches/instructions` counts instructions under QEMU and models the cycles of
@@ -61,8 +62,10 @@ mod rank;
 mod requantize;
 mod softmax;
 mod tile;
+mod vector;
 
 use ingraft_kernel::{Host, Kernel};
+use ingraft_vector::{gradients, norm, recurrent};
 
 pub use features::{DotProd, I8mm, Neon};
 
@@ -83,23 +86,37 @@ pub const fn i8mm(_proof: I8mm) -> Host {
 
 /// Rows that execute NEON instructions. No row may leave this crate except
 /// through the functions above.
-const NEON: &[Kernel] = &[
-    qconv::CODES_NEON,
-    qconv::REALS_NEON,
-    qconv::SUMS_NEON,
-    qconv::dynamic::NEON,
-    qdepthwise::KERNEL,
-    conv::KERNEL,
-    depthwise::KERNEL,
-    matmul::KERNEL,
-    matmul::integer::NEON,
-    elementwise::KERNEL,
-    softmax::KERNEL,
-    quantize::DYNAMIC,
-    add::KERNEL,
-    lookup::KERNEL,
-    pool::KERNEL,
-];
+// SAFETY: as said above.
+const NEON: &[Kernel] = unsafe {
+    &[
+        qconv::CODES_NEON,
+        qconv::REALS_NEON,
+        qconv::SUMS_NEON,
+        qconv::dynamic::NEON,
+        qdepthwise::KERNEL,
+        conv::KERNEL,
+        depthwise::KERNEL,
+        matmul::KERNEL,
+        matmul::integer::NEON,
+        elementwise::KERNEL,
+        softmax::KERNEL,
+        quantize::DYNAMIC,
+        add::KERNEL,
+        lookup::KERNEL,
+        pool::KERNEL,
+        norm::kernel::<Neon>("norm_f32_f32__neon"),
+        recurrent::lstm::<Neon>("lstm_f32_f32_f32__neon"),
+        recurrent::gru::<Neon>("gru_f32_f32_f32__neon"),
+        gradients::conv::<Neon>("conv_backward_f32_f32_f32__neon"),
+        gradients::conv_quantized::<Neon>("conv_backward_f32_qc8w_f32__neon"),
+        gradients::conv_dynamic::<Neon>("conv_backward_f32_qd8_qc8w_f32__neon"),
+        gradients::depthwise::<Neon>("depthwise_backward_f32_f32_f32__neon"),
+        gradients::depthwise_quantized::<Neon>("depthwise_backward_f32_qc8w_f32__neon"),
+        gradients::matmul::<Neon>("matmul_backward_f32_f32__neon"),
+        gradients::softmax::<Neon>("softmax_backward_f32_f32__neon"),
+        gradients::norm::<Neon>("norm_backward_f32_f32__neon"),
+    ]
+};
 
 /// Rows that execute `SDOT` too.
 const DOTPROD: &[Kernel] = &[

@@ -149,12 +149,6 @@ impl Part<'_> {
     fn start(&self, shape: &ConvShape, first: usize) -> usize {
         (self.block.first + first) * shape.output[3] + self.channel
     }
-
-    /// The entries of a compressed row matrix in the row of channel `lane` of the panel.
-    fn span(&self, indptr: &[u32], lane: usize) -> Option<core::ops::Range<usize>> {
-        let at = self.channel + lane;
-        Some(*indptr.get(at)? as usize..*indptr.get(at + 1)? as usize)
-    }
 }
 
 /// Calls `visit` with every part of the output.

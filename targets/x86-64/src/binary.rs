@@ -47,9 +47,9 @@ fn period(operand: Shape, out: Shape) -> Option<usize> {
 /// Values of two tensors.
 struct Binary;
 
-impl Row for Binary {
+impl<S: Simd> Row<S> for Binary {
     #[inline(always)]
-    fn run<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
+    fn run(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
         let BinaryAttrs { function, lo, hi, .. } = *call.attrs()?;
         let (error, inputs) = (call.operands(), [call.slice::<f32>(0)?, call.slice::<f32>(1)?]);
         let out = call.slice_mut::<f32>(0)?;

@@ -72,7 +72,7 @@ pub(crate) fn store_reals<S: Simd>(simd: S, out: &mut [f32], reals: [S::Real; TO
         let at = v * S::LANES;
         let count = if whole { S::LANES } else { left(out, at, S::LANES) };
         // SAFETY: only values that the slice has are written.
-        unsafe { simd.store(out.as_mut_ptr().wrapping_add(at), real, count) };
+        unsafe { simd.store_some(out.as_mut_ptr().wrapping_add(at), real, count) };
     }
 }
 

@@ -81,9 +81,9 @@ fn run<S: Simd>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
 /// The layer without terms.
 struct Products;
 
-impl Row for Products {
+impl<S: Simd> Row<S> for Products {
     #[inline(always)]
-    fn run<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
+    fn run(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
         let (conv, error) = (Conv::new(call)?, KernelError::Memory(call.op));
         let (copy, packed) = (core::mem::take(&mut call.workspace), call.packed);
         let (out, _) = call.out_and_mask::<f32>()?;
@@ -148,7 +148,7 @@ impl<S: Simd> Finish<S, Reals> for Clamped<'_, '_, S> {
                 for (n, v) in sums.iter().enumerate() {
                     let (at, v) = (n * S::LANES, simd.clamp(*v, lo, hi));
                     // SAFETY: the slice spans the channels of every pixel of the tile; `to` is pixel m's first.
-                    unsafe { simd.store(to.wrapping_add(at), v, (self.count - at).min(S::LANES)) };
+                    unsafe { simd.store_some(to.wrapping_add(at), v, (self.count - at).min(S::LANES)) };
                 }
                 to = to.wrapping_add(channels);
             }

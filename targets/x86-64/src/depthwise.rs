@@ -55,9 +55,9 @@ fn run<S: Simd>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
 /// The layer without terms.
 struct Strips;
 
-impl Row for Strips {
+impl<S: Simd> Row<S> for Strips {
     #[inline(always)]
-    fn run<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
+    fn run(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
         let error = call.operands();
         let attrs: &ConvAttrs = call.attrs()?;
         let (from, to) = (call.input(0)?.shape(), call.output(0)?.shape());

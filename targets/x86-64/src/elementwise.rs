@@ -31,9 +31,9 @@ fn check(step: &Step<'_>) -> Result<(), KernelError> {
 /// Codes of two tensors.
 struct Add;
 
-impl Row for Add {
+impl<S: Simd> Row<S> for Add {
     #[inline(always)]
-    fn run<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
+    fn run(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
         let attrs: &QBinaryAttrs = call.attrs()?;
         let [left, right]: [&[i8]; 2] = [call.slice(0)?, call.slice(1)?];
         let bounds = Bounds::new(simd, attrs.lo, attrs.hi, attrs.out_zero_point);

@@ -12,7 +12,7 @@
 //! | module | what it is |
 //! |---|---|
 //! | `features` | proofs of instructions |
-//! | `simd` | the vector operations that rows of all instruction sets share, as methods of a proof: safe but for loads and stores; `simd::ymm` those of 256-bit vectors, whose sets differ in how they multiply codes; `Row` is a row's body, compiled once for each set, `Task` a function of its own |
+//! | `simd` | the vector operations that rows of all instruction sets share, as methods of a proof: safe but for loads and stores; `simd::ymm` those of 256-bit vectors, whose sets differ in how they multiply codes |
 //! | `patches` | where the patches of a convolution lie: strides into the input, into one padded copy of a sample, or into copies of one block after another |
 //! | `columns` | output channels in chunks of one to four vectors, and the packed weights |
 //! | `gemm` | patches by packed weights in register tiles; `Arithmetic` says what a step is, `Weights` where weights come from, `Finish` what becomes of the sums |
@@ -23,9 +23,9 @@
 //! | `depthwise` | `strip`: one vector of channels by up to eight pixels, going down the lines of a band |
 //! | `blocks` | four vectors at a time, for what maps element to element |
 //! | `binary`, `reduce`, `pool` | f32 operands that repeat, and sums of results that lie side by side: gates and pools of whole images |
-//! | `backward` | gradients: products without packing, and rows of softmax and normalization, on either instruction set |
-//!
 //! | `avx2` | rows that read weights in place: for weights that are no constants, and for terms |
+//!
+//! Gradients, normalization and recurrent layers are rows of [`ingraft_vector`], whose `Vector` has the f32 operations of `simd`.
 //!
 //! A row that cannot take a step says so in its `check`; one that meets a term it has no code for calls the next row.
 //!
@@ -88,7 +88,6 @@
 
 mod affine;
 mod avx2;
-mod backward;
 mod binary;
 mod blocks;
 mod columns;
@@ -100,7 +99,6 @@ mod features;
 mod gemm;
 mod lookup;
 mod matmul;
-mod norm;
 mod patches;
 pub mod peak;
 mod pool;
@@ -108,14 +106,13 @@ mod qconv;
 mod qdepthwise;
 mod quantize;
 mod real_factors;
-mod recurrent;
 mod reduce;
 mod simd;
 mod softmax;
-mod transcendental;
 mod unary;
 
 use ingraft_kernel::{Host, Kernel};
+use ingraft_vector::{gradients, norm, recurrent};
 
 pub use features::{Avx2, Avx512, AvxVnni};
 
@@ -145,39 +142,42 @@ pub fn available() -> impl Iterator<Item = Host> {
 
 /// Rows that execute AVX-512 instructions. They must not leave this crate except through
 /// [`target_avx512`].
-const AVX512: &[Kernel] = &[
-    conv::AVX512,
-    depthwise::AVX512,
-    qconv::AVX512,
-    qconv::AVX512_F32,
-    qconv::AVX512_I32,
-    qconv::dynamic::AVX512,
-    qdepthwise::AVX512,
-    elementwise::ADD_AVX512,
-    quantize::QUANTIZE_AVX512,
-    quantize::DEQUANTIZE_AVX512,
-    quantize::REQUANTIZE_AVX512,
-    quantize::DYNAMIC_AVX512,
-    lookup::AVX512,
-    pool::AVX512,
-    matmul::AVX512,
-    softmax::AVX512,
-    norm::AVX512,
-    recurrent::LSTM_AVX512,
-    recurrent::GRU_AVX512,
-    unary::AVX512,
-    backward::CONV_AVX512,
-    backward::CONV_Q_AVX512,
-    binary::AVX512,
-    reduce::AVX512,
-    pool::AVX512_F32,
-    backward::CONV_DYNAMIC_AVX512,
-    backward::DEPTHWISE_AVX512,
-    backward::DEPTHWISE_Q_AVX512,
-    backward::MATMUL_AVX512,
-    backward::SOFTMAX_AVX512,
-    backward::NORM_AVX512,
-];
+// SAFETY: as said above.
+const AVX512: &[Kernel] = unsafe {
+    &[
+        conv::AVX512,
+        depthwise::AVX512,
+        qconv::AVX512,
+        qconv::AVX512_F32,
+        qconv::AVX512_I32,
+        qconv::dynamic::AVX512,
+        qdepthwise::AVX512,
+        elementwise::ADD_AVX512,
+        quantize::QUANTIZE_AVX512,
+        quantize::DEQUANTIZE_AVX512,
+        quantize::REQUANTIZE_AVX512,
+        quantize::DYNAMIC_AVX512,
+        lookup::AVX512,
+        pool::AVX512,
+        matmul::AVX512,
+        softmax::AVX512,
+        norm::kernel::<Avx512>("norm_f32_f32__avx512"),
+        recurrent::lstm::<Avx512>("lstm_f32_f32_f32__avx512"),
+        recurrent::gru::<Avx512>("gru_f32_f32_f32__avx512"),
+        unary::AVX512,
+        gradients::conv::<Avx512>("conv_backward_f32_f32_f32__avx512"),
+        gradients::conv_quantized::<Avx512>("conv_backward_f32_qc8w_f32__avx512"),
+        binary::AVX512,
+        reduce::AVX512,
+        pool::AVX512_F32,
+        gradients::conv_dynamic::<Avx512>("conv_backward_f32_qd8_qc8w_f32__avx512"),
+        gradients::depthwise::<Avx512>("depthwise_backward_f32_f32_f32__avx512"),
+        gradients::depthwise_quantized::<Avx512>("depthwise_backward_f32_qc8w_f32__avx512"),
+        gradients::matmul::<Avx512>("matmul_backward_f32_f32__avx512"),
+        gradients::softmax::<Avx512>("softmax_backward_f32_f32__avx512"),
+        gradients::norm::<Avx512>("norm_backward_f32_f32__avx512"),
+    ]
+};
 
 /// Rows that execute `vpdpbusd` on 256-bit vectors. They must not leave this crate except through
 /// [`target_avx_vnni`].
@@ -191,42 +191,45 @@ const AVX_VNNI: &[Kernel] = &[
 
 /// Rows that execute AVX2 and FMA instructions. They must not leave this crate
 /// except through [`target`].
-const AVX2: &[Kernel] = &[
-    conv::AVX2,
-    qconv::AVX2,
-    qconv::AVX2_F32,
-    qconv::AVX2_I32,
-    qconv::dynamic::AVX2,
-    matmul::AVX2,
-    softmax::AVX2,
-    norm::AVX2,
-    recurrent::LSTM_AVX2,
-    recurrent::GRU_AVX2,
-    unary::AVX2,
-    elementwise::ADD_AVX2,
-    quantize::QUANTIZE_AVX2,
-    quantize::DEQUANTIZE_AVX2,
-    quantize::REQUANTIZE_AVX2,
-    quantize::DYNAMIC_AVX2,
-    pool::AVX2,
-    pool::AVX2_F32,
-    binary::AVX2,
-    reduce::AVX2,
-    avx2::conv::KERNEL,
-    depthwise::AVX2,
-    avx2::depthwise::KERNEL,
-    avx2::qconv::KERNEL,
-    avx2::qconv::KERNEL_F32,
-    avx2::qconv::KERNEL_I32,
-    qdepthwise::AVX2,
-    avx2::qdepthwise::KERNEL,
-    copy::KERNEL,
-    backward::CONV_AVX2,
-    backward::CONV_Q_AVX2,
-    backward::CONV_DYNAMIC_AVX2,
-    backward::DEPTHWISE_AVX2,
-    backward::DEPTHWISE_Q_AVX2,
-    backward::MATMUL_AVX2,
-    backward::SOFTMAX_AVX2,
-    backward::NORM_AVX2,
-];
+// SAFETY: as said above.
+const AVX2: &[Kernel] = unsafe {
+    &[
+        conv::AVX2,
+        qconv::AVX2,
+        qconv::AVX2_F32,
+        qconv::AVX2_I32,
+        qconv::dynamic::AVX2,
+        matmul::AVX2,
+        softmax::AVX2,
+        norm::kernel::<Avx2>("norm_f32_f32__avx2"),
+        recurrent::lstm::<Avx2>("lstm_f32_f32_f32__avx2"),
+        recurrent::gru::<Avx2>("gru_f32_f32_f32__avx2"),
+        unary::AVX2,
+        elementwise::ADD_AVX2,
+        quantize::QUANTIZE_AVX2,
+        quantize::DEQUANTIZE_AVX2,
+        quantize::REQUANTIZE_AVX2,
+        quantize::DYNAMIC_AVX2,
+        pool::AVX2,
+        pool::AVX2_F32,
+        binary::AVX2,
+        reduce::AVX2,
+        avx2::conv::KERNEL,
+        depthwise::AVX2,
+        avx2::depthwise::KERNEL,
+        avx2::qconv::KERNEL,
+        avx2::qconv::KERNEL_F32,
+        avx2::qconv::KERNEL_I32,
+        qdepthwise::AVX2,
+        avx2::qdepthwise::KERNEL,
+        copy::KERNEL,
+        gradients::conv::<Avx2>("conv_backward_f32_f32_f32__avx2"),
+        gradients::conv_quantized::<Avx2>("conv_backward_f32_qc8w_f32__avx2"),
+        gradients::conv_dynamic::<Avx2>("conv_backward_f32_qd8_qc8w_f32__avx2"),
+        gradients::depthwise::<Avx2>("depthwise_backward_f32_f32_f32__avx2"),
+        gradients::depthwise_quantized::<Avx2>("depthwise_backward_f32_qc8w_f32__avx2"),
+        gradients::matmul::<Avx2>("matmul_backward_f32_f32__avx2"),
+        gradients::softmax::<Avx2>("softmax_backward_f32_f32__avx2"),
+        gradients::norm::<Avx2>("norm_backward_f32_f32__avx2"),
+    ]
+};

@@ -27,9 +27,9 @@ const ROWS: usize = 6;
 /// All products of a step.
 struct Products;
 
-impl Row for Products {
+impl<S: Simd> Row<S> for Products {
     #[inline(always)]
-    fn run<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
+    fn run(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
         if S::COLUMNS >= 4 { products::<S, 4>(call, simd) } else { products::<S, 2>(call, simd) }
     }
 }
@@ -98,7 +98,7 @@ fn tile<S: Simd, const M: usize, const N: usize>(
             let left = count.saturating_sub(v * S::LANES).min(S::LANES);
             let to = out.as_mut_ptr().wrapping_add(row * n + column + v * S::LANES);
             // SAFETY: only columns below n of a row that `out` has are written.
-            unsafe { simd.store(to, sum, left) };
+            unsafe { simd.store_some(to, sum, left) };
         }
     }
     Some(())

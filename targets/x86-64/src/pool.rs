@@ -35,9 +35,9 @@ fn check(step: &Step<'_>) -> Result<(), KernelError> {
 /// Pools of codes.
 struct Codes;
 
-impl Row for Codes {
+impl<S: Simd> Row<S> for Codes {
     #[inline(always)]
-    fn run<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
+    fn run(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
         let (attrs, input): (&PoolAttrs, &[i8]) = (call.attrs()?, call.slice(0)?);
         let (from, to) = (call.input(0)?.shape(), call.output(0)?.shape());
         let images = Images::new(from, to, attrs.window).ok_or(call.operands())?;
@@ -59,9 +59,9 @@ impl Row for Codes {
 /// Pools of f32.
 struct Reals;
 
-impl Row for Reals {
+impl<S: Simd> Row<S> for Reals {
     #[inline(always)]
-    fn run<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
+    fn run(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
         let (attrs, input): (&PoolAttrs, &[f32]) = (call.attrs()?, call.slice(0)?);
         let (from, to) = (call.input(0)?.shape(), call.output(0)?.shape());
         let images = Images::new(from, to, attrs.window).ok_or(call.operands())?;

@@ -27,12 +27,12 @@ use self::real_terms::RealTerms;
 use self::terms::WithIntegerTerms;
 use self::weights::Writable;
 use crate::avx2::qconv as avx2;
-use crate::avx2::tile::take;
 use crate::columns::{Columns, Layout};
 use crate::features::{Avx2, Avx512, AvxVnni};
 use crate::gemm::{AsPacked, BLOCK, Finish, MovedCodes, Product, multiply};
 use crate::patches::Patches;
 use crate::simd::{Row, Simd, entry};
+use ingraft_vector::memory::take;
 
 /// int8 output.
 pub(crate) const AVX512: Kernel =
@@ -235,9 +235,9 @@ fn is_plain(call: &Call<'_, '_>) -> bool {
 /// Codes of the base.
 struct ToInt8;
 
-impl Row for ToInt8 {
+impl<S: Simd> Row<S> for ToInt8 {
     #[inline(always)]
-    fn run<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
+    fn run(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
         let (conv, error) = (QConv::new(call)?, KernelError::Memory(call.op));
         let (copy, packed) = (core::mem::take(&mut call.workspace), call.packed);
         let (out, _) = call.out_and_mask::<i8>()?;
@@ -252,9 +252,9 @@ impl Row for ToInt8 {
 /// Real values of the base.
 struct ToF32;
 
-impl Row for ToF32 {
+impl<S: Simd> Row<S> for ToF32 {
     #[inline(always)]
-    fn run<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
+    fn run(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
         let (conv, error) = (QConv::new(call)?, KernelError::Memory(call.op));
         let (copy, packed) = (core::mem::take(&mut call.workspace), call.packed);
         let (out, _) = call.out_and_mask::<f32>()?;
@@ -267,9 +267,9 @@ impl Row for ToF32 {
 /// Real values with real terms.
 struct ToF32WithTerms;
 
-impl Row for ToF32WithTerms {
+impl<S: Simd> Row<S> for ToF32WithTerms {
     #[inline(always)]
-    fn run<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
+    fn run(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
         let (conv, error) = (QConv::new(call)?, KernelError::Memory(call.op));
         let (memory, packed) = (core::mem::take(&mut call.workspace), call.packed);
         let (out, _) = call.out_and_mask::<f32>()?;
@@ -296,9 +296,9 @@ fn with_real_terms<S: Simd, const SHIFT: bool>(
 /// The accumulators.
 struct ToInt32;
 
-impl Row for ToInt32 {
+impl<S: Simd> Row<S> for ToInt32 {
     #[inline(always)]
-    fn run<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
+    fn run(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
         if !call.terms.is_none() {
             return Err(KernelError::Terms(call.op));
         }

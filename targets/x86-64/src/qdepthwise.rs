@@ -114,9 +114,9 @@ fn run<S: Simd>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
 /// The layer without terms.
 struct Lanes;
 
-impl Row for Lanes {
+impl<S: Simd> Row<S> for Lanes {
     #[inline(always)]
-    fn run<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
+    fn run(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
         let (conv, error) = (QDepthwise::new(call)?, KernelError::Memory(call.op));
         let (memory, packed) = (core::mem::take(&mut call.workspace), call.packed);
         let (out, _) = call.out_and_mask::<i8>()?;

@@ -66,9 +66,9 @@ fn unmasked(step: &Step<'_>) -> Result<(), KernelError> {
 /// Real values to codes of known parameters.
 struct Quantize;
 
-impl Row for Quantize {
+impl<S: Simd> Row<S> for Quantize {
     #[inline(always)]
-    fn run<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
+    fn run(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
         let (attrs, input): (&QuantizeAttrs, &[f32]) = (call.attrs()?, call.slice(0)?);
         let bounds = Bounds::new(simd, attrs.lo, attrs.hi, attrs.out_zero_point);
         codes(simd, input, attrs.out_scale, bounds, call.slice_mut(0)?);
@@ -79,9 +79,9 @@ impl Row for Quantize {
 /// Real values to codes of the range they have.
 struct Dynamic;
 
-impl Row for Dynamic {
+impl<S: Simd> Row<S> for Dynamic {
     #[inline(always)]
-    fn run<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
+    fn run(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
         let input: &[f32] = call.slice(0)?;
         let [min, max] = range(simd, input);
         let (scale, zero_point) = dynamic_parameters(min, max);
@@ -123,9 +123,9 @@ fn range<S: Simd>(simd: S, input: &[f32]) -> [f32; 2] {
 /// Codes to real values.
 struct Dequantize;
 
-impl Row for Dequantize {
+impl<S: Simd> Row<S> for Dequantize {
     #[inline(always)]
-    fn run<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
+    fn run(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
         let (attrs, input): (&QuantizeAttrs, &[i8]) = (call.attrs()?, call.slice(0)?);
         let (real, out) = (Real::new(simd, attrs), call.slice_mut::<f32>(0)?);
         for (codes, out) in input.chunks(block::<S>()).zip(out.chunks_mut(block::<S>())) {
@@ -138,9 +138,9 @@ impl Row for Dequantize {
 /// Codes to codes of other parameters.
 struct Requantize;
 
-impl Row for Requantize {
+impl<S: Simd> Row<S> for Requantize {
     #[inline(always)]
-    fn run<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
+    fn run(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
         let (attrs, input): (&QuantizeAttrs, &[i8]) = (call.attrs()?, call.slice(0)?);
         let bounds = Bounds::new(simd, attrs.lo, attrs.hi, attrs.out_zero_point);
         let (real, scale) = (Real::new(simd, attrs), simd.splat(attrs.out_scale));

@@ -10,11 +10,11 @@ use ingraft_kernel::TwoFactor;
 use ingraft_kernel::terms::Factors;
 use ingraft_tensor::bytes;
 
-use crate::avx2::tile::take;
 use crate::columns::{Chunk, Columns, Layout};
 use crate::gemm::{BLOCK, Finish, Pixels, Reals, Rows, STRIP, project};
 use crate::patches::{Patches, Segments};
 use crate::simd::{Simd, Task};
+use ingraft_vector::memory::take;
 
 /// Most rank rows per group; adapters of higher rank take the row that reads weights in place.
 const MOST_RANK: usize = 32;
@@ -289,7 +289,7 @@ impl<S: Simd> Finish<S, Reals> for Latents<'_, S> {
             let row = row.get_mut(self.column..)?.get_mut(..N * S::LANES)?;
             for (n, sum) in sums.iter().enumerate() {
                 // SAFETY: the slice has room for `N` vectors.
-                unsafe { self.simd.store(row.as_mut_ptr().add(n * S::LANES), *sum, S::LANES) };
+                unsafe { self.simd.store_some(row.as_mut_ptr().add(n * S::LANES), *sum, S::LANES) };
             }
         }
         Some(())

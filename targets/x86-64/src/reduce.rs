@@ -31,9 +31,9 @@ fn check(step: &Step<'_>) -> Result<(), KernelError> {
 /// Sums of columns.
 struct Reduce;
 
-impl Row for Reduce {
+impl<S: Simd> Row<S> for Reduce {
     #[inline(always)]
-    fn run<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
+    fn run(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
         let (error, attrs): (_, &ReduceAttrs) = (call.operands(), call.attrs()?);
         let axes = Axes::new(call.input(0)?.shape(), attrs.axes, call.output(0)?.shape()).ok_or(error)?;
         let count = match ReduceFn::from_code(attrs.function) {

@@ -12,47 +12,21 @@ mod avx_vnni;
 mod ymm;
 
 use ingraft_kernel::{Call, KernelError};
+pub(crate) use ingraft_vector::{Row, Task, Vector};
 
 pub(crate) use self::ymm::Ymm;
 use crate::gemm::Arithmetic;
 use crate::qconv::ranks::Ranks;
 use crate::qdepthwise::taps::Taps;
 
-/// What a row does, on any instruction set.
-pub(crate) trait Row {
-    /// Runs the step. Must be `inline(always)`, to become part of [`Simd::enter`].
-    fn run<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError>;
-}
-
-/// Work in a function of its own, compiled for the instruction set.
-pub(crate) trait Task<S: Simd> {
-    /// What it gives.
-    type Output;
-    /// Does it. Must be `inline(always)`, to become part of [`Simd::perform`].
-    fn run(self, simd: S) -> Self::Output;
-}
-
 /// The entry of a row.
-pub(crate) fn entry<S: Simd, R: Row>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
+pub(crate) fn entry<S: Vector, R: Row<S>>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     // SAFETY: rows leave this crate only through a target, whose argument proves the instructions.
     unsafe { S::assume() }.enter::<R>(call)
 }
 
 /// An instruction set, as its proof.
-pub(crate) trait Simd: Taps + Ranks + core::fmt::Debug {
-    /// The proof, in a row.
-    ///
-    /// # Safety
-    /// The row leaves this crate only through a target whose argument proves the instructions.
-    unsafe fn assume() -> Self;
-    /// Runs a row, compiled for the instruction set.
-    fn enter<R: Row>(self, call: &mut Call<'_, '_>) -> Result<(), KernelError>;
-
-    /// Does `task` in a function that is not made part of the caller.
-    fn perform<T: Task<Self>>(self, task: T) -> T::Output;
-
-    /// 32-bit lanes in a vector.
-    const LANES: usize;
+pub(crate) trait Simd: Vector + Taps + Ranks {
     /// Registers for vectors.
     const REGISTERS: usize;
     /// Bytes of a code in a patch: what [`Self::dot`] multiplies.
@@ -62,51 +36,17 @@ pub(crate) trait Simd: Taps + Ranks + core::fmt::Debug {
 
     /// A vector of i32.
     type Int: Copy;
-    /// A vector of f32.
-    type Real: Copy;
     /// Four bytes of codes of one activation row, in every lane.
     type Codes: Copy;
     /// As many codes of one weight row per lane.
     type Weights: Copy;
-    /// The first lanes of a vector.
-    type Part: Copy;
     /// Products of codes of patches that are not copied.
     type InPlace: Arithmetic<Self, Sum = Self::Int>;
 
     /// `value` in every lane.
     fn splat_int(self, value: i32) -> Self::Int;
-    /// `value` in every lane.
-    fn splat(self, value: f32) -> Self::Real;
     /// The nearest reals, half to even.
     fn to_real(self, v: Self::Int) -> Self::Real;
-    /// Lane-wise sum.
-    fn add(self, a: Self::Real, b: Self::Real) -> Self::Real;
-    /// `a − b` lane by lane.
-    fn sub(self, a: Self::Real, b: Self::Real) -> Self::Real;
-    /// Lane-wise quotient.
-    fn div(self, a: Self::Real, b: Self::Real) -> Self::Real;
-    /// Lane-wise square root.
-    fn sqrt(self, v: Self::Real) -> Self::Real;
-    /// The lesser; `b` where one is NaN.
-    fn min(self, a: Self::Real, b: Self::Real) -> Self::Real;
-    /// The larger; `b` where one is NaN.
-    fn max(self, a: Self::Real, b: Self::Real) -> Self::Real;
-    /// Values without their signs.
-    fn size(self, v: Self::Real) -> Self::Real;
-    /// `size` with the sign of `sign`; `size` is not negative.
-    fn with_sign(self, size: Self::Real, sign: Self::Real) -> Self::Real;
-    /// The nearest integers as reals, half to even.
-    fn round_real(self, v: Self::Real) -> Self::Real;
-    /// `v·2ⁿ`, for whole `n` within −252…254.
-    fn scale(self, v: Self::Real, n: Self::Real) -> Self::Real;
-    /// The largest lane.
-    fn largest(self, v: Self::Real) -> f32;
-    /// The sum of all lanes.
-    fn sum(self, v: Self::Real) -> f32;
-    /// Lane-wise product.
-    fn mul(self, a: Self::Real, b: Self::Real) -> Self::Real;
-    /// `a·b + c`, rounded once.
-    fn mul_add(self, a: Self::Real, b: Self::Real, c: Self::Real) -> Self::Real;
     /// `v` limited to `lo..=hi`, as [`ingraft_kernel::requantize::clamp`] does.
     fn clamp(self, v: Self::Real, lo: Self::Real, hi: Self::Real) -> Self::Real;
     /// The nearest integers, half to even, for values within ±2³¹.
@@ -117,30 +57,6 @@ pub(crate) trait Simd: Taps + Ranks + core::fmt::Debug {
     /// # Safety
     /// `LANES` values lie at `from`.
     unsafe fn load_int(self, from: *const i32) -> Self::Int;
-    /// # Safety
-    /// `LANES` values lie at `from`.
-    unsafe fn load(self, from: *const f32) -> Self::Real;
-    /// The first `count` lanes, or all.
-    fn part(self, count: usize) -> Self::Part;
-    /// The lanes of `part`, zero in the others.
-    ///
-    /// # Safety
-    /// As many values lie at `from`.
-    unsafe fn load_part(self, from: *const f32, part: Self::Part) -> Self::Real;
-    /// Writes the lanes of `part`.
-    ///
-    /// # Safety
-    /// `to` has room for as many values.
-    unsafe fn store_part(self, to: *mut f32, v: Self::Real, part: Self::Part);
-    /// The first `count` lanes, zero in the others.
-    ///
-    /// # Safety
-    /// `count` values, at most `LANES`, lie at `from`.
-    #[inline(always)]
-    unsafe fn load_some(self, from: *const f32, count: usize) -> Self::Real {
-        // SAFETY: the caller's contract.
-        unsafe { self.load_part(from, self.part(count)) }
-    }
     /// Codes that were moved to 0…255 before, of [`Self::WIDE`] bytes each.
     ///
     /// # Safety
@@ -186,11 +102,6 @@ pub(crate) trait Simd: Taps + Ranks + core::fmt::Debug {
     /// # Safety
     /// `to` has room for `count` values, at most `LANES`.
     unsafe fn store_int(self, to: *mut i32, v: Self::Int, count: usize);
-    /// Writes the first `count` lanes.
-    ///
-    /// # Safety
-    /// `to` has room for `count` values, at most `LANES`.
-    unsafe fn store(self, to: *mut f32, v: Self::Real, count: usize);
     /// Writes the first `count` lanes of `N` vectors of integers within int8, plus `zero`, as codes.
     ///
     /// # Safety

@@ -6,7 +6,7 @@ use ingraft_kernel::{Call, Kernel, KernelError, Step};
 
 use crate::features::{Avx2, Avx512};
 use crate::simd::{Row, Simd, entry};
-use crate::transcendental::exp;
+use ingraft_vector::transcendental::exp;
 
 /// f32 throughout.
 pub(crate) const AVX512: Kernel =
@@ -25,9 +25,9 @@ fn check(step: &Step<'_>) -> Result<(), KernelError> {
 /// Every row of a step.
 struct Softmax;
 
-impl Row for Softmax {
+impl<S: Simd> Row<S> for Softmax {
     #[inline(always)]
-    fn run<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
+    fn run(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
         let input = call.slice::<f32>(0)?;
         let len = call.input(0)?.shape().dims().last().map_or(1, |&d| d as usize).max(1);
         for (out, input) in call.slice_mut::<f32>(0)?.chunks_exact_mut(len).zip(input.chunks_exact(len)) {
@@ -55,11 +55,11 @@ fn row<S: Simd>(simd: S, input: &[f32], out: &mut [f32]) {
         // SAFETY: reads and writes are of the chunks' own values; `last` has a vector's.
         unsafe {
             let e = exp(simd, simd.sub(simd.load_some(x.as_ptr(), x.len()), most));
-            simd.store(out.as_mut_ptr(), e, x.len());
+            simd.store_some(out.as_mut_ptr(), e, x.len());
             if x.len() == S::LANES {
                 sums = simd.add(sums, e);
             } else {
-                simd.store(last.as_mut_ptr(), e, x.len());
+                simd.store_some(last.as_mut_ptr(), e, x.len());
                 sums = simd.add(sums, simd.load(last.as_ptr()));
             }
         }
@@ -69,7 +69,7 @@ fn row<S: Simd>(simd: S, input: &[f32], out: &mut [f32]) {
         // SAFETY: reads and writes are of the chunk's own values.
         unsafe {
             let e = simd.load_some(out.as_ptr(), out.len());
-            simd.store(out.as_mut_ptr(), simd.div(e, sum), out.len());
+            simd.store_some(out.as_mut_ptr(), simd.div(e, sum), out.len());
         }
     }
 }

@@ -6,7 +6,7 @@ use ingraft_kernel::{Call, Kernel, KernelError, Step};
 
 use crate::features::{Avx2, Avx512};
 use crate::simd::{Row, Simd, entry};
-use crate::transcendental::{erf, exp, sigmoid, tanh};
+use ingraft_vector::transcendental::{erf, exp, sigmoid, tanh};
 
 /// The functions that networks run most; others take the reference.
 pub(crate) const AVX512: Kernel =
@@ -43,9 +43,9 @@ const TOGETHER: usize = 4;
 /// Every value of a step.
 struct Unary;
 
-impl Row for Unary {
+impl<S: Simd> Row<S> for Unary {
     #[inline(always)]
-    fn run<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
+    fn run(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
         let (attrs, input): (&UnaryAttrs, &[f32]) = (call.attrs()?, call.slice(0)?);
         let function = UnaryFn::from_code(attrs.function).ok_or(call.operands())?;
         let (alpha, beta) = (simd.splat(attrs.alpha), simd.splat(attrs.beta));
@@ -62,7 +62,7 @@ impl Row for Unary {
             for (v, value) in values.into_iter().enumerate() {
                 let (at, left) = (v * S::LANES, len.saturating_sub(v * S::LANES));
                 // SAFETY: only values of the chunk are written.
-                unsafe { simd.store(out.as_mut_ptr().wrapping_add(at), value, left.min(S::LANES)) };
+                unsafe { simd.store_some(out.as_mut_ptr().wrapping_add(at), value, left.min(S::LANES)) };
             }
         }
         Ok(())

@@ -1,9 +1,12 @@
-//! `run-plan BASE.plan TARGET COUNT`: COUNT inferences on zeros, then their median time.
+//! `run-plan BASE.plan TARGET COUNT [train]`: COUNT inferences on zeros, or steps of full training on one sample of zeros, then
+//! their median time.
 //!
-//! Two runs with different counts give the instructions of one inference as a difference.
+//! Two runs with different counts give the instructions of one inference, or of one step, as a difference.
 #![forbid(unsafe_code)]
 
-use std::time::Instant;
+mod training;
+
+use std::time::{Duration, Instant};
 
 use ingraft_adapter::Base;
 use ingraft_exec::{MemoryNeeds, Session};
@@ -15,8 +18,12 @@ type Failure = Box<dyn std::error::Error>;
 
 fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [path, name, count] = arguments.as_slice() else {
-        return Err("usage: run-plan BASE.plan scalar|arm-neon|arm-dotprod|arm-i8mm COUNT".into());
+    let (path, name, count, train) = match arguments.as_slice() {
+        [path, name, count] => (path, name, count, false),
+        [path, name, count, train] if train == "train" => (path, name, count, true),
+        _ => {
+            return Err("usage: run-plan BASE.plan scalar|arm-neon|arm-dotprod|arm-i8mm COUNT [train]".into());
+        }
     };
     let target = target(name).ok_or_else(|| format!("this processor has no target {name}"))?;
     let file = std::fs::read(path)?;
@@ -24,16 +31,36 @@ fn main() -> Result<(), Failure> {
     let aligned = bytes::aligned_mut(&mut aligned).get_mut(..file.len()).ok_or("no memory")?;
     aligned.copy_from_slice(&file);
     let plan = PlanView::new(aligned)?;
-    let needs = MemoryNeeds::new(&plan, Phase::Infer, &target)?;
-    let mut memory = vec![0; needs.total() + bytes::ALIGN];
-    let mut session = Session::bind(plan, Phase::Infer, &target, bytes::aligned_mut(&mut memory))?;
     let inputs: Vec<Vec<u8>> = plan
         .inputs()
         .filter_map(|input| plan.tensor(input.tensor))
         .map(|tensor| vec![0; tensor.operand.shape.elements() * tensor.operand.dtype.size()])
         .collect();
+    let count = count.parse()?;
+    let mut times = if train {
+        training::steps(plan, &target, &inputs.concat(), count)?
+    } else {
+        inferences(plan, &target, &inputs, count)?
+    };
+    times.sort();
+    if let Some(median) = times.get(times.len() / 2) {
+        println!("{path} {name} median_us={}", median.as_micros());
+    }
+    Ok(())
+}
+
+/// The times of `count` inferences.
+fn inferences(
+    plan: PlanView<'_>,
+    target: &Host,
+    inputs: &[Vec<u8>],
+    count: usize,
+) -> Result<Vec<Duration>, Failure> {
+    let needs = MemoryNeeds::new(&plan, Phase::Infer, target)?;
+    let mut memory = vec![0; needs.total() + bytes::ALIGN];
+    let mut session = Session::bind(plan, Phase::Infer, target, bytes::aligned_mut(&mut memory))?;
     let mut times = Vec::new();
-    for _ in 0..count.parse()? {
+    for _ in 0..count {
         for (index, input) in inputs.iter().enumerate() {
             session.write_input(index, input)?;
         }
@@ -41,11 +68,7 @@ fn main() -> Result<(), Failure> {
         session.run(&Base)?;
         times.push(start.elapsed());
     }
-    times.sort();
-    if let Some(median) = times.get(times.len() / 2) {
-        println!("{path} {name} median_us={}", median.as_micros());
-    }
-    Ok(())
+    Ok(times)
 }
 
 #[cfg(target_arch = "aarch64")]

@@ -1,6 +1,6 @@
 //! The terms of a site as a backward step differentiates them.
 
-use crate::terms::{Affine, Factors, MAX_TERM_RANK, SiteTerms, Sparse, SparseValues};
+use crate::terms::{Affine, Factors, MAX_TERM_RANK, SiteTerms, Sparse, SparseValues, span};
 use crate::window::{ConvShape, row};
 use crate::{Call, KernelError};
 
@@ -125,10 +125,9 @@ impl<'a> SparseRows<'a> {
     /// The deltas of `channel`.
     #[inline(always)]
     pub fn deltas(&self, channel: usize) -> Option<impl Iterator<Item = Delta> + 'a> {
-        let start = *self.indptr.get(channel)? as usize;
-        let end = *self.indptr.get(channel.wrapping_add(1))? as usize;
-        let pairs = self.indices.get(start..end)?.iter().zip(self.values.get(start..end)?);
-        let deltas = (start..).zip(pairs);
+        let span = span(self.indptr, channel)?;
+        let pairs = self.indices.get(span.clone())?.iter().zip(self.values.get(span.clone())?);
+        let deltas = (span.start..).zip(pairs);
         Some(deltas.map(|(at, (index, value))| Delta { at, index: *index as usize, value: *value }))
     }
 }

@@ -111,7 +111,7 @@ unsafe fn products<D: Dot>(conv: &QConv<'_>, part: &Part<'_>, sums: &mut Sums) -
     let Some(sparse) = conv.terms.sparse else { return Some(()) };
     let SparseValues::I16(values) = sparse.values else { return Some(()) };
     for lane in 0..part.panel.count {
-        let span = part.span(sparse.indptr, lane)?;
+        let span = sparse.span(part.channel + lane)?;
         for (index, value) in sparse.indices.get(span.clone())?.iter().zip(values.get(span)?) {
             for (pixel, sums) in sums.iter_mut().take(part.block.pixels).enumerate() {
                 let delta = centered(conv, part, pixel, *index).wrapping_mul(i32::from(*value));
@@ -184,7 +184,7 @@ fn add_real_sparse(conv: &QConv<'_>, part: &Part<'_>, inv: f32, values: &mut [[f
     let Some(sparse) = conv.terms.sparse else { return Some(()) };
     let SparseValues::F32(deltas) = sparse.values else { return Some(()) };
     for lane in 0..part.panel.count {
-        let span = part.span(sparse.indptr, lane)?;
+        let span = sparse.span(part.channel + lane)?;
         let (indices, deltas) = (sparse.indices.get(span.clone())?, deltas.get(span)?);
         for (pixel, values) in values.iter_mut().enumerate() {
             let pairs = indices.iter().zip(deltas);

@@ -9,7 +9,8 @@ use ingraft_tensor::DType;
 
 use crate::avx2::dot::{Reals, products};
 use crate::avx2::requantize;
-use crate::avx2::tile::{PIXELS, Panels, Run, STRIP, Strip, Tile, after_operands, take};
+use crate::avx2::tile::{PIXELS, Panels, Run, STRIP, Strip, Tile, after_operands};
+use ingraft_vector::memory::take;
 
 /// f32 throughout.
 pub(crate) const KERNEL: Kernel =
@@ -122,7 +123,7 @@ fn add_sparse(conv: &Conv<'_>, strip: Strip, scratch: &Scratch<'_>, y: &mut [[f3
     let Some(sparse) = conv.terms.sparse else { return Some(()) };
     let SparseValues::F32(values) = sparse.values else { return None };
     for local in 0..strip.count {
-        let span = strip.span(sparse.indptr, local)?;
+        let span = sparse.span(strip.channel + local)?;
         let (indices, values) = (sparse.indices.get(span.clone())?, values.get(span)?);
         for (pixel, y) in y.iter_mut().enumerate() {
             let x = |index: &u16| scratch.patches.at(pixel, (*index).into()).unwrap_or(0.0);

@@ -159,7 +159,7 @@ fn add_integers(
     let Some(sparse) = conv.terms.sparse else { return Some(()) };
     let SparseValues::I16(values) = sparse.values else { return Some(()) };
     for local in 0..strip.count {
-        let span = strip.span(sparse.indptr, local)?;
+        let span = sparse.span(strip.channel + local)?;
         for (index, value) in sparse.indices.get(span.clone())?.iter().zip(values.get(span)?) {
             for (pixel, acc) in acc.iter_mut().take(run.pixels).enumerate() {
                 let delta = centered(conv, codes, pixel, *index).wrapping_mul(i32::from(*value));
@@ -255,7 +255,7 @@ fn add_real_sparse(
     let Some(sparse) = conv.terms.sparse else { return Some(()) };
     let SparseValues::F32(values) = sparse.values else { return Some(()) };
     for local in 0..strip.count {
-        let span = strip.span(sparse.indptr, local)?;
+        let span = sparse.span(strip.channel + local)?;
         let (indices, values) = (sparse.indices.get(span.clone())?, values.get(span)?);
         for (pixel, v) in v.iter_mut().take(run.pixels).enumerate() {
             let pairs = indices.iter().zip(values);

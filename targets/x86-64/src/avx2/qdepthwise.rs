@@ -16,7 +16,8 @@ use ingraft_tensor::DType;
 use crate::avx2::depthwise::tap;
 use crate::avx2::lanes::{load_i8, load_i32, store_i32};
 use crate::avx2::requantize;
-use crate::avx2::tile::{after_operands, take};
+use crate::avx2::tile::after_operands;
+use ingraft_vector::memory::take;
 
 /// int8 output.
 pub(crate) const KERNEL: Kernel =

@@ -7,7 +7,7 @@
 
 use ingraft_kernel::window::ConvShape;
 use ingraft_kernel::{Call, KernelError};
-use ingraft_tensor::bytes::{Plain, cast_mut};
+use ingraft_tensor::bytes::Plain;
 
 /// Pixels per tile: enough that weights are read from cache most of the time.
 pub(crate) const PIXELS: usize = 12;
@@ -185,21 +185,6 @@ impl Strip {
     pub(crate) fn of<'v, T>(&self, values: &'v [T]) -> Option<&'v [T]> {
         values.get(self.channel..)?.get(..self.count)
     }
-
-    /// The entries of a compressed row matrix in row `channel + local`.
-    #[inline(always)]
-    pub(crate) fn span(&self, indptr: &[u32], local: usize) -> Option<core::ops::Range<usize>> {
-        let at = self.channel + local;
-        Some(*indptr.get(at)? as usize..*indptr.get(at + 1)? as usize)
-    }
-}
-
-/// Takes `count` elements of `T` off the front of `memory`; `None` when they do not fit or are misaligned.
-pub(crate) fn take<'m, T: Plain>(memory: &mut &'m mut [u8], count: usize) -> Option<&'m mut [T]> {
-    let bytes = count.checked_mul(size_of::<T>())?;
-    let (front, rest) = core::mem::take(memory).split_at_mut_checked(bytes)?;
-    *memory = rest;
-    cast_mut(front)
 }
 
 /// What a failure means once the operands were found to agree: a term that does

@@ -6,12 +6,12 @@ use ingraft_kernel::{Call, KernelError};
 use super::weights::Effective;
 use super::{Clamped, avx2, product};
 use crate::affine::ChunkAffine;
-use crate::avx2::tile::take;
 use crate::columns::Chunk;
 use crate::gemm::{Finish, Pixels, Reals, Rows, STRIP, multiply, strip_bytes};
 use crate::patches::Patches;
 use crate::real_factors::{self, LowRank, Projection};
 use crate::simd::{Row, Simd};
+use ingraft_vector::memory::take;
 
 /// Workspace beside the copy of a sample: a chunk's weights, and what a two-factor term needs.
 pub(super) fn bytes<S: Simd>(patches: &Patches) -> usize {
@@ -21,9 +21,9 @@ pub(super) fn bytes<S: Simd>(patches: &Patches) -> usize {
 /// The layer with its terms; those of high rank take the row that reads weights in place.
 pub(super) struct WithTerms;
 
-impl Row for WithTerms {
+impl<S: Simd> Row<S> for WithTerms {
     #[inline(always)]
-    fn run<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
+    fn run(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
         let conv = Conv::new(call)?;
         let memory = core::mem::take(&mut call.workspace);
         if compute(call, &conv, simd, memory).is_some() {

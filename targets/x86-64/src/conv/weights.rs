@@ -61,8 +61,7 @@ impl Weights for Effective<'_> {
         let Some((sparse, values)) = self.sparse else { return Some(strip) };
         let (places, first) = (layout.places(chunk), group * self.out_group + chunk.first);
         for local in 0..chunk.count {
-            let (start, end) = (sparse.indptr.get(first + local)?, sparse.indptr.get(first + local + 1)?);
-            let span = *start as usize..*end as usize;
+            let span = sparse.span(first + local)?;
             for (index, value) in sparse.indices.get(span.clone())?.iter().zip(values.get(span)?) {
                 let index = usize::from(*index) * size;
                 // Past the row the reference reads nothing.

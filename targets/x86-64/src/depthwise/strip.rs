@@ -274,7 +274,7 @@ impl<S: Simd> Code<'_, S> {
                     if MASKED {
                         self.simd.store_part(to, value, self.lanes);
                     } else {
-                        self.simd.store(to, value, S::LANES);
+                        self.simd.store_some(to, value, S::LANES);
                     }
                 }
             }

@@ -52,10 +52,39 @@ pub(crate) struct MovedCodes;
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reals;
 
+/// What integer products have in common, however their patches are loaded.
+macro_rules! integer_products {
+    () => {
+        type Sum = S::Int;
+        type Patch = S::Codes;
+        type Weight = S::Weights;
+
+        #[inline(always)]
+        fn zero(simd: S) -> S::Int {
+            simd.splat_int(0)
+        }
+
+        #[inline(always)]
+        fn sum_quarters(simd: S, start: S::Int, sums: [S::Int; 4]) -> S::Int {
+            simd.add_int(start, simd.sum_parts_int(sums))
+        }
+
+        #[inline(always)]
+        unsafe fn weight(simd: S, from: *const u8) -> S::Weights {
+            // SAFETY: the caller's contract.
+            unsafe { simd.load_weights(from) }
+        }
+
+        #[inline(always)]
+        fn multiply(simd: S, sum: S::Int, patch: S::Codes, weight: S::Weights) -> S::Int {
+            simd.dot(sum, patch, weight)
+        }
+    };
+}
+
 impl<S: Bytes> Arithmetic<S> for Codes {
-    type Sum = S::Int;
-    type Patch = S::Codes;
-    type Weight = S::Weights;
+    integer_products!();
+
     type Context = S::Move;
     const MOVE: u8 = 0;
     const BYTES: usize = STEP;
@@ -76,33 +105,11 @@ impl<S: Bytes> Arithmetic<S> for Codes {
         // SAFETY: the caller's contract.
         unsafe { simd.load_block(context, from) }
     }
-
-    #[inline(always)]
-    fn zero(simd: S) -> S::Int {
-        simd.splat_int(0)
-    }
-
-    #[inline(always)]
-    fn sum_quarters(simd: S, start: S::Int, sums: [S::Int; 4]) -> S::Int {
-        simd.add_int(start, simd.sum_parts_int(sums))
-    }
-
-    #[inline(always)]
-    unsafe fn weight(simd: S, from: *const u8) -> S::Weights {
-        // SAFETY: the caller's contract.
-        unsafe { simd.load_weights(from) }
-    }
-
-    #[inline(always)]
-    fn multiply(simd: S, sum: S::Int, patch: S::Codes, weight: S::Weights) -> S::Int {
-        simd.dot(sum, patch, weight)
-    }
 }
 
 impl<S: Simd> Arithmetic<S> for MovedCodes {
-    type Sum = S::Int;
-    type Patch = S::Codes;
-    type Weight = S::Weights;
+    integer_products!();
+
     type Context = ();
     const MOVE: u8 = 0x80;
     const BYTES: usize = STEP / S::WIDE;
@@ -120,27 +127,6 @@ impl<S: Simd> Arithmetic<S> for MovedCodes {
     unsafe fn block(simd: S, (): (), from: *const u8) -> S::Codes {
         // SAFETY: the caller's contract.
         unsafe { simd.load_moved_block(from) }
-    }
-
-    #[inline(always)]
-    fn zero(simd: S) -> S::Int {
-        simd.splat_int(0)
-    }
-
-    #[inline(always)]
-    fn sum_quarters(simd: S, start: S::Int, sums: [S::Int; 4]) -> S::Int {
-        simd.add_int(start, simd.sum_parts_int(sums))
-    }
-
-    #[inline(always)]
-    unsafe fn weight(simd: S, from: *const u8) -> S::Weights {
-        // SAFETY: the caller's contract.
-        unsafe { simd.load_weights(from) }
-    }
-
-    #[inline(always)]
-    fn multiply(simd: S, sum: S::Int, patch: S::Codes, weight: S::Weights) -> S::Int {
-        simd.dot(sum, patch, weight)
     }
 }
 

@@ -7,11 +7,11 @@ use ingraft_kernel::{Call, Kernel, KernelError, Place, Step};
 
 use super::finish::ToReals;
 use super::{correction, layout, product, real_terms, sums_into, with_real_terms};
-use crate::avx2::tile::take;
 use crate::features::{Avx2, Avx512, AvxVnni};
 use crate::patches::Patches;
 use crate::real_factors::bytes_of_codes;
 use crate::simd::{Row, Simd, entry};
+use ingraft_vector::memory::take;
 
 /// int8 codes to f32; terms but factors, scale and shift take the reference.
 pub(crate) const AVX512: Kernel =
@@ -80,9 +80,9 @@ fn run<S: Simd>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
 /// The layer, with real terms or without.
 struct Products;
 
-impl Row for Products {
+impl<S: Simd> Row<S> for Products {
     #[inline(always)]
-    fn run<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
+    fn run(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
         compute(call, simd)
     }
 }

@@ -5,7 +5,7 @@ use ingraft_kernel::qconv::QConv;
 use super::real_terms::Extra;
 use crate::columns::Chunk;
 use crate::gemm::{Arithmetic, Finish, Pixels, Rows, STRIP};
-use crate::simd::Simd;
+use crate::simd::{Simd, Task};
 
 /// The clamp and the zero point, in every lane.
 #[derive(Clone, Copy)]
@@ -223,24 +223,48 @@ impl<S: Simd, A: Arithmetic<S, Sum = S::Int>, const SHIFT: bool, E: Extra<S>> Fi
         pixels: Pixels,
         sums: &[[S::Int; N]; M],
     ) -> Option<()> {
-        let (simd, Bounds { lo, hi, .. }) = (self.simd, self.bounds);
-        let (channels, count) = (self.constants.channels, self.constants.count);
-        let mut to = self.constants.rows(self.out, pixels)?.as_mut_ptr();
+        self.simd.perform(Write { to: self, pixels, sums })
+    }
+}
+
+/// A tile's sums become values in a function of their own: beside these many operations the loop of products would not
+/// keep all of its sums in registers.
+struct Write<'t, T, V, const M: usize, const N: usize> {
+    to: &'t mut T,
+    pixels: Pixels,
+    sums: &'t [[V; N]; M],
+}
+
+impl<S: Simd, const SHIFT: bool, E: Extra<S>, const M: usize, const N: usize> Task<S>
+    for Write<'_, ToReals<'_, '_, S, SHIFT, E>, S::Int, M, N>
+{
+    type Output = Option<()>;
+
+    #[inline(always)]
+    fn run(self, simd: S) -> Option<()> {
+        let Self { to: reals, pixels, sums } = self;
+        let Bounds { lo, hi, .. } = reals.bounds;
+        let (channels, count) = (reals.constants.channels, reals.constants.count);
+        let mut to = reals.constants.rows(reals.out, pixels)?.as_mut_ptr();
         for (m, sums) in sums.iter().enumerate() {
             if m < pixels.count {
-                let mut values = self.constants.scaled::<S, N>(simd, sums);
+                let mut values = reals.constants.scaled::<S, N>(simd, sums);
                 if SHIFT {
                     for (n, v) in values.iter_mut().enumerate() {
                         // SAFETY: `STRIP` values cover `N` vectors.
-                        *v = simd.add(*v, unsafe { simd.load(self.shift.as_ptr().add(n * S::LANES)) });
+                        *v = simd.add(*v, unsafe { simd.load(reals.shift.as_ptr().add(n * S::LANES)) });
                     }
                 }
-                self.extra.add(simd, pixels.first + m, &mut values)?;
+                reals.extra.add(simd, pixels.first + m, &mut values)?;
                 for (n, v) in values.into_iter().enumerate() {
                     let at = n * S::LANES;
                     // SAFETY: `rows` spans the channels of every pixel of the tile; `to` is pixel m's first.
                     unsafe {
-                        simd.store(to.wrapping_add(at), simd.clamp(v, lo, hi), (count - at).min(S::LANES))
+                        simd.store_some(
+                            to.wrapping_add(at),
+                            simd.clamp(v, lo, hi),
+                            (count - at).min(S::LANES),
+                        )
                     };
                 }
                 to = to.wrapping_add(channels);

@@ -17,11 +17,11 @@ use ingraft_kernel::qconv::QConv;
 use ingraft_kernel::terms::Factors;
 
 use super::factors::{Group, MOST_RANK, Plan, QUAD, Up, WHOLE};
-use crate::avx2::tile::take;
 use crate::columns::Chunk;
 use crate::gemm::{BLOCK, Pixels, Rows, STRIP};
 use crate::patches::Segments;
 use crate::simd::Simd;
+use ingraft_vector::memory::take;
 
 /// The factors and latents of a term.
 pub(super) struct LowRank<'a, 'm> {

@@ -4,7 +4,7 @@ use core::arch::x86_64::*;
 
 use super::factors::QUAD;
 use crate::features::{Avx2, Avx512, AvxVnni};
-use crate::simd::{Simd, Ymm};
+use crate::simd::{Simd, Vector, Ymm};
 
 /// How an instruction set multiplies patches with rank rows.
 pub(crate) trait Ranks: Copy {

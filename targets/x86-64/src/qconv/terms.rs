@@ -12,12 +12,12 @@ use super::real_terms::{Extra, RealTerms};
 use super::weights::Effective;
 use super::{avx2, product};
 use crate::avx2::requantize;
-use crate::avx2::tile::take;
 use crate::columns::Chunk;
 use crate::gemm::{Arithmetic, BLOCK, Finish, Pixels, Product, Rows, STRIP, multiply, strip_bytes};
 use crate::patches::Patches;
 use crate::real_factors;
 use crate::simd::{Row, Simd, Task};
+use ingraft_vector::memory::take;
 
 /// Workspace beside the copy of a sample: a chunk's weights, and what a two-factor term needs.
 pub(super) fn bytes<S: Simd>(patches: &Patches, out_group: usize) -> usize {
@@ -30,9 +30,9 @@ pub(super) fn bytes<S: Simd>(patches: &Patches, out_group: usize) -> usize {
 /// The layer with its integer terms, real factors and scales; real deltas take the row that reads weights in place.
 pub(super) struct WithIntegerTerms;
 
-impl Row for WithIntegerTerms {
+impl<S: Simd> Row<S> for WithIntegerTerms {
     #[inline(always)]
-    fn run<S: Simd>(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
+    fn run(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
         let conv = QConv::new(call)?;
         let (Some(product), Some(weights)) = (product::<S>(&conv, call.packed), Effective::new(&conv)) else {
             return (avx2::KERNEL.run)(call);
@@ -257,7 +257,7 @@ impl<S: Simd> Store<'_, S> {
         let mut reals = [0.0f32; STRIP];
         for (n, v) in values.iter().enumerate() {
             // SAFETY: `STRIP` values cover `N` vectors.
-            unsafe { simd.store(reals.as_mut_ptr().add(n * S::LANES), *v, S::LANES) };
+            unsafe { simd.store_some(reals.as_mut_ptr().add(n * S::LANES), *v, S::LANES) };
         }
         let [lo, hi] = self.limits;
         let reals = reals.get(..constants.channels_of_chunk().len())?;

@@ -72,9 +72,7 @@ impl Weights for Effective<'_> {
                 let places = layout.places(chunk);
                 let first = group * *out_group + chunk.first;
                 for (local, sum) in sums.iter_mut().enumerate().take(chunk.count) {
-                    let (start, end) =
-                        (sparse.indptr.get(first + local)?, sparse.indptr.get(first + local + 1)?);
-                    let span = *start as usize..*end as usize;
+                    let span = sparse.span(first + local)?;
                     let mut total = 0i32;
                     for (index, value) in sparse.indices.get(span.clone())?.iter().zip(values.get(span)?) {
                         let index = usize::from(*index);

@@ -4,7 +4,7 @@ use core::arch::x86_64::*;
 
 use crate::features::{Avx2, Avx512, AvxVnni};
 use crate::qconv::Bounds;
-use crate::simd::{Simd, Ymm};
+use crate::simd::{Simd, Vector, Ymm};
 
 /// How an instruction set multiplies the taps of a window.
 pub(crate) trait Taps: Copy {

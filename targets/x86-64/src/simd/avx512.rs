@@ -1,11 +1,11 @@
 //! 512-bit vectors; int8 products by `vpdpbusd`.
 
+mod vector;
+
 use core::arch::asm;
 use core::arch::x86_64::*;
 
-use ingraft_kernel::{Call, KernelError};
-
-use super::{Bytes, Row, Simd, Task};
+use super::{Bytes, Simd};
 use crate::features::Avx512;
 use crate::gemm::Codes;
 
@@ -25,47 +25,15 @@ fn opaque(mut v: __m512i) -> __m512i {
     v
 }
 
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn enter<R: Row>(call: &mut Call<'_, '_>, simd: Avx512) -> Result<(), KernelError> {
-    R::run(call, simd)
-}
-
-#[inline(never)]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
-fn perform<S: Simd, T: Task<S>>(task: T, simd: S) -> T::Output {
-    task.run(simd)
-}
-
 impl Simd for Avx512 {
-    const LANES: usize = 16;
     const REGISTERS: usize = 32;
     const WIDE: usize = 1;
     const COLUMNS: usize = 4;
 
     type Int = __m512i;
-    type Real = __m512;
     type Codes = __m512i;
     type Weights = __m512i;
-    type Part = u16;
     type InPlace = Codes;
-
-    #[inline(always)]
-    unsafe fn assume() -> Self {
-        // SAFETY: the caller's contract.
-        unsafe { Self::assume() }
-    }
-
-    #[inline(always)]
-    fn enter<R: Row>(self, call: &mut Call<'_, '_>) -> Result<(), KernelError> {
-        // SAFETY: `self` proves the instructions.
-        unsafe { enter::<R>(call, self) }
-    }
-
-    #[inline(always)]
-    fn perform<T: Task<Self>>(self, task: T) -> T::Output {
-        // SAFETY: `self` proves the instructions.
-        unsafe { perform(task, self) }
-    }
 
     #[inline(always)]
     fn splat_int(self, value: i32) -> __m512i {
@@ -74,116 +42,9 @@ impl Simd for Avx512 {
     }
 
     #[inline(always)]
-    fn splat(self, value: f32) -> __m512 {
-        // SAFETY: `self` proves the instruction.
-        unsafe { _mm512_set1_ps(value) }
-    }
-
-    #[inline(always)]
     fn to_real(self, v: __m512i) -> __m512 {
         // SAFETY: `self` proves the instruction.
         unsafe { _mm512_cvtepi32_ps(v) }
-    }
-
-    #[inline(always)]
-    fn add(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: `self` proves the instruction.
-        unsafe { _mm512_add_ps(a, b) }
-    }
-
-    #[inline(always)]
-    fn sub(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: `self` proves the instruction.
-        unsafe { _mm512_sub_ps(a, b) }
-    }
-
-    #[inline(always)]
-    fn div(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: `self` proves the instruction.
-        unsafe { _mm512_div_ps(a, b) }
-    }
-
-    #[inline(always)]
-    fn min(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: `self` proves the instruction.
-        unsafe { _mm512_min_ps(a, b) }
-    }
-
-    #[inline(always)]
-    fn max(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: `self` proves the instruction.
-        unsafe { _mm512_max_ps(a, b) }
-    }
-
-    #[inline(always)]
-    fn sqrt(self, v: __m512) -> __m512 {
-        // SAFETY: `self` proves the instruction.
-        unsafe { _mm512_sqrt_ps(v) }
-    }
-
-    #[inline(always)]
-    fn size(self, v: __m512) -> __m512 {
-        // SAFETY: `self` proves the instructions.
-        unsafe { _mm512_abs_ps(v) }
-    }
-
-    #[inline(always)]
-    fn with_sign(self, size: __m512, sign: __m512) -> __m512 {
-        // SAFETY: `self` proves the instructions.
-        unsafe { _mm512_or_ps(size, _mm512_and_ps(sign, _mm512_set1_ps(-0.0))) }
-    }
-
-    #[inline(always)]
-    fn round_real(self, v: __m512) -> __m512 {
-        // SAFETY: `self` proves the instruction.
-        unsafe { _mm512_roundscale_ps::<0>(v) }
-    }
-
-    #[inline(always)]
-    fn scale(self, v: __m512, n: __m512) -> __m512 {
-        // SAFETY: `self` proves the instruction.
-        unsafe { _mm512_scalef_ps(v, n) }
-    }
-
-    #[inline(always)]
-    fn largest(self, v: __m512) -> f32 {
-        // SAFETY: `self` proves the instructions.
-        unsafe { _mm512_reduce_max_ps(v) }
-    }
-
-    #[inline(always)]
-    fn sum(self, v: __m512) -> f32 {
-        // SAFETY: `self` proves the instructions.
-        unsafe { _mm512_reduce_add_ps(v) }
-    }
-
-    #[inline(always)]
-    fn part(self, count: usize) -> u16 {
-        first::<16>(count) as u16
-    }
-
-    #[inline(always)]
-    unsafe fn load_part(self, from: *const f32, part: u16) -> __m512 {
-        // SAFETY: `self` proves the instruction; it reads only the lanes that the caller says are there.
-        unsafe { _mm512_maskz_loadu_ps(part, from) }
-    }
-
-    #[inline(always)]
-    unsafe fn store_part(self, to: *mut f32, v: __m512, part: u16) {
-        // SAFETY: `self` proves the instruction; it writes only the lanes that the caller made room for.
-        unsafe { _mm512_mask_storeu_ps(to, part, v) }
-    }
-
-    #[inline(always)]
-    fn mul(self, a: __m512, b: __m512) -> __m512 {
-        // SAFETY: `self` proves the instruction.
-        unsafe { _mm512_mul_ps(a, b) }
-    }
-
-    #[inline(always)]
-    fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
-        // SAFETY: `self` proves the instruction.
-        unsafe { _mm512_fmadd_ps(a, b, c) }
     }
 
     // Both instructions give their second operand where the comparison is false.
@@ -209,12 +70,6 @@ impl Simd for Avx512 {
     unsafe fn load_int(self, from: *const i32) -> __m512i {
         // SAFETY: `self` proves the instruction, the caller the sixteen values; no alignment is needed.
         unsafe { _mm512_loadu_si512(from.cast()) }
-    }
-
-    #[inline(always)]
-    unsafe fn load(self, from: *const f32) -> __m512 {
-        // SAFETY: `self` proves the instruction, the caller the sixteen values; no alignment is needed.
-        unsafe { _mm512_loadu_ps(from) }
     }
 
     #[inline(always)]
@@ -303,12 +158,6 @@ impl Simd for Avx512 {
     unsafe fn store_int(self, to: *mut i32, v: __m512i, count: usize) {
         // SAFETY: `self` proves the instruction; it writes only the lanes that the caller made room for.
         unsafe { _mm512_mask_storeu_epi32(to, first::<16>(count) as u16, v) }
-    }
-
-    #[inline(always)]
-    unsafe fn store(self, to: *mut f32, v: __m512, count: usize) {
-        // SAFETY: `self` proves the instruction; it writes only the lanes that the caller made room for.
-        unsafe { _mm512_mask_storeu_ps(to, first::<16>(count) as u16, v) }
     }
 
     #[inline(always)]

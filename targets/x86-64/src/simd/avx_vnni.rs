@@ -3,10 +3,8 @@
 use core::arch::asm;
 use core::arch::x86_64::*;
 
-use ingraft_kernel::{Call, KernelError};
-
 use super::ymm::Ymm;
-use super::{Bytes, Row, Simd, Task};
+use super::{Bytes, Simd};
 use crate::features::AvxVnni;
 use crate::gemm::Codes;
 
@@ -19,38 +17,9 @@ fn opaque(mut v: __m256i) -> __m256i {
     v
 }
 
-#[target_feature(enable = "avx2,fma,avxvnni")]
-fn enter<R: Row>(call: &mut Call<'_, '_>, simd: AvxVnni) -> Result<(), KernelError> {
-    R::run(call, simd)
-}
-
-#[inline(never)]
-#[target_feature(enable = "avx2,fma,avxvnni")]
-fn perform<S: Simd, T: Task<S>>(task: T, simd: S) -> T::Output {
-    task.run(simd)
-}
-
 impl Ymm for AvxVnni {
     const CODE: usize = 1;
     type Products = Codes;
-
-    #[inline(always)]
-    unsafe fn prove() -> Self {
-        // SAFETY: the caller's contract.
-        unsafe { Self::assume() }
-    }
-
-    #[inline(always)]
-    fn enter_row<R: Row>(self, call: &mut Call<'_, '_>) -> Result<(), KernelError> {
-        // SAFETY: `self` proves the instructions.
-        unsafe { enter::<R>(call, self) }
-    }
-
-    #[inline(always)]
-    fn perform_task<T: Task<Self>>(self, task: T) -> T::Output {
-        // SAFETY: `self` proves the instructions.
-        unsafe { perform(task, self) }
-    }
 
     #[inline(always)]
     fn multiply_codes(self, acc: __m256i, x: __m256i, w: __m256i) -> __m256i {

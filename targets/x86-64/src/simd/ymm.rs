@@ -1,30 +1,23 @@
 //! 256-bit vectors, of every instruction set that has them.
 
+mod vector;
+
 use core::arch::x86_64::*;
 
-use ingraft_kernel::{Call, KernelError};
+use ingraft_vector::Vector;
 
-use super::{Row, Simd, Task};
+use super::Simd;
 use crate::gemm::Arithmetic;
 use crate::qconv::ranks::Ranks;
 use crate::qdepthwise::taps::Taps;
 
 /// An instruction set with AVX2 and FMA: how it multiplies codes. A value is the proof of both.
-pub(crate) trait Ymm: Taps + Ranks + core::fmt::Debug {
+pub(crate) trait Ymm: Vector<Real = __m256> + Taps + Ranks {
     /// As [`Simd::WIDE`].
     const CODE: usize;
     /// As [`Simd::InPlace`].
     type Products: Arithmetic<Self, Sum = __m256i>;
 
-    /// As [`Simd::assume`].
-    ///
-    /// # Safety
-    /// As there.
-    unsafe fn prove() -> Self;
-    /// As [`Simd::enter`].
-    fn enter_row<R: Row>(self, call: &mut Call<'_, '_>) -> Result<(), KernelError>;
-    /// As [`Simd::perform`].
-    fn perform_task<T: Task<Self>>(self, task: T) -> T::Output;
     /// As [`Simd::dot`].
     fn multiply_codes(self, acc: __m256i, x: __m256i, w: __m256i) -> __m256i;
     /// As [`Simd::load_weights`].
@@ -111,33 +104,14 @@ unsafe fn copy_bytes(from: &[u8; 32], to: *mut u8, count: usize) {
 }
 
 impl<P: Ymm> Simd for P {
-    const LANES: usize = 8;
     const REGISTERS: usize = 16;
     const WIDE: usize = P::CODE;
     const COLUMNS: usize = 2;
 
     type Int = __m256i;
-    type Real = __m256;
     type Codes = __m256i;
     type Weights = __m256i;
-    type Part = usize;
     type InPlace = P::Products;
-
-    #[inline(always)]
-    unsafe fn assume() -> Self {
-        // SAFETY: the caller's contract.
-        unsafe { P::prove() }
-    }
-
-    #[inline(always)]
-    fn enter<R: Row>(self, call: &mut Call<'_, '_>) -> Result<(), KernelError> {
-        self.enter_row::<R>(call)
-    }
-
-    #[inline(always)]
-    fn perform<T: Task<Self>>(self, task: T) -> T::Output {
-        self.perform_task(task)
-    }
 
     #[inline(always)]
     fn dot(self, acc: __m256i, x: __m256i, w: __m256i) -> __m256i {
@@ -157,139 +131,9 @@ impl<P: Ymm> Simd for P {
     }
 
     #[inline(always)]
-    fn splat(self, value: f32) -> __m256 {
-        // SAFETY: `self` proves the instruction.
-        unsafe { _mm256_set1_ps(value) }
-    }
-
-    #[inline(always)]
     fn to_real(self, v: __m256i) -> __m256 {
         // SAFETY: `self` proves the instruction.
         unsafe { _mm256_cvtepi32_ps(v) }
-    }
-
-    #[inline(always)]
-    fn add(self, a: __m256, b: __m256) -> __m256 {
-        // SAFETY: `self` proves the instruction.
-        unsafe { _mm256_add_ps(a, b) }
-    }
-
-    #[inline(always)]
-    fn sub(self, a: __m256, b: __m256) -> __m256 {
-        // SAFETY: `self` proves the instruction.
-        unsafe { _mm256_sub_ps(a, b) }
-    }
-
-    #[inline(always)]
-    fn div(self, a: __m256, b: __m256) -> __m256 {
-        // SAFETY: `self` proves the instruction.
-        unsafe { _mm256_div_ps(a, b) }
-    }
-
-    #[inline(always)]
-    fn min(self, a: __m256, b: __m256) -> __m256 {
-        // SAFETY: `self` proves the instruction.
-        unsafe { _mm256_min_ps(a, b) }
-    }
-
-    #[inline(always)]
-    fn max(self, a: __m256, b: __m256) -> __m256 {
-        // SAFETY: `self` proves the instruction.
-        unsafe { _mm256_max_ps(a, b) }
-    }
-
-    #[inline(always)]
-    fn sqrt(self, v: __m256) -> __m256 {
-        // SAFETY: `self` proves the instruction.
-        unsafe { _mm256_sqrt_ps(v) }
-    }
-
-    #[inline(always)]
-    fn size(self, v: __m256) -> __m256 {
-        // SAFETY: `self` proves the instructions.
-        unsafe { _mm256_andnot_ps(_mm256_set1_ps(-0.0), v) }
-    }
-
-    #[inline(always)]
-    fn with_sign(self, size: __m256, sign: __m256) -> __m256 {
-        // SAFETY: `self` proves the instructions.
-        unsafe { _mm256_or_ps(size, _mm256_and_ps(sign, _mm256_set1_ps(-0.0))) }
-    }
-
-    #[inline(always)]
-    fn round_real(self, v: __m256) -> __m256 {
-        // SAFETY: `self` proves the instruction.
-        unsafe { _mm256_round_ps::<{ _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC }>(v) }
-    }
-
-    // In two products, each with a power of two that f32 has.
-    #[inline(always)]
-    fn scale(self, v: __m256, n: __m256) -> __m256 {
-        // SAFETY: `self` proves the instructions.
-        unsafe {
-            let n = _mm256_cvtps_epi32(n);
-            let (half, bias) = (_mm256_srai_epi32::<1>(n), _mm256_set1_epi32(127));
-            let first = _mm256_slli_epi32::<23>(_mm256_add_epi32(half, bias));
-            let second = _mm256_slli_epi32::<23>(_mm256_add_epi32(_mm256_sub_epi32(n, half), bias));
-            _mm256_mul_ps(_mm256_mul_ps(v, _mm256_castsi256_ps(first)), _mm256_castsi256_ps(second))
-        }
-    }
-
-    #[inline(always)]
-    fn largest(self, v: __m256) -> f32 {
-        // SAFETY: `self` proves the instructions.
-        unsafe {
-            let v = _mm_max_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
-            let v = _mm_max_ps(v, _mm_movehl_ps(v, v));
-            _mm_cvtss_f32(_mm_max_ss(v, _mm_movehdup_ps(v)))
-        }
-    }
-
-    #[inline(always)]
-    fn sum(self, v: __m256) -> f32 {
-        // SAFETY: `self` proves the instructions.
-        unsafe {
-            let v = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps::<1>(v));
-            let v = _mm_add_ps(v, _mm_movehl_ps(v, v));
-            _mm_cvtss_f32(_mm_add_ss(v, _mm_movehdup_ps(v)))
-        }
-    }
-
-    #[inline(always)]
-    fn part(self, count: usize) -> usize {
-        count.min(Self::LANES)
-    }
-
-    #[inline(always)]
-    unsafe fn load_part(self, from: *const f32, part: usize) -> __m256 {
-        const LANES: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
-        // SAFETY: `self` proves the instructions; they read only the lanes that the caller says are there, and eight
-        // lanes of the mask.
-        unsafe {
-            if part >= Self::LANES {
-                return _mm256_loadu_ps(from);
-            }
-            let lanes = LANES.as_ptr().add(Self::LANES - part);
-            _mm256_maskload_ps(from, _mm256_loadu_si256(lanes.cast()))
-        }
-    }
-
-    #[inline(always)]
-    unsafe fn store_part(self, to: *mut f32, v: __m256, part: usize) {
-        // SAFETY: the caller's contract.
-        unsafe { self.store(to, v, part) }
-    }
-
-    #[inline(always)]
-    fn mul(self, a: __m256, b: __m256) -> __m256 {
-        // SAFETY: `self` proves the instruction.
-        unsafe { _mm256_mul_ps(a, b) }
-    }
-
-    #[inline(always)]
-    fn mul_add(self, a: __m256, b: __m256, c: __m256) -> __m256 {
-        // SAFETY: `self` proves the instruction.
-        unsafe { _mm256_fmadd_ps(a, b, c) }
     }
 
     // Both instructions give their second operand where the comparison is false.
@@ -309,12 +153,6 @@ impl<P: Ymm> Simd for P {
     unsafe fn load_int(self, from: *const i32) -> __m256i {
         // SAFETY: `self` proves the instruction, the caller the eight values; no alignment is needed.
         unsafe { _mm256_loadu_si256(from.cast()) }
-    }
-
-    #[inline(always)]
-    unsafe fn load(self, from: *const f32) -> __m256 {
-        // SAFETY: `self` proves the instruction, the caller the eight values; no alignment is needed.
-        unsafe { _mm256_loadu_ps(from) }
     }
 
     #[inline(always)]
@@ -403,12 +241,6 @@ impl<P: Ymm> Simd for P {
         unsafe {
             self.store_vector(to.cast(), v, count.min(Self::LANES) * 4);
         }
-    }
-
-    #[inline(always)]
-    unsafe fn store(self, to: *mut f32, v: __m256, count: usize) {
-        // SAFETY: the caller's contract; `self` proves the instruction.
-        unsafe { self.store_int(to.cast(), _mm256_castps_si256(v), count) }
     }
 
     #[inline(always)]

@@ -20,7 +20,8 @@ use ingraft_kernel::window::{ConvShape, row};
 
 use crate::avx2::lanes::{load_f32, load_i32, store_f32};
 use crate::avx2::qdot::{self, Codes};
-use crate::avx2::tile::{PIXELS, Run, STRIP, Strip, Tile, take};
+use crate::avx2::tile::{PIXELS, Run, STRIP, Strip, Tile};
+use ingraft_vector::memory::take;
 
 /// Largest rank whose B is packed. Memory for it is there whether or not a term is active.
 const NARROW: usize = 16;

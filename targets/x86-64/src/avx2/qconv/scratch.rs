@@ -7,7 +7,8 @@ use ingraft_kernel::window::ConvShape;
 use super::low_rank::LowRank;
 use crate::avx2::dot::{self, Reals};
 use crate::avx2::qdot::Codes;
-use crate::avx2::tile::{PIXELS, Panels, Run, STRIP, Tile, take};
+use crate::avx2::tile::{PIXELS, Panels, Run, STRIP, Tile};
+use ingraft_vector::memory::take;
 
 /// The rows of a run. Their size does not depend on which terms are active.
 pub(super) struct Scratch<'m> {

@@ -19,8 +19,9 @@ use ingraft_kernel::{Call, KernelError, SiteGrads};
 
 use super::incoming::Read;
 use super::product::{Dots, Left, Outer, Output, Right};
-use super::vector::{Stored, Vector};
-use crate::avx2::tile::take;
+use super::stored::Stored;
+use crate::Vector;
+use crate::memory::take;
 
 /// Most pixels of a block: whole tiles of six.
 const MOST: usize = 48;
@@ -154,7 +155,7 @@ impl<V: Vector, T: Stored> Site<'_, V, T> {
     fn block(&self, work: &mut Work<'_>, block: Block) -> Option<()> {
         let shape = &self.layer.shape;
         let channels = block.group * shape.out_group..(block.group + 1) * shape.out_group;
-        self.v.call(Read {
+        self.v.perform(Read {
             incoming: self.layer.incoming,
             first: block.first * shape.output[3] + channels.start,
             stride: shape.output[3],
@@ -223,7 +224,7 @@ impl<V: Vector, T: Stored> Site<'_, V, T> {
             return Some(());
         }
         let (shape, Block { group, count, .. }) = (&self.layer.shape, block);
-        self.v.call(Dots {
+        self.v.perform(Dots {
             left: Right { values: work.x, stride: self.plan.x },
             right: Right { values: term.down(shape, group)?, stride: shape.row() },
             rows: count,
@@ -280,7 +281,7 @@ impl<V: Vector, T: Stored> Site<'_, V, T> {
     ) -> Option<()> {
         let len = self.layer.shape.row();
         let left = Right { values: x, stride: self.plan.x };
-        self.v.call(Dots {
+        self.v.perform(Dots {
             left,
             right: Right { values: self.layer.weight.get(channel * len..)?, stride: len },
             rows: block.count,
@@ -293,7 +294,7 @@ impl<V: Vector, T: Stored> Site<'_, V, T> {
             z.iter_mut().zip(scales).take(count).for_each(|(z, scale)| *z *= scale);
         }
         if let Some(delta) = self.terms.dense {
-            self.v.call(Dots {
+            self.v.perform(Dots {
                 left,
                 right: Right { values: delta.get(channel * len..)?, stride: len },
                 rows: block.count,
@@ -305,7 +306,7 @@ impl<V: Vector, T: Stored> Site<'_, V, T> {
         let Some(LowRank { rank, .. }) = self.terms.low_rank else { return Some(()) };
         let up = self.terms.low_rank?.up(&self.layer.shape, block.group)?;
         let local = channel - block.group * self.layer.shape.out_group;
-        self.v.call(Dots {
+        self.v.perform(Dots {
             left: Right { values: t, stride: rank },
             right: Right { values: up.get(local * rank..)?, stride: rank },
             rows: block.count,
@@ -325,7 +326,7 @@ impl<V: Vector, T: Stored> Site<'_, V, T> {
         if let Some(term) = self.terms.low_rank {
             let rank = term.rank;
             if grads.down.is_some() || dx.is_some() {
-                self.v.call(Outer {
+                self.v.perform(Outer {
                     left: columns(dz, self.plan.dz, 1),
                     right: Right { values: term.up(shape, block.group)?, stride: rank },
                     rows: block.count,
@@ -335,7 +336,7 @@ impl<V: Vector, T: Stored> Site<'_, V, T> {
                 })?;
             }
             if let Some(down) = &mut grads.down {
-                self.v.call(Outer {
+                self.v.perform(Outer {
                     left: columns(dt, 1, rank),
                     right: patches,
                     rows: rank,
@@ -350,7 +351,7 @@ impl<V: Vector, T: Stored> Site<'_, V, T> {
             }
             if let Some(up) = &mut grads.up {
                 let values = row_mut(up, block.group, rank * shape.out_group)?;
-                self.v.call(Outer {
+                self.v.perform(Outer {
                     left: columns(dz, 1, self.plan.dz),
                     right: Right { values: t, stride: rank },
                     rows: shape.out_group,
@@ -362,7 +363,7 @@ impl<V: Vector, T: Stored> Site<'_, V, T> {
         }
         if let Some(dense) = &mut grads.dense {
             let values = row_mut(dense, block.group, shape.out_group * len)?;
-            self.v.call(Outer {
+            self.v.perform(Outer {
                 left: columns(dz, 1, self.plan.dz),
                 right: patches,
                 rows: shape.out_group,
@@ -416,7 +417,7 @@ impl<V: Vector, T: Stored> Site<'_, V, T> {
         let Output { values, stride, mut add } = output;
         let rows = block.count;
         if let Some(term) = self.terms.low_rank {
-            self.v.call(Outer {
+            self.v.perform(Outer {
                 left: Left { values: dt, row: term.rank, step: 1 },
                 right: Right { values: term.down(shape, block.group)?, stride: len },
                 rows,
@@ -427,7 +428,7 @@ impl<V: Vector, T: Stored> Site<'_, V, T> {
             add = true;
         }
         if let Some(delta) = self.terms.dense {
-            self.v.call(Outer {
+            self.v.perform(Outer {
                 left: Left { values: dz, row: self.plan.dz, step: 1 },
                 right: Right { values: row(delta, block.group, shape.out_group * len)?, stride: len },
                 rows,
@@ -459,7 +460,7 @@ impl<V: Vector, T: Stored> Site<'_, V, T> {
             let scales = (first..).map(|channel| self.layer.weight_scale(channel));
             dz.iter_mut().zip(scales).take(shape.out_group).for_each(|(dz, scale)| *dz *= scale);
         }
-        self.v.call(Outer {
+        self.v.perform(Outer {
             left: Left { values: dz, row: self.plan.dz, step: 1 },
             right: Right { values: row(self.layer.weight, block.group, shape.out_group * len)?, stride: len },
             rows,

@@ -12,7 +12,7 @@ use ingraft_kernel::backward::softmax::KERNEL as REFERENCE;
 use ingraft_kernel::{Call, KernelError, Step};
 
 use super::row::{across, pairs};
-use super::vector::{Leaf, Vector};
+use crate::{Task, Vector};
 
 /// Takes what the reference takes but the logarithm.
 pub(super) fn check(step: &Step<'_>) -> Result<(), KernelError> {
@@ -27,7 +27,7 @@ pub(super) fn run<V: Vector>(v: V, call: &mut Call<'_, '_>) -> Result<(), Kernel
     let len = call.input(0)?.shape().dims().last().map_or(1, |&d| d as usize).max(1);
     let (dy, y) = (call.slice::<f32>(0)?, call.slice::<f32>(1)?);
     let dx = gradient(call)?;
-    v.call(Gradient { len, dy, y, dx }).ok_or(error)
+    v.perform(Gradient { len, dy, y, dx }).ok_or(error)
 }
 
 /// Rows of `len`.
@@ -39,16 +39,18 @@ struct Gradient<'a, 'o> {
     dx: &'o mut [f32],
 }
 
-impl Leaf for Gradient<'_, '_> {
+impl<V: Vector> Task<V> for Gradient<'_, '_> {
+    type Output = Option<()>;
+
     #[inline(always)]
-    fn run<V: Vector>(self, v: V) -> Option<()> {
+    fn run(self, v: V) -> Option<()> {
         let Self { len, dy, y, dx } = self;
         for ((dy, y), dx) in dy.chunks_exact(len).zip(y.chunks_exact(len)).zip(dx.chunks_exact_mut(len)) {
             let mut sums = [v.splat(0.0); 2];
             pairs!(V, len, |at, lanes, odd| {
                 // SAFETY: rows have `lanes` elements from `at` on.
                 let (dy, y) = unsafe {
-                    (v.load_first(dy.as_ptr().add(at), lanes), v.load_first(y.as_ptr().add(at), lanes))
+                    (v.load_some(dy.as_ptr().add(at), lanes), v.load_some(y.as_ptr().add(at), lanes))
                 };
                 sums[odd] = v.mul_add(dy, y, sums[odd]);
             });
@@ -59,8 +61,8 @@ impl Leaf for Gradient<'_, '_> {
                 unsafe {
                     let dx = dx.as_mut_ptr().add(at);
                     let (dy, y) =
-                        (v.load_first(dy.as_ptr().add(at), lanes), v.load_first(y.as_ptr().add(at), lanes));
-                    v.store_first(dx, v.mul_add(y, v.add(dy, less), v.load_first(dx, lanes)), lanes);
+                        (v.load_some(dy.as_ptr().add(at), lanes), v.load_some(y.as_ptr().add(at), lanes));
+                    v.store_some(dx, v.mul_add(y, v.add(dy, less), v.load_some(dx, lanes)), lanes);
                 }
             });
         }

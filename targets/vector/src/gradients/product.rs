@@ -22,7 +22,8 @@
 //! and 48·10⁹ with AVX2, where 16 a cycle are possible; six pixels of 1024×1024, which read each weight once, at
 //! 37·10⁹; 1536 pixels of 32→64, whose rows are short, at 19·10⁹.
 
-use super::vector::{Leaf, Stored, Vector};
+use super::stored::Stored;
+use crate::{Task, Vector};
 
 /// A matrix whose element (i, r) stands at `i·row + r·step`: rows, or the columns of another.
 #[derive(Clone, Copy, Debug)]
@@ -78,9 +79,11 @@ fn span(rows: usize, stride: usize, len: usize) -> Option<usize> {
     rows.checked_sub(1)?.checked_mul(stride)?.checked_add(len)
 }
 
-impl<T: Stored> Leaf for Outer<'_, '_, T> {
+impl<T: Stored, V: Vector> Task<V> for Outer<'_, '_, T> {
+    type Output = Option<()>;
+
     #[inline(always)]
-    fn run<V: Vector>(mut self, v: V) -> Option<()> {
+    fn run(mut self, v: V) -> Option<()> {
         if self.rows == 0 || self.columns == 0 || self.depth == 0 {
             return clear(self.rows, self.columns, self.output);
         }
@@ -168,7 +171,7 @@ impl<T: Stored> Outer<'_, '_, T> {
                 for (m, sums) in sums.iter_mut().enumerate() {
                     for (n, sum) in sums.iter_mut().enumerate() {
                         let from = c.add(m * output.stride + n * V::LANES);
-                        *sum = if PART { v.load_first(from, last) } else { v.load(from) };
+                        *sum = if PART { v.load_some(from, last) } else { v.load(from) };
                     }
                 }
             }
@@ -189,16 +192,18 @@ impl<T: Stored> Outer<'_, '_, T> {
             for (m, sums) in sums.iter().enumerate() {
                 for (n, sum) in sums.iter().enumerate() {
                     let to = c.add(m * output.stride + n * V::LANES);
-                    if PART { v.store_first(to, *sum, last) } else { v.store(to, *sum) }
+                    if PART { v.store_some(to, *sum, last) } else { v.store(to, *sum) }
                 }
             }
         }
     }
 }
 
-impl<T: Stored> Leaf for Dots<'_, '_, T> {
+impl<T: Stored, V: Vector> Task<V> for Dots<'_, '_, T> {
+    type Output = Option<()>;
+
     #[inline(always)]
-    fn run<V: Vector>(mut self, v: V) -> Option<()> {
+    fn run(mut self, v: V) -> Option<()> {
         if self.rows == 0 || self.columns == 0 || self.depth == 0 {
             return clear(self.rows, self.columns, self.output);
         }
@@ -265,7 +270,7 @@ impl<T: Stored> Dots<'_, '_, T> {
                     *right = T::load_first(v, b.add(whole), rest);
                 }
                 for (m, sums) in sums.iter_mut().enumerate() {
-                    let left = v.load_first(a.add(m * self.left.stride + whole), rest);
+                    let left = v.load_some(a.add(m * self.left.stride + whole), rest);
                     for (sum, right) in sums.iter_mut().zip(right) {
                         *sum = v.mul_add(left, right, *sum);
                     }

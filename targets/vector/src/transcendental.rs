@@ -6,11 +6,11 @@
 //! and Stegun, absolute error below 2·10⁻⁷; `tanh` and the sigmoid keep an absolute error below 2·10⁻⁷.
 //! NaN passes.
 
-use crate::simd::Simd;
+use crate::Vector;
 
 /// `eˣ`.
 #[inline(always)]
-pub(crate) fn exp<S: Simd>(s: S, x: S::Real) -> S::Real {
+pub fn exp<V: Vector>(s: V, x: V::Real) -> V::Real {
     // NaN in the first operand takes the second, so x comes second.
     let bounded = s.min(s.splat(89.0), s.max(s.splat(-104.0), x));
     let n = s.round_real(s.mul(bounded, s.splat(core::f32::consts::LOG2_E)));
@@ -25,21 +25,21 @@ pub(crate) fn exp<S: Simd>(s: S, x: S::Real) -> S::Real {
 
 /// `1 / (1 + e⁻ˣ)`.
 #[inline(always)]
-pub(crate) fn sigmoid<S: Simd>(s: S, x: S::Real) -> S::Real {
+pub fn sigmoid<V: Vector>(s: V, x: V::Real) -> V::Real {
     let one = s.splat(1.0);
     s.div(one, s.add(one, exp(s, s.sub(s.splat(0.0), x))))
 }
 
 /// `1 − 2/(e²ˣ + 1)`.
 #[inline(always)]
-pub(crate) fn tanh<S: Simd>(s: S, x: S::Real) -> S::Real {
+pub fn tanh<V: Vector>(s: V, x: V::Real) -> V::Real {
     let (one, two) = (s.splat(1.0), s.splat(2.0));
     s.sub(one, s.div(two, s.add(exp(s, s.mul(x, two)), one)))
 }
 
 /// The error function.
 #[inline(always)]
-pub(crate) fn erf<S: Simd>(s: S, x: S::Real) -> S::Real {
+pub fn erf<V: Vector>(s: V, x: V::Real) -> V::Real {
     let one = s.splat(1.0);
     let size = s.size(x);
     let t = s.div(one, s.mul_add(size, s.splat(0.327_591_1), one));

@@ -16,7 +16,7 @@ use ingraft_kernel::norm::{RMS, normalized};
 use ingraft_kernel::{Call, KernelError};
 
 use super::row::{across, pairs};
-use super::vector::{Leaf, Vector};
+use crate::{Task, Vector};
 
 /// Adds the gradient of what is normalized.
 pub(super) fn run<V: Vector>(v: V, call: &mut Call<'_, '_>) -> Result<(), KernelError> {
@@ -26,7 +26,7 @@ pub(super) fn run<V: Vector>(v: V, call: &mut Call<'_, '_>) -> Result<(), Kernel
     let scale = scale.map(|scale| scale.get(..len).ok_or(error)).transpose()?;
     let (dy, x) = (call.slice::<f32>(0)?, call.slice::<f32>(1)?);
     let dx = gradient(call)?;
-    v.call(Gradient { attrs, len, dy, x, scale, dx }).ok_or(error)
+    v.perform(Gradient { attrs, len, dy, x, scale, dx }).ok_or(error)
 }
 
 /// Rows of `len`; the scale is one of them.
@@ -39,9 +39,11 @@ struct Gradient<'a, 'o> {
     dx: &'o mut [f32],
 }
 
-impl Leaf for Gradient<'_, '_> {
+impl<V: Vector> Task<V> for Gradient<'_, '_> {
+    type Output = Option<()>;
+
     #[inline(always)]
-    fn run<V: Vector>(self, v: V) -> Option<()> {
+    fn run(self, v: V) -> Option<()> {
         let Self { attrs, len, dy, x, scale, dx } = self;
         for ((dy, x), dx) in dy.chunks_exact(len).zip(x.chunks_exact(len)).zip(dx.chunks_exact_mut(len)) {
             match scale {
@@ -89,7 +91,7 @@ fn row<V: Vector, const SCALED: bool>(
         // SAFETY: `dx` has `lanes` elements from `at` on.
         unsafe {
             let dx = dx.as_mut_ptr().add(at);
-            v.store_first(dx, v.mul_add(inner, inverse, v.load_first(dx, lanes)), lanes);
+            v.store_some(dx, v.mul_add(inner, inverse, v.load_some(dx, lanes)), lanes);
         }
     });
 }
@@ -106,7 +108,7 @@ impl<V: Vector, const SCALED: bool> Operands<'_, V, SCALED> {
     #[inline(always)]
     fn load(&self, from: &[f32], at: usize, lanes: usize) -> V::Real {
         // SAFETY: `pairs` counts up to the shortest length.
-        unsafe { self.v.load_first(from.as_ptr().add(at), lanes) }
+        unsafe { self.v.load_some(from.as_ptr().add(at), lanes) }
     }
 
     #[inline(always)]

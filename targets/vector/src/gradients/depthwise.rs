@@ -20,8 +20,9 @@ use ingraft_kernel::window::ConvShape;
 use ingraft_kernel::{Call, KernelError, SiteGrads};
 
 use super::incoming::bits;
-use super::vector::{Leaf, Stored, Vector};
-use crate::avx2::tile::take;
+use super::stored::Stored;
+use crate::memory::take;
+use crate::{Task, Vector};
 
 /// The lines of a layer, in pixels.
 #[derive(Clone, Copy, Debug)]
@@ -85,7 +86,7 @@ pub(super) fn run<V: Vector, T: Stored>(
         let count = V::LANES.min(channels - first);
         let dx = dx.as_deref_mut();
         let chunk = Chunk { layer, terms, lines, first, count, memory, grads: &mut grads, dx };
-        v.call(chunk).ok_or(error)?;
+        v.perform(chunk).ok_or(error)?;
     }
     Ok(())
 }
@@ -111,9 +112,11 @@ struct Work {
     dweight: *mut f32,
 }
 
-impl<T: Stored> Leaf for Chunk<'_, '_, '_, T> {
+impl<T: Stored, V: Vector> Task<V> for Chunk<'_, '_, '_, T> {
+    type Output = Option<()>;
+
     #[inline(always)]
-    fn run<V: Vector>(mut self, v: V) -> Option<()> {
+    fn run(mut self, v: V) -> Option<()> {
         let (shape, lines) = (self.layer.shape, self.lines);
         let [samples, height, width, channels] = shape.output;
         let pixels = samples * height * width;
@@ -207,7 +210,7 @@ impl<T: Stored> Chunk<'_, '_, '_, T> {
         unsafe {
             for x in 0..width {
                 let element = ((n * shape.output[1] + y) * width + x) * shape.output[3] + self.first;
-                let mut dz = v.load_first(self.layer.incoming.gradient.as_ptr().add(element), self.count);
+                let mut dz = v.load_some(self.layer.incoming.gradient.as_ptr().add(element), self.count);
                 if let Some(mask) = self.layer.incoming.mask {
                     dz = v.keep(dz, bits(mask, element));
                 }
@@ -319,7 +322,7 @@ impl<T: Stored> Chunk<'_, '_, '_, T> {
             while x + RUN <= width {
                 let mut sums = [v.splat(0.0); RUN];
                 for (i, sum) in sums.iter_mut().enumerate() {
-                    *sum = v.load_first(dx.add((x + i) * channels), count);
+                    *sum = v.load_some(dx.add((x + i) * channels), count);
                 }
                 for kx in 0..shape.kernel[1] {
                     let weight = v.load(work.weight.add((taps + kx) * V::LANES));
@@ -329,19 +332,19 @@ impl<T: Stored> Chunk<'_, '_, '_, T> {
                     }
                 }
                 for (i, sum) in sums.iter().enumerate() {
-                    v.store_first(dx.add((x + i) * channels), *sum, count);
+                    v.store_some(dx.add((x + i) * channels), *sum, count);
                 }
                 x += RUN;
             }
             for x in x..width {
                 let to = dx.add(x * channels);
-                let mut sum = v.load_first(to, count);
+                let mut sum = v.load_some(to, count);
                 for kx in 0..shape.kernel[1] {
                     let weight = v.load(work.weight.add((taps + kx) * V::LANES));
                     let at = x + shape.pad[1] + self.lines.reach - kx * shape.dilation[1];
                     sum = v.mul_add(v.load(work.line.add(at * V::LANES)), weight, sum);
                 }
-                v.store_first(to, sum, count);
+                v.store_some(to, sum, count);
             }
         }
     }
@@ -416,7 +419,7 @@ fn add<V: Vector>(v: V, gradient: &mut [f32], at: Range<usize>, sum: V::Real) ->
     let part = gradient.get_mut(at)?;
     let (to, count) = (part.as_mut_ptr(), part.len().min(V::LANES));
     // SAFETY: the slice has `count` values.
-    unsafe { v.store_first(to, v.add(v.load_first(to, count), sum), count) };
+    unsafe { v.store_some(to, v.add(v.load_some(to, count), sum), count) };
     Some(())
 }
 

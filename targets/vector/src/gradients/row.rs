@@ -1,6 +1,6 @@
 //! A row of f32, a vector at a time.
 
-use super::vector::Vector;
+use crate::Vector;
 
 /// Does the body with where every vector of a row of `len` begins, its lanes, and which of two partial sums it is for:
 /// all but the last are whole. A macro, as a closure would not be compiled for the instruction set.

@@ -8,14 +8,14 @@ use ingraft_kernel::backward::matmul::{Product, products};
 use ingraft_kernel::{Call, KernelError};
 
 use super::product::{Dots, Left, Outer, Output, Right};
-use super::vector::Vector;
+use crate::Vector;
 
 /// Adds the gradient of the wanted operand.
 pub(super) fn run<V: Vector>(v: V, call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     products(call, |Product { left, extents: [m, k, n], dy, kept, dx }| {
         let dy = Right { values: dy, stride: n };
         match left {
-            true => v.call(Dots {
+            true => v.perform(Dots {
                 left: dy,
                 right: Right { values: kept, stride: n },
                 rows: m,
@@ -23,7 +23,7 @@ pub(super) fn run<V: Vector>(v: V, call: &mut Call<'_, '_>) -> Result<(), Kernel
                 depth: n,
                 output: Output { values: dx, stride: k, add: true },
             }),
-            false => v.call(Outer {
+            false => v.perform(Outer {
                 left: Left { values: kept, row: 1, step: k },
                 right: dy,
                 rows: k,

@@ -2,7 +2,7 @@
 
 use ingraft_kernel::backward::Incoming;
 
-use super::vector::{Leaf, Vector};
+use crate::{Task, Vector};
 
 /// Copies rows of the incoming gradient, masked elements as 0: row i begins at element `first + i·stride` there and
 /// at `i·pitch` in `out`.
@@ -18,9 +18,11 @@ pub(super) struct Read<'a, 'o> {
     pub(super) pitch: usize,
 }
 
-impl Leaf for Read<'_, '_> {
+impl<V: Vector> Task<V> for Read<'_, '_> {
+    type Output = Option<()>;
+
     #[inline(always)]
-    fn run<V: Vector>(self, v: V) -> Option<()> {
+    fn run(self, v: V) -> Option<()> {
         for row in 0..self.rows {
             let first = self.first + row * self.stride;
             let from = self.incoming.gradient.get(first..)?.get(..self.len)?;
@@ -34,8 +36,8 @@ impl Leaf for Read<'_, '_> {
                 let bits = bits(mask, first + at);
                 // SAFETY: both slices have `count` elements from `at` on.
                 unsafe {
-                    let kept = v.keep(v.load_first(from.as_ptr().add(at), count), bits);
-                    v.store_first(to.as_mut_ptr().add(at), kept, count);
+                    let kept = v.keep(v.load_some(from.as_ptr().add(at), count), bits);
+                    v.store_some(to.as_mut_ptr().add(at), kept, count);
                 }
             }
         }

@@ -13,6 +13,7 @@ mod report;
 mod size;
 
 use std::path::PathBuf;
+use std::sync::{Mutex, PoisonError};
 
 use clap::builder::PossibleValuesParser;
 use ingraft_dataset::split::{read_splits, stratified_folds};
@@ -65,6 +66,9 @@ pub(crate) struct Args {
     /// Training seeds for every fold, from --seed on.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
     seeds: u64,
+    /// Methods trained side by side; results do not depend on it.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
+    jobs: u16,
     #[command(flatten)]
     place: PlaceArgs,
     #[command(flatten)]
@@ -102,8 +106,6 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
     let dataset = Dataset::open(&args.data)?;
     let readout = args.place.readout(&plan, dataset.classes().len())?;
     args.course.check(readout)?;
-    let subspace = args.course.subspace();
-    let optimizer = args.course.optimizer(subspace.as_ref());
     let map = class_map(&plan, readout, &dataset)?;
     let (augment, views) = args.augment.recipe(&args.course)?;
     let reader = Reader::new(&plan)?;
@@ -120,39 +122,40 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
     ));
     let bar = console.bar(folds.len().saturating_mul(arms.len()), "study");
     for Fold { split, seed } in &folds {
-        let source = Source::new(&reader, &dataset, &split.train, augment.clone(), *seed)?;
-        let (labels, groups) = source.labels(&map, false)?;
-        let feeds = Feeds::new(&source);
-        let lessons = Lessons {
-            labels: &labels,
-            groups: &groups,
-            classes: dataset.classes(),
-            clips: &feeds,
-            provenance: format!("ingraft {} study --data {}", env!("CARGO_PKG_VERSION"), args.data.display()),
-            parameters: false,
-            deltas: DeltaFormat::Auto,
-        };
-        let (place, course, memory) = (&args.place, &args.course, args.memory);
-        let target = &target;
-        let terms = Terms {
-            plan,
-            floats: &floats,
-            target,
-            place,
-            readout,
-            course,
-            optimizer,
-            views,
-            seed: *seed,
-            memory,
-        };
         let judged = arm::Judged::read(&reader, &dataset, &split.test)?;
-        for arm in arms.iter_mut().filter(|arm| arm.refusal().is_none()) {
-            bar.set_message(arm.name().to_owned());
-            arm.run(&terms, &lessons, &judged, args.parameters)?;
-            bar.inc(1);
-        }
+        let waiting = Mutex::new(arms.iter_mut().filter(|arm| arm.refusal().is_none()));
+        side_by_side(args.jobs, || {
+            let source = Source::new(&reader, &dataset, &split.train, augment.clone(), *seed)?;
+            let (labels, groups) = source.labels(&map, false)?;
+            let lessons = Lessons {
+                labels: &labels,
+                groups: &groups,
+                classes: dataset.classes(),
+                clips: &Feeds::new(&source),
+                provenance: format!(
+                    "ingraft {} study --data {}",
+                    env!("CARGO_PKG_VERSION"),
+                    args.data.display()
+                ),
+                parameters: false,
+                deltas: DeltaFormat::Auto,
+            };
+            let subspace = args.course.subspace();
+            let (place, course, memory) = (&args.place, &args.course, args.memory);
+            let optimizer = args.course.optimizer(subspace.as_ref());
+            let (floats, target, seed) = (&floats, &target, *seed);
+            let terms =
+                Terms { plan, floats, target, place, readout, course, optimizer, views, seed, memory };
+            loop {
+                let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
+                let Some(arm) = next else { return Ok(()) };
+                bar.set_message(arm.name().to_owned());
+                arm.run(&terms, &lessons, &judged, args.parameters)?;
+                bar.inc(1);
+            }
+        })?;
     }
+    arms.iter_mut().try_for_each(|arm| arm.measure(plan, &target))?;
     bar.finish_and_clear();
     let facts = report::Facts {
         base_hash: hex(plan.hash()),
@@ -168,6 +171,17 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
         write_whole(path, page::render(&report).as_bytes())?;
     }
     if args.json { console.json(&report) } else { console.line(report.table()) }
+}
+
+/// Does `work` on `threads` threads, this one among them: the first error, if any met one.
+fn side_by_side(threads: u16, work: impl Fn() -> Result<(), CliError> + Sync) -> Result<(), CliError> {
+    std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(&work)).collect();
+        let own = work();
+        others.into_iter().fold(own, |result, other| {
+            result.and(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+        })
+    })
 }
 
 impl Args {

@@ -32,7 +32,7 @@ fn figures_are_those_of_single_runs() {
     let folder = prepared("study", 4);
     let course = "--epochs 4 --sites late --split split.csv";
     let report = folder
-        .run(&format!("study base.plan --data clips --methods lora,speft,head --set lora.rank=2 {course} --seeds 2 --json"))
+        .run(&format!("study base.plan --data clips --methods lora,speft,head --set lora.rank=2 {course} --seeds 2 --jobs 2 --json"))
         .json();
     assert_eq!((&report["runs"], &report["clips"], &report["epochs"]), (&json!(4), &json!(12), &json!(4)));
     for (name, settings) in [("head", ""), ("lora", "--set rank=2"), ("speft", "")] {
@@ -77,7 +77,7 @@ fn figures_are_those_of_single_runs() {
 #[test]
 fn a_budget_decides_ranks_and_refuses_the_rest() {
     let folder = prepared("study_budget", 2);
-    let line = "study base.plan --data clips --methods all --folds 2 --epochs 1 --sites late --parameters 3000 --html page.html --json";
+    let line = "study base.plan --data clips --methods all --folds 2 --epochs 1 --sites late --jobs 2 --parameters 3000 --html page.html --json";
     let report = folder.run(line).json();
     let listed = folder.run("methods --json").json();
     assert_eq!(

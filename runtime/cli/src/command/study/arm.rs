@@ -6,7 +6,8 @@ use std::time::Instant;
 use ingraft_dataset::Dataset;
 use ingraft_dataset::stats::{Confusion, Tally};
 use ingraft_exec::MemoryNeeds;
-use ingraft_plan::Phase;
+use ingraft_kernel::Host;
+use ingraft_plan::{Phase, PlanView};
 
 use super::latency::Latency;
 use super::size;
@@ -61,6 +62,8 @@ pub(super) struct Arm<'a> {
     pub(super) arena_bytes: usize,
     /// The largest relative error of a delta as written.
     pub(super) error: f64,
+    /// The adapter of the first run.
+    first: Option<Vec<u8>>,
     pub(super) latency: Option<Latency>,
 }
 
@@ -81,6 +84,7 @@ impl<'a> Arm<'a> {
             adapter_bytes: 0,
             arena_bytes: 0,
             error: 0.0,
+            first: None,
             latency: None,
         }
     }
@@ -172,14 +176,22 @@ impl<'a> Arm<'a> {
             right += usize::from(*truth == taken);
         }
         self.accuracies.push(right as f64 / judged.clips.len().max(1) as f64);
-        if self.latency.is_none() {
-            self.latency = Some(Latency::measure(terms.plan, terms.target, adapter)?);
-        }
+        self.first.get_or_insert_with(|| trained.bytes.clone());
         self.losses.push(trained.losses.clone());
         self.parameters = trained.parameters;
         self.adapter_bytes = self.adapter_bytes.max(trained.bytes.len());
         self.arena_bytes = self.arena_bytes.max(memory);
         self.error = trained.sites.iter().map(|site| site.error).fold(self.error, f64::max);
+        Ok(())
+    }
+}
+
+impl Arm<'_> {
+    /// Measures an inference with the adapter of the first run, when nothing trains beside it.
+    pub(super) fn measure(&mut self, plan: PlanView<'_>, target: &Host) -> Result<(), CliError> {
+        let Some(bytes) = self.first.take() else { return Ok(()) };
+        let file = ArtifactFile::from_bytes(self.candidate.name, &bytes);
+        self.latency = Some(Latency::measure(plan, target, file.attach(&plan)?)?);
         Ok(())
     }
 }

@@ -3,7 +3,14 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../support/targets.rs"]
+mod targets;
+
+#[path = "../fuzz/src/exercise/mod.rs"]
+mod exercise;
+
 mod faults;
+mod seeds;
 
 use ingraft::adapter::{
     Adapter, AdapterBuilder, AdapterError, AdapterFacts, Base, ParameterSpec, TermSource, TermSpec,
@@ -14,6 +21,11 @@ use ingraft::exec::{MemoryNeeds, Session};
 use ingraft::kernel::{Host, Sites};
 use ingraft::plan::{Phase, PlanView};
 use support::{AlignedBytes, Lcg};
+
+/// The fastest target of this machine, for `exercise`.
+fn native() -> Option<Host> {
+    targets::targets().into_iter().skip(1).last()
+}
 
 fn plan_file() -> Vec<u8> {
     let mut options =

@@ -31,12 +31,21 @@ impl Clip {
     /// This clip at `rate` samples per second.
     ///
     /// # Errors
-    /// [`AudioError::Rate`] and [`AudioError::Ratio`], see [`Resampler::new`].
+    /// [`AudioError::Rate`] and [`AudioError::Ratio`], see [`Resampler::new`]; [`AudioError::NotFinite`] where samples
+    /// near the end of the range of f32 overflow.
     pub fn at_rate(self, rate: u32) -> Result<Self, AudioError> {
         if rate == self.rate {
             return Ok(self);
         }
-        Ok(Self { rate, samples: Resampler::new(self.rate, rate)?.apply(&self.samples) })
+        Self::finite(rate, Resampler::new(self.rate, rate)?.apply(&self.samples))
+    }
+
+    /// A clip of samples that may have overflowed.
+    fn finite(rate: u32, samples: Vec<f32>) -> Result<Self, AudioError> {
+        match samples.iter().position(|sample| !sample.is_finite()) {
+            Some(frame) => Err(AudioError::NotFinite { frame }),
+            None => Ok(Self { rate, samples }),
+        }
     }
 
     /// The clip of interleaved `frames` of `channels` samples, averaged to mono.
@@ -49,7 +58,8 @@ impl Clip {
         if samples.is_empty() {
             return Err(AudioError::Empty);
         }
-        Ok(Self { rate, samples })
+        // A sum over channels may be infinite where no sample is.
+        Self::finite(rate, samples)
     }
 }
 

@@ -52,10 +52,13 @@ mod csv;
 mod error;
 
 pub use array::Array;
-pub use audio::{AudioError, Clip, PcmStream, Resampler, read_audio};
+pub use audio::{AudioError, Clip, PcmStream, Resampler, from_wav, read_audio};
 pub use error::DatasetError;
 pub use image::{Filter, Image, ImageError, read_image};
 pub use ingraft_tensor::Rng;
 pub use labelled::{Content, Dataset, Item, LabelError};
-pub use npy::{ArrayError, read_npy, read_npz, write_npy, write_npz};
+pub use npy::{
+    ArrayError, from_npy_bytes, from_npz_bytes, read_npy, read_npz, to_npy_bytes, to_npz_bytes, write_npy,
+    write_npz,
+};
 pub use split::{Folds, Split, SplitError};

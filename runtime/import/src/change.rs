@@ -56,11 +56,27 @@ impl Change {
     /// The terms this is at `place`, carried over to the weight of the plan by the site's diagonals.
     ///
     /// # Errors
-    /// [`Fault::NotFinite`], [`Fault::NeedsWeights`], or what writing them says.
+    /// [`Fault::Shape`], [`Fault::NotFinite`], [`Fault::NeedsWeights`], or what writing them says.
     pub(crate) fn place(&self, place: &Place<'_>) -> Result<Placed, ImportError> {
+        self.check(place)?;
         let mut owned = OwnedTerms::default();
         self.weight_terms(place, &mut owned);
         write(place, owned, self.affine(place)?, TermFormat::default())
+    }
+
+    /// Whether the parts are of the weight's shape. Methods take extents from the file: whatever they left open ends here.
+    fn check(&self, place: &Place<'_>) -> Result<(), ImportError> {
+        let (out, row) = place.shape();
+        let shape = |matrix: &Matrix| (matrix.rows, matrix.columns);
+        let given = match (&self.factors, &self.dense) {
+            (Some((up, down)), _) if up.columns != down.rows || (up.rows, down.columns) != (out, row) => {
+                vec![up.rows, up.columns, down.rows, down.columns]
+            }
+            (_, Some(dense)) if shape(dense) != (out, row) => vec![dense.rows, dense.columns],
+            _ => return Ok(()),
+        };
+        let wanted = format!("[{out}, {row}], or [{out}, r] and [r, {row}]");
+        Err(ImportError::at(place.desc().name, Fault::Shape { given, wanted }))
     }
 
     fn weight_terms(&self, place: &Place<'_>, owned: &mut OwnedTerms) {

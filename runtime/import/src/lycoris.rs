@@ -93,6 +93,8 @@ impl Module<'_> {
             ("lora", change, Some(rank))
         } else if self.held.contains_key("hada_w1_a") {
             let ((w1, rank), (w2, _)) = (self.hadamard_factor(1)?, self.hadamard_factor(2)?);
+            self.fits("hada_w1", &w1, out, row)?;
+            self.fits("hada_w2", &w2, out, row)?;
             ("loha", Change::dense(w1.zip(&w2, |a, b| a * b)), Some(rank))
         } else if self.held.keys().any(|name| name.starts_with("lokr_")) {
             let (delta, rank) = self.kronecker()?;
@@ -171,18 +173,25 @@ impl Module<'_> {
             }
         };
         let (w1, w2) = (factor(1)?, factor(2)?);
-        Ok((w1.kronecker(&w2), rank))
+        let (out, row) = self.place.shape();
+        let product = w1.kronecker(&w2, out, row);
+        Ok((
+            product.map_or_else(|| self.refuse("the product of lokr is not of the weight's size"), Ok)?,
+            rank,
+        ))
     }
 
     fn product(&self, a: &Matrix, b: &Matrix) -> Result<Matrix> {
         self.fits("a factor", a, a.rows, b.rows)?;
-        Ok(a.matmul(b))
+        let product = a.product(b, self.place.shape());
+        product.map_or_else(|| self.refuse("two factors make more than the weight"), Ok)
     }
 
     /// `Σ core[p, q, window]·a[p, out]·b[q, in]`.
     fn contracted(&self, core: &Tensor, a: &Matrix, b: &Matrix) -> Result<Matrix> {
-        let contracted = crate::matrix::contracted(&core.dims, &core.values, a, b);
-        contracted.map_or_else(|| self.refuse("a Tucker core does not fit its factors"), Ok)
+        let contracted = crate::matrix::contracted(&core.dims, &core.values, [a, b], self.place.shape());
+        contracted
+            .map_or_else(|| self.refuse("a Tucker core does not fit its factors, or these the weight"), Ok)
     }
 
     /// A whole difference of weight and bias.

@@ -101,10 +101,20 @@ impl Matrix {
         self.data.iter().map(|v| v * v).sum::<f64>().sqrt()
     }
 
-    pub(crate) fn kronecker(&self, other: &Self) -> Self {
-        Self::from_fn(self.rows * other.rows, self.columns * other.columns, |i, j| {
+    /// The Kronecker product; `None` where it has not `rows` and `columns`.
+    pub(crate) fn kronecker(&self, other: &Self, rows: usize, columns: usize) -> Option<Self> {
+        let found = (self.rows.checked_mul(other.rows)?, self.columns.checked_mul(other.columns)?);
+        (found == (rows, columns)).then_some(())?;
+        Some(Self::from_fn(rows, columns, |i, j| {
             self.at(i / other.rows, j / other.columns) * other.at(i % other.rows, j % other.columns)
-        })
+        }))
+    }
+
+    /// The product of two factors of a file; `None` where their extents do not fit, or where it is more than `most` rows and
+    /// columns.
+    pub(crate) fn product(&self, other: &Self, most: (usize, usize)) -> Option<Self> {
+        let fits = self.columns == other.rows && self.rows <= most.0 && other.columns <= most.1;
+        fits.then(|| self.matmul(other))
     }
 
     /// Rows of `self` over rows of `other`.
@@ -180,11 +190,18 @@ impl Matrix {
     }
 }
 
-/// `Σ core[p, q, window]·a[p, out]·b[q, in]` as `[out, in · window]`; `None` where the extents do not fit.
-pub(crate) fn contracted(dims: &[usize], core: &[f64], a: &Matrix, b: &Matrix) -> Option<Matrix> {
+/// `Σ core[p, q, window]·a[p, out]·b[q, in]` as `[out, in · window]`; `None` where the extents do not fit, or where that
+/// is more than `most` rows and columns: factors of a file are small, and may make any size of a product.
+pub(crate) fn contracted(
+    dims: &[usize],
+    core: &[f64],
+    [a, b]: [&Matrix; 2],
+    most: (usize, usize),
+) -> Option<Matrix> {
     let [p, q, ..] = dims[..] else { return None };
     let window = core.len().checked_div(p.checked_mul(q)?)?;
-    (p == a.rows && q == b.rows && window > 0).then_some(())?;
+    let within = a.columns <= most.0 && b.columns.checked_mul(window)? <= most.1;
+    (p == a.rows && q == b.rows && window > 0 && within).then_some(())?;
     Some(Matrix::from_fn(a.columns, b.columns * window, |o, at| {
         let (i, w) = (at / window, at % window);
         let over_q = |x: usize| (0..q).map(|y| core[(x * q + y) * window + w] * b.at(y, i)).sum::<f64>();

@@ -90,6 +90,15 @@ mod tests {
         let bytes =
             wav(float, |w| [0.0f32, 0.0, 0.0, f32::NAN].iter().for_each(|&s| w.write_sample(s).unwrap()));
         assert_eq!(from_wav(&bytes[..]), Err(AudioError::NotFinite { frame: 1 }));
+        // Found by fuzzing: the sum over channels, and that of the resampler, leave f32.
+        let huge = [0.0, 0.0, f32::MAX, f32::MAX];
+        let bytes = wav(float, |w| huge.iter().for_each(|&s| w.write_sample(s).unwrap()));
+        assert_eq!(from_wav(&bytes[..]), Err(AudioError::NotFinite { frame: 1 }));
+        let bytes = wav(spec(1, 32, SampleFormat::Float), |w| {
+            [f32::MAX, f32::MAX, f32::MIN, f32::MIN].iter().for_each(|&s| w.write_sample(s).unwrap());
+        });
+        let clip = from_wav(&bytes[..]).unwrap();
+        assert!(matches!(clip.at_rate(32_000), Err(AudioError::NotFinite { .. })));
         assert_eq!(from_wav(&wav(float, |_| {})[..]), Err(AudioError::Empty));
     }
 

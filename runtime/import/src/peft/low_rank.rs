@@ -89,16 +89,19 @@ fn projected(module: &Module<'_>, name: &str, parts: usize) -> Result<Change> {
     let d = module.tensor(&format!("{name}_lambda_d"))?.values.clone();
     let b = module.vector(&format!("{name}_lambda_b"), out)?;
     let rank = module.config.count("r", 256)?;
+    let small = "the shared projection, or its lambda_d, is smaller than the rank or the module";
+    // Before anything of that rank is drawn.
+    if rank.checked_mul(parts) != Some(d.len()) {
+        return module.refuse(small);
+    }
     let held = ["A", "B"].map(|which| module.shared.get(&format!("{name}_{which}")));
     let (down, up) = match held {
         [Some(a), Some(b)] => (a.matrix(), b.matrix()),
         [None, None] => vera_projection(module, rank, parts)?,
         _ => return Err(ImportError::new(Fault::Missing(format!("{name}_A or {name}_B")))),
     };
-    let whole = rank.checked_mul(parts) == Some(d.len()) && down.rows == d.len();
-    if !whole || up.columns != rank || down.columns < row || up.rows < out {
-        return module
-            .refuse("the shared projection, or its lambda_d, is smaller than the rank or the module");
+    if down.rows != d.len() || up.columns != rank || down.columns < row || up.rows < out {
+        return module.refuse(small);
     }
     let down = Matrix::from_fn(rank, row, |i, j| down.at(i, j));
     let up = Matrix::from_fn(out, rank, |i, j| up.at(i, j));

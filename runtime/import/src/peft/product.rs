@@ -35,18 +35,21 @@ pub(super) fn loha(module: &Module<'_>) -> Result<Change> {
 
 /// `ΔW[o, i, window] = Σ t[p, q, window]·a[p, o]·b[q, i]`.
 fn contracted(module: &Module<'_>, core: &Tensor, a: &Matrix, b: &Matrix) -> Result<Matrix> {
-    let contracted = matrix::contracted(&core.dims, &core.values, a, b);
-    contracted.map_or_else(|| module.refuse("a Tucker core does not fit its factors"), Ok)
+    let contracted = matrix::contracted(&core.dims, &core.values, [a, b], module.place.shape());
+    contracted
+        .map_or_else(|| module.refuse("a Tucker core does not fit its factors, or these the module"), Ok)
 }
 
 pub(super) fn lokr(module: &Module<'_>) -> Result<Change> {
     let (out, row) = module.place.shape();
+    let product = |a: &str, b: &str| {
+        let b = module.matrix(b, 0, 0)?;
+        let product = module.matrix(a, 0, b.rows)?.product(&b, (out, row));
+        product.map_or_else(|| module.refuse("factors of lokr make more than the module"), Ok)
+    };
     let w1 = match module.optional("lokr_w1") {
         Some(w1) => w1.matrix(),
-        None => {
-            let b = module.matrix("lokr_w1_b", 0, 0)?;
-            module.matrix("lokr_w1_a", 0, b.rows)?.matmul(&b)
-        }
+        None => product("lokr_w1_a", "lokr_w1_b")?,
     };
     let full = module.optional("lokr_w2");
     let w2 = match (full, module.optional("lokr_t2")) {
@@ -54,25 +57,26 @@ pub(super) fn lokr(module: &Module<'_>) -> Result<Change> {
         (None, Some(core)) => {
             contracted(module, core, &module.matrix("lokr_w2_a", 0, 0)?, &module.matrix("lokr_w2_b", 0, 0)?)?
         }
-        (None, None) => {
-            let b = module.matrix("lokr_w2_b", 0, 0)?;
-            module.matrix("lokr_w2_a", 0, b.rows)?.matmul(&b)
-        }
+        (None, None) => product("lokr_w2_a", "lokr_w2_b")?,
     };
+    let larger = "the product of lokr is not of the module's size";
     // PEFT's product of a matrix and a tensor of three extents aligns them at the right, and reshapes.
     let delta = match full.map(|w2| &w2.dims[..]) {
         Some([o2, i2, k]) => {
             let (i2, k) = (*i2, *k);
-            let width = w1.columns * k;
+            let width = w1.columns.saturating_mul(k);
+            let rows = o2.saturating_mul(w1.rows).saturating_mul(i2);
+            if width == 0 || rows.saturating_mul(width) != out * row {
+                return module.refuse(larger);
+            }
             let data = (0..o2 * w1.rows * i2 * width).map(|at| {
                 let (o, y, x) = (at / (w1.rows * i2 * width), at / width % (w1.rows * i2), at % width);
                 w1.at(y / i2, x / k) * w2.at(o, y % i2 * k + x % k)
             });
             Matrix::new(out, row, data.collect())
         }
-        _ => w1.kronecker(&w2),
+        _ => w1.kronecker(&w2, out, row).map_or_else(|| module.refuse(larger), Ok)?,
     };
-    module.fits("lokr", &delta, out, row)?;
     let rank = module.config.patterned("r", "rank_pattern", module.path, 8.0)?;
     let alpha = module.config.patterned("alpha", "alpha_pattern", module.path, 8.0)?;
     if rank.is_nan() || rank <= 0.0 {

@@ -49,6 +49,9 @@ fn oft_block(module: &Module<'_>, skew: &Matrix) -> Result<Matrix> {
             .refuse("before PEFT 0.18 the Neumann series of OFT was another one; save it with a newer PEFT");
     }
     let terms = module.config.count("num_cayley_neumann_terms", 5)?;
+    if terms > MOST_TERMS {
+        return module.refuse("num_cayley_neumann_terms is above 64; the series has long converged by then");
+    }
     let mut sum = Matrix::identity(skew.rows);
     if terms > 1 {
         sum = sum.plus(&skew.clone().scaled(2.0));
@@ -64,6 +67,9 @@ fn oft_block(module: &Module<'_>, skew: &Matrix) -> Result<Matrix> {
     }
     Ok(sum)
 }
+
+/// PEFT's default is 5. The number is the file's, so there must be an end to it.
+const MOST_TERMS: usize = 64;
 
 fn older_than_0_18(version: &str) -> bool {
     let numbers: Vec<u32> =

@@ -5,5 +5,6 @@ mod algebra;
 mod carried;
 mod exported;
 mod fixture;
+mod hostile;
 mod native;
 mod refusal;

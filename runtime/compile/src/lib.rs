@@ -4,6 +4,7 @@
 //! [`Graph`] ([`import`]), then simplified, quantized and lowered.
 #![forbid(unsafe_code)]
 
+mod aligned;
 pub mod calibrate;
 mod compile;
 mod error;

@@ -4,6 +4,7 @@
 //! file carries quantization, and gives a [`Program`]; [`train`] derives the
 //! training schedule; [`memory`] plans the arena; [`emit`] writes the plan.
 
+mod accept;
 mod boundary;
 mod dynamic;
 pub mod emit;

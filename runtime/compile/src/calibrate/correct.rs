@@ -15,8 +15,9 @@ use ingraft_kernel::Host;
 use ingraft_plan::{Phase, PlanView};
 
 use super::CalibrateError;
-use super::observe::{Aligned, ChannelMeans, Statistic, floats, in_session, watchable};
+use super::observe::{ChannelMeans, Statistic, floats, in_session, watchable};
 use super::runs::Runs;
+use crate::aligned::Aligned;
 use crate::graph::{Graph, NodeId};
 use crate::lower::emit::{EmitOptions, emit};
 use crate::lower::memory::{LiveRange, live_ranges};

@@ -10,6 +10,7 @@ use ingraft_tensor::bytes::{ALIGN, aligned_mut};
 
 use super::CalibrateError;
 use super::runs::Runs;
+use crate::aligned::Aligned;
 use crate::graph::{Graph, ValueId};
 use crate::lower::emit::{EmitOptions, emit};
 use crate::lower::{Program, TensorRef, select};
@@ -110,26 +111,6 @@ pub(super) fn in_session<R>(
     let needs = MemoryNeeds::new(&plan, Phase::Infer, target)?;
     let mut memory = vec![0; needs.total() + ALIGN];
     work(&mut Session::bind(plan, Phase::Infer, target, aligned_mut(&mut memory))?)
-}
-
-/// Bytes that start where plans have to.
-pub(super) struct Aligned {
-    storage: Vec<u8>,
-    len: usize,
-}
-
-impl Aligned {
-    /// A copy of `bytes`.
-    pub(super) fn of(bytes: &[u8]) -> Self {
-        let mut storage = vec![0; bytes.len() + ALIGN];
-        aligned_mut(&mut storage)[..bytes.len()].copy_from_slice(bytes);
-        Self { storage, len: bytes.len() }
-    }
-
-    fn bytes(&self) -> &[u8] {
-        let start = self.storage.as_ptr().align_offset(ALIGN);
-        &self.storage[start..start + self.len]
-    }
 }
 
 /// Where watched tensors come into being.

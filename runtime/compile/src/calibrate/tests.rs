@@ -6,8 +6,9 @@ use ingraft_adapter::Base;
 use ingraft_kernel::OpCode;
 use ingraft_tensor::DType;
 
-use super::observe::{Aligned, floats, in_session};
+use super::observe::{floats, in_session};
 use super::*;
+use crate::aligned::Aligned;
 use crate::graph::{Builder, Tensor, channels_last};
 use crate::lower::emit::{EmitOptions, emit};
 use crate::lower::{Program, select};

@@ -10,7 +10,7 @@ use ingraft_plan::{
 
 use super::memory::{self, MemoryPlan};
 use super::train::{self, TrainSchedule};
-use super::{LowerError, Program, Storage, TensorRef};
+use super::{LowerError, Program, Storage, TensorRef, accept};
 
 /// What the plan says beside its steps.
 #[derive(Clone, Debug, Default)]
@@ -72,7 +72,11 @@ pub fn emit(
     let (features, logits) = (train::features(program), train::logits(program));
     facts.features = [place(features, Some(&infer)), place(features, train_ids.as_deref())];
     facts.logits = [place(logits, Some(&infer)), place(logits, train_ids.as_deref())];
-    Ok(emitter.builder.finish(&facts))
+    let plan = emitter.builder.finish(&facts);
+    let training = schedule.map(|schedule| (Phase::Train, &schedule.program));
+    let phases: Vec<_> = [(Phase::Infer, program)].into_iter().chain(training).collect();
+    accept::check(&plan, &phases)?;
+    Ok(plan)
 }
 
 struct Emitter {

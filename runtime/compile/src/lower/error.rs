@@ -39,6 +39,13 @@ pub enum LowerError {
         /// Its plan operator.
         op: ingraft_kernel::OpCode,
     },
+    /// A node has no elements, or attributes outside what its operator is defined for.
+    Refused {
+        /// Name of the node.
+        node: String,
+        /// Its plan operator.
+        op: ingraft_kernel::OpCode,
+    },
     /// Training within the memory given is not possible.
     TrainMemory {
         /// Bytes given.
@@ -62,6 +69,10 @@ impl core::fmt::Display for LowerError {
             Self::NoBackward { node, op } => {
                 write!(f, "node {node:?} ({op}) has no gradient; train from a later site")
             }
+            Self::Refused { node, op } => write!(
+                f,
+                "node {node:?} ({op}) has tensors without elements, or attributes outside what it is defined for"
+            ),
             Self::TrainMemory { budget, needed } => write!(
                 f,
                 "training needs {needed} bytes of activations and gradients at least, {} more than {budget}",

@@ -114,10 +114,11 @@ fn tile(selector: &mut Selector<'_>, node: &Node, repeats: &[usize]) -> Result<(
     let (input, result) = pair(selector, node)?;
     let (from, to) = (selector.program.tensor(input).shape, selector.program.tensor(result).shape);
     let (in_strides, out_strides) = (from.strides().map(|s| s as i32), to.strides());
-    let copies: usize = repeats.iter().product();
-    if copies > COPIES_MAX {
+    // Of an axis without elements there may be any number.
+    let copies = repeats.iter().try_fold(1usize, |copies, repeats| copies.checked_mul(*repeats));
+    let Some(copies) = copies.filter(|copies| *copies <= COPIES_MAX) else {
         return Err(selector.unsupported(node, "repeats more often than a plan can hold"));
-    }
+    };
     for copy in 0..copies {
         let (mut rest, mut offset) = (copy, 0);
         for axis in (0..repeats.len()).rev() {

@@ -27,7 +27,8 @@ pub fn onnx(bytes: &[u8]) {
     }
     let Ok(graph) = import(bytes, &options.import) else { return };
     // What a value takes is the model's to say and the caller's to refuse.
-    if graph.values.iter().any(|value| value.shape.iter().product::<usize>() > 1 << 16) {
+    let elements = |shape: &[usize]| shape.iter().fold(1usize, |count, dim| count.saturating_mul(*dim));
+    if graph.values.iter().any(|value| elements(&value.shape) > 1 << 16) {
         return;
     }
     options.train_from = Some(TrainFrom::All);

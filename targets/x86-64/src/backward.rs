@@ -124,7 +124,7 @@ macro_rules! rows {
         }
         .checked(softmax::check);
 
-        /// Of a normalization.
+        /// Of a normalization; gradients of a scale and shift take the reference.
         pub(crate) const $norm: Kernel = Kernel {
             name: concat!("norm_backward_f32_f32__", $suffix),
             // SAFETY: rows leave this crate only through a target, whose argument proves the instructions.

@@ -80,6 +80,7 @@ mod kradapter;
 mod l4q;
 #[cfg(feature = "alloc")]
 mod list;
+mod ln;
 #[cfg(feature = "alloc")]
 mod loha;
 #[cfg(feature = "alloc")]
@@ -216,6 +217,7 @@ pub use head::Head;
 pub use ia3::Ia3;
 #[cfg(feature = "alloc")]
 pub use list::{METHODS, build, build_on, score_for};
+pub use ln::Ln;
 pub use lora::{DepthwiseTerm, Lora};
 pub use mask::Mask;
 pub use place::{in_kernel, published};

@@ -10,6 +10,7 @@ mod build;
 mod encoded;
 mod methods;
 mod mixture;
+mod norms;
 mod refusal;
 mod resident;
 mod term;

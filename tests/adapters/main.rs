@@ -13,6 +13,7 @@ mod mixture;
 mod norms;
 mod refusal;
 mod resident;
+mod stacked;
 mod term;
 
 use ingraft::adapter::{Adapter, AdapterSet, Base, SetError};

@@ -32,6 +32,8 @@ mod c3a;
 #[cfg(feature = "alloc")]
 mod context_peft;
 #[cfg(feature = "alloc")]
+mod continued;
+#[cfg(feature = "alloc")]
 mod curvature;
 #[cfg(feature = "alloc")]
 mod deft;
@@ -205,6 +207,8 @@ mod wara;
 mod waveft;
 
 pub use bias::Bias;
+#[cfg(feature = "alloc")]
+pub use continued::{ContinueError, continue_from};
 #[cfg(feature = "alloc")]
 pub use error::{ExportError, MeasureError, MethodError, ValuesError};
 #[cfg(feature = "alloc")]

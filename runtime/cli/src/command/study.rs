@@ -144,6 +144,8 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
             optimizer,
             views,
             seed: *seed,
+            from: None,
+            on: None,
             memory,
         };
         let judged = arm::Judged::read(&reader, &dataset, &split.test)?;

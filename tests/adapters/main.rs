@@ -10,8 +10,10 @@ mod build;
 mod encoded;
 mod methods;
 mod mixture;
+mod norms;
 mod refusal;
 mod resident;
+mod stacked;
 mod term;
 
 use ingraft::adapter::{Adapter, AdapterSet, Base, SetError};

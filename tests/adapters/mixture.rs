@@ -19,34 +19,38 @@ const EXPERTS: usize = 4;
 const CLASSES: usize = 3;
 
 /// A graph being written.
-struct Writer {
+pub(crate) struct Writer {
     graph: GraphProto,
     random: Lcg,
 }
 
 impl Writer {
-    fn constant(&mut self, name: &str, dims: &[usize], scale: f32) {
+    pub(crate) fn new(graph: GraphProto) -> Self {
+        Self { graph, random: Lcg::new(4) }
+    }
+
+    pub(crate) fn constant(&mut self, name: &str, dims: &[usize], scale: f32) {
         let count = dims.iter().product();
         let values: Vec<f32> = (0..count).map(|_| scale * (2.0 * self.random.real() - 1.0)).collect();
         let tensor = Tensor::from_f32(dims, &values).expect("as many values");
         self.graph = core::mem::take(&mut self.graph).with_constant(TensorProto::new(name, &tensor));
     }
 
-    fn node(&mut self, node: NodeProto) {
+    pub(crate) fn node(&mut self, node: NodeProto) {
         self.graph = core::mem::take(&mut self.graph).with_node(node);
     }
 
     /// `to = from · weight`.
-    fn linear(&mut self, from: &str, weight: &str, dims: [usize; 2], to: &str) {
+    pub(crate) fn linear(&mut self, from: &str, weight: &str, dims: [usize; 2], to: &str) {
         self.constant(weight, &dims, 0.8);
         self.node(NodeProto::new("MatMul", &[from, weight], &[to]));
     }
 
-    /// The plan of the graph, trainable from its first site on.
-    fn plan(self) -> AlignedBytes {
+    /// The plan of the graph, in this version of the operators, trainable from its first site on.
+    pub(crate) fn plan(self, opset: i64) -> AlignedBytes {
         let graph = self.graph.with_output("logits", DType::F32);
         let options = CompileOptions { train_from: Some(TrainFrom::All), ..CompileOptions::default() };
-        let compiled = compile(&ModelProto::new(13, graph).to_bytes(), &options).expect("it compiles");
+        let compiled = compile(&ModelProto::new(opset, graph).to_bytes(), &options).expect("it compiles");
         AlignedBytes::copy_of(&compiled.plan)
     }
 }
@@ -54,7 +58,7 @@ impl Writer {
 /// Two layers of a mixture: a router weighs the experts, every expert sees every token.
 fn mixture() -> AlignedBytes {
     let graph = GraphProto::new("mixture").with_input("x", DType::F32, &[TOKENS.into(), WIDE.into()]);
-    let mut it = Writer { graph, random: Lcg::new(4) };
+    let mut it = Writer::new(graph);
     let mut from = "x".to_owned();
     for layer in 0..2 {
         let name = |rest: &str| format!("layers.{layer}.{rest}");
@@ -80,7 +84,7 @@ fn mixture() -> AlignedBytes {
         from = sum;
     }
     finish(&mut it, &from);
-    it.plan()
+    it.plan(13)
 }
 
 /// Tokens of three types, told apart by a table, before two layers.
@@ -95,7 +99,7 @@ fn typed_tokens() -> AlignedBytes {
     it.linear("tokens", "block.weight", [WIDE, WIDE], "wide");
     it.node(NodeProto::new("Relu", &["wide"], &["active"]));
     finish(&mut it, "active");
-    it.plan()
+    it.plan(13)
 }
 
 /// The mean over tokens, classified.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use ingraft::adapter::Base;
 use ingraft::compile::{CompileOptions, Compiled, compile};
-use ingraft::kernel::{Host, OpCode, SiteKind, Sites};
+use ingraft::kernel::{Host, OpCode, SiteDesc, SiteKind, Sites};
 use ingraft::plan::{Phase, PlanView};
 use ingraft_dataset::Array;
 
@@ -87,9 +87,14 @@ fn dynamic_quantization_keeps_its_products_in_int8() {
     assert_eq!(ops(OpCode::DynamicConv), 36, "every MatMulInteger is one step, its scales and bias included");
     assert_eq!(ops(OpCode::Conv), 0, "no constant weight is multiplied in float");
     assert_eq!((ops(OpCode::MatMulInteger), ops(OpCode::Cast)), (0, 1), "only the attention mask is cast");
-    let sites: Vec<_> = (0..plan.site_count()).filter_map(|i| plan.site(i)).collect();
-    assert_eq!(sites.len(), 36);
-    assert!(sites.iter().all(|site| site.kind == SiteKind::Linear && site.transposed));
+    let sites = (0..plan.site_count()).filter_map(|i| plan.site(i));
+    let (norms, layers): (Vec<_>, Vec<_>) = sites.partition(|site| site.kind.is_norm());
+    assert_eq!(layers.len(), 36);
+    assert!(layers.iter().all(|site| site.kind == SiteKind::Linear && site.transposed));
+    // One behind the embeddings, two in each layer, by the names that PyTorch gave them.
+    assert_eq!(norms.len(), 13);
+    let named = |site: &SiteDesc<'_>| site.name.ends_with("LayerNorm.weight");
+    assert!(norms.iter().all(|site| site.kind == SiteKind::Norm && site.out == 384 && named(site)));
     // What stays float says so: attention's products of two activations among it.
     assert!(plan.float_nodes().lines().any(|line| line.contains("MatMul")));
 }

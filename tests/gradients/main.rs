@@ -51,6 +51,7 @@ const SUBJECTS: &[Subject] = &[
         from: None,
     },
     Subject { stem: "kwt1_12labels_f32", method: "lora", tolerance: 0.01, whole: false, from: None },
+    Subject { stem: "kwt1_12labels_f32", method: "ln", tolerance: 0.01, whole: false, from: None },
     Subject { stem: "efficientnet_lite0_f32", method: "lora", tolerance: 0.01, whole: false, from: None },
     // Behind the spectrum: the recording begins in silence, where the root of a power has no slope.
     Subject {

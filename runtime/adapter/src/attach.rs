@@ -225,7 +225,8 @@ impl<'a> Adapter<'a> {
         let low_rank = matches!(term.kind, kind::TWO_FACTOR_I8 | kind::TWO_FACTOR_F32);
         let refused = (integer && site.dtype != DType::I8)
             || (low_rank && site.kind == SiteKind::Depthwise)
-            || matches!(site.kind, SiteKind::Embedding | SiteKind::Norm);
+            || (site.kind.is_norm() && term.kind != kind::AFFINE)
+            || site.kind == SiteKind::Embedding;
         if refused {
             return Err(AdapterError::Kind(name));
         }

@@ -10,7 +10,7 @@ use ingraft_exec::{ExecError, ThreadsError};
 use ingraft_import::ImportError;
 #[cfg(feature = "cuda")]
 use ingraft_jetson_cuda::CudaError;
-use ingraft_method::{ExportError, MeasureError, MethodError};
+use ingraft_method::{ContinueError, ExportError, MeasureError, MethodError};
 use ingraft_plan::PlanError;
 use ingraft_signal::SignalError;
 use ingraft_store::{Refusal, SealError};
@@ -186,6 +186,8 @@ pub enum CliError {
     },
     /// There is no such method or setting.
     Method(MethodError),
+    /// Training cannot go on from the adapter given.
+    Continue(ContinueError),
     /// Training cannot start or go on.
     Train(TrainError),
     /// What a method chooses weights by cannot be measured.
@@ -359,6 +361,7 @@ impl core::fmt::Display for CliError {
                 needed.saturating_sub(*budget)
             ),
             Self::Method(error) => error.fmt(f),
+            Self::Continue(error) => write!(f, "--from: {error}"),
             Self::Train(error) => error.fmt(f),
             Self::Measure(error) => error.fmt(f),
             Self::Export(error) => error.fmt(f),
@@ -404,6 +407,7 @@ macro_rules! from {
 }
 
 from! {
+    ContinueError => Continue,
     DatasetError => Dataset,
     ExecError => Exec,
     ExportError => Export,

@@ -38,6 +38,11 @@ impl ArtifactFile {
 }
 
 impl<B: AsRef<[u8]>> ArtifactFile<B> {
+    /// Where it is, or what it is called.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// The bytes.
     pub(crate) fn bytes(&self) -> &[u8] {
         self.bytes.as_ref()

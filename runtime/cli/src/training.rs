@@ -14,9 +14,12 @@ use std::time::Instant;
 
 use clap::ValueEnum;
 use indicatif::ProgressBar;
+use ingraft_adapter::{Adapter, HeadView, TermSource};
 use ingraft_dataset::{Rng, split};
 use ingraft_kernel::{Host, Sites};
-use ingraft_method::{Export, ExportOptions, FactorFormat, Full, Head, Ranges, SiteReport, export};
+use ingraft_method::{
+    Export, ExportOptions, FactorFormat, Full, Head, Ranges, SiteReport, continue_from, export,
+};
 use ingraft_plan::{Phase, PlanView};
 use ingraft_train::{
     AdamW, EarlyStop, LearningRate, Method, Moves, Optimizer, Readout, Schedule, ScheduleShape, Setup,
@@ -69,6 +72,15 @@ pub(crate) fn sites(
     if adapted { Ok(chosen) } else { Err(CliError::NotAdapted) }
 }
 
+/// An adapter that acts beside what is trained, and stays as it is.
+#[derive(Debug)]
+pub(crate) struct Stacked<'s> {
+    /// Terms that leave room for others.
+    pub(crate) terms: Adapter<'s>,
+    /// Content hash of the adapter that they are of.
+    pub(crate) hash: String,
+}
+
 /// Everything that decides a training run beside the clips.
 #[derive(Debug)]
 pub(crate) struct Course<'c> {
@@ -88,6 +100,10 @@ pub(crate) struct Course<'c> {
     pub(crate) temperature: f32,
     /// Share of that in the loss.
     pub(crate) teacher_share: f32,
+    /// The adapter that training goes on from.
+    pub(crate) from: Option<&'c Adapter<'c>>,
+    /// The adapter that acts beside what is trained.
+    pub(crate) on: Option<&'c Stacked<'c>>,
     /// Whether the head starts at the nearest class mean.
     pub(crate) prototypes: bool,
     pub(crate) clip_norm: Option<f32>,
@@ -176,6 +192,8 @@ impl<'c> Course<'c> {
             smoothing: SMOOTHING,
             temperature: TEMPERATURE,
             teacher_share: TEACHER_SHARE,
+            from: None,
+            on: None,
             prototypes: false,
             clip_norm: Some(CLIP_NORM),
             decay: Decay::Cosine,
@@ -231,6 +249,12 @@ impl<'c> Course<'c> {
         let memory = Trainer::memory(&plan, target, &setup)?;
         let mut arena = AlignedBytes::zeroed(memory.total());
         let mut trainer = Trainer::bind(plan, target, setup, arena.as_mut_slice())?;
+        if let Some(on) = self.on {
+            trainer.freeze(&on.terms)?;
+        }
+        if let Some(adapter) = self.from {
+            continue_from(&mut trainer, adapter)?;
+        }
         let bar = console.bar(lessons.labels.len(), "reading");
         let views = Views::compute(&mut trainer, self, (lessons, &learned), &bar)?;
         bar.finish_and_clear();
@@ -238,6 +262,10 @@ impl<'c> Course<'c> {
             views.of(clip).try_for_each(|view| trainer.observe(view))?;
         }
         trainer.standardize();
+        let continued = self.from.filter(|adapter| self.continues_head(adapter, lessons));
+        if let Some(head) = continued.and_then(TermSource::head) {
+            trainer.start_head(head.weight, head.bias)?;
+        }
         let mut truths = Truths::new(self, lessons, &views, &mut trainer)?;
         if self.prototypes {
             self.start_at_prototypes(&mut trainer, (lessons, &learned), &views, &mut truths)?;
@@ -246,7 +274,8 @@ impl<'c> Course<'c> {
         let Run { loss, epochs, losses } =
             self.epochs(&mut trainer, &views, &mut truths, (&learned, &judged), &bar)?;
         bar.finish_and_clear();
-        let export = deploy(&mut trainer, &views, lessons)?;
+        let stacked_on = self.on.map(|on| on.hash.clone()).unwrap_or_default();
+        let export = deploy(&mut trainer, &views, lessons, stacked_on)?;
         Ok(Trained {
             bytes: export.bytes,
             loss,
@@ -258,6 +287,15 @@ impl<'c> Course<'c> {
             sites: export.sites,
             seconds: started.elapsed().as_secs_f64(),
         })
+    }
+
+    /// Whether the head of `adapter` is the one that is trained: it reads the same, and tells the same classes apart.
+    pub(crate) fn continues_head(&self, adapter: &Adapter<'_>, lessons: &Lessons<'_>) -> bool {
+        let Readout::Head { site, pool, .. } = self.readout else { return false };
+        let same = |head: HeadView<'_>| {
+            (head.site, head.pool) == (site, pool) && head.labels.split('\n').eq(lessons.classes)
+        };
+        !self.prototypes && adapter.head().is_some_and(same)
     }
 
     /// The clips to learn from, and those whose loss says when to stop.
@@ -344,7 +382,12 @@ impl<'c> Course<'c> {
 }
 
 /// The adapter file of what `trainer` learned.
-fn deploy(trainer: &mut Trainer<'_, '_>, views: &Views, lessons: &Lessons<'_>) -> Result<Export, CliError> {
+fn deploy(
+    trainer: &mut Trainer<'_, '_>,
+    views: &Views,
+    lessons: &Lessons<'_>,
+    stacked_on: String,
+) -> Result<Export, CliError> {
     let mut ranges = Ranges::new(trainer);
     // Ranges are measured on every clip and version the adapter has to hold.
     for clip in 0..lessons.labels.len() {
@@ -355,6 +398,7 @@ fn deploy(trainer: &mut Trainer<'_, '_>, views: &Views, lessons: &Lessons<'_>) -
         labels: lessons.classes.to_vec(),
         provenance: lessons.provenance.clone(),
         parameters: lessons.parameters,
+        stacked_on,
         deltas: lessons.deltas,
     };
     Ok(export(trainer, &options)?)

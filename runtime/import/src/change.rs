@@ -6,6 +6,7 @@ use ingraft_method::{OwnedTerms, TermFormat, deploy_as, in_kernel};
 
 use crate::base::Place;
 use crate::matrix::Matrix;
+use crate::peft::NORM;
 use crate::{Fault, ImportError};
 
 /// Scale and shift per output channel.
@@ -59,6 +60,13 @@ impl Change {
     /// [`Fault::Shape`], [`Fault::NotFinite`], [`Fault::NeedsWeights`], or what writing them says.
     pub(crate) fn place(&self, place: &Place<'_>) -> Result<Placed, ImportError> {
         self.check(place)?;
+        if place.desc().kind.is_norm() {
+            if self.factors.is_some() || self.scale.is_some() {
+                return Err(ImportError::at(place.desc().name, Fault::Unsupported(NORM)));
+            }
+            let (out, row) = place.shape();
+            return norm(place, &self.delta(out, row), self.shift.as_deref());
+        }
         let mut owned = OwnedTerms::default();
         self.weight_terms(place, &mut owned);
         write(place, owned, self.affine(place)?, TermFormat::default())
@@ -125,6 +133,16 @@ impl Change {
         let narrow = |values: &[f64]| values.iter().map(|v| *v as f32).collect();
         Ok(Some((narrow(&scale), narrow(&shift))))
     }
+}
+
+/// The terms of a normalization whose scale and shift are to move by this much: they stand in place of the base's.
+pub(crate) fn norm(place: &Place<'_>, delta: &Matrix, shift: Option<&[f64]>) -> Result<Placed, ImportError> {
+    let moved = |base: f32, by: Option<&f64>| (f64::from(base) + by.copied().unwrap_or(0.0)) as f32;
+    let channels = || 0..place.desc().out;
+    let scale = channels().map(|c| moved(place.frozen.weight(c, 0), delta.data.get(c))).collect();
+    let shift =
+        channels().map(|c| moved(place.frozen.real_bias(c), shift.and_then(|shift| shift.get(c)))).collect();
+    write(place, OwnedTerms::default(), Some((scale, shift)), TermFormat::default())
 }
 
 fn dense_terms(place: &Place<'_>, delta: &Matrix, owned: &mut OwnedTerms) {

@@ -160,6 +160,9 @@ impl Reading<'_> {
         for (path, place) in paths.iter().zip(&places) {
             let adapted = self.checkpoint.adapted.get(*path);
             let mut change = match adapted {
+                Some(_) if place.desc().kind.is_norm() && self.kind.method != "ln" => {
+                    return Err(ImportError::at(path, Fault::Unsupported(NORM)));
+                }
                 Some(tensors) => {
                     let (config, shared) = (self.config, &self.checkpoint.shared);
                     (self.kind.change)(&Module { path, tensors, shared, config, place, widest })?
@@ -216,6 +219,10 @@ impl Reading<'_> {
             match leaf.trim_end_matches(".weight").rsplit('_').next() {
                 Some("A") => sought.row = Some(rest),
                 Some("B") => sought.out = tensor.dims.first().copied(),
+                // A normalization's own parameters.
+                Some("layers" | "layers.bias") => {
+                    (sought.out, sought.row) = (tensor.dims.first().copied(), Some(1));
+                }
                 _ => {}
             }
         }
@@ -294,6 +301,9 @@ fn parameters<'t>(
         adapted.into_iter().chain(replaced).flatten().map(move |(leaf, tensor)| spec(leaf.clone(), tensor));
     own.chain(shared.into_iter().flatten().map(move |(name, tensor)| spec(format!("{SHARED}{name}"), tensor)))
 }
+
+/// Why deltas of a weight cannot act on a normalization.
+pub(crate) const NORM: &str = "a normalization takes a scale and a shift in place of its own, nothing else";
 
 /// A head that reads the mean over all positions.
 const POOL_ALL: u32 = POOL_HEIGHT | POOL_WIDTH;

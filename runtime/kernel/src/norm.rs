@@ -2,7 +2,7 @@
 //!
 //! Layer: `y = (x − mean)/√(var + ε)·scale + shift`. Root mean square:
 //! `y = x/√(mean(x²) + ε)·scale + shift`. Group and instance normalization are
-//! reshapes around the same kernel.
+//! reshapes around the same kernel. An adapter's scale and shift are used in place of the step's own.
 
 use ingraft_tensor::{DType, Shape};
 
@@ -18,6 +18,9 @@ use crate::{Call, Kernel, KernelError, OpCode, Step, check};
 ///
 /// # Numerics
 /// Mean first, then the variance of the centered values, all in f32 and in eight interleaved partial sums.
+///
+/// # Errors
+/// [`KernelError::Terms`] for other terms than a scale and shift of that many elements.
 pub const KERNEL: Kernel =
     Kernel::new("norm_f32_f32__scalar", OpCode::Norm, Some(DType::F32), Some(DType::F32), run).checked(check);
 
@@ -43,7 +46,10 @@ fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     let len = normalized(call.input(0)?.shape(), attrs.axes).ok_or(call.operands())?.max(1);
     let optional =
         |index| if index < call.inputs.len() { call.slice::<f32>(index).map(Some) } else { Ok(None) };
-    let (scale, shift) = (optional(1)?, optional(2)?);
+    let (scale, shift) = match call.terms.of_norm(call.op, len)? {
+        Some(affine) => (Some(affine.scale), Some(affine.shift)),
+        None => (optional(1)?, optional(2)?),
+    };
     let out = call.slice_mut::<f32>(0)?;
     for (out, input) in out.chunks_exact_mut(len.max(1)).zip(Rows::new(input, len)) {
         normalize(attrs, input, out);

@@ -20,6 +20,8 @@ pub enum SiteKind {
     Embedding = 3,
     /// Scale and shift of a normalization.
     Norm = 4,
+    /// The scale of a normalization that has no shift.
+    NormScale = 5,
 }
 
 impl SiteKind {
@@ -31,6 +33,7 @@ impl SiteKind {
             2 => Self::Depthwise,
             3 => Self::Embedding,
             4 => Self::Norm,
+            5 => Self::NormScale,
             _ => return None,
         })
     }
@@ -43,11 +46,19 @@ impl SiteKind {
             Self::Depthwise => "depthwise",
             Self::Embedding => "embedding",
             Self::Norm => "norm",
+            Self::NormScale => "norm-scale",
         }
+    }
+
+    /// Whether the site is a normalization, whose own scale and shift an adapter's stand in the place of.
+    pub const fn is_norm(self) -> bool {
+        matches!(self, Self::Norm | Self::NormScale)
     }
 }
 
 /// One site, as an adapter needs to know it.
+///
+/// A normalization is a diagonal: `out` elements are normalized together, each is a group of its own with one input.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SiteDesc<'a> {
     /// The ONNX name of the weight.

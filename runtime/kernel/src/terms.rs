@@ -5,6 +5,8 @@
 
 use core::ops::Range;
 
+use crate::{KernelError, OpCode};
+
 /// The active terms of one site for one sample. `Default` is the untouched base.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SiteTerms<'a> {
@@ -15,7 +17,7 @@ pub struct SiteTerms<'a> {
     /// `y += Δ·x` for a Δ of every weight, in real units and the layout of the base's weight. Only
     /// trainers have it: a file holds the fused weight instead.
     pub dense: Option<&'a [f32]>,
-    /// `y = scale ⊙ y + shift`, after the other terms.
+    /// `y = scale ⊙ y + shift`, after the other terms. At a normalization, in place of the base's own pair.
     pub affine: Option<Affine<'a>>,
     /// Another weight and folded bias, used instead of the base's: a resident patched copy, or a fused adapter's own.
     pub patched: Option<Patched<'a>>,
@@ -66,6 +68,18 @@ impl SiteTerms<'_> {
             && self.two_factor.is_none()
             && self.affine.is_none()
             && (self.sparse.is_none() || self.overlay_is_packed())
+    }
+}
+
+impl<'a> SiteTerms<'a> {
+    /// The scale and shift at a normalization, which takes no other term.
+    ///
+    /// # Errors
+    /// [`KernelError::Terms`] for another term, or a pair that is not as long as what is normalized.
+    pub fn of_norm(&self, op: OpCode, len: usize) -> Result<Option<Affine<'a>>, KernelError> {
+        let others = SiteTerms { affine: None, ..*self };
+        let fits = self.affine.is_none_or(|a| a.scale.len() == len && a.shift.len() == len);
+        if others.is_none() && fits { Ok(self.affine) } else { Err(KernelError::Terms(op)) }
     }
 }
 
@@ -161,7 +175,7 @@ pub enum SparseValues<'a> {
     F32(&'a [f32]),
 }
 
-/// Per-channel scale and shift of the pre-activation value, in real units.
+/// Per-channel scale and shift of the pre-activation value, in real units; at a normalization, of the normalized value.
 #[derive(Clone, Copy, Debug)]
 pub struct Affine<'a> {
     /// `[out]`.

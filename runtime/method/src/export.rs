@@ -1,5 +1,6 @@
 //! From a trainer to an adapter file.
 
+mod beside;
 mod parameters;
 
 use alloc::format;
@@ -7,9 +8,9 @@ use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 
-use ingraft_adapter::{AdapterBuilder, AdapterFacts, HeadSpec, SiteName, TermSource, TermSpec};
+use ingraft_adapter::{AdapterBuilder, AdapterFacts, HeadSpec, SiteName, TermSpec};
 use ingraft_kernel::terms::MAX_TERM_RANK;
-use ingraft_kernel::{Factors, NO_SITE, SiteKind, SiteTerms, Sparse, SparseValues};
+use ingraft_kernel::{Factors, NO_SITE, SiteKind, SiteTerms, Sites, Sparse, SparseValues};
 use ingraft_train::{FrozenSite, TrainedHead, Trainer};
 
 use crate::{ExportError, Ranges, low_rank, quantize};
@@ -27,6 +28,8 @@ pub struct ExportOptions<'o> {
     pub provenance: String,
     /// Whether the method's own tensors are written beside the terms: to train on, or to export them.
     pub parameters: bool,
+    /// Content hash of the adapter that acted beside what was trained, to be recorded; empty without.
+    pub stacked_on: String,
 }
 
 /// How low-rank factors of int8 sites are written. Those of f32 sites are always f32.
@@ -97,7 +100,7 @@ pub struct SiteReport {
 ///
 /// On int8 sites sparse deltas become integer overlays on the base's own
 /// scales, whole deltas the fused int8 weight, and low-rank factors what `options` says. The head's standardization
-/// is folded into its weights.
+/// is folded into its weights. Terms that acted beside ([`Trainer::freeze`]) are written as they are: the file acts as both.
 ///
 /// # Errors
 /// [`ExportError`].
@@ -108,9 +111,10 @@ pub fn export(trainer: &Trainer<'_, '_>, options: &ExportOptions<'_>) -> Result<
     for site in trainer.parameters().sites() {
         // Bound by the trainer, so it is there.
         let Some(frozen) = FrozenSite::new(plan, site as usize) else { continue };
-        let terms = trainer.parameters().terms(site as usize);
+        let terms = trainer.parameters().trained(site as usize);
         let format = TermFormat { factors: options.factors, deltas: options.deltas };
-        let written = deploy_as(&frozen, site, terms, format)?;
+        let mut written = deploy_as(&frozen, site, terms, format)?;
+        written.stack(&trainer.parameters().frozen(site as usize));
         for term in written.terms {
             builder.term(site as usize, &frozen.desc, term);
         }
@@ -125,12 +129,23 @@ pub fn export(trainer: &Trainer<'_, '_>, options: &ExportOptions<'_>) -> Result<
             two_factor_error: written.two_factor_error,
         });
     }
+    let trained: Vec<u32> = trainer.parameters().sites().collect();
+    for (index, desc) in (0..plan.site_count()).filter_map(|index| Some((index, plan.site(index)?))) {
+        if !trained.contains(&(index as u32)) {
+            let mut beside = Deployed::default();
+            beside.stack(&trainer.parameters().frozen(index));
+            beside.terms.into_iter().for_each(|term| builder.term(index, &desc, term));
+        }
+    }
     if let Some(head) = trainer.head() {
         builder.head(head_spec(trainer, &head, options)?);
     }
     let method = trainer.setup().method;
     let mut hyper = Vec::new();
     method.settings(&mut |name, value| hyper.push((name.to_string(), format!("{value}"))));
+    if !options.stacked_on.is_empty() {
+        hyper.push(("stacked_on".to_string(), options.stacked_on.clone()));
+    }
     let facts = AdapterFacts {
         method: method.name().to_string(),
         method_version: method.version(),

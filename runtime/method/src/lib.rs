@@ -32,6 +32,8 @@ mod c3a;
 #[cfg(feature = "alloc")]
 mod context_peft;
 #[cfg(feature = "alloc")]
+mod continued;
+#[cfg(feature = "alloc")]
 mod curvature;
 #[cfg(feature = "alloc")]
 mod deft;
@@ -80,6 +82,7 @@ mod kradapter;
 mod l4q;
 #[cfg(feature = "alloc")]
 mod list;
+mod ln;
 #[cfg(feature = "alloc")]
 mod loha;
 #[cfg(feature = "alloc")]
@@ -205,6 +208,8 @@ mod waveft;
 
 pub use bias::Bias;
 #[cfg(feature = "alloc")]
+pub use continued::{ContinueError, continue_from};
+#[cfg(feature = "alloc")]
 pub use error::{ExportError, MeasureError, MethodError, ValuesError};
 #[cfg(feature = "alloc")]
 pub use export::{
@@ -216,6 +221,7 @@ pub use head::Head;
 pub use ia3::Ia3;
 #[cfg(feature = "alloc")]
 pub use list::{METHODS, build, build_on, score_for};
+pub use ln::Ln;
 pub use lora::{DepthwiseTerm, Lora};
 pub use mask::Mask;
 pub use place::{in_kernel, published};

@@ -11,7 +11,7 @@ use crate::{MethodError, Saliency, Score};
 use crate::{
     abba, adalora, beft, bias, bitfit, boft, bone, bora, c3a, context_peft, deft, delora, diablo, dora,
     edora, esft, ether, flix, fourierft, full, gralora, hd_pissa, head, hira, hra, hut, ia3, id3, kradapter,
-    l4q, loha, loki, lokr, lora, lorat, loretta, losia, map, melora, miss, moka, msplora, neuroada, oft,
+    l4q, ln, loha, loki, lokr, lora, lorat, loretta, losia, map, melora, miss, moka, msplora, neuroada, oft,
     paca, peqa, pissa, poly, psoft, quantum_peft, qwha, randlora, road, rosa, rslora, s2ft, s2lora, shira,
     sketchtune, smt, snell, soka, sora, sparsegrad, spectral_adapter, speft, spt, sqft, ssf, supertuning,
     surm, svft, tinylora, tlora, unilora, vblora, vectorfit, vera, wara, waveft,
@@ -50,6 +50,7 @@ pub static METHODS: &[MethodRow] = &[
     id3::ROW,
     kradapter::ROW,
     l4q::ROW,
+    ln::ROW,
     loha::ROW,
     loki::ROW,
     lokr::ROW,

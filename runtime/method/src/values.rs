@@ -7,10 +7,12 @@ use alloc::vec;
 use alloc::vec::Vec;
 
 use ingraft_kernel::{Affine, Factors, SiteDesc, SiteTerms, Sparse, SparseValues, TwoFactor};
-use ingraft_train::{FrozenSite, LatentHolder, LatentTensor, Method, Part, SiteValues, TermLayout, Unfit};
+use ingraft_train::{
+    FrozenSite, Latent, LatentHolder, LatentTensor, Method, Part, SiteValues, TermLayout, Unfit,
+};
 
 pub(crate) use self::latent::drawn_constants;
-use self::latent::latent;
+use self::latent::{latent, take};
 use crate::ValuesError;
 use crate::place::in_kernel;
 
@@ -130,7 +132,7 @@ fn chosen(site: &SiteDesc<'_>, tensors: &[NamedTensor<'_>]) -> TermLayout {
 
 fn declared_by(method: &dyn Method, site: &SiteDesc<'_>, layout: &TermLayout) -> Vec<TensorInfo> {
     let mut tensors = Vec::new();
-    if layout.latent.decaying != 0 || layout.latent.steady != 0 {
+    if is_latent(layout) {
         method.tensors(site, &mut |tensor: LatentTensor| {
             let (name, dims) = (tensor.name, vec![tensor.rows, tensor.columns]);
             tensors.push(TensorInfo { name, dims, trained: tensor.holder != LatentHolder::Constants });
@@ -170,28 +172,81 @@ pub fn evaluate(
     site: &FrozenSite<'_>,
     tensors: &[NamedTensor<'_>],
 ) -> Result<OwnedTerms, ValuesError> {
-    if let Some(tensor) = tensors.iter().find(|tensor| !tensor.values.iter().all(|v| v.is_finite())) {
-        return Err(ValuesError::NotFinite(tensor.name.to_string()));
-    }
     let layout = match method.layout(&site.desc) {
         // What would have been chosen by gradients was chosen before these were written.
         Err(Unfit::Unmeasured) => chosen(&site.desc, tensors),
         layout => layout.map_err(ValuesError::Unfit)?,
     };
-    let declared = declared_by(method, &site.desc, &layout);
+    known(method, site, &layout, tensors)?;
+    if is_latent(&layout) {
+        latent(method, site, &layout, tensors)
+    } else {
+        terms(method, site, &layout, tensors)
+    }
+}
+
+/// Sets what a trainer holds at `site`: a latent site's own values, or its terms, to `tensors`, which must be all that
+/// `method` trains there. Constants that are left out stay as they are.
+///
+/// # Errors
+/// As [`evaluate`]; what was held may be changed in part then.
+pub(crate) fn fill(
+    method: &dyn Method,
+    site: &FrozenSite<'_>,
+    tensors: &[NamedTensor<'_>],
+    held: &mut Latent<'_>,
+    values: &mut SiteValues<'_>,
+) -> Result<(), ValuesError> {
+    let layout = method.layout(&site.desc).map_err(ValuesError::Unfit)?;
+    known(method, site, &layout, tensors)?;
+    if is_latent(&layout) {
+        return take(method, site, tensors, held).map(drop);
+    }
+    let owned = terms(method, site, &layout, tensors)?;
+    let entries = tensors.iter().find(|tensor| tensor.name == "values");
+    if let Some(entries) = entries.filter(|entries| entries.values.len() != values.sparse.len()) {
+        return Err(shape(entries, &[values.sparse.len()]));
+    }
+    copy(values.down, &owned.down);
+    copy(values.up, &owned.up);
+    copy(values.sparse, &owned.sparse);
+    copy(values.indptr, &owned.indptr);
+    copy(values.indices, &owned.indices);
+    copy(values.dense, &owned.dense);
+    copy(values.scale, &owned.scale);
+    copy(values.shift, &owned.shift);
+    Ok(())
+}
+
+/// As many elements as both have: one of the two is empty where a part is not trained.
+fn copy<T: Copy>(to: &mut [T], from: &[T]) {
+    to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
+}
+
+fn is_latent(layout: &TermLayout) -> bool {
+    layout.latent.decaying != 0 || layout.latent.steady != 0
+}
+
+/// Refuses tensors that are not finite, or not of the method.
+fn known(
+    method: &dyn Method,
+    site: &FrozenSite<'_>,
+    layout: &TermLayout,
+    tensors: &[NamedTensor<'_>],
+) -> Result<(), ValuesError> {
+    if let Some(tensor) = tensors.iter().find(|tensor| !tensor.values.iter().all(|v| v.is_finite())) {
+        return Err(ValuesError::NotFinite(tensor.name.to_string()));
+    }
+    let declared = declared_by(method, &site.desc, layout);
     if declared.is_empty() {
         return Err(ValuesError::NothingHere);
     }
     let names = |tensor: &&NamedTensor<'_>| !declared.iter().any(|info| info.name == tensor.name);
     // Scale and shift travel together, though a method may train but one of them.
     let paired = |name: &str| matches!(name, "scale" | "shift") && (layout.scale || layout.shift);
-    if let Some(tensor) = tensors.iter().filter(names).find(|tensor| !paired(tensor.name)) {
-        return Err(ValuesError::Unexpected(tensor.name.to_string()));
-    }
-    if layout.latent.decaying != 0 || layout.latent.steady != 0 {
-        latent(method, site, &layout, tensors)
-    } else {
-        terms(method, site, &layout, tensors)
+    match tensors.iter().filter(names).find(|tensor| !paired(tensor.name)) {
+        Some(tensor) => Err(ValuesError::Unexpected(tensor.name.to_string())),
+        None => Ok(()),
     }
 }
 

@@ -46,6 +46,8 @@ pub enum TrainError {
         /// The method's reason.
         reason: Unfit,
     },
+    /// What is trained at this site cannot act beside what an adapter that stays as it is has there.
+    Stacked(SiteName),
     /// Another learning rate was asked for factors that the method does not train as they are.
     NoFactors,
     /// The model's own logits are trained on, so there is no head to start.
@@ -119,6 +121,12 @@ impl core::fmt::Display for TrainError {
                 write!(f, "site {site}: the loss does not depend on it; leave it out or read a later tensor")
             }
             Self::Unfit { site, reason } => write!(f, "site {}: {reason}", site.as_str()),
+            Self::Stacked(site) => write!(
+                f,
+                "site {}: the frozen adapter has terms there that leave no room for those of this method; merge it into \
+                 one weight first, choose other sites, or a method of another kind",
+                site.as_str()
+            ),
             Self::NoFactors => {
                 f.write_str("the method trains no pair of factors as they are; leave their ratio of rates at 1")
             }

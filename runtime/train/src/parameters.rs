@@ -23,6 +23,44 @@ pub struct Parameters<'m> {
     /// What a term reads for the half of a scale-and-shift pair that is not trained.
     pub(crate) ones: &'m [f32],
     pub(crate) zeros: &'m [f32],
+    /// What acts beside them.
+    pub(crate) frozen: Option<Frozen<'m>>,
+}
+
+/// The terms of an adapter that acts beside the trained one and stays as it is.
+#[derive(Clone, Copy)]
+pub(crate) struct Frozen<'m>(pub(crate) &'m dyn TermSource);
+
+impl core::fmt::Debug for Frozen<'_> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str("Frozen")
+    }
+}
+
+impl Frozen<'_> {
+    /// Whether these terms of one site can act beside `own`: a site has one of each kind, a delta of every weight leaves no
+    /// room for another, and gradients pass through real factors and entries alone.
+    pub(crate) fn fits(terms: &SiteTerms<'_>, own: &SiteTerms<'_>) -> bool {
+        let integer = matches!(terms.two_factor.map(|term| term.factors), Some(Factors::I8 { .. }))
+            || matches!(terms.sparse.map(|term| term.values), Some(SparseValues::I16(_)));
+        let delta = terms.two_factor.is_some() || terms.has_delta() || terms.patched.is_some();
+        let both = own.two_factor.is_some() && terms.two_factor.is_some()
+            || own.sparse.is_some() && terms.sparse.is_some()
+            || own.affine.is_some() && terms.affine.is_some();
+        !(integer || both || own.dense.is_some() && delta)
+    }
+
+    /// These terms of one site and `own`, which they fit.
+    fn beside<'t>(terms: SiteTerms<'t>, own: SiteTerms<'t>) -> SiteTerms<'t> {
+        SiteTerms {
+            two_factor: own.two_factor.or(terms.two_factor),
+            sparse: own.sparse.or(terms.sparse),
+            dense: own.dense.or(terms.dense),
+            affine: own.affine.or(terms.affine),
+            patched: own.patched.or(terms.patched),
+            packed: own.packed,
+        }
+    }
 }
 
 /// One trained site: which terms it has and where their parameters lie.
@@ -323,8 +361,9 @@ impl Parameters<'_> {
     }
 }
 
-impl TermSource for Parameters<'_> {
-    fn terms(&self, index: usize) -> SiteTerms<'_> {
+impl Parameters<'_> {
+    /// The terms that are trained at site `index`, without those that act beside them.
+    pub fn trained(&self, index: usize) -> SiteTerms<'_> {
         let Some(slot) = self.slot(index) else { return SiteTerms::NONE };
         let held: &[f32] = if slot.is_latent() { self.computed } else { self.values };
         let [down, up, sparse, dense, scale, shift] = slot.parts(held);
@@ -348,6 +387,21 @@ impl TermSource for Parameters<'_> {
             terms.affine = Some(Affine { scale, shift });
         }
         terms
+    }
+
+    /// The terms at site `index` that act beside those and stay as they are ([`crate::Trainer::freeze`]).
+    pub fn frozen(&self, index: usize) -> SiteTerms<'_> {
+        self.frozen.map_or(SiteTerms::NONE, |frozen| frozen.0.terms(index))
+    }
+}
+
+impl TermSource for Parameters<'_> {
+    fn terms(&self, index: usize) -> SiteTerms<'_> {
+        let own = self.trained(index);
+        match self.frozen {
+            Some(frozen) => Frozen::beside(frozen.0.terms(index), own),
+            None => own,
+        }
     }
 
     fn head(&self) -> Option<HeadView<'_>> {

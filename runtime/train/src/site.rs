@@ -8,7 +8,7 @@ use ingraft_tensor::bytes::{self, Plain};
 /// One site of a plan with the weight the base has there.
 ///
 /// Methods read it to choose what they train, and to write integer terms on the
-/// scales of the base. It is never written.
+/// scales of the base. It is never written. The weight of a normalization is its scale, its bias the shift.
 #[derive(Clone, Copy, Debug)]
 pub struct FrozenSite<'p> {
     /// What kind of weight.
@@ -49,7 +49,7 @@ enum Weight<'p> {
 
 impl<'p> FrozenSite<'p> {
     /// Site `index` of `plan`; `None` when there is none, or its weight is not
-    /// that of a convolution or linear layer.
+    /// that of a convolution, linear layer or normalization.
     pub fn new(plan: &'p PlanView<'_>, index: usize) -> Option<Self> {
         let desc = plan.site(index)?;
         let (phase, place) = [Phase::Infer, Phase::Train]
@@ -74,6 +74,11 @@ impl<'p> FrozenSite<'p> {
                 let bias: &[i32] = constant(plan, step.inputs, 2)?;
                 (multiplier.len() == desc.out && bias.len() == desc.out).then_some(())?;
                 Weight::Codes { codes: constant(plan, step.inputs, 1)?, bias, scales }
+            }
+            OpCode::Norm => {
+                let bias: &[f32] = if step.inputs.len() > 2 { constant(plan, step.inputs, 2)? } else { &[] };
+                (bias.is_empty() || bias.len() == desc.out).then_some(())?;
+                Weight::Real { weight: constant(plan, step.inputs, 1)?, bias }
             }
             OpCode::DynamicConv => {
                 let scales: &[f32] = constant(plan, step.inputs, 3)?;

@@ -4,6 +4,7 @@ mod carve;
 mod checkpoint;
 mod engine;
 mod frozen;
+mod held;
 mod prototypes;
 pub(crate) mod span;
 mod update;

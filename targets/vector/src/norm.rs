@@ -28,8 +28,17 @@ impl<V: Vector> Row<V> for Norm {
         let (error, attrs) = (call.operands(), *call.attrs::<NormAttrs>()?);
         let len = normalized(call.input(0)?.shape(), attrs.axes).ok_or(error)?.max(1);
         let input = call.slice::<f32>(0)?;
-        let scale = if call.inputs.len() > 1 { Some(call.slice::<f32>(1)?) } else { None };
-        let shift = if call.inputs.len() > 2 { Some(call.slice::<f32>(2)?) } else { None };
+        let (mut scale, mut shift) = (None, None);
+        if let Some(affine) = call.terms.of_norm(call.op, len)? {
+            (scale, shift) = (Some(affine.scale), Some(affine.shift));
+        } else {
+            if call.inputs.len() > 1 {
+                scale = Some(call.slice::<f32>(1)?);
+            }
+            if call.inputs.len() > 2 {
+                shift = Some(call.slice::<f32>(2)?);
+            }
+        }
         let affine = [scale, shift];
         for (out, x) in call.slice_mut::<f32>(0)?.chunks_exact_mut(len).zip(input.chunks_exact(len)) {
             let [mean, inverse] = moments(v, &attrs, x);

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Checkpoints of HF PEFT as it saves them, on two tiny models, with what PEFT computes.
+"""Checkpoints of HF PEFT as it saves them, on three tiny models, with what PEFT computes.
 
-Writes, beside this file, `linear.onnx` and `conv.onnx`; a folder per case with `adapter_config.json` and
+Writes, beside this file, `linear.onnx`, `conv.onnx` and `norm.onnx`; a folder per case with `adapter_config.json` and
 `adapter_model.safetensors`; and `outputs.safetensors` with `CASE/output` and, where PEFT can merge the case,
 `CASE/delta/MODULE`. Needs peft 0.21.2, torch, numpy, onnx and safetensors; made with torch 2.15.0.
 
@@ -60,6 +60,21 @@ class Conv(torch.nn.Module):
         return self.fc(x.mean(dim=(2, 3)))
 
 
+class Norm(torch.nn.Module):
+    """Normalizations with a bias and without."""
+
+    def __init__(self):
+        super().__init__()
+        self.lin0 = torch.nn.Linear(12, 10)
+        self.norm0 = torch.nn.LayerNorm(10)
+        self.lin1 = torch.nn.Linear(10, 15)
+        self.norm1 = torch.nn.LayerNorm(15, bias=False)
+        self.score = torch.nn.Linear(15, 4)
+
+    def forward(self, x):
+        return self.score(torch.relu(self.norm1(self.lin1(torch.relu(self.norm0(self.lin0(x)))))))
+
+
 def base(kind, classes=None):
     """The model, its last layer made anew for `classes`, as a user of PEFT would for labels of her own."""
     rng = np.random.default_rng(7)
@@ -107,6 +122,18 @@ def write_bases():
         node("Gemm", ["flat", "fc.weight", "fc.bias"], "y", transB=1),
     ]
     write_onnx(base(Conv), [2, 3, 9, 7], conv, HERE / "conv.onnx")
+    layer = lambda x, parameters, y: node("LayerNormalization", [x] + parameters, y, epsilon=1e-5)
+    norms = [
+        node("Gemm", ["x", "lin0.weight", "lin0.bias"], "lin0", transB=1),
+        layer("lin0", ["norm0.weight", "norm0.bias"], "norm0"), node("Relu", ["norm0"], "r0"),
+        node("Gemm", ["r0", "lin1.weight", "lin1.bias"], "lin1", transB=1),
+        layer("lin1", ["norm1.weight"], "norm1"), node("Relu", ["norm1"], "r1"),
+        node("Gemm", ["r1", "score.weight", "score.bias"], "y", transB=1),
+    ]
+    write_onnx(base(Norm), [3, 12], norms, HERE / "norm.onnx")
+
+
+SHAPES = {Linear: (3, 12), Conv: (2, 3, 9, 7), Norm: (3, 12)}
 
 
 def case(name, config, kind, targets, **settings):
@@ -180,6 +207,8 @@ case("bdlora", "LoraConfig", Linear, LIN, r=4, lora_alpha=6,
      use_bdlora=BdLoraConfig(target_modules_bd_a=["lin1"], target_modules_bd_b=["lin0"], nblocks=2))
 case("bdlora_some", "LoraConfig", Linear, LIN, r=5, lora_alpha=6,
      use_bdlora=BdLoraConfig(target_modules_bd_b=["n1"], nblocks=5, match_strict=False))
+case("ln", "LNTuningConfig", Norm, ["norm0", "norm1"])
+case("ln_head", "LNTuningConfig", Norm, ["norm0"], modules_to_save=["norm1", "score"])
 
 
 def run(index, name, config, kind, settings, outputs):
@@ -193,7 +222,7 @@ def run(index, name, config, kind, settings, outputs):
             if not tensor.requires_grad:
                 continue
             near_one = any(part in parameter_name for part in ["magnitude", "lambda_d", "delora_lambda", "ia3_l", "boft_s"])
-            old = tensor if any(part in parameter_name for part in ["modules_to_save", "base_layer"]) else float(near_one)
+            old = tensor if any(part in parameter_name for part in ["modules_to_save", "base_layer", "ln_tuning"]) else float(near_one)
             scale = 3.0 if "logits" in parameter_name else 0.4
             tensor.copy_(rounded(rng, tuple(tensor.shape), scale) + old)
     folder = HERE / name
@@ -203,8 +232,7 @@ def run(index, name, config, kind, settings, outputs):
     path = folder / "adapter_config.json"
     held = json.loads(path.read_text())
     path.write_text(json.dumps({k: v for k, v in held.items() if v is not None}, indent=1, sort_keys=False) + "\n")
-    shape = (3, 12) if kind is Linear else (2, 3, 9, 7)
-    x = rounded(np.random.default_rng(3), shape, 2.0)
+    x = rounded(np.random.default_rng(3), SHAPES[kind], 2.0)
     before = {n: m.weight.detach().clone() for n, m in base(kind).named_modules() if hasattr(m, "weight")}
     wrapped = wrapped.double()
     with torch.no_grad():
@@ -224,7 +252,7 @@ if __name__ == "__main__":
     outputs = {}
     for index, (name, config, kind, settings) in enumerate(CASES):
         run(index, name, config, kind, settings, outputs)
-    for kind, shape in [(Linear, (3, 12)), (Conv, (2, 3, 9, 7))]:
+    for kind, shape in SHAPES.items():
         x = rounded(np.random.default_rng(3), shape, 2.0)
         outputs[f"{kind.__name__.lower()}/input"] = x
         outputs[f"{kind.__name__.lower()}/output"] = base(kind)(x).detach()

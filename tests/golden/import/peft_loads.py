@@ -18,13 +18,15 @@ import peft
 import torch
 from safetensors.torch import load_file
 
-from peft_checkpoints import Conv, Linear, base, rounded
+from peft_checkpoints import SHAPES, Conv, Linear, Norm, base, rounded
+
+MODELS = {"linear": Linear, "conv": Conv, "norm": Norm}
 
 
 def model(name, case):
     """The base that `case` was made for: with a last layer of as many classes as the file has one for."""
-    found = base({"linear": Linear, "conv": Conv}[name])
-    last = {"linear": "score", "conv": "fc"}[name]
+    found = base(MODELS[name])
+    last = "fc" if name == "conv" else "score"
     held = load_file(case / "adapter_model.safetensors").get(f"base_model.model.{last}.weight")
     if held is not None:
         setattr(found, last, torch.nn.Linear(held.shape[1], held.shape[0]))
@@ -35,7 +37,7 @@ def main(folder):
     checked = 0
     for case in sorted(path for path in folder.iterdir() if (path / "output.json").exists()):
         made = json.loads((case / "output.json").read_text())
-        shape = {"linear": (3, 12), "conv": (2, 3, 9, 7)}[made["model"]]
+        shape = SHAPES[MODELS[made["model"]]]
         x = rounded(np.random.default_rng(3), shape, 2.0)
         want = torch.tensor(made["output"]).reshape(shape[0], -1)
         untouched = model(made["model"], case)
@@ -51,7 +53,7 @@ def main(folder):
         if missing or apart > 1e-5 or moved < 1e-3:
             raise SystemExit(f"{case.name}: {apart:.1e} apart, moved by {moved:.1e}, {missing}")
         checked += 1
-    if checked < 19:
+    if checked < 20:
         raise SystemExit(f"only {checked} exports in {folder}")
     print(f"PEFT {peft.__version__} loads {checked} exports and agrees")
 

@@ -13,7 +13,7 @@ use ingraft::kernel::resize::{HALF_DOWN, HALF_UP, LINEAR, NEAREST};
 use ingraft::kernel::softmax::exp_table;
 use ingraft::tensor::{DType, Shape, bytes};
 
-use super::{Case, Random, Tensor, matrix};
+use super::{Case, Parameter, Random, Tensor, matrix};
 
 pub(crate) fn cases(op: OpCode, random: &mut Random) -> Vec<Case> {
     let overwriting = match op {
@@ -249,7 +249,14 @@ fn norms(random: &mut Random) -> Vec<Case> {
         if scaled {
             case = case.input(Tensor::random(DType::F32, &[len], random));
         }
-        cases.push(case.output(DType::F32, dims));
+        let case = case.output(DType::F32, dims);
+        let mut adapted = Case { name: format!("{} adapted", case.name), ..case.clone() };
+        adapted.terms.affine = Some([0; 2].map(|_| random.floats(len, -2.0, 2.0)));
+        let mut trained = Case { name: format!("{} trained", case.name), ..adapted.clone() };
+        trained.grads =
+            [Parameter::Scale, Parameter::Shift].map(|part| (part, random.floats(len, -1.0, 1.0))).to_vec();
+        let lowest = Case { name: format!("{} lowest", case.name), outputs: Vec::new(), ..trained.clone() };
+        cases.extend([case, adapted, trained, lowest]);
     }
     cases
 }

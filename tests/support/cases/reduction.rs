@@ -121,9 +121,11 @@ fn norms(random: &mut Random) -> Vec<Case> {
         let case = Case::new(OpCode::Norm, format!("Norm {attrs:?}"), &attrs)
             .input(Tensor::random(DType::F32, &dims, random))
             .output(DType::F32, &dims);
-        cases.push(
-            (0..parameters).fold(case, |case, _| case.input(Tensor::random(DType::F32, &[len], random))),
-        );
+        let case =
+            (0..parameters).fold(case, |case, _| case.input(Tensor::random(DType::F32, &[len], random)));
+        let mut adapted = Case { name: format!("{} adapted", case.name), ..case.clone() };
+        adapted.terms.affine = Some([0; 2].map(|_| random.floats(len, -2.0, 2.0)));
+        cases.extend([case, adapted]);
     }
     cases
 }

@@ -144,8 +144,21 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
             let (place, course, memory) = (&args.place, &args.course, args.memory);
             let optimizer = args.course.optimizer(subspace.as_ref());
             let (floats, target, seed) = (&floats, &target, *seed);
-            let terms =
-                Terms { plan, floats, target, place, readout, course, optimizer, views, seed, memory };
+            let (from, on) = (None, None);
+            let terms = Terms {
+                plan,
+                floats,
+                target,
+                place,
+                readout,
+                course,
+                optimizer,
+                views,
+                seed,
+                from,
+                on,
+                memory,
+            };
             loop {
                 let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
                 let Some(arm) = next else { return Ok(()) };

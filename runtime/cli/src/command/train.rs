@@ -15,10 +15,11 @@ pub(super) mod options;
 use std::path::PathBuf;
 
 use clap::ValueEnum;
+use ingraft_adapter::Adapter;
 use ingraft_dataset::Dataset;
 use ingraft_dataset::stats::wilson;
 use ingraft_exec::MemoryNeeds;
-use ingraft_import::Tensors;
+use ingraft_import::{Base, Compression, Tensors, compress};
 use ingraft_kernel::Host;
 use ingraft_method::DeltaFormat;
 use ingraft_plan::{Phase, PlanView};
@@ -36,7 +37,7 @@ use crate::plan_file::{ArtifactFile, check_folder, write_whole};
 use crate::predict::Predictor;
 use crate::report::{Table, bytes, hex};
 use crate::threads::ONE;
-use crate::training::{Checkpoint, Course, Lessons, Trained};
+use crate::training::{Checkpoint, Course, Lessons, Stacked, Trained};
 use crate::{CliError, Console, target};
 
 use candidate::Terms;
@@ -192,6 +193,17 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
     let reader = Reader::new(&plan)?;
     let source = Source::new(&reader, &dataset, &learned, augment, args.course.seed())?;
     args.course.check(readout)?;
+    let start = args.method.from.as_ref().map(|path| ArtifactFile::read(path)).transpose()?;
+    let start = start.as_ref().map(|file| file.attach(&plan)).transpose()?;
+    let candidate = args.method.candidate(start.as_ref())?;
+    let on = args.method.on.as_ref().map(|path| ArtifactFile::read(path)).transpose()?;
+    let merged = on.as_ref().map(|file| merged(&plan, file, console)).transpose()?;
+    let on = match (&on, &merged) {
+        (Some(file), Some(merged)) => {
+            Some(Stacked { terms: merged.attach(&plan)?, hash: hex(file.adapter()?.hash()) })
+        }
+        _ => None,
+    };
     let known = args.old.judge((plan, &target), &reader, console)?;
     let map = class_map(&plan, readout, &dataset)?;
     let (labels, groups) = source.labels(&map, args.course.takes_several())?;
@@ -200,7 +212,7 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
         groups: &groups,
         classes: dataset.classes(),
         clips: &source,
-        provenance: args.provenance(),
+        provenance: args.provenance(start.as_ref()),
         parameters: !args.terms_only,
         deltas: args.deltas.into(),
     };
@@ -216,9 +228,10 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
         optimizer: args.course.optimizer(subspace.as_ref()),
         views,
         seed: args.course.seed(),
+        from: start.as_ref(),
+        on: on.as_ref(),
         memory: args.memory,
     };
-    let candidate = args.method.candidate();
     let (trainee, _) = candidate.prepare(&terms, &lessons, console)?;
     let resume = args.resume;
     let checkpoint = args.checkpoint.clone().map(|path| Checkpoint { path, resume });
@@ -234,6 +247,10 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
         bytes(memory.total()),
         bytes(memory.cached_patch)
     ));
+    if let Some(adapter) = &start {
+        let head = if course.continues_head(adapter, &lessons) { "and its head" } else { "and a new head" };
+        console.note(format_args!("going on from {} {head}", hex(adapter.hash())));
+    }
     let trained = course.train(plan, &target, &lessons, console)?;
     write_whole(&args.output, &trained.bytes)?;
     let file = ArtifactFile::from_bytes("the trained adapter", &trained.bytes);
@@ -246,6 +263,25 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
         ..TrainReport::new(&trained, &judged, &plan, (learned.len(), views), accuracy_of)?
     };
     if args.json { console.json(&report) } else { console.line(report.text()) }
+}
+
+/// The adapter in `file` with one weight a site in the base's place, beside which another is trained.
+fn merged(
+    plan: &PlanView<'_>,
+    file: &ArtifactFile,
+    console: &mut Console<'_>,
+) -> Result<ArtifactFile, CliError> {
+    let base = Base { plan: *plan, initializers: Tensors::new() };
+    let merged = compress(&base, file.bytes(), Compression::Fuse);
+    let merged =
+        merged.map_err(|error| CliError::Import { path: file.path().to_owned(), error: Box::new(error) })?;
+    let worst = merged.sites.iter().fold(0.0f64, |worst, site| worst.max(site.error));
+    console.note(format_args!(
+        "beside {}, merged at {} sites, {worst:.3} apart at most",
+        file.path().display(),
+        merged.sites.len()
+    ));
+    Ok(ArtifactFile::from_bytes("the merged adapter", &merged.bytes))
 }
 
 /// The score that each class of the data trains.
@@ -297,9 +333,10 @@ impl Args {
     }
 
     /// How the adapter came to be, for its record.
-    fn provenance(&self) -> String {
+    fn provenance(&self, from: Option<&Adapter<'_>>) -> String {
         let split = self.split.describe().unwrap_or_default();
-        format!("ingraft {} train --data {}{split}", env!("CARGO_PKG_VERSION"), self.data.display())
+        let from = from.map_or(String::new(), |adapter| format!(" --from {}", hex(&adapter.hash()[..8])));
+        format!("ingraft {} train --data {}{split}{from}", env!("CARGO_PKG_VERSION"), self.data.display())
     }
 }
 

@@ -20,6 +20,7 @@ impl Course<'_> {
             adapter: LearningRate { rate: 0.0, weight_decay: 0.0 },
             epochs: self.epochs.min(HEAD_EPOCHS),
             checkpoint: None,
+            from: None,
             ..*self
         }
     }
@@ -53,6 +54,9 @@ impl Course<'_> {
         let setup = course.setup(learned.len());
         let mut arena = AlignedBytes::zeroed(Trainer::memory(&plan, target, &setup)?.total());
         let mut trainer = Trainer::bind(plan, target, setup, arena.as_mut_slice())?;
+        if let Some(on) = course.on {
+            trainer.freeze(&on.terms)?;
+        }
         let bar = console.bar(lessons.labels.len(), "reading");
         let views = Views::compute(&mut trainer, &course, (lessons, &learned), &bar)?;
         bar.finish_and_clear();

@@ -145,3 +145,78 @@ fn what_is_changed_is_what_there_is() {
     });
     assert!(train("") != train("--balance"));
 }
+
+/// What was learned is the start, whatever the seed: without an epoch it is the adapter itself.
+#[test]
+fn training_goes_on_from_an_adapter() {
+    let folder = prepared("from", 4);
+    let line = |options: &str| format!("train base.plan --data clips {options} --json");
+    let train = |options: &str| folder.run(&line(options)).json();
+    let first = train("--method lora --set rank=3 --sites late --epochs 4 -o a.adapter");
+    let same = train("--from a.adapter --seed 5 --epochs 0 -o b.adapter");
+    let parts = ["accuracy", "trained_parameters", "arena_bytes"];
+    assert!(parts.iter().all(|part| first[part] == same[part]), "{first:#} {same:#}");
+    let held = |name: &str| {
+        folder.run(&format!("export {name}.adapter -o {name}")).ok();
+        let mut tensors = ingraft_import::read_tensors(&folder.read(&format!("{name}/adapter.safetensors")))
+            .expect("what was exported reads");
+        // Features are standardized anew, and that is folded in again.
+        tensors.retain(|name, _| !name.starts_with("head/"));
+        tensors
+    };
+    assert!(held("a") == held("b"), "the same parameters and the same terms");
+    // It learns on: less is left to learn after one epoch than after a first one.
+    let fresh = train("--method lora --set rank=3 --sites late --epochs 1 -o c.adapter");
+    let on = train("--from a.adapter --epochs 1 -o c.adapter");
+    assert!(number(&on["loss"]) < 0.8 * number(&fresh["loss"]), "{} {}", on["loss"], fresh["loss"]);
+    assert_ne!(folder.read("c.adapter"), folder.read("b.adapter"));
+
+    // Other classes have a head of their own.
+    let told =
+        |epochs: u32| folder.run(&line(&format!("--from a.adapter --epochs {epochs} -o d.adapter"))).ok().err;
+    assert!(told(0).contains("and its head"));
+    std::fs::rename(folder.path("clips/siren"), folder.path("clips/whistle")).expect("a folder moves");
+    assert!(told(1).contains("and a new head"));
+
+    let refused = |options: &str, words: &[&str]| folder.run(&line(options)).refused(words);
+    refused("--from a.adapter --method bias -o e.adapter", &["--from", "lora", "leave --method out"]);
+    refused("--from a.adapter --set rank=2 -o e.adapter", &["rank=3", "rank=2", "leave --set out"]);
+    refused("--from a.adapter --sites block4 -o e.adapter", &["site ", "leave --sites out"]);
+    train("--method lora --sites late --epochs 1 --terms-only -o terms.adapter");
+    refused("--from terms.adapter -o e.adapter", &["--terms-only"]);
+    train("--method speft --sites late --epochs 1 -o chosen.adapter");
+    refused("--from chosen.adapter -o e.adapter", &["speft chose"]);
+    folder.run("compose a.adapter --base base.plan -o sum.adapter").ok();
+    refused("--from sum.adapter -o e.adapter", &["(sum)", "combined"]);
+    folder.run("train base.plan --data clips -o e.adapter").misused(&["--method"]);
+}
+
+/// A domain first, then a task beside it: the first adapter stays, the second learns, and the file acts as both.
+#[test]
+fn an_adapter_is_trained_beside_another() {
+    let folder = prepared("beside", 4);
+    let line = |options: &str| format!("train base.plan --data clips {options} --json");
+    folder.run(&line("--method lora --set rank=4 --sites late --epochs 6 -o domain.adapter")).json();
+    let task = "--method lora --set rank=2 --sites late";
+    let start = folder.run(&line(&format!("{task} --on domain.adapter --epochs 0 -o start.adapter"))).ok();
+    assert!(start.err.contains("beside domain.adapter, merged"), "{}", start.err);
+    // Before a step it is the first, merged; its outputs are those of the merged file.
+    folder.run("merge domain.adapter --base base.plan -o merged.adapter").ok();
+    let scores = |name: &str| {
+        // Each has a head of its own: look at the model's scores, which have none.
+        folder.run(&format!("export {name}.adapter -o {name}")).ok();
+        let tensors = folder.read(&format!("{name}/adapter.safetensors"));
+        let mut tensors = ingraft_import::read_tensors(&tensors).expect("what was exported reads");
+        tensors.retain(|name, _| name.starts_with("terms/") && !name.contains("two_factor"));
+        tensors
+    };
+    assert!(!scores("merged").is_empty() && scores("merged") == scores("start"), "the first, as it was");
+    let trained = folder.run(&line(&format!("{task} --on domain.adapter --epochs 6 -o task.adapter"))).json();
+    assert!(scores("merged") == scores("task"), "the first, as it was");
+    assert!(number(&trained["accuracy"]) > 0.8, "{trained:#}");
+    let refused = |options: &str, words: &[&str]| folder.run(&line(options)).refused(words);
+    refused("--method full --sites late --on domain.adapter -o e.adapter", &["site ", "no room"]);
+    refused("--from task.adapter -o e.adapter", &["--from", "combined"]);
+    let both = "--from domain.adapter --on domain.adapter -o e.adapter";
+    folder.run(&line(both)).misused(&["--from"]);
+}

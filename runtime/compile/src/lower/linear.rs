@@ -433,7 +433,7 @@ fn real(selector: &mut Selector<'_>, node: &Node, linear: &Linear) -> Result<(),
 }
 
 /// The name a user knows the weight by: that of the codes where it is quantized.
-fn weight_name(selector: &Selector<'_>, value: ValueId) -> String {
+pub(super) fn weight_name(selector: &Selector<'_>, value: ValueId) -> String {
     let graph = selector.graph;
     let source = selector.uses.producer(value).and_then(|id| match graph[id].op {
         Op::DequantizeLinear { .. } => graph[id].input(0),

@@ -69,16 +69,20 @@ pub fn derive(program: &Program, from: &TrainFrom) -> Result<TrainSchedule, Lowe
 }
 
 /// Indices of the `late` sites: pointwise, after the last but one stage of
-/// stride 2, before the classifier.
+/// stride 2, before the classifier; and the normalizations behind the first of them.
 pub fn late_sites(program: &Program) -> Vec<usize> {
     let stages: Vec<usize> = program.sites.iter().filter(|s| s.stride >= 2).map(|s| s.step).collect();
     let after = stages.len().checked_sub(2).map(|i| stages[i]);
     let classifier = classifier(program);
-    let late = |(i, site): (usize, &super::ProgSite)| {
-        let pointwise = site.kernel == [1, 1] && site.kind != SiteKind::Depthwise;
-        (pointwise && Some(i) != classifier && after.is_none_or(|a| site.step > a)).then_some(i)
+    let weights = |(i, site): &(usize, &super::ProgSite)| {
+        let matrix = matches!(site.kind, SiteKind::Linear | SiteKind::Conv);
+        let pointwise = matrix && site.kernel == [1, 1];
+        pointwise && Some(*i) != classifier && after.is_none_or(|a| site.step > a)
     };
-    program.sites.iter().enumerate().filter_map(late).collect()
+    let sites = || program.sites.iter().enumerate();
+    let first = sites().find(weights).map(|(_, site)| site.step);
+    let behind = |site: &super::ProgSite| site.kind.is_norm() && first.is_some_and(|first| site.step > first);
+    sites().filter(|entry| weights(entry) || behind(entry.1)).map(|(i, _)| i).collect()
 }
 
 /// The last linear site: what a head replaces.
@@ -86,9 +90,10 @@ pub fn classifier(program: &Program) -> Option<usize> {
     program.sites.iter().rposition(|s| s.kind == SiteKind::Linear)
 }
 
-/// The result of the last linear layer, and its step; of the last site where there is none.
+/// The result of the last linear layer, and its step; of the last layer with a weight where there is none.
 pub fn logits(program: &Program) -> Option<(TensorRef, usize)> {
-    let site = program.sites.get(classifier(program).or(program.sites.len().checked_sub(1))?)?;
+    let last = || program.sites.iter().rposition(|site| !site.kind.is_norm());
+    let site = program.sites.get(classifier(program).or_else(last)?)?;
     Some((*program.steps.get(site.step)?.outputs.first()?, site.step))
 }
 

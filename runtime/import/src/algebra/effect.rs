@@ -6,7 +6,7 @@ use ingraft_train::FrozenSite;
 
 use crate::ImportError;
 use crate::base::Place;
-use crate::change::{Placed, write};
+use crate::change::{Placed, norm, write};
 use crate::matrix::Matrix;
 
 /// `y' = (W + ΔW)·x + b + Δb`, on the weight of the plan and in the order of its kernel. ΔW is the sum of the parts.
@@ -68,7 +68,11 @@ impl Effect {
             }
         }
         let mut shift = None;
-        if let Some(affine) = terms.affine {
+        if let Some(affine) = terms.affine.filter(|_| site.desc.kind.is_norm()) {
+            // In place of the base's own.
+            moved = Matrix::from_fn(out, row, |o, _| f64::from(affine.scale[o]));
+            new_bias = affine.shift.iter().map(|v| f64::from(*v)).collect();
+        } else if let Some(affine) = terms.affine {
             let scale: Vec<f64> = affine.scale.iter().map(|v| f64::from(*v)).collect();
             moved = moved.rows_times(&scale);
             new_bias
@@ -105,6 +109,9 @@ impl Effect {
     /// The terms that do this at `place`.
     pub(super) fn place(&self, place: &Place<'_>, format: TermFormat<'_>) -> Result<Placed, ImportError> {
         let (out, row) = place.shape();
+        if place.desc().kind.is_norm() {
+            return norm(place, &self.whole(out, row), self.shift.as_deref());
+        }
         let narrow = |matrix: &Matrix| matrix.data.iter().map(|v| *v as f32).collect::<Vec<f32>>();
         let mut owned = OwnedTerms::default();
         match &self.factors {

@@ -80,6 +80,7 @@ pub(crate) static KINDS: &[Kind] = kinds! {
     "C3A" "c3a" sparse::c3a: ["c3a_kernel"] ["block_size"];
     "IA3" "ia3" sparse::ia3: ["ia3_l"] ["fan_in_fan_out"];
     "BEFT" "beft" sparse::beft: ["beft_bias"] [];
+    "LN_TUNING" "ln" sparse::ln: ["ln_tuning_layers.weight" "ln_tuning_layers.bias"] [];
     "GLORA" "glora" weighed::glora:
         ["glora_A.Xd" "glora_A.Xu" "glora_A.X" "glora_A.zeros" "glora_B.Xd" "glora_B.Xu" "glora_B.X" "glora_B.zeros"
          "glora_C.Xd" "glora_C.Xu" "glora_C.X" "glora_C.zeros" "glora_D.X" "glora_D.zeros" "glora_E.X" "glora_E.zeros"]
@@ -106,7 +107,6 @@ pub(crate) const REFUSED: &[(&str, &str)] = &[
     ("PREFIX_TUNING", "prefix tuning adds keys and values, no weight"),
     ("CPT", "context prompts add inputs, no weight"),
     ("ADAPTION_PROMPT", "adaption prompts add inputs of attention, no weight"),
-    ("LN_TUNING", "normalizations take no terms yet: their weights are folded into their neighbours"),
     ("TRAINABLE_TOKENS", "embeddings take no terms yet: their rows cannot be replaced"),
     (
         "ADAMSS",

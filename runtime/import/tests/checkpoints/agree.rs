@@ -3,16 +3,16 @@
 use ingraft_adapter::Adapter;
 use ingraft_import::{Aligned, Matching, import_lycoris, import_onnx_adapter, import_peft, read_tensors};
 
-use crate::fixture::{Compiled, cases, checkpoint, distance, folder, outputs, run};
+use crate::fixture::{Compiled, cases, checkpoint, distance, folder, models, outputs, run};
 
 #[test]
 fn every_checkpoint_computes_what_peft_computes() {
     let outputs = outputs();
-    let models = [("linear", Compiled::new("linear", false)), ("conv", Compiled::new("conv", false))];
+    let models = models(false);
     let mut failures = Vec::new();
     let mut count = 0;
     for (case, model) in cases(&outputs) {
-        let compiled = &models.iter().find(|(name, _)| *name == model).expect("one of two").1;
+        let compiled = &models.iter().find(|(name, _)| *name == model).expect("one of them").1;
         let (input, want) = (&outputs[&format!("{model}/input")], &outputs[&format!("{case}/output")]);
         // Where the head has classes of its own there is nothing to compare with.
         let base = &outputs[&format!("{model}/output")];

@@ -5,7 +5,8 @@ use ingraft_import::{
     Aligned, Base, Coding, Compression, Imported, Matching, Operation, Weighted, compose, compress,
     decode_ternary, encode_ternary, import_peft,
 };
-use ingraft_kernel::{Factors, SparseValues};
+use ingraft_kernel::{Factors, Sites, SparseValues};
+use ingraft_train::FrozenSite;
 
 use crate::fixture::{Compiled, checkpoint, distance, outputs, run};
 
@@ -29,6 +30,45 @@ fn joined(base: &Base<'_>, parts: &[(&[u8], f64)], operation: Operation) -> Impo
 fn same(base: &Base<'_>, a: &[u8], b: &[u8], what: &str) {
     let apart = distance(&result(base, a), &result(base, b));
     assert!(apart < 1e-5, "{what}: {apart:.1e} apart");
+}
+
+/// Deltas of a normalization are those of its scale and shift, which an adapter holds whole.
+#[test]
+fn normalizations_add_and_scale_as_deltas() {
+    let compiled = Compiled::new("norm", false);
+    let base = compiled.base(false);
+    let (config, tensors) = checkpoint("ln");
+    let made = import_peft(&base, &config, &tensors, &Matching::default(), "test").expect("agrees").bytes;
+    let pairs = |bytes: &[u8]| -> Vec<Vec<f32>> {
+        let held = Aligned::copy_of(bytes);
+        let adapter = Adapter::attach(held.as_slice(), &base.plan).expect("it was written for this base");
+        let terms = |site| adapter.terms(site).affine.map(|affine| [affine.scale, affine.shift].concat());
+        (0..base.plan.site_count()).filter_map(terms).collect()
+    };
+    let sum = |weights: &[f64]| {
+        let parts: Vec<Weighted<'_>> =
+            weights.iter().map(|w| Weighted { bytes: &made, weight: *w }).collect();
+        pairs(&compose(&base, &parts, Operation::Sum).expect("deltas add").bytes)
+    };
+    let whole = pairs(&made);
+    assert_eq!(whole.len(), 2);
+    assert_eq!(sum(&[1.0]), whole);
+    assert_eq!(sum(&[0.25, 0.75]), whole);
+    // Nothing is left of it: the base's own pair.
+    let frozen =
+        |site: &usize| FrozenSite::new(&base.plan, *site).filter(|frozen| frozen.desc.kind.is_norm());
+    let own: Vec<Vec<f32>> = (0..base.plan.site_count())
+        .filter_map(|site| frozen(&site))
+        .map(|site| {
+            let channels = || 0..site.desc.out;
+            channels().map(|c| site.weight(c, 0)).chain(channels().map(|c| site.real_bias(c))).collect()
+        })
+        .collect();
+    assert_eq!(sum(&[1.0, -1.0]), own);
+    assert_eq!(pairs(&compress(&base, &made, Compression::Fuse).expect("one pair already").bytes), whole);
+    assert_eq!(pairs(&compress(&base, &made, Compression::Rank(1)).expect("a column").bytes).len(), 2);
+    let none = compress(&base, &made, Compression::Int8).expect_err("no factors");
+    assert!(none.to_string().contains("low-rank pair"), "{none}");
 }
 
 #[test]

@@ -135,6 +135,24 @@ fn methods_that_peft_has_are_written_in_its_layout() {
 }
 
 #[test]
+fn normalizations_are_written_in_its_layout() {
+    let outputs = outputs();
+    for quantized in [false, true] {
+        let compiled = Compiled::new("norm", quantized);
+        let base = compiled.base(true);
+        let norms: Vec<usize> = (0..base.plan.site_count())
+            .filter(|index| base.plan.site(*index).is_some_and(|site| site.kind.is_norm()))
+            .collect();
+        let made = ByHand { base: &base, method: "ln", settings: "", sites: &norms, classes: 0 };
+        let name = if quantized { "" } else { "ln" };
+        let written = made.there_and_back(name, "norm", &outputs["norm/input"]);
+        let held: Vec<String> = read_tensors(&written.tensors).expect("whole").into_keys().collect();
+        let key = |module: &str, part| format!("base_model.model.{module}.ln_tuning_layers.{part}");
+        assert_eq!(held, [key("norm0", "bias"), key("norm0", "weight"), key("norm1", "weight")]);
+    }
+}
+
+#[test]
 fn a_projection_that_sites_share_is_written_once() {
     let outputs = outputs();
     let compiled = Compiled::new("linear", false);

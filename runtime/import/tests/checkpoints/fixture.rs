@@ -34,13 +34,22 @@ pub(crate) fn cases(outputs: &Tensors) -> Vec<(String, &'static str)> {
     let model = |case: &str| {
         let (_, model) = checkpoint(case);
         let held = read_tensors(&model).expect("whole");
-        let conv = held.keys().any(|name| name.contains("conv") || name.contains("point"));
-        if conv { "conv" } else { "linear" }
+        let has = |part: &str| held.keys().any(|name| name.contains(part));
+        match has("conv") || has("point") {
+            true => "conv",
+            false if has(".norm") => "norm",
+            false => "linear",
+        }
     };
-    names
-        .filter(|case| !matches!(*case, "linear" | "conv"))
-        .map(|case| (case.to_owned(), model(case)))
-        .collect()
+    names.filter(|case| !MODELS.contains(case)).map(|case| (case.to_owned(), model(case))).collect()
+}
+
+/// The models that checkpoints were made on.
+pub(crate) const MODELS: [&str; 3] = ["linear", "conv", "norm"];
+
+/// Every model, compiled.
+pub(crate) fn models(quantized: bool) -> [(&'static str, Compiled); 3] {
+    MODELS.map(|model| (model, Compiled::new(model, quantized)))
 }
 
 /// A compiled model.

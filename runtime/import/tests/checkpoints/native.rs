@@ -11,7 +11,7 @@ use ingraft_kernel::{Factors, Sites};
 use ingraft_method::{METHODS, ValuesError, build, declared};
 use safetensors::tensor::{Dtype, TensorView};
 
-use crate::fixture::{Compiled, cases, checkpoint, outputs, run};
+use crate::fixture::{Compiled, cases, checkpoint, models, outputs, run};
 
 pub(crate) fn returns(base: &Base<'_>, bytes: &[u8], what: &str) {
     let exported = export_native(bytes).unwrap_or_else(|error| panic!("{what}: {error}"));
@@ -23,10 +23,9 @@ pub(crate) fn returns(base: &Base<'_>, bytes: &[u8], what: &str) {
 #[test]
 fn every_imported_checkpoint_returns_to_the_same_bytes() {
     for quantized in [false, true] {
-        let models =
-            [("linear", Compiled::new("linear", quantized)), ("conv", Compiled::new("conv", quantized))];
+        let models = models(quantized);
         for (case, model) in cases(&outputs()) {
-            let base = models.iter().find(|(name, _)| *name == model).expect("one of two").1.base(true);
+            let base = models.iter().find(|(name, _)| *name == model).expect("one of them").1.base(true);
             let (config, tensors) = checkpoint(&case);
             let imported = import_peft(&base, &config, &tensors, &Matching::default(), "test");
             returns(&base, &imported.unwrap_or_else(|error| panic!("{case}: {error}")).bytes, &case);
@@ -36,9 +35,9 @@ fn every_imported_checkpoint_returns_to_the_same_bytes() {
 
 #[test]
 fn what_came_from_peft_goes_back_to_it_tensor_by_tensor() {
-    let models = [("linear", Compiled::new("linear", false)), ("conv", Compiled::new("conv", false))];
+    let models = models(false);
     for (case, model) in cases(&outputs()) {
-        let base = models.iter().find(|(name, _)| *name == model).expect("one of two").1.base(true);
+        let base = models.iter().find(|(name, _)| *name == model).expect("one of them").1.base(true);
         let (config, tensors) = checkpoint(&case);
         let imported = import_peft(&base, &config, &tensors, &Matching::default(), "test").expect("agrees");
         let exported =

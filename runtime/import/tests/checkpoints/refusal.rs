@@ -86,6 +86,52 @@ fn pickles_are_refused_by_content() {
 }
 
 #[test]
+fn normalizations_take_their_own_parameters_and_no_others() {
+    let compiled = Compiled::new("norm", false);
+    let base = compiled.base(true);
+    let refused = |config: &Value, tensors: &Held| {
+        let config = serde_json::to_vec(config).expect("JSON");
+        import_peft(&base, &config, &file(tensors), &Matching::default(), "test")
+            .expect_err("refused")
+            .to_string()
+    };
+    let (config, tensors) = held("ln");
+    let name = |module: &str, part: &str| format!("base_model.model.{module}.ln_tuning_layers.{part}");
+    let renamed = |from: String, to: String| {
+        let mut tensors = tensors.clone();
+        tensors.iter_mut().filter(|(name, ..)| *name == from).for_each(|(name, ..)| *name = to.clone());
+        tensors
+    };
+    let mut anywhere = config.clone();
+    anywhere["target_modules"] = json!(["norm0", "norm1", "lin0"]);
+    // On a linear layer; a bias where there is none; one that is missing; one too short.
+    let on_linear = renamed(name("norm1", "weight"), name("lin0", "weight"));
+    assert!(refused(&anywhere, &on_linear).contains("lin0"), "{}", refused(&anywhere, &on_linear));
+    let with_bias = renamed(name("norm0", "bias"), name("norm1", "bias"));
+    let said = refused(&config, &with_bias);
+    assert!(said.contains("norm0") && said.contains("bias is missing"), "{said}");
+    let mut extra = tensors.clone();
+    extra.push((name("norm1", "bias"), vec![15], vec![0.5; 15]));
+    assert!(refused(&config, &extra).contains("has no bias"));
+    let mut short = tensors.clone();
+    short[0].1[0] -= 1;
+    short[0].2.pop();
+    assert!(refused(&config, &short).contains("10 values"), "{}", refused(&config, &short));
+    // Factors on one.
+    let (mut lora, mut factors) = held("lora");
+    lora["target_modules"] = json!(["norm0"]);
+    factors.retain(|(name, ..)| name.contains("lin0"));
+    for (name, dims, values) in &mut factors {
+        *name = name.replace("lin0", "norm0");
+        if name.contains("lora_A") {
+            (*dims, *values) = (vec![3, 1], vec![0.5; 3]);
+        }
+    }
+    let said = refused(&lora, &factors);
+    assert!(said.contains("norm0") && said.contains("a scale and a shift"), "{said}");
+}
+
+#[test]
 fn tensors_that_do_not_fit_are_named() {
     let (mut config, tensors) = held("lora");
     config["target_modules"] = json!(["lin0", "lin1", "other"]);
@@ -154,7 +200,7 @@ fn settings_that_change_the_mathematics_are_honoured_or_refused() {
     let cases = [
         ("peft_type", json!("XLORA"), "two passes"),
         ("peft_type", json!("PROMPT_TUNING"), "no weight"),
-        ("peft_type", json!("LN_TUNING"), "normalizations"),
+        ("peft_type", json!("TRAINABLE_TOKENS"), "embeddings"),
         ("peft_type", json!("NEXT_YEARS_METHOD"), "no method this version knows"),
         ("use_dora", json!(true), "lora_magnitude_vector is missing"),
         ("r", json!(4), "in place of rank 4"),

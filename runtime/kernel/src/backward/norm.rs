@@ -1,27 +1,32 @@
-//! Gradient of normalization with respect to what is normalized.
+//! Gradient of normalization with respect to what is normalized, and to its scale and shift.
 
 use super::rows::rows;
-use super::{F32, check_output, gradient};
+use super::{F32, gradient};
 use crate::attrs::NormAttrs;
 use crate::norm::{RMS, moments, normalized};
-use crate::{Call, Kernel, KernelError, OpCode, Step, check};
+use crate::{Call, Kernel, KernelError, OpCode, SiteGrads, Step, check};
 
-/// `dx = (g − mean(g) − x̂·mean(g·x̂)) / σ` with `g = dy·scale`; the root mean square has no `mean(g)`.
+/// `dx = (g − mean(g) − x̂·mean(g·x̂)) / σ` with `g = dy·scale`; the root mean square has no `mean(g)`. The gradient of
+/// the scale is `Σ dy·x̂` over the rows, that of the shift `Σ dy`.
 ///
 /// # Shapes
-/// Inputs `dy`, the forward step's input `x` of as many elements, and optionally its scale; output alike.
+/// Inputs `dy`, the forward step's input `x` of as many elements, and optionally its scale; output, if the gradient of
+/// what is normalized is wanted, alike. The scale of the site's terms stands in for the step's own.
 ///
 /// # Numerics
 /// Mean and deviation are computed again, as in the forward step, so that nothing but `x` is kept.
+///
+/// # Errors
+/// [`KernelError::Terms`] for other terms than a scale and shift, or their gradients.
 pub const KERNEL: Kernel =
-    Kernel::new("norm_backward_f32_f32__scalar", OpCode::NormBackward, F32, F32, run).checked(check);
+    Kernel::new("norm_backward_f32_f32__scalar", OpCode::NormBackward, F32, None, run).checked(check);
 
 fn check(step: &Step<'_>) -> Result<(), KernelError> {
     let attrs: &NormAttrs = step.attrs()?;
-    check_output(step)?;
-    let (dy, x, dx) = (step.input(0)?, step.input(1)?, step.output(0)?);
+    let (dy, x) = (step.input(0)?, step.input(1)?);
     let elements = dy.shape.elements();
-    let alike = x.shape.elements() == elements && dx.shape.elements() == elements;
+    let written = step.outputs().iter().all(|dx| dx.shape.elements() == elements && F32 == Some(dx.dtype));
+    let alike = x.shape.elements() == elements && written && step.outputs().len() <= 1;
     let len = normalized(x.shape, attrs.axes).ok_or(KernelError::Operands(step.op))?;
     let known = attrs.kind <= RMS && attrs.epsilon >= 0.0 && attrs.epsilon.is_finite();
     let scaled = step.inputs().get(2).is_none_or(|scale| scale.shape.elements() == len);
@@ -29,16 +34,39 @@ fn check(step: &Step<'_>) -> Result<(), KernelError> {
     check::require(step, alike && known && scaled && floats && (2..=3).contains(&step.inputs().len()))
 }
 
-fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
+/// [`KERNEL`], for a target whose own row has no gradient of a scale and shift.
+///
+/// # Errors
+/// As [`KERNEL`].
+pub fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     let attrs = *call.attrs::<NormAttrs>()?;
     let len = normalized(call.input(1)?.shape(), attrs.axes).ok_or(call.operands())?;
-    let scale = if call.inputs.len() > 2 { Some(call.slice::<f32>(2)?) } else { None };
+    let scale = match call.terms.of_norm(call.op, len)? {
+        Some(affine) => Some(affine.scale),
+        None if call.inputs.len() > 2 => Some(call.slice::<f32>(2)?),
+        None => None,
+    };
     let (dy, x) = (call.slice::<f32>(0)?, call.slice::<f32>(1)?);
-    let mut dx = gradient(call)?;
+    let SiteGrads { down, up, sparse, dense, scale: mut dscale, shift: mut dshift } =
+        core::mem::take(&mut call.grads);
+    let foreign = [&down, &up, &sparse, &dense].into_iter().any(|grad| grad.is_some());
+    let fits = [&dscale, &dshift].into_iter().all(|grad| grad.as_ref().is_none_or(|grad| grad.len() == len));
+    (!foreign && fits).then_some(()).ok_or(KernelError::Terms(call.op))?;
+    let mut dx = if call.outputs.is_empty() { None } else { Some(gradient(call)?) };
     for (dy, x) in rows(dy, len).zip(rows(x, len)) {
-        let Some((row, rest)) = dx.split_at_mut_checked(len) else { break };
-        add_row(&attrs, row, dy, x, scale);
-        dx = rest;
+        if let Some(scale) = &mut dscale {
+            let (mean, deviation) = moments(&attrs, x);
+            let hats = x.iter().map(|x| (x - mean) / deviation);
+            scale.iter_mut().zip(dy.iter().zip(hats)).for_each(|(sum, (dy, hat))| *sum += dy * hat);
+        }
+        if let Some(shift) = &mut dshift {
+            shift.iter_mut().zip(dy).for_each(|(sum, dy)| *sum += dy);
+        }
+        if let Some(rest) = dx.take() {
+            let Some((row, rest)) = rest.split_at_mut_checked(len) else { break };
+            add_row(&attrs, row, dy, x, scale);
+            dx = Some(rest);
+        }
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use alloc::string::ToString;
 use alloc::vec::Vec;
 
-use ingraft_adapter::{ParameterSpec, TermSource};
+use ingraft_adapter::ParameterSpec;
 use ingraft_kernel::{Factors, SiteTerms, SparseValues};
 use ingraft_train::{FrozenSite, LatentHolder, LatentTensor, Method, Part, Trainer};
 
@@ -16,7 +16,7 @@ use crate::values::drawn_constants;
 pub(super) fn of_site(trainer: &Trainer<'_, '_>, site: &FrozenSite<'_>, index: u32) -> Vec<ParameterSpec> {
     let method = trainer.setup().method;
     let Some(values) = trainer.latent(index as usize) else {
-        return term_tensors(method, site, trainer.parameters().terms(index as usize));
+        return term_tensors(method, site, trainer.parameters().trained(index as usize));
     };
     let drawn = drawn_constants(method, site, values.constants);
     let mut tensors = Vec::new();

@@ -40,6 +40,18 @@ fn computed(
     method.initialize(site, &mut Rng::new(seed), &mut owned.values());
     let mut held = Held::new(layout);
     method.start(site, &mut Rng::new(seed), &mut held.lend());
+    let absent = take(method, site, tensors, &mut held.lend())?;
+    method.compute(site, &mut held.lend(), &mut owned.values());
+    Ok((owned, absent, held.constants))
+}
+
+/// Writes `tensors` where the method keeps them; gives the names of constants that are not among them.
+pub(super) fn take(
+    method: &dyn Method,
+    site: &FrozenSite<'_>,
+    tensors: &[NamedTensor<'_>],
+    held: &mut Latent<'_>,
+) -> Result<Vec<&'static str>, ValuesError> {
     let (mut failure, mut absent) = (None, Vec::new());
     method.tensors(&site.desc, &mut |tensor| {
         let len = tensor.rows * tensor.columns;
@@ -56,11 +68,7 @@ fn computed(
             (None, _) => drop(failure.get_or_insert(ValuesError::Missing(tensor.name))),
         }
     });
-    if let Some(failure) = failure {
-        return Err(failure);
-    }
-    method.compute(site, &mut held.lend(), &mut owned.values());
-    Ok((owned, absent, held.constants))
+    failure.map_or(Ok(absent), Err)
 }
 
 /// Memory of one latent site.

@@ -1,6 +1,7 @@
 //! Every method on the small int8 network of the trainer's tests.
 
 mod adapters;
+mod continued;
 mod masks;
 mod revisions;
 mod scores;

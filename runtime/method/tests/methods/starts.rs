@@ -1,11 +1,11 @@
 //! How methods start, move and learn.
 
 use ingraft_adapter::TermSource;
-use ingraft_kernel::{Factors, Host};
+use ingraft_kernel::{Factors, Host, Sites};
 use ingraft_method::{Full, Head, Lora, METHODS, Saliency, Score, build, build_on, in_kernel, score_for};
 use ingraft_plan::PlanView;
 use ingraft_tensor::Rng;
-use ingraft_train::{Clip, FrozenSite, LearningRate, Method, Part, Setup, Trainer, Truth};
+use ingraft_train::{Clip, FrozenSite, LearningRate, Method, Part, Setup, TermLayout, Trainer, Truth};
 
 use crate::oracle::check;
 use crate::setup::{HEAD, setup};
@@ -69,8 +69,18 @@ pub(crate) fn methods() -> Vec<Box<dyn Method>> {
         "supertuning",
         "vblora",
     ];
+    let plan = Net::new(11).plan();
+    let plan = PlanView::new(plan.bytes()).unwrap();
+    let sites = SITES.map(|site| plan.site(site as usize).unwrap());
+    // The network has no normalizations, and what adapts nothing else is checked where there are.
+    let adapts = |method: &dyn Method| {
+        method.name() == Head.name() || sites.iter().any(|site| method.layout(site) != Ok(TermLayout::NONE))
+    };
     let defaults = METHODS.iter().filter(|row| !apart.contains(&row.name)).map(|row| ready(row.name, &[]));
-    defaults.chain(variants.map(|(name, settings)| ready(name, settings))).collect()
+    defaults
+        .chain(variants.map(|(name, settings)| ready(name, settings)))
+        .filter(|method| adapts(&**method))
+        .collect()
 }
 
 /// The method; where it chooses by gradients, those of a pass over clips.

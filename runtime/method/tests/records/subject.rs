@@ -315,6 +315,11 @@ impl<'c> Subject<'c> {
 
     /// Weight and bias with the terms, in published order.
     fn effective(&self) -> (Vec<f64>, Vec<f64>) {
+        if self.site.kind.is_norm() {
+            // In place of the base's.
+            let wide = |values: &[f32]| values.iter().map(|v| f64::from(*v)).collect();
+            return (wide(&self.values.scale), wide(&self.values.shift));
+        }
         let row = self.site.row();
         let base = self.case.weight.data.iter().enumerate();
         let weight = base.map(|(i, base)| self.scale(i / row) * (base + self.delta(i))).collect();
@@ -353,12 +358,17 @@ impl<'c> Subject<'c> {
                 *dense = below;
             }
             if let Some(scale) = into.scale.get_mut(channel) {
-                *scale += (upstream * (case.weight.data[place] + self.delta(place))) as f32;
+                let value = match self.site.kind.is_norm() {
+                    true => 1.0,
+                    false => case.weight.data[place] + self.delta(place),
+                };
+                *scale += (upstream * value) as f32;
             }
         }
         if let (Some(upstream), Some(bias)) = (&case.upstream_bias, &case.bias) {
             let pairs = upstream.data.iter().zip(&bias.data);
             for (channel, (upstream, bias)) in pairs.enumerate() {
+                let bias = if self.site.kind.is_norm() { &0.0 } else { bias };
                 into.scale.get_mut(channel).into_iter().for_each(|g| *g += (upstream * bias) as f32);
                 into.shift.get_mut(channel).into_iter().for_each(|g| *g += *upstream as f32);
             }
@@ -474,6 +484,7 @@ pub(crate) fn site(case: &Case) -> SiteDesc<'static> {
         "linear" => SiteKind::Linear,
         "conv" if groups == out && inputs == 1 => SiteKind::Depthwise,
         "conv" => SiteKind::Conv,
+        "norm" => SiteKind::Norm,
         other => panic!("cases of {other} sites are not for one site"),
     };
     SiteDesc { name: "layer", kind, dtype: DType::F32, out, inputs, kernel, groups, transposed: false }

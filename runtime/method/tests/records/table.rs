@@ -300,6 +300,10 @@ pub(crate) const TABLE: &[Entry] = &[
         ..same("s2ft")
     },
     Entry { places: scale_and_shift, ..same("ssf") },
+    Entry {
+        names: &[("ln_tuning_layers.weight", "scale"), ("ln_tuning_layers.bias", "shift")],
+        ..same("ln")
+    },
     Entry { record: "bitfit", places: bias, ..same("bias") },
     Entry { settings: svft, constant: svft_constant, ..same("svft") },
     same("vblora"),

@@ -132,7 +132,8 @@ impl<'a, 'm> Trainer<'a, 'm> {
             constants: latent.constants,
             workspace: latent.workspace,
         });
-        let mut parameters = Parameters { values, computed, slots, indptr, indices, ones, zeros };
+        let mut parameters =
+            Parameters { values, computed, slots, indptr, indices, ones, zeros, frozen: None };
         update::compute(plan, setup.method, slots, &mut parameters, latent);
         Some(parameters)
     }

@@ -250,7 +250,7 @@ impl<'a, 'm> Trainer<'a, 'm> {
     }
 
     /// Computes the terms of site `slot` from the present parameters, where it is latent.
-    fn compute(&mut self, slot: usize) {
+    pub(super) fn compute(&mut self, slot: usize) {
         let slots = self.parameters.slots.get(slot..).and_then(|rest| rest.get(..1)).unwrap_or(&[]);
         compute(self.session.plan(), self.setup.method, slots, &mut self.parameters, &mut self.latent);
     }

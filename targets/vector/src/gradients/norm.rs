@@ -11,18 +11,25 @@
 //! Three passes over a row that stays in the first-level cache: the mean, all other sums, and the gradient.
 
 use ingraft_kernel::attrs::NormAttrs;
-use ingraft_kernel::backward::gradient;
+use ingraft_kernel::backward::{gradient, norm as reference};
 use ingraft_kernel::norm::{RMS, normalized};
 use ingraft_kernel::{Call, KernelError};
 
 use super::row::{across, pairs};
 use crate::{Task, Vector};
 
-/// Adds the gradient of what is normalized.
+/// Adds the gradient of what is normalized; those of a scale and shift the reference adds.
 pub(super) fn run<V: Vector>(v: V, call: &mut Call<'_, '_>) -> Result<(), KernelError> {
+    if call.grads.scale.is_some() || call.grads.shift.is_some() || call.outputs.is_empty() {
+        return reference::run(call);
+    }
     let (error, attrs) = (call.operands(), *call.attrs::<NormAttrs>()?);
     let len = normalized(call.input(1)?.shape(), attrs.axes).ok_or(error)?.max(1);
-    let scale = if call.inputs.len() > 2 { Some(call.slice::<f32>(2)?) } else { None };
+    let scale = match call.terms.of_norm(call.op, len)? {
+        Some(affine) => Some(affine.scale),
+        None if call.inputs.len() > 2 => Some(call.slice::<f32>(2)?),
+        None => None,
+    };
     let scale = scale.map(|scale| scale.get(..len).ok_or(error)).transpose()?;
     let (dy, x) = (call.slice::<f32>(0)?, call.slice::<f32>(1)?);
     let dx = gradient(call)?;

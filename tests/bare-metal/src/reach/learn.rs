@@ -2,7 +2,7 @@
 
 use ingraft_exec::Silent;
 use ingraft_kernel::{SiteDesc, SiteGrads};
-use ingraft_method::{Bias, DepthwiseTerm, Full, Head, Ia3, Lora, Mask, RsLora, Shira, Ssf};
+use ingraft_method::{Bias, DepthwiseTerm, Full, Head, Ia3, Ln, Lora, Mask, RsLora, Shira, Ssf};
 use ingraft_plan::PlanView;
 use ingraft_tensor::{Rng, bytes};
 use ingraft_train::{
@@ -13,8 +13,9 @@ use ingraft_train::{
 
 use super::{TARGET, Untrusted, keep};
 
-const METHODS: [&dyn Method; 11] = [
+const METHODS: [&dyn Method; 12] = [
     &Computed,
+    &Ln,
     &RsLora { rank: 4, alpha: 4.0 },
     &Ssf,
     &Bias,
@@ -69,6 +70,12 @@ pub(super) fn trainer(
     trainer.parameters().sites().for_each(keep);
     keep(trainer.parameters().values());
     trainer.restore(values)?;
+    trainer.start_head(values, values)?;
+    let filled = trainer.fill(number, |site, latent, terms| {
+        let pairs = terms.scale.iter_mut().zip(latent.decaying.iter());
+        pairs.for_each(|(scale, held)| *scale = held + site.weight(number, number));
+    })?;
+    keep(filled);
     keep_clips(untrusted, bytes::of_mut(values));
     let mut scheduler =
         CoServe::new(number as u32, bytes::cast_mut(bytes::of_mut(values)).unwrap_or_default());

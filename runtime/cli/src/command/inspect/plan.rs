@@ -411,7 +411,7 @@ fn onnx_shape(site: &SiteDesc<'_>) -> Vec<usize> {
     let [height, width] = site.kernel;
     match (site.kind, site.transposed) {
         (SiteKind::Conv | SiteKind::Depthwise, _) => vec![site.out, site.inputs, height, width],
-        (SiteKind::Norm, _) => vec![site.out],
+        (kind, _) if kind.is_norm() => vec![site.out],
         (_, false) => vec![site.out, site.inputs],
         (_, true) => vec![site.inputs, site.out],
     }

@@ -23,7 +23,7 @@ struct Probe {
     rank: usize,
 }
 
-/// The tensors of `row` at a linear layer.
+/// The tensors of `row` at a linear layer, or at a normalization.
 pub(super) fn of(row: &MethodRow) -> Vec<TensorReport> {
     let probes: Option<Vec<Vec<TensorInfo>>> = PROBES.iter().map(|probe| ask(row, *probe)).collect();
     let Some(probes) = probes else { return Vec::new() };
@@ -59,7 +59,11 @@ fn ask(row: &MethodRow, probe: Probe) -> Option<Vec<TensorInfo>> {
         None => build(row.name, &settings),
         Some(score) => measured(row, &settings, site, score),
     };
-    declared(&*method.ok()?, &site).ok()
+    let method = method.ok()?;
+    // What is not defined on a weight is on a normalization.
+    let norm = SiteDesc { kind: SiteKind::Norm, inputs: 1, groups: probe.out, ..site };
+    let tensors = declared(&*method, &site).ok()?;
+    if tensors.is_empty() { declared(&*method, &norm).ok() } else { Some(tensors) }
 }
 
 /// The method on what random data would say of the site: how many places are chosen depends on the sizes alone.

@@ -1,13 +1,14 @@
 //! A method that is to be trained: found in a plan, and given what it chooses by.
 
+use ingraft_adapter::Adapter;
 use ingraft_import::{Base, Tensors};
 use ingraft_kernel::{Host, Sites};
-use ingraft_method::{Score, build, build_on, score_for};
+use ingraft_method::{ContinueError, Head, Score, build, build_on, score_for};
 use ingraft_plan::PlanView;
 use ingraft_train::{Method, Optimizer, Readout};
 
 use super::options::{CourseArgs, PlaceArgs};
-use crate::training::{self, Course, Lessons};
+use crate::training::{self, Course, Lessons, Stacked};
 use crate::{CliError, Console};
 
 /// A method by name, with settings over its defaults.
@@ -41,6 +42,10 @@ pub(in crate::command) struct Terms<'t> {
     pub(in crate::command) views: u32,
     /// Seed of everything that is drawn.
     pub(in crate::command) seed: u64,
+    /// The adapter that training goes on from.
+    pub(in crate::command) from: Option<&'t Adapter<'t>>,
+    /// The adapter that acts beside what is trained.
+    pub(in crate::command) on: Option<&'t Stacked<'t>>,
     /// Most bytes a trainer may take.
     pub(in crate::command) memory: Option<usize>,
 }
@@ -59,7 +64,10 @@ impl Candidate<'_> {
     ) -> Result<(Trainee, usize), CliError> {
         let method = build(self.name, &self.settings)?;
         let readout = terms.readout;
-        let sites = training::sites(&terms.plan, readout, &*method, terms.place.sites())?;
+        let sites = match (terms.from, terms.place.sites()) {
+            (Some(adapter), None) => trained_sites(adapter)?,
+            (_, choice) => training::sites(&terms.plan, readout, &*method, choice)?,
+        };
         let trainee = Trainee { method, sites, readout };
         let Some(score) = score_for(self.name, &self.settings)? else { return Ok((trainee, 0)) };
         let course = terms.course_of(&trainee);
@@ -77,7 +85,8 @@ impl Candidate<'_> {
 impl<'t> Terms<'t> {
     /// The course of training `trainee`.
     pub(in crate::command) fn course_of(&self, trainee: &'t Trainee) -> Course<'t> {
-        self.course.course(trainee, self.optimizer, self.views, self.seed)
+        let course = self.course.course(trainee, self.optimizer, self.views, self.seed);
+        Course { from: self.from, on: self.on, ..course }
     }
 
     /// The float weights of the plan's sites, where `score` is of their rounding.
@@ -106,6 +115,18 @@ impl<'t> Terms<'t> {
             _ => Ok(()),
         }
     }
+}
+
+/// The sites whose parameters `adapter` holds.
+fn trained_sites(adapter: &Adapter<'_>) -> Result<Vec<u32>, CliError> {
+    let section = adapter.parameters().map_err(ContinueError::from)?;
+    let mut sites: Vec<u32> = section.tensors().map(|tensor| tensor.site as u32).collect();
+    sites.dedup();
+    // A head alone is trained at none; terms without them were written so.
+    if sites.is_empty() && adapter.method() != Head.name() {
+        return Err(ContinueError::NoParameters.into());
+    }
+    Ok(sites)
 }
 
 impl Trainee {

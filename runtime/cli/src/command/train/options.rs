@@ -1,6 +1,10 @@
 //! The options of `train` and what they mean.
 
+use std::path::PathBuf;
+
+use ingraft_adapter::Adapter;
 use ingraft_dataset::augment::{Augmentation, Meaning, Recipe};
+use ingraft_method::{ContinueError, METHODS, score_for};
 use ingraft_plan::PlanView;
 use ingraft_train::{AdamW, GaLore, LearningRate, Moves, Optimizer, Readout, optimizer};
 
@@ -12,12 +16,19 @@ use crate::training::{self, Course, Decay, HeadChoice, Objective, SiteChoice};
 /// What is trained.
 #[derive(Debug, clap::Args)]
 pub(super) struct MethodArgs {
-    /// The adaptation method; `ingraft methods` lists them.
-    #[arg(long, value_name = "NAME", value_parser = method_names())]
-    method: String,
+    /// The adaptation method; `ingraft methods` lists them. With --from it is that of the adapter.
+    #[arg(long, value_name = "NAME", value_parser = method_names(), required_unless_present = "from")]
+    method: Option<String>,
+    /// Go on training this adapter: its method, settings and sites, its parameters as the start, and its head where it is one
+    /// for the same classes.
+    #[arg(long, value_name = "A.adapter")]
+    pub(super) from: Option<PathBuf>,
     /// A setting of the method; may be repeated.
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
     settings: Vec<(String, String)>,
+    /// Train beside this adapter, which acts and stays as it is: the result acts as both. It is merged into one weight a site.
+    #[arg(long, value_name = "A.adapter", conflicts_with = "from")]
+    pub(super) on: Option<PathBuf>,
     #[command(flatten)]
     pub(super) place: PlaceArgs,
 }
@@ -147,12 +158,28 @@ impl PlaceArgs {
 }
 
 impl MethodArgs {
-    /// The method with its settings.
-    pub(super) fn candidate(&self) -> Candidate<'_> {
-        Candidate {
-            name: &self.method,
-            settings: self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect(),
+    /// The method with its settings, over those of the adapter it goes on from.
+    ///
+    /// # Errors
+    /// [`CliError::Continue`] for an adapter that was not trained here, or chose what it trains by data.
+    pub(super) fn candidate<'a>(&'a self, from: Option<&Adapter<'a>>) -> Result<Candidate<'a>, CliError> {
+        let given = self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let Some(adapter) = from else {
+            let name = self.method.as_deref().unwrap_or_default();
+            return Ok(Candidate { name, settings: given.collect() });
+        };
+        let held = adapter.hyper().lines().filter_map(|line| line.split_once('='));
+        let row = METHODS.iter().find(|row| row.name == adapter.method());
+        let known = |name: &str| row.is_some_and(|row| row.settings.iter().any(|own| own.name == name));
+        if row.is_none() || !held.clone().all(|(name, _)| known(name)) {
+            return Err(ContinueError::Foreign(adapter.method().to_owned()).into());
         }
+        let name = self.method.as_deref().unwrap_or(adapter.method());
+        let settings: Vec<(&str, &str)> = held.filter(|_| name == adapter.method()).chain(given).collect();
+        if score_for(name, &settings)?.is_some() {
+            return Err(ContinueError::Chosen(name.to_owned()).into());
+        }
+        Ok(Candidate { name, settings })
     }
 }
 

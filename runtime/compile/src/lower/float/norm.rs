@@ -1,15 +1,16 @@
 //! Normalizations.
 
-use ingraft_kernel::OpCode;
 use ingraft_kernel::attrs::NormAttrs;
 use ingraft_kernel::elementwise::BinaryFn;
 use ingraft_kernel::norm::{LAYER, RMS};
+use ingraft_kernel::{OpCode, SiteKind};
 use ingraft_tensor::DType;
 
 use crate::graph::Node;
+use crate::lower::linear::{add_site, weight_name};
 use crate::lower::movement::{block, broadcast_strides};
 use crate::lower::select::{Selector, plan_shape};
-use crate::lower::{LowerError, TensorRef};
+use crate::lower::{LowerError, ProgSite, Storage, TensorRef};
 use crate::op::Layout;
 
 pub(super) fn layer(
@@ -46,8 +47,43 @@ fn innermost(
         }
     }
     let attrs = NormAttrs { axes: normalized.len() as u32, ..attrs };
+    let site = site(selector, node, &inputs, normalized.iter().product());
     selector.push_result(node, OpCode::Norm, &attrs, inputs)?;
+    let step = selector.program.steps.len() - 1;
+    if let Some(site) = site {
+        add_site(selector, ProgSite { step, ..site });
+    }
     Ok(())
+}
+
+/// The site of a normalization with a scale of its own in the file, and a shift or none; `None` where either is computed,
+/// or where the scale is the ones that stand for a normalization without parameters.
+fn site(selector: &Selector<'_>, node: &Node, operands: &[TensorRef], len: usize) -> Option<ProgSite> {
+    let (_, parameters) = operands.split_first()?;
+    let constants: Vec<&[u8]> = parameters
+        .iter()
+        .map(|tensor| match &selector.program.tensor(*tensor).storage {
+            Storage::Constant(bytes) => Some(bytes.as_slice()),
+            _ => None,
+        })
+        .collect::<Option<_>>()?;
+    let kind = match constants.as_slice() {
+        [_, _] => SiteKind::Norm,
+        [scale] if scale.chunks(4).any(|value| value != 1.0f32.to_le_bytes()) => SiteKind::NormScale,
+        _ => return None,
+    };
+    Some(ProgSite {
+        name: weight_name(selector, node.input(1)?),
+        kind,
+        dtype: DType::F32,
+        out: len,
+        inputs: 1,
+        kernel: [1, 1],
+        groups: len,
+        transposed: false,
+        step: 0,
+        stride: 1,
+    })
 }
 
 /// A scale or shift with one element per position of `shape`, repeated where the file has fewer.

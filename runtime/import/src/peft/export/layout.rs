@@ -131,6 +131,15 @@ pub(super) const LAYOUTS: &[Layout] = &[
         ..ANYWHERE
     },
     Layout {
+        method: "ln",
+        peft_type: "LN_TUNING",
+        tensors: &[
+            ("scale", "ln_tuning_layers.weight", Form::Flat),
+            ("shift", "ln_tuning_layers.bias", Form::Flat),
+        ],
+        ..ANYWHERE
+    },
+    Layout {
         method: "bone",
         peft_type: "MISS",
         settings: &[("rank", "r")],

@@ -12,6 +12,7 @@ use crate::elementwise::BinaryFn;
 use crate::norm::{LAYER, RMS};
 use crate::reduce::ReduceFn;
 use crate::test_case::{Random, indices, position};
+use crate::{Affine, OpCode};
 
 /// `dy·∂f/∂x` for every element of `x`, by five-point differences in f64.
 fn slopes(x: &[f32], dy: &[f32], f: impl Fn(&[f64]) -> Vec<f64>) -> Vec<f64> {
@@ -253,6 +254,69 @@ fn normalizations() {
         let inputs = &inputs[..if scaled { 3 } else { 2 }];
         run(&norm::KERNEL, &attrs, inputs, &mut [&mut dx], Site::default()).unwrap();
         assert_slopes(&dx.values::<f32>(), &slopes(&x, &dy, forward), &std::format!("{kind} {dims:?}"));
+    }
+}
+
+/// The scale and shift of a site's terms stand in for the step's own, and have gradients of their own.
+#[test]
+fn normalizations_at_a_site() {
+    let mut random = Random(79);
+    for (kind, axes, dims) in
+        [(LAYER, 1, &[3u32, 7][..]), (LAYER, 2, &[2, 3, 5]), (RMS, 1, &[4, 9]), (LAYER, 1, &[2, 1])]
+    {
+        let len: usize = dims.iter().rev().take(axes).map(|d| *d as usize).product();
+        let x = random.floats(elements(dims), -1.0, 3.0);
+        let [own, scale, shift] = [0; 3].map(|_| random.floats(len, -2.0, 2.0));
+        let dy = random.floats(x.len(), -1.0, 1.0);
+        let attrs = NormAttrs { kind, axes: axes as u32, epsilon: 1e-3 };
+        let affine = |x: &[f64], scale: &[f64], shift: &[f64]| -> Vec<f64> {
+            let row = |row: &[f64]| -> Vec<f64> {
+                let mean = if kind == RMS { 0.0 } else { row.iter().sum::<f64>() / len as f64 };
+                let variance = row.iter().map(|x| (x - mean).powi(2)).sum::<f64>() / len as f64;
+                let deviation = (variance + f64::from(attrs.epsilon)).sqrt();
+                let hat = row.iter().map(|x| (x - mean) / deviation);
+                hat.zip(scale).zip(shift).map(|((hat, scale), shift)| hat * scale + shift).collect()
+            };
+            x.chunks(len).flat_map(row).collect()
+        };
+        let wide = |values: &[f32]| values.iter().map(|v| f64::from(*v)).collect::<Vec<f64>>();
+        let what = std::format!("{kind} {dims:?}");
+        let (dy_t, x_t, own_t) =
+            (Tensor::new(dims, &dy), Tensor::new(dims, &x), Tensor::new(&[len as u32], &own));
+        let terms = SiteTerms { affine: Some(Affine { scale: &scale, shift: &shift }), ..SiteTerms::NONE };
+        let mut y = Tensor::zeros(DType::F32, dims);
+        let site = Site { terms, ..Site::default() };
+        run(&crate::norm::KERNEL, &attrs, &[&x_t, &own_t], &mut [&mut y], site).unwrap();
+        let wanted = affine(&wide(&x), &wide(&scale), &wide(&shift));
+        assert_slopes(&y.values::<f32>(), &wanted, &what);
+        for outputs in [1, 0] {
+            // Gradients of parameters are added to what is there.
+            let (mut dscale, mut dshift) = (std::vec![0.5f32; len], std::vec![-0.25f32; len]);
+            let mut dx = Tensor::zeros(DType::F32, dims);
+            let grads =
+                SiteGrads { scale: Some(&mut dscale), shift: Some(&mut dshift), ..SiteGrads::default() };
+            let site = Site { terms, grads, accumulate: 0 };
+            run(&norm::KERNEL, &attrs, &[&dy_t, &x_t, &own_t], &mut [&mut dx][..outputs], site).unwrap();
+            let by_scale = slopes(&scale, &dy, |scale| affine(&wide(&x), scale, &wide(&shift)));
+            let by_shift = slopes(&shift, &dy, |shift| affine(&wide(&x), &wide(&scale), shift));
+            let moved = |slopes: Vec<f64>, from: f64| slopes.iter().map(|v| v + from).collect::<Vec<f64>>();
+            assert_slopes(&dscale, &moved(by_scale, 0.5), &what);
+            assert_slopes(&dshift, &moved(by_shift, -0.25), &what);
+            if outputs == 1 {
+                let by_x = slopes(&x, &dy, |x| affine(x, &wide(&scale), &wide(&shift)));
+                assert_slopes(&dx.values::<f32>(), &by_x, &what);
+            }
+        }
+        // Nothing else acts there, and no pair of another length.
+        let short = Affine { scale: &scale[1..], shift: &shift[1..] };
+        let dense = SiteTerms { dense: Some(&own), ..SiteTerms::NONE };
+        for terms in [dense, SiteTerms { affine: Some(short), ..SiteTerms::NONE }] {
+            let mut run = |kernel, inputs: &[&Tensor]| {
+                run(kernel, &attrs, inputs, &mut [&mut y], Site { terms, ..Site::default() })
+            };
+            assert_eq!(run(&crate::norm::KERNEL, &[&x_t]), Err(KernelError::Terms(OpCode::Norm)));
+            assert_eq!(run(&norm::KERNEL, &[&dy_t, &x_t]), Err(KernelError::Terms(OpCode::NormBackward)));
+        }
     }
 }
 

@@ -142,7 +142,7 @@ fn walk_parameters(adapter: &Adapter<'_>, sites: usize) -> Result<(), AdapterErr
             assert!(values.into_iter().all(f64::is_finite), "{}", tensor.name);
         }
     }
-    assert_eq!(section.tensors().count(), (0..sites).map(|site| section.site(site).count()).sum());
+    assert_eq!(section.tensors().count(), (0..sites).map(|site| section.site(site).count()).sum::<usize>());
     Ok(())
 }
 

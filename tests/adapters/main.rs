@@ -12,6 +12,7 @@ mod methods;
 mod mixture;
 mod refusal;
 mod resident;
+mod switches;
 mod term;
 
 use ingraft::adapter::{Adapter, AdapterSet, Base, SetError};

@@ -1,9 +1,13 @@
 //! Switches by the thousand: after each, the weights are those of the choice, proved by hash; nothing grows.
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::time::{Duration, Instant};
+use core::panic::AssertUnwindSafe;
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::time::Duration;
+use std::panic::{catch_unwind, resume_unwind};
+use std::sync::RwLock;
+use std::time::Instant;
 
-use ingraft::adapter::{Adapter, TermSource, UndoEntry};
+use ingraft::adapter::{Adapter, AdapterSet, TermSource, UndoEntry};
 use ingraft::exec::{MemoryNeeds, PatchedCopy, Session};
 use ingraft::kernel::{Host, SiteTerms, Sparse, SparseValues};
 use ingraft::plan::{Phase, PlanView};
@@ -126,4 +130,64 @@ fn switch_at_random(target: &Host, count: usize) -> Vec<Duration> {
     different.dedup();
     assert_eq!(different.len(), 4, "adapters differ from each other and from the base");
     times
+}
+
+/// A set that one thread switches as fast as it can, and others run from: every output is that of one choice, whole.
+#[test]
+fn threads_that_run_never_see_half_a_switch() {
+    let file = base(1);
+    let plan = PlanView::new(file.as_slice()).expect("valid");
+    let x = input(&plan, 41);
+    let files = [42, 43].map(|seed| build::adapter(&plan, &build::random_terms(&plan, seed)));
+    let mut set = AdapterSet::<2>::new();
+    let ids = files.each_ref().map(|file| set.attach(file.as_slice(), &plan).expect("it fits"));
+    let choices = [None, Some(ids[0]), Some(ids[1])];
+    let target = targets().pop().expect("the reference is one");
+    let needs = MemoryNeeds::new(&plan, Phase::Infer, &target).expect("runs").total();
+    let run = |session: &mut Session<'_, '_, Host>, adapter: Option<Adapter<'_>>| {
+        session.write_input(0, crate::support::as_bytes(&x)).expect("fits");
+        session.run(&adapter).expect("runs");
+        session.output(0).expect("one output").bytes().to_vec()
+    };
+    let mut memory = AlignedBytes::zeroed(needs);
+    let mut session = Session::bind(plan, Phase::Infer, &target, memory.as_mut()).expect("binds");
+    let outputs = choices.map(|choice| run(&mut session, choice.and_then(|id| set.find(id).copied())));
+    assert!(outputs[0] != outputs[1] && outputs[1] != outputs[2] && outputs[0] != outputs[2]);
+    let (set, done) = (RwLock::new(set), AtomicBool::new(false));
+    let (mut switches, mut seen) = (0u32, [0u32; 3]);
+    std::thread::scope(|scope| {
+        let reader = || {
+            let mut memory = AlignedBytes::zeroed(needs);
+            let mut session = Session::bind(plan, Phase::Infer, &target, memory.as_mut()).expect("binds");
+            let mut seen = [0u32; 3];
+            for _ in 0..60 {
+                // What is chosen now, for this run: the choice may change while it goes on.
+                let active = set.read().expect("no thread panics").active().copied();
+                let found = run(&mut session, active);
+                let choice = outputs.iter().position(|output| *output == found);
+                seen[choice.expect("the output of one choice")] += 1;
+            }
+            seen
+        };
+        let readers = [scope.spawn(reader), scope.spawn(reader)];
+        let writer = scope.spawn(|| {
+            let (mut random, mut switches) = (Lcg::new(44), 0u32);
+            while !done.load(Ordering::Relaxed) {
+                let choice = choices[random.below(choices.len())];
+                set.write().expect("no thread panics").switch(choice).expect("resident");
+                switches = switches.wrapping_add(1);
+                std::thread::yield_now();
+            }
+            switches
+        });
+        for reader in readers {
+            let found = reader.join().expect("a reader");
+            seen.iter_mut().zip(found).for_each(|(sum, count)| *sum += count);
+        }
+        done.store(true, Ordering::Relaxed);
+        switches = writer.join().expect("the writer");
+    });
+    println!("{switches} switches beside 120 runs, by choice {seen:?}");
+    assert!(switches > 0 && seen.iter().sum::<u32>() == 120, "{switches} switches, {seen:?}");
+    assert!(seen.iter().filter(|count| **count > 0).count() > 1, "no switch fell between two runs: {seen:?}");
 }

@@ -127,7 +127,9 @@ impl<'a> ParameterSection<'a> {
 
     fn read(&self, record: &'a ParameterRecord) -> Option<ParameterTensor<'a>> {
         let dims = record.dims.get(..record.rank as usize)?;
-        let count = dims.iter().try_fold(1usize, |count, dim| count.checked_mul(*dim as usize))?;
+        // An extent of zero must not hide others whose product is beyond any count.
+        dims.iter().try_fold(1usize, |count, dim| count.checked_mul((*dim).max(1) as usize))?;
+        let count = dims.iter().fold(1usize, |count, dim| count.wrapping_mul(*dim as usize));
         let values = match ParameterType::from_code(record.dtype)? {
             ParameterType::F32 => ParameterValues::F32(self.blob(record.blob, count)?),
             ParameterType::F64 => ParameterValues::F64(self.blob(record.blob, count)?),

@@ -49,6 +49,12 @@ pub fn read(bytes: &[u8]) -> Result<Tensors, ImportError> {
         if !values.iter().all(|value| value.is_finite()) {
             return Err(ImportError::at(&name, Fault::NotFinite));
         }
+        // An extent of zero must not hide others whose product is beyond any count.
+        let product = view.shape().iter().try_fold(1usize, |count, dim| count.checked_mul((*dim).max(1)));
+        if product.is_none() {
+            let fault = Fault::Shape { given: view.shape().to_vec(), wanted: "fewer elements".to_owned() };
+            return Err(ImportError::at(&name, fault));
+        }
         tensors.insert(name, Tensor { dims: view.shape().to_vec(), values });
     }
     Ok(tensors)

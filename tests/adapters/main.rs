@@ -14,6 +14,7 @@ mod norms;
 mod refusal;
 mod resident;
 mod stacked;
+mod switches;
 mod term;
 
 use ingraft::adapter::{Adapter, AdapterSet, Base, SetError};

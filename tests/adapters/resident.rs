@@ -28,6 +28,11 @@ fn adapter(plan: &PlanView<'_>, kind: &str, seed: u64) -> AlignedBytes {
     build::adapter(plan, &terms)
 }
 
+/// An adapter of overlays on every site.
+pub(crate) fn overlays(plan: &PlanView<'_>, seed: u64) -> AlignedBytes {
+    adapter(plan, "overlay", seed)
+}
+
 fn run<S: TermSource>(session: &mut Session<'_, '_, Host>, x: &[f32], source: &S) -> Vec<u8> {
     session.write_input(0, as_bytes(x)).expect("fits");
     session.run(source).expect("runs");

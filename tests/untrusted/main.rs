@@ -162,6 +162,10 @@ fn damaged_parameters_are_refused_and_cost_the_terms_nothing() {
         ("twice", vec![(0, parameter("a", &[1], &[0.0])), (0, parameter("a", &[1], &[1.0]))]),
         ("more extents than values", vec![(0, parameter("a", &[1 << 20, 1 << 10], &[0.0]))]),
         ("a product that overflows", vec![(0, parameter("a", &[1 << 31; 6], &[0.0]))]),
+        (
+            "no values, of extents whose product overflows",
+            vec![(0, parameter("a", &[0, 1 << 31, 1 << 31, 1 << 31], &[]))],
+        ),
         ("no name", vec![(0, parameter("", &[1], &[0.0]))]),
         ("no such site", vec![(plan.site_count(), parameter("a", &[1], &[0.0]))]),
     ];

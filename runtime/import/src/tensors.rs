@@ -44,14 +44,16 @@ pub fn read(bytes: &[u8]) -> Result<Tensors, ImportError> {
     let file = SafeTensors::deserialize(bytes).map_err(|error| broken(error.to_string()))?;
     let mut tensors = Tensors::new();
     for (name, view) in file.tensors() {
-        let extents = view.shape().iter().filter(|dim| **dim > 0);
-        if extents.clone().try_fold(1usize, |count, dim| count.checked_mul(*dim)).is_none() {
-            return Err(ImportError::at(&name, Fault::Safetensors("its dimensions overflow".to_owned())));
-        }
         let values = values(view.dtype(), view.data())
             .ok_or_else(|| ImportError::at(&name, Fault::Type(format!("{:?}", view.dtype()))))?;
         if !values.iter().all(|value| value.is_finite()) {
             return Err(ImportError::at(&name, Fault::NotFinite));
+        }
+        // An extent of zero must not hide others whose product is beyond any count.
+        let product = view.shape().iter().try_fold(1usize, |count, dim| count.checked_mul((*dim).max(1)));
+        if product.is_none() {
+            let fault = Fault::Shape { given: view.shape().to_vec(), wanted: "fewer elements".to_owned() };
+            return Err(ImportError::at(&name, fault));
         }
         tensors.insert(name, Tensor { dims: view.shape().to_vec(), values });
     }

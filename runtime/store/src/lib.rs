@@ -69,7 +69,9 @@
 //!
 //! # Features
 //!
-//! `std` adds the store in a directory, `sign` making keys and seals.
+//! `std` adds the store in a directory, `sign` making keys and seals. Without `verify`, which is on by default, seals cannot be
+//! verified: the policy `signed` admits nothing, and what is left contains no panic, by the link-time check of
+//! `tests/bare-metal`.
 #![no_std]
 #![forbid(unsafe_code)]
 

@@ -18,12 +18,14 @@
 
 use core::fmt;
 
-use ed25519_dalek::{Signature, VerifyingKey};
 use ingraft_adapter::Adapter;
 use ingraft_tensor::hash::blake3;
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
 
+use self::curve::Point;
 use crate::Key;
+
+mod curve;
 
 /// A seal as it is stored and sent; nothing in it is trusted before [`Seal::verify`].
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -48,7 +50,7 @@ pub struct Statement {
 
 /// A public key that a device trusts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PublicKey(VerifyingKey);
+pub struct PublicKey(Point);
 
 /// Why a seal does not do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,9 +128,7 @@ impl Seal {
         let signer = trusted.iter().find(|trusted| trusted.id() == record.signer);
         let signer = signer.ok_or(SealError::UnknownSigner { signer: record.signer })?;
         let signed = self.0.get(..SIGNED).ok_or(SealError::Malformed)?;
-        let signature = Signature::from_bytes(&record.signature);
-        // Strict: one file has one signature, and keys of small order sign nothing.
-        signer.0.verify_strict(signed, &signature).map_err(|_| SealError::Signature)?;
+        signer.0.verifies(signed, &record.signature).then_some(()).ok_or(SealError::Signature)?;
         let Record { adapter, base, method, version, .. } = record;
         let expires = (record.expires != 0).then_some(record.expires);
         Ok(Statement { adapter, base, method, key, version, expires })
@@ -186,10 +186,9 @@ impl PublicKey {
     /// The public key of these bytes.
     ///
     /// # Errors
-    /// [`SealError::PublicKey`].
+    /// [`SealError::PublicKey`]; for any bytes in a build without the feature `verify`.
     pub fn new(bytes: &[u8; Self::BYTES]) -> Result<Self, SealError> {
-        let key = VerifyingKey::from_bytes(bytes).ok().filter(|key| !key.is_weak());
-        key.map(Self).ok_or(SealError::PublicKey)
+        Point::new(bytes).map(Self).ok_or(SealError::PublicKey)
     }
 
     /// The bytes.
@@ -199,7 +198,7 @@ impl PublicKey {
 
     /// First bytes of its BLAKE3 hash, by which a seal names it.
     pub fn id(&self) -> [u8; 8] {
-        let [a, b, c, d, e, f, g, h, ..] = blake3(self.0.as_bytes());
+        let [a, b, c, d, e, f, g, h, ..] = blake3(&self.to_bytes());
         [a, b, c, d, e, f, g, h]
     }
 }
@@ -220,7 +219,7 @@ impl SecretKey {
 
     /// The key that verifies what this one signs.
     pub fn public(&self) -> PublicKey {
-        PublicKey(self.0.verifying_key())
+        PublicKey(Point(self.0.verifying_key()))
     }
 
     /// Signs a statement.

@@ -4,6 +4,7 @@
 mod learn;
 mod listen;
 mod run;
+mod store;
 
 use core::hint::black_box;
 
@@ -36,6 +37,7 @@ pub fn everything(untrusted: &Untrusted<'_>, memory: &mut [u8]) {
     keep(blake3(untrusted.bytes));
     listen::patches(untrusted, memory);
     listen::stream(untrusted, memory);
+    keep(store::store(untrusted, memory));
     let Ok(plan) = PlanView::new(untrusted.plan) else { return };
     questions(untrusted, &plan);
     let Ok(adapter) = Adapter::attach(untrusted.adapter, &plan) else { return };

@@ -54,7 +54,8 @@ impl<'p> PatchedCopy<'p> {
 
     /// Writes the overlays of `source` into the copy, after taking out the present ones.
     ///
-    /// Terms of other kinds stay as they are, and so does an overlay that leaves int8.
+    /// Terms of other kinds stay as they are, and so does an overlay that leaves int8. Where `source` panics, the overlays
+    /// that were written by then are in the log: the next call, or [`Self::revert`], takes them out.
     ///
     /// # Errors
     /// [`ExecError::LogTooSmall`], or [`ExecError::Step`]; the copy is then the base's.
@@ -71,7 +72,7 @@ impl<'p> PatchedCopy<'p> {
             return Err(ExecError::LogTooSmall { needed, supplied });
         }
         let mut used = 0usize;
-        self.for_each_weight(session, |memory, log, site, step, mut record| {
+        let written = self.for_each_weight(session, |memory, log, site, step, mut record| {
             let error = KernelError::Memory(step.op);
             let terms = source.terms(site);
             let Some(overlay) = overlay(&terms) else { return Ok(()) };
@@ -84,8 +85,11 @@ impl<'p> PatchedCopy<'p> {
             record.logged = [used, count];
             used = used.saturating_add(count);
             record.write(memory, site).ok_or(error)
-        })?;
-        Ok(Patch { source, memory: self.memory })
+        });
+        if written.is_err() {
+            self.revert(session)?;
+        }
+        written.map(|()| Patch { source, memory: self.memory })
     }
 
     /// Restores the base's weights.

@@ -275,6 +275,9 @@ pub(super) fn tinylora(module: &Module<'_>) -> Result<Change> {
     let [(_, v)] = groups[..] else {
         return module.refuse("which of several tied vectors a module uses is not in the file");
     };
+    if v.values.is_empty() {
+        return module.refuse("a tied vector without values");
+    }
     if module.optional("tinylora_P").is_none() {
         return module
             .refuse("without tinylora_P the projection is drawn anew; save it with save_projection");

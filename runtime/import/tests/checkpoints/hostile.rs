@@ -121,3 +121,12 @@ fn kronecker_products_of_peft_too() {
         import_peft(&base, &config, &file(&held), &Matching::default(), "test").expect_err("too large");
     assert!(error.to_string().contains("lokr"), "{error}");
 }
+
+/// No elements, and extents whose product is beyond any count.
+#[test]
+fn an_extent_of_zero_hides_no_others() {
+    let held =
+        vec![("base_model.model.lin0.lora_A.weight".to_owned(), vec![0, 1 << 40, 1 << 40], Vec::new())];
+    let error = read_tensors(&file(&held)).expect_err("too many");
+    assert!(matches!(error.fault, Fault::Shape { .. }), "{error}");
+}

@@ -41,8 +41,8 @@ fn parameters(section: &ParameterSection<'_>, sites: usize) {
     for site in 0..sites + 1 {
         let _ = section.settings(site).len();
         for tensor in section.site(site) {
-            let count: u32 = tensor.dims.iter().product();
-            assert_eq!(tensor.values.len(), count as usize, "{}", tensor.name);
+            let count = tensor.dims.iter().fold(1usize, |count, dim| count.saturating_mul(*dim as usize));
+            assert_eq!(tensor.values.len(), count, "{}", tensor.name);
         }
     }
     let by_site: usize = (0..sites).map(|site| section.site(site).count()).sum();

@@ -1,6 +1,6 @@
 //! The bases that files of adapters are read against: small, so that an execution takes microseconds.
 
-use std::cell::RefCell;
+use core::cell::RefCell;
 use std::sync::OnceLock;
 
 use ingraft_compile::lower::train::TrainFrom;

@@ -27,8 +27,11 @@ pub use plan::plan;
 pub use store::{IMAGE_BYTES, REGION, lived, store};
 pub use wav::wav;
 
-/// The name of every target, with what it does.
-pub const TARGETS: [(&str, fn(&[u8])); 8] = [
+/// What a target does with its bytes.
+pub type Exercise = fn(&[u8]);
+
+/// Every target, by name.
+pub const TARGETS: [(&str, Exercise); 8] = [
     ("adapter", adapter),
     ("npy", npy),
     ("onnx_adapter", onnx_adapter),

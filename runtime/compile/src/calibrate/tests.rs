@@ -263,7 +263,7 @@ fn a_spectral_front_end_and_a_residual_stream_stay_real() {
     let made = calibrated(&graph, &options(&graph));
     let program = lowered(&made);
     let sites: Vec<(&str, DType)> = program.sites.iter().map(|s| (s.name.as_str(), s.dtype)).collect();
-    assert_eq!(sites, [("basis", DType::F32), ("w1", DType::I8), ("w2", DType::I8)]);
+    assert_eq!(sites, [("basis", DType::F32), ("w1", DType::I8), ("w2", DType::I8), ("ones", DType::F32)]);
     let reason = |name: &str| program.notes.float_nodes.iter().find(|n| n[0] == name).map(|n| n[2].as_str());
     assert!(reason("spectrum").unwrap().contains("front end"), "{:?}", program.notes.float_nodes);
     assert!(reason("floored").unwrap().contains("front end"));

@@ -4,6 +4,8 @@
 //! step. Maximum: the tap that was the maximum gets all of `dy`, the first one
 //! where several were equal.
 
+use core::ops::Range;
+
 use ingraft_tensor::{DType, Shape};
 
 use super::rows::{Code, add_scaled};
@@ -142,9 +144,20 @@ fn blocks(
 
 /// The input pixels under the window of `pixel`, row by row.
 fn taps(shape: &ConvShape, pixel: Pixel) -> impl Iterator<Item = usize> {
-    let [height, width] = shape.kernel;
+    let ([_, height, width, _], [kh, kw], [sy, sx]) = (shape.input, shape.kernel, shape.stride);
+    let ([dy, dx], [top, left]) = (shape.dilation, shape.pad);
+    let rows = inside(pixel.y.wrapping_mul(sy), [kh, dy, top, height]);
+    let columns = inside(pixel.x.wrapping_mul(sx), [kw, dx, left, width]);
     let shape = *shape;
-    (0..height).flat_map(move |ky| (0..width).filter_map(move |kx| shape.tap(pixel, ky, kx)))
+    rows.flat_map(move |ky| columns.clone().filter_map(move |kx| shape.tap(pixel, ky, kx)))
+}
+
+/// The taps of a window along one axis that lie inside the input. `begin` counts from the padding: a window that a file
+/// made far larger than its image takes no longer than the image.
+fn inside(begin: usize, [taps, step, pad, extent]: [usize; 4]) -> Range<usize> {
+    let step = step.max(1);
+    let first = pad.saturating_sub(begin).div_ceil(step);
+    first..pad.saturating_add(extent).saturating_sub(begin).div_ceil(step).min(taps)
 }
 
 /// Taps of the window of `pixel` inside the padded input.

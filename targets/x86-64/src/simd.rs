@@ -132,4 +132,13 @@ pub(crate) trait Bytes: Simd {
     /// # Safety
     /// Sixteen codes lie at `from`.
     unsafe fn load_block(self, moving: Self::Move, from: *const u8) -> Self::Codes;
+    /// A vector of codes that were moved before.
+    ///
+    /// # Safety
+    /// `4·LANES` codes lie at `from`.
+    unsafe fn load_line(self, from: *const u8) -> Self::Codes;
+    /// The codes of both in turns, of the lower and of the upper halves of every 128 bits.
+    fn interleave(self, a: Self::Codes, b: Self::Codes) -> [Self::Codes; 2];
+    /// As [`Self::interleave`], by pairs of codes.
+    fn interleave_pairs(self, a: Self::Codes, b: Self::Codes) -> [Self::Codes; 2];
 }

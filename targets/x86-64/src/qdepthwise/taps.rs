@@ -4,7 +4,7 @@ use core::arch::x86_64::*;
 
 use crate::features::{Avx2, Avx512, AvxVnni};
 use crate::qconv::Bounds;
-use crate::simd::{Simd, Vector, Ymm};
+use crate::simd::{Bytes, Simd, Vector, Ymm};
 
 /// How an instruction set multiplies the taps of a window.
 pub(crate) trait Taps: Copy {
@@ -57,6 +57,45 @@ fn vectors<T, V: Copy, const LANES: usize, const N: usize>(
     Some(loaded)
 }
 
+/// [`Taps::sum_taps`] of four taps that are interleaved: eight shuffles and four products.
+///
+/// # Safety
+/// As there.
+#[inline(always)]
+unsafe fn sum_fours<S: Bytes, const P: usize>(
+    simd: S,
+    from: [*const u8; P],
+    taps: &[usize],
+    weights: *const u8,
+    start: &[S::Int; 4],
+) -> [[S::Int; 4]; P] {
+    let (mut sums, vector) = ([*start; P], 4 * S::LANES);
+    for (group, taps) in taps.as_chunks::<4>().0.iter().enumerate() {
+        // SAFETY: the caller's contract.
+        unsafe {
+            let weight = weights.add(group * 4 * vector);
+            let mut w = [simd.load_weights(weight); 4];
+            for (at, w) in w.iter_mut().enumerate() {
+                *w = simd.load_weights(weight.add(at * vector));
+            }
+            for (sums, from) in sums.iter_mut().zip(from) {
+                let mut codes = [simd.load_line(from.add(taps[0])); 4];
+                for (codes, tap) in codes.iter_mut().zip(taps) {
+                    *codes = simd.load_line(from.add(*tap));
+                }
+                let [a, b, c, d] = codes;
+                let (ab, cd) = (simd.interleave(a, b), simd.interleave(c, d));
+                let (low, high) = (simd.interleave_pairs(ab[0], cd[0]), simd.interleave_pairs(ab[1], cd[1]));
+                sums[0] = simd.dot(sums[0], low[0], w[0]);
+                sums[1] = simd.dot(sums[1], low[1], w[1]);
+                sums[2] = simd.dot(sums[2], high[0], w[2]);
+                sums[3] = simd.dot(sums[3], high[1], w[3]);
+            }
+        }
+    }
+    sums
+}
+
 impl Taps for Avx512 {
     const BLOCK: usize = 64;
     const TOGETHER: usize = 4;
@@ -82,30 +121,8 @@ impl Taps for Avx512 {
         weights: *const u8,
         scale: &Self::Scale,
     ) -> [[__m512i; 4]; P] {
-        let mut sums = [scale.0; P];
-        for (group, taps) in taps.as_chunks::<4>().0.iter().enumerate() {
-            // SAFETY: the caller's contract; `self` proves the instructions, and loads need no alignment.
-            unsafe {
-                let weight = weights.add(group * Self::TOGETHER * Self::BLOCK);
-                let mut w = [scale.0[0]; 4];
-                for (at, w) in w.iter_mut().enumerate() {
-                    *w = _mm512_loadu_si512(weight.add(at * 64).cast());
-                }
-                for (sums, from) in sums.iter_mut().zip(from) {
-                    let mut t = w;
-                    for (t, tap) in t.iter_mut().zip(taps) {
-                        *t = _mm512_loadu_si512(from.add(*tap).cast());
-                    }
-                    let (low, high) = (_mm512_unpacklo_epi8(t[0], t[1]), _mm512_unpackhi_epi8(t[0], t[1]));
-                    let (low2, high2) = (_mm512_unpacklo_epi8(t[2], t[3]), _mm512_unpackhi_epi8(t[2], t[3]));
-                    sums[0] = _mm512_dpbusd_epi32(sums[0], _mm512_unpacklo_epi16(low, low2), w[0]);
-                    sums[1] = _mm512_dpbusd_epi32(sums[1], _mm512_unpackhi_epi16(low, low2), w[1]);
-                    sums[2] = _mm512_dpbusd_epi32(sums[2], _mm512_unpacklo_epi16(high, high2), w[2]);
-                    sums[3] = _mm512_dpbusd_epi32(sums[3], _mm512_unpackhi_epi16(high, high2), w[3]);
-                }
-            }
-        }
-        sums
+        // SAFETY: the caller's contract.
+        unsafe { sum_fours(self, from, taps, weights, &scale.0) }
     }
 
     #[inline(always)]
@@ -210,30 +227,8 @@ impl Taps for AvxVnni {
         weights: *const u8,
         scale: &Self::Scale,
     ) -> [[__m256i; 4]; P] {
-        let mut sums = [scale.0; P];
-        for (group, taps) in taps.as_chunks::<4>().0.iter().enumerate() {
-            // SAFETY: the caller's contract; `self` proves the instructions, and loads need no alignment.
-            unsafe {
-                let weight = weights.add(group * Self::TOGETHER * Self::BLOCK);
-                let mut w = [scale.0[0]; 4];
-                for (at, w) in w.iter_mut().enumerate() {
-                    *w = _mm256_loadu_si256(weight.add(at * 32).cast());
-                }
-                for (sums, from) in sums.iter_mut().zip(from) {
-                    let mut t = w;
-                    for (t, tap) in t.iter_mut().zip(taps) {
-                        *t = _mm256_loadu_si256(from.add(*tap).cast());
-                    }
-                    let (low, high) = (_mm256_unpacklo_epi8(t[0], t[1]), _mm256_unpackhi_epi8(t[0], t[1]));
-                    let (low2, high2) = (_mm256_unpacklo_epi8(t[2], t[3]), _mm256_unpackhi_epi8(t[2], t[3]));
-                    sums[0] = _mm256_dpbusd_avx_epi32(sums[0], _mm256_unpacklo_epi16(low, low2), w[0]);
-                    sums[1] = _mm256_dpbusd_avx_epi32(sums[1], _mm256_unpackhi_epi16(low, low2), w[1]);
-                    sums[2] = _mm256_dpbusd_avx_epi32(sums[2], _mm256_unpacklo_epi16(high, high2), w[2]);
-                    sums[3] = _mm256_dpbusd_avx_epi32(sums[3], _mm256_unpackhi_epi16(high, high2), w[3]);
-                }
-            }
-        }
-        sums
+        // SAFETY: the caller's contract.
+        unsafe { sum_fours(self, from, taps, weights, &scale.0) }
     }
 
     #[inline(always)]

@@ -221,4 +221,22 @@ impl Bytes for Avx512 {
         // SAFETY: `self` proves the instructions, the caller the sixteen bytes; no alignment is needed.
         unsafe { _mm512_xor_si512(self.load_moved_block(from), moving) }
     }
+
+    #[inline(always)]
+    unsafe fn load_line(self, from: *const u8) -> __m512i {
+        // SAFETY: `self` proves the instruction, the caller the codes; no alignment is needed.
+        unsafe { _mm512_loadu_si512(from.cast()) }
+    }
+
+    #[inline(always)]
+    fn interleave(self, a: __m512i, b: __m512i) -> [__m512i; 2] {
+        // SAFETY: `self` proves the instructions.
+        unsafe { [_mm512_unpacklo_epi8(a, b), _mm512_unpackhi_epi8(a, b)] }
+    }
+
+    #[inline(always)]
+    fn interleave_pairs(self, a: __m512i, b: __m512i) -> [__m512i; 2] {
+        // SAFETY: `self` proves the instructions.
+        unsafe { [_mm512_unpacklo_epi16(a, b), _mm512_unpackhi_epi16(a, b)] }
+    }
 }

@@ -54,4 +54,22 @@ impl Bytes for AvxVnni {
         // SAFETY: `self` proves the instruction, the caller the sixteen bytes; no alignment is needed.
         unsafe { _mm256_xor_si256(self.load_moved_block(from), moving) }
     }
+
+    #[inline(always)]
+    unsafe fn load_line(self, from: *const u8) -> __m256i {
+        // SAFETY: `self` proves the instruction, the caller the codes; no alignment is needed.
+        unsafe { _mm256_loadu_si256(from.cast()) }
+    }
+
+    #[inline(always)]
+    fn interleave(self, a: __m256i, b: __m256i) -> [__m256i; 2] {
+        // SAFETY: `self` proves the instructions.
+        unsafe { [_mm256_unpacklo_epi8(a, b), _mm256_unpackhi_epi8(a, b)] }
+    }
+
+    #[inline(always)]
+    fn interleave_pairs(self, a: __m256i, b: __m256i) -> [__m256i; 2] {
+        // SAFETY: `self` proves the instructions.
+        unsafe { [_mm256_unpacklo_epi16(a, b), _mm256_unpackhi_epi16(a, b)] }
+    }
 }

@@ -128,8 +128,7 @@ impl<'a> ParameterSection<'a> {
     fn read(&self, record: &'a ParameterRecord) -> Option<ParameterTensor<'a>> {
         let dims = record.dims.get(..record.rank as usize)?;
         // In 32 bits and without regard to zeros: what is refused does not depend on the machine or on the order.
-        let extent =
-            dims.iter().filter(|dim| **dim > 0).try_fold(1u32, |count, dim| count.checked_mul(*dim))?;
+        let extent = dims.iter().try_fold(1u32, |count, dim| count.checked_mul((*dim).max(1)))?;
         let count = if dims.contains(&0) { 0 } else { extent as usize };
         let values = match ParameterType::from_code(record.dtype)? {
             ParameterType::F32 => ParameterValues::F32(self.blob(record.blob, count)?),

@@ -29,9 +29,15 @@ pub(crate) fn exp(x: float32x4_t) -> float32x4_t {
     let p =
         polynomial(r, &[0.5, 1.666_666_5e-1, 4.166_579_6e-2, 8.333_452e-3, 1.398_199_9e-3, 1.987_569_1e-4]);
     let y = vaddq_f32(vfmaq_f32(r, p, vmulq_f32(r, r)), vdupq_n_f32(1.0));
-    let n = vcvtq_s32_f32(n);
+    scale(y, vcvtq_s32_f32(n))
+}
+
+/// `v·2ⁿ`, in two products, each with a power of two that f32 has.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(crate) fn scale(v: float32x4_t, n: int32x4_t) -> float32x4_t {
     let half = vshrq_n_s32::<1>(n);
-    vmulq_f32(vmulq_f32(y, power_of_two(half)), power_of_two(vsubq_s32(n, half)))
+    vmulq_f32(vmulq_f32(v, power_of_two(half)), power_of_two(vsubq_s32(n, half)))
 }
 
 /// `2ⁿ` for n within the exponents of normal numbers.
@@ -102,7 +108,7 @@ pub(crate) fn erf(x: float32x4_t) -> float32x4_t {
 /// The magnitude of `magnitude` with the sign of `sign`.
 #[inline]
 #[target_feature(enable = "neon")]
-fn with_sign(magnitude: float32x4_t, sign: float32x4_t) -> float32x4_t {
+pub(crate) fn with_sign(magnitude: float32x4_t, sign: float32x4_t) -> float32x4_t {
     vbslq_f32(vdupq_n_u32(1 << 31), sign, magnitude)
 }
 

@@ -6,6 +6,7 @@ use ingraft_kernel::{Call, KernelError};
 use ingraft_vector::{Row, Task, Vector};
 
 use crate::features::Neon;
+use crate::math;
 
 #[target_feature(enable = "neon")]
 fn enter<R: Row<Neon>>(call: &mut Call<'_, '_>, v: Neon) -> Result<(), KernelError> {
@@ -26,13 +27,6 @@ fn lanes(bits: u32) -> uint32x4_t {
     // SAFETY: four values.
     let each = unsafe { vld1q_u32(EACH.as_ptr()) };
     vtstq_u32(vdupq_n_u32(bits), each)
-}
-
-/// `2ⁿ` for n within the exponents of normal numbers.
-#[inline]
-#[target_feature(enable = "neon")]
-fn power_of_two(n: int32x4_t) -> float32x4_t {
-    vreinterpretq_f32_s32(vshlq_n_s32::<23>(vaddq_s32(n, vdupq_n_s32(127))))
 }
 
 macro_rules! operations {
@@ -82,16 +76,9 @@ impl Vector for Neon {
         fn min(a: float32x4_t, b: float32x4_t) -> float32x4_t { vbslq_f32(vcltq_f32(a, b), a, b) }
         fn max(a: float32x4_t, b: float32x4_t) -> float32x4_t { vbslq_f32(vcgtq_f32(a, b), a, b) }
         fn size(v: float32x4_t) -> float32x4_t { vabsq_f32(v) }
-        fn with_sign(size: float32x4_t, sign: float32x4_t) -> float32x4_t {
-            vbslq_f32(vdupq_n_u32(1 << 31), sign, size)
-        }
+        fn with_sign(size: float32x4_t, sign: float32x4_t) -> float32x4_t { math::with_sign(size, sign) }
         fn round_real(v: float32x4_t) -> float32x4_t { vrndnq_f32(v) }
-        // In two products, each with a power of two that f32 has.
-        fn scale(v: float32x4_t, n: float32x4_t) -> float32x4_t {{
-            let n = vcvtq_s32_f32(n);
-            let half = vshrq_n_s32::<1>(n);
-            vmulq_f32(vmulq_f32(v, power_of_two(half)), power_of_two(vsubq_s32(n, half)))
-        }}
+        fn scale(v: float32x4_t, n: float32x4_t) -> float32x4_t { math::scale(v, vcvtq_s32_f32(n)) }
         fn keep(v: float32x4_t, bits: u32) -> float32x4_t {
             vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(v), lanes(bits)))
         }

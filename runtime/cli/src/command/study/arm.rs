@@ -184,9 +184,7 @@ impl<'a> Arm<'a> {
         self.error = trained.sites.iter().map(|site| site.error).fold(self.error, f64::max);
         Ok(())
     }
-}
 
-impl Arm<'_> {
     /// Measures an inference with the adapter of the first run, when nothing trains beside it.
     pub(super) fn measure(&mut self, plan: PlanView<'_>, target: &Host) -> Result<(), CliError> {
         let Some(bytes) = self.first.take() else { return Ok(()) };

@@ -41,12 +41,16 @@ impl<'l> Log<'l> {
         self.used
     }
 
-    /// Room for `count` entries more; in `scratch` where none are kept.
+    /// Where the entries `block` of an overlay are kept; in `scratch` where none are.
     #[inline(always)]
-    fn room<'r>(&'r mut self, count: usize, scratch: &'r mut [UndoEntry]) -> Option<&'r mut [UndoEntry]> {
+    fn room<'r>(
+        &'r mut self,
+        block: Range<usize>,
+        scratch: &'r mut [UndoEntry],
+    ) -> Option<&'r mut [UndoEntry]> {
         match &mut self.entries {
-            Some(entries) => entries.get_mut(self.used..)?.get_mut(..count),
-            None => scratch.get_mut(..count),
+            Some(entries) => entries.get_mut(block),
+            None => scratch.get_mut(..block.len()),
         }
     }
 
@@ -79,6 +83,9 @@ pub trait Patchable {
     fn place(&self, run: Self::Run, channel: usize, index: usize) -> usize;
     /// Takes notice that a code of `channel`, of one of the runs, grew by `change`.
     fn grow(&mut self, channel: usize, change: i32);
+    /// Has what stands at `place` fetched, on processors that can be told to: it is written soon.
+    #[inline(always)]
+    fn fetch(&self, _place: usize) {}
 }
 
 /// Entries that are written together.
@@ -94,67 +101,120 @@ pub fn write(weight: &mut impl Patchable, overlay: &Sparse<'_>, log: &mut Log<'_
     if overlay.indices.is_empty() {
         return Some(());
     }
-    for (channels, run) in weight.runs() {
-        if write_run(weight, channels, run, overlay, values, log).is_none() {
-            revert(weight, log.written());
-            log.used = 0;
-            return None;
-        }
+    let done = write_blocks(weight, overlay, values, log);
+    if done.is_none() {
+        revert(weight, log.written());
+        log.used = 0;
     }
-    Some(())
+    done
 }
 
-/// Writes the rows of `channels`.
+/// Writes block after block.
 ///
-/// At a low density rows have a few entries or none, so that a loop over each would end where no processor foresees.
-/// Entries are taken in blocks instead, with the number of rows that begin at each.
+/// At a low density nearly every entry lies on a cache line of its own. A block is written when the next one's places are
+/// known and its lines on their way.
 #[inline(always)]
-fn write_run<W: Patchable>(
-    weight: &mut W,
-    channels: Range<usize>,
-    run: W::Run,
+fn write_blocks(
+    weight: &mut impl Patchable,
     overlay: &Sparse<'_>,
     values: &[i16],
     log: &mut Log<'_>,
 ) -> Option<()> {
-    let (mut channel, bounds) = (channels.start, overlay.indptr.get(channels.start..=channels.end)?);
-    let ([first, .., last], true) = (bounds, bounds.iter().is_sorted()) else { return None };
-    let (mut start, end) = (*first as usize, *last as usize);
-    let mut borders = bounds.iter().skip(1).map(|border| *border as usize);
-    let mut border = borders.next()?;
-    while start < end {
+    let [last, next] = &mut [[UndoEntry::default(); BLOCK]; 2];
+    let (mut last, mut next) = (last.as_mut_slice(), next.as_mut_slice());
+    let mut before = 0..0;
+    for (channels, run) in weight.runs() {
+        let mut rows = Rows::new(overlay, channels)?;
+        while let Some((block, begun)) = rows.block() {
+            let room = log.room(block.clone(), next)?;
+            place(weight, run, &mut rows.channel, (overlay.indices.get(block.clone())?, &begun), room)?;
+            commit(weight, values, before, log, last)?;
+            core::mem::swap(&mut last, &mut next);
+            before = block;
+        }
+    }
+    commit(weight, values, before, log, last)
+}
+
+/// The entries of some rows in blocks.
+///
+/// At a low density rows have a few entries or none, so that a loop over each would end where no processor foresees.
+/// Blocks come with the number of rows that begin at each entry instead.
+struct Rows<'o> {
+    channel: usize,
+    start: usize,
+    end: usize,
+    border: usize,
+    borders: core::slice::Iter<'o, u32>,
+}
+
+impl<'o> Rows<'o> {
+    #[inline(always)]
+    fn new(overlay: &Sparse<'o>, channels: Range<usize>) -> Option<Self> {
+        let bounds = overlay.indptr.get(channels.start..=channels.end)?;
+        let ([first, .., last], true) = (bounds, bounds.iter().is_sorted()) else { return None };
+        let mut borders = bounds.iter();
+        borders.next()?;
+        let border = *borders.next()? as usize;
+        Some(Self { channel: channels.start, start: *first as usize, end: *last as usize, border, borders })
+    }
+
+    /// The next block, and how many rows begin at each of its entries.
+    #[inline(always)]
+    fn block(&mut self) -> Option<(Range<usize>, [u32; BLOCK])> {
+        (self.start < self.end).then_some(())?;
         let mut begun = [0u32; BLOCK];
-        while let Some(rows) = begun.get_mut(border.wrapping_sub(start)) {
+        while let Some(rows) = begun.get_mut(self.border.wrapping_sub(self.start)) {
             *rows = rows.wrapping_add(1);
-            border = borders.next().unwrap_or(usize::MAX);
+            self.border = self.borders.next().map_or(usize::MAX, |border| *border as usize);
         }
-        let block = start..end.min(start.wrapping_add(BLOCK));
-        let (indices, values) = (overlay.indices.get(block.clone())?, values.get(block)?);
-        let mut scratch = [UndoEntry::default(); BLOCK];
-        let room = log.room(indices.len(), &mut scratch)?;
-        // Codes are looked at before any is written, so that lines of the memory are fetched side by side.
-        for (entry, (index, rows)) in room.iter_mut().zip(indices.iter().zip(&begun)) {
-            channel = channel.wrapping_add(*rows as usize);
-            let index = usize::from(*index);
-            (index < weight.row_len()).then_some(())?;
-            let position = weight.place(run, channel, index);
-            let original = *weight.codes().get(position)?;
-            *entry = UndoEntry { channel: channel as u32, position: position as u32, original };
-        }
-        let mut written = 0usize;
-        for (entry, delta) in room.iter_mut().zip(values) {
-            let delta = i32::from(*delta);
-            let Some(code) = weight.codes().get_mut(entry.position as usize) else { break };
-            let Ok(patched) = i8::try_from(i32::from(*code).wrapping_add(delta)) else { break };
-            entry.original = core::mem::replace(code, patched);
-            weight.grow(entry.channel as usize, delta);
-            written = written.wrapping_add(1);
-        }
-        log.used = log.used.wrapping_add(written);
-        (written == indices.len()).then_some(())?;
-        start = start.wrapping_add(BLOCK);
+        let block = self.start..self.end.min(self.start.wrapping_add(BLOCK));
+        self.start = block.end;
+        Some((block, begun))
+    }
+}
+
+/// Says where the entries of a block stand, and has what stands there fetched.
+#[inline(always)]
+fn place<W: Patchable>(
+    weight: &W,
+    run: W::Run,
+    channel: &mut usize,
+    (indices, begun): (&[u16], &[u32; BLOCK]),
+    room: &mut [UndoEntry],
+) -> Option<()> {
+    for (entry, (index, rows)) in room.iter_mut().zip(indices.iter().zip(begun)) {
+        *channel = channel.wrapping_add(*rows as usize);
+        let index = usize::from(*index);
+        (index < weight.row_len()).then_some(())?;
+        let position = weight.place(run, *channel, index);
+        weight.fetch(position);
+        *entry = UndoEntry { channel: *channel as u32, position: position as u32, original: 0 };
     }
     Some(())
+}
+
+/// Writes a block whose places are known.
+#[inline(always)]
+fn commit(
+    weight: &mut impl Patchable,
+    values: &[i16],
+    block: Range<usize>,
+    log: &mut Log<'_>,
+    scratch: &mut [UndoEntry],
+) -> Option<()> {
+    let (values, count) = (values.get(block.clone())?, block.len());
+    let mut written = 0usize;
+    for (entry, delta) in log.room(block, scratch)?.iter_mut().zip(values) {
+        let delta = i32::from(*delta);
+        let Some(code) = weight.codes().get_mut(entry.position as usize) else { break };
+        let Ok(patched) = i8::try_from(i32::from(*code).wrapping_add(delta)) else { break };
+        entry.original = core::mem::replace(code, patched);
+        weight.grow(entry.channel as usize, delta);
+        written = written.wrapping_add(1);
+    }
+    log.used = log.used.wrapping_add(written);
+    (written == count).then_some(())
 }
 
 /// Puts the codes of `entries` back, the last first.

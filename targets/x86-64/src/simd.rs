@@ -11,6 +11,8 @@ mod avx512;
 mod avx_vnni;
 mod ymm;
 
+use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+
 use ingraft_kernel::{Call, KernelError};
 pub(crate) use ingraft_vector::{Row, Task, Vector};
 
@@ -23,6 +25,13 @@ use crate::qdepthwise::taps::Taps;
 pub(crate) fn entry<S: Vector, R: Row<S>>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     // SAFETY: rows leave this crate only through a target, whose argument proves the instructions.
     unsafe { S::assume() }.enter::<R>(call)
+}
+
+/// Has the cache line of `values[place]` fetched.
+#[inline(always)]
+pub(crate) fn fetch<T>(values: &[T], place: usize) {
+    // SAFETY: nothing is read: a prefetch of any address does no harm, and every processor of this architecture has it.
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(values.as_ptr().wrapping_add(place).cast()) }
 }
 
 /// An instruction set, as its proof.

@@ -9,6 +9,7 @@ use ingraft_tensor::bytes;
 
 use crate::columns::{Chunk, Layout, Places};
 use crate::gemm::Weights;
+use crate::simd::fetch;
 
 /// The weights of a layer with active terms.
 pub(super) enum Effective<'a> {
@@ -161,6 +162,11 @@ impl<'w> Patchable for Writable<'w> {
     #[inline(always)]
     fn place(&self, run: Run, channel: usize, index: usize) -> usize {
         run.at + run.places.of(channel.wrapping_sub(run.first), index)
+    }
+
+    #[inline(always)]
+    fn fetch(&self, place: usize) {
+        fetch(self.weights, place);
     }
 
     /// Codes are moved by 128, and the overlay's zero point is no part of the bias.

@@ -165,10 +165,9 @@ fn padded(attrs: &PoolAttrs, shape: &ConvShape, pixel: Pixel) -> usize {
     let [top, left, bottom, right] = attrs.window.pad.map(|p| p as usize);
     let ([_, height, width, _], [kh, kw]) = (shape.input, shape.kernel);
     let ([sy, sx], [dy, dx]) = (shape.stride, shape.dilation);
-    let inside = |begin: usize, step: usize, taps: usize, end: usize| {
-        (0..taps).filter(|k| begin.wrapping_add(k.wrapping_mul(step)) < end).count()
-    };
-    let rows = inside(pixel.y.wrapping_mul(sy), dy, kh, top.wrapping_add(height).wrapping_add(bottom));
-    let columns = inside(pixel.x.wrapping_mul(sx), dx, kw, left.wrapping_add(width).wrapping_add(right));
-    rows.wrapping_mul(columns)
+    let padded =
+        |before: usize, extent: usize, after: usize| before.saturating_add(extent).saturating_add(after);
+    let rows = inside(pixel.y.wrapping_mul(sy), [kh, dy, 0, padded(top, height, bottom)]);
+    let columns = inside(pixel.x.wrapping_mul(sx), [kw, dx, 0, padded(left, width, right)]);
+    rows.len().wrapping_mul(columns.len())
 }

@@ -29,13 +29,9 @@ impl<F: NorFlash> Nor<F> {
     pub(super) fn find_bank(&mut self) -> Result<(), F> {
         let mut newest: Option<(u32, Head)> = None;
         for bank in 0..2 {
-            for slot in 0..HEADS {
-                let mut bytes = BLANK;
-                self.read_at(self.layout.slot_offset(bank, slot), &mut bytes)?;
-                let head = read_head(&bytes);
-                if head.is_some_and(|head| newest.is_none_or(|(_, known)| known.sequence < head.sequence)) {
-                    newest = head.map(|head| (bank, head));
-                }
+            let head = self.head(bank)?;
+            if head.is_some_and(|head| newest.is_none_or(|(_, known)| head.follows(&known))) {
+                newest = head.map(|head| (bank, head));
             }
         }
         let (bank, head) = newest.ok_or(StoreError::Unformatted)?;
@@ -43,6 +39,18 @@ impl<F: NorFlash> Nor<F> {
         same.then_some(()).ok_or(StoreError::Format)?;
         (self.bank, self.sequence, self.cursor) = (bank, head.sequence, head.cursor);
         Ok(())
+    }
+
+    /// The first of the heads of `bank` that can be read.
+    fn head(&mut self, bank: u32) -> Result<Option<Head>, F> {
+        for slot in 0..HEADS {
+            let mut bytes = BLANK;
+            self.read_at(self.layout.slot_offset(bank, slot), &mut bytes)?;
+            if let Some(head) = read_head(&bytes) {
+                return Ok(Some(head));
+            }
+        }
+        Ok(None)
     }
 
     /// Hands the records of the bank that counts to `each`, and finds the slot for the next.
@@ -80,8 +88,7 @@ impl<F: NorFlash> Nor<F> {
 
     /// Writes the last record of every key to the other bank, that of `state` among them, and lets it count.
     pub(super) fn compact(&mut self, state: &KeyState, states: &dyn States) -> Result<(), F> {
-        let (bank, sequence) = (1 - self.bank.min(1), self.sequence.saturating_add(1));
-        (sequence < LAST).then_some(()).ok_or(StoreError::Format)?;
+        let (bank, sequence) = (1 - self.bank.min(1), self.sequence.wrapping_add(1));
         self.erase_bank(bank)?;
         let mut next = Ok(HEADS);
         let mut write = |nor: &mut Self, state: &KeyState| {
@@ -142,6 +149,12 @@ impl<F: NorFlash> Nor<F> {
 }
 
 impl Head {
+    /// Whether it was written after `other`. Numbers go round, so that there is no last one; the two banks of a store are
+    /// one apart.
+    fn follows(&self, other: &Self) -> bool {
+        self.sequence.wrapping_sub(other.sequence).cast_signed() > 0
+    }
+
     fn layout(&self) -> Layout {
         Layout {
             offset: self.offset,
@@ -164,12 +177,10 @@ fn write_head(layout: &Layout, sequence: u32, cursor: u32) -> Bytes {
 
 fn read_head(bytes: &Bytes) -> Option<Head> {
     (with_check(*bytes, SALT) == *bytes).then_some(())?;
-    Head::read_from_bytes(bytes).ok().filter(|head| head.magic == MAGIC && head.sequence < LAST)
+    Head::read_from_bytes(bytes).ok().filter(|head| head.magic == MAGIC)
 }
 
 const MAGIC: [u8; 8] = *b"INGRSTOR";
 const VERSION: u32 = 1;
-/// A sequence number that none comes behind, which no flash lives to see.
-const LAST: u32 = u32::MAX;
 /// No sequence number, so that no record is a head.
 const SALT: u64 = u64::MAX;

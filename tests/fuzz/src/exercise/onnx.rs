@@ -2,9 +2,9 @@
 
 use ingraft_compile::lower::train::TrainFrom;
 use ingraft_compile::{CompileOptions, ImportOptions, compile, import, initializers};
-use ingraft_exec::{MemoryNeeds, Session};
+use ingraft_exec::{ExecError, MemoryNeeds, Session};
 use ingraft_import::Aligned;
-use ingraft_kernel::Host;
+use ingraft_kernel::{Host, KernelError};
 use ingraft_plan::{Phase, PlanView};
 
 use super::base::calibration;
@@ -55,7 +55,11 @@ fn run(plan: PlanView<'_>) -> bool {
         memory.fill(0);
         let mut session =
             Session::bind(plan, Phase::Infer, &Host::SCALAR, memory).expect("a plan we wrote binds");
-        session.run(&ingraft_adapter::Base).expect("bound steps run");
+        match session.run(&ingraft_adapter::Base) {
+            // What a model computes as an index may lie outside what it indexes.
+            Ok(()) | Err(ExecError::Step { error: KernelError::Index(_), .. }) => {}
+            Err(error) => panic!("bound steps run: {error}"),
+        }
     });
     ran.is_some()
 }

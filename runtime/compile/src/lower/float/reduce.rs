@@ -119,6 +119,9 @@ pub(super) fn softmax(
     rows.restore(selector, node, result)
 }
 
+/// Most elements of a `CumSum`: the triangle of as many takes 16 MiB.
+const LONGEST_SUM: usize = 2048;
+
 /// `CumSum`: of reals a product with a triangle of ones, of integers the sum of what a triangle lets through.
 pub(super) fn running_sum(
     selector: &mut Selector<'_>,
@@ -130,6 +133,10 @@ pub(super) fn running_sum(
     let rows = rows(selector, node, value, axis)?;
     let shape = selector.extents(rows.tensor);
     let count = shape.last().copied().unwrap_or(1);
+    if count > LONGEST_SUM {
+        return Err(selector
+            .unsupported(node, "adds up more than 2048 elements, for which a plan would hold their square"));
+    }
     // Whether element `from` counts toward sum `to`.
     let counts = move |from: usize, to: usize| {
         let (first, second) = if reverse { (to, from) } else { (from, to) };

@@ -184,6 +184,10 @@ fn padded(
     let result = selector.temporary(&source.name, source.dtype, &shape, source.qparams)?;
     let out = selector.program.tensor(result).shape;
     let (in_strides, out_strides) = (source.shape.strides(), out.strides());
+    // Without elements there is nothing to copy, however long the other dimensions are.
+    if out.elements() == 0 {
+        return Ok(result);
+    }
     for run in runs(pad.mode, extent, [pad.before[axis], pad.after[axis]]) {
         let mut extents = source.shape.dims().to_vec();
         extents[axis] = run.len as u32;

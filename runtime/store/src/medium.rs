@@ -52,6 +52,10 @@ pub trait Medium {
     /// [`StoreError::Medium`].
     fn read(&mut self, stored: &Stored, memory: &mut [u8]) -> Result<(), StoreError<Self::Error>>;
 
+    /// Takes note that a file is going to be read before long, and may bring it nearer meanwhile. Never waits, and promises
+    /// nothing: without it, as on flash that is read where it lies, reading is as right.
+    fn prefetch(&mut self, _stored: &Stored) {}
+
     /// Reads the seal of a file.
     ///
     /// # Errors

@@ -215,6 +215,17 @@ impl<M: Medium, P: AsRef<[Place]> + AsMut<[Place]>> Store<M, P> {
         Ok(Loaded { bytes: file(memory, stored.len), on_trial: false })
     }
 
+    /// Says that [`Self::load`] of `key` comes before long: a medium that is slow to read may bring the file nearer
+    /// meanwhile. Does not wait, verifies nothing and notes no use.
+    ///
+    /// # Errors
+    /// [`Refusal::UnknownKey`], [`Refusal::NoAdapter`].
+    pub fn prefetch(&mut self, key: &Key) -> Result<(), M> {
+        let (stored, _) = self.known(key)?.in_use().ok_or(Refusal::NoAdapter)?;
+        self.medium.prefetch(&stored);
+        Ok(())
+    }
+
     /// The seal that the file which [`Self::load`] gives was staged with. A device that does not trust its flash holds
     /// both to its policy again.
     ///

@@ -10,7 +10,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use ingraft_store::{Directory, DirectoryStore, Key, Place, Policy, Refusal, Seal, StoreError};
+use ingraft_store::{Directory, DirectoryStore, Key, KeyState, Place, Policy, Refusal, Seal, StoreError};
 
 /// An empty folder for the test called `test`.
 fn folder(test: &str) -> PathBuf {
@@ -35,6 +35,27 @@ fn install(store: &mut DirectoryStore, name: &str, file: &[u8]) {
     store.stage(key, file, Some(&seal), &Policy::ANY).expect("there is room");
     store.begin_trial(&key, 0).expect("staged");
     store.confirm(&key).expect("on trial");
+}
+
+/// A hint changes nothing that can be told, whatever becomes of the file behind it.
+#[test]
+fn what_was_prefetched_is_loaded_like_any_other() {
+    let (folder, mut memory) = (folder("prefetch"), vec![0; 1000]);
+    let mut store = open(&folder, 10_000).expect("it opens");
+    install(&mut store, "a", &[1; 500]);
+    store.stage(key("b"), &[2; 600], None, &Policy::ANY).expect("there is room");
+    let before: Vec<_> = store.iter().copied().collect();
+    for _ in 0..20 {
+        store.prefetch(&key("a")).expect("a good one");
+        assert_eq!(store.load(&key("a"), &mut memory).expect("good").bytes, [1; 500]);
+    }
+    assert!(matches!(store.prefetch(&key("b")), Err(StoreError::Refused(Refusal::NoAdapter))), "only staged");
+    assert!(matches!(store.prefetch(&key("c")), Err(StoreError::Refused(Refusal::UnknownKey))));
+    let told = |states: &[KeyState]| states.iter().map(|s| (s.key, s.good, s.candidate)).collect::<Vec<_>>();
+    assert_eq!(told(&before), told(&store.iter().copied().collect::<Vec<_>>()));
+    store.prefetch(&key("a")).expect("a good one");
+    store.remove(&key("a")).expect("known");
+    assert!(store.load(&key("a"), &mut memory).is_err(), "removed");
 }
 
 #[test]

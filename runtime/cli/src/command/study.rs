@@ -12,8 +12,9 @@ mod plot;
 mod report;
 mod size;
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use clap::builder::PossibleValuesParser;
 use ingraft_dataset::split::{read_splits, stratified_folds};
@@ -33,7 +34,7 @@ use crate::report::hex;
 use crate::training::Lessons;
 use crate::{CliError, Console, target};
 
-use arm::Arm;
+use arm::{Arm, Judged};
 use feeds::Feeds;
 use report::StudyReport;
 
@@ -66,7 +67,7 @@ pub(crate) struct Args {
     /// Training seeds for every fold, from --seed on.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..=1000))]
     seeds: u64,
-    /// Methods trained side by side; results do not depend on it.
+    /// Runs side by side, each of a method on a fold; results do not depend on it.
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=256))]
     jobs: u16,
     #[command(flatten)]
@@ -121,10 +122,19 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
         dataset.classes().len()
     ));
     let bar = console.bar(folds.len().saturating_mul(arms.len()), "study");
-    for Fold { split, seed } in &folds {
-        let judged = arm::Judged::read(&reader, &dataset, &split.test)?;
-        let waiting = Mutex::new(arms.iter_mut().filter(|arm| arm.refusal().is_none()));
-        side_by_side(args.jobs, || {
+    let judged: Vec<Judged> = folds
+        .iter()
+        .map(|fold| Judged::read(&reader, &dataset, &fold.split.test))
+        .collect::<Result<_, _>>()?;
+    // Runs are taken in this order and told in it, whichever thread made them.
+    let order: Vec<(usize, usize)> =
+        (0..folds.len()).flat_map(|fold| (0..arms.len()).map(move |arm| (fold, arm))).collect();
+    let (waiting, made) = (Mutex::new(order.iter()), Mutex::new(BTreeMap::new()));
+    side_by_side(args.jobs, || {
+        let next = || lock(&waiting).next().copied();
+        let mut taken = next();
+        while let Some((fold, _)) = taken {
+            let Fold { split, seed } = &folds[fold];
             let source = Source::new(&reader, &dataset, &split.train, augment.clone(), *seed)?;
             let (labels, groups) = source.labels(&map, false)?;
             let lessons = Lessons {
@@ -159,14 +169,20 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
                 on,
                 memory,
             };
-            loop {
-                let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
-                let Some(arm) = next else { return Ok(()) };
-                bar.set_message(arm.name().to_owned());
-                arm.run(&terms, &lessons, &judged, args.parameters)?;
+            // What a thread has read of a fold serves all its runs there.
+            while let Some((_, arm)) = taken.filter(|run| run.0 == fold) {
+                bar.set_message(arms[arm].name().to_owned());
+                if let Some(run) = arms[arm].run(fold, &terms, &lessons, &judged[fold], args.parameters)? {
+                    lock(&made).insert((fold, arm), run);
+                }
                 bar.inc(1);
+                taken = next();
             }
-        })?;
+        }
+        Ok(())
+    })?;
+    for ((_, arm), run) in made.into_inner().unwrap_or_else(PoisonError::into_inner) {
+        arms[arm].add(run);
     }
     arms.iter_mut().try_for_each(|arm| arm.measure(plan, &target))?;
     bar.finish_and_clear();
@@ -184,6 +200,11 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
         write_whole(path, page::render(&report).as_bytes())?;
     }
     if args.json { console.json(&report) } else { console.line(report.table()) }
+}
+
+/// What a thread that panicked left is of no use, and its panic is passed on in [`side_by_side`].
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Does `work` on `threads` threads, this one among them: the first error, if any met one.

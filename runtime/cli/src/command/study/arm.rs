@@ -1,5 +1,6 @@
 //! One method of a study, over all runs.
 
+use core::sync::atomic::{AtomicUsize, Ordering};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -39,10 +40,32 @@ impl Judged {
     }
 }
 
+/// What became of one run.
+pub(super) enum Run {
+    Judged(Box<Verdict>),
+    /// The method cannot be used.
+    Refused(CliError),
+}
+
+/// What a run gave.
+pub(super) struct Verdict {
+    /// By clip: its number in the data set, its class, the class it was taken for.
+    clips: Vec<(usize, usize, usize)>,
+    rank: Option<u32>,
+    losses: Vec<f32>,
+    seconds: f64,
+    parameters: usize,
+    arena_bytes: usize,
+    error: f64,
+    adapter: Vec<u8>,
+}
+
 /// A method and what its runs gave.
 pub(super) struct Arm<'a> {
     candidate: Candidate<'a>,
     classes: &'a [String],
+    /// The first fold that the method refused; later ones need not run.
+    refused: AtomicUsize,
     /// Why it takes no part.
     refusal: Option<CliError>,
     pub(super) tally: Tally,
@@ -73,6 +96,7 @@ impl<'a> Arm<'a> {
         Self {
             candidate,
             classes,
+            refused: AtomicUsize::new(usize::MAX),
             refusal: None,
             tally: Tally::default(),
             confusion: Confusion::new(classes.len()),
@@ -106,41 +130,43 @@ impl<'a> Arm<'a> {
         self.refusal.as_ref()
     }
 
-    /// Trains the method on `lessons` and judges its adapter; a refusal is kept, other errors are passed on.
+    /// Trains the method on the `lessons` of `fold` and judges its adapter; `None` where an earlier fold refused it.
     ///
     /// # Errors
     /// Those that are not about the method: clips that cannot be read, a defect of the plan.
     pub(super) fn run(
-        &mut self,
+        &self,
+        fold: usize,
         terms: &Terms<'_>,
         lessons: &Lessons<'_>,
         judged: &Judged,
         budget: Option<usize>,
-    ) -> Result<(), CliError> {
-        match self.train(terms, lessons, budget) {
-            Ok((trained, memory)) => self.judge(terms, &trained, memory, judged),
+    ) -> Result<Option<Run>, CliError> {
+        if self.refused.load(Ordering::Relaxed) < fold {
+            return Ok(None);
+        }
+        match self.verdict(terms, lessons, judged, budget) {
+            Ok(verdict) => Ok(Some(Run::Judged(Box::new(verdict)))),
             Err(error) if is_about_the_method(&error) => {
-                self.refusal = Some(error);
-                Ok(())
+                self.refused.fetch_min(fold, Ordering::Relaxed);
+                Ok(Some(Run::Refused(error)))
             }
             Err(error) => Err(error),
         }
     }
 
-    /// Gives what was trained, and the most memory that took.
-    fn train(
-        &mut self,
+    fn verdict(
+        &self,
         terms: &Terms<'_>,
         lessons: &Lessons<'_>,
+        judged: &Judged,
         budget: Option<usize>,
-    ) -> Result<(Trained, usize), CliError> {
-        if let (Some(budget), None) = (budget, self.rank) {
-            self.rank = size::rank(&self.candidate, terms, budget)?;
-        }
-        let rank = self.rank.map(|rank| rank.to_string());
+    ) -> Result<Verdict, CliError> {
+        let rank = budget.map(|budget| size::rank(&self.candidate, terms, budget)).transpose()?.flatten();
+        let named = rank.map(|rank| rank.to_string());
         let mut candidate =
             Candidate { name: self.candidate.name, settings: self.candidate.settings.clone() };
-        candidate.settings.extend(rank.as_deref().map(|rank| ("rank", rank)));
+        candidate.settings.extend(named.as_deref().map(|rank| ("rank", rank)));
         // The study draws the one bar there is.
         let (mut data, mut messages) = (std::io::sink(), std::io::sink());
         let console = Console::new(std::io::empty(), &mut data, &mut messages);
@@ -149,40 +175,63 @@ impl<'a> Arm<'a> {
         let course = terms.course_of(&trainee);
         let needed = course.memory(&terms.plan, terms.target)?.total();
         terms.check(needed)?;
-        let trained = course.train(terms.plan, terms.target, lessons, &console)?;
-        budget.map_or(Ok(()), |budget| size::check(trained.parameters, budget))?;
-        self.seconds += started.elapsed().as_secs_f64();
-        Ok((trained, needed.max(measured)))
+        let Trained { bytes, losses, parameters, sites, .. } =
+            course.train(terms.plan, terms.target, lessons, &console)?;
+        budget.map_or(Ok(()), |budget| size::check(parameters, budget))?;
+        let seconds = started.elapsed().as_secs_f64();
+        Ok(Verdict {
+            clips: self.judge(terms, &bytes, judged)?,
+            rank,
+            losses,
+            seconds,
+            parameters,
+            arena_bytes: needed.max(measured),
+            error: sites.iter().map(|site| site.error).fold(0.0, f64::max),
+            adapter: bytes,
+        })
     }
 
+    /// What an adapter takes the test clips for.
     fn judge(
-        &mut self,
+        &self,
         terms: &Terms<'_>,
-        trained: &Trained,
-        memory: usize,
+        adapter: &[u8],
         judged: &Judged,
-    ) -> Result<(), CliError> {
-        let file = ArtifactFile::from_bytes(self.candidate.name, &trained.bytes);
+    ) -> Result<Vec<(usize, usize, usize)>, CliError> {
+        let file = ArtifactFile::from_bytes(self.candidate.name, adapter);
         let adapter = file.attach(&terms.plan)?;
         let target = ONE.share(*terms.target);
         let mut session = AlignedBytes::zeroed(MemoryNeeds::new(&terms.plan, Phase::Infer, &target)?.total());
         let mut predictor = Predictor::new(terms.plan, &target, Some(adapter), &mut session)?;
         let feeds = judged.clips.iter().map(|(_, _, feed)| Ok(feed.clone()));
         let taken = classify(&mut predictor, self.classes, feeds)?;
+        Ok(judged.clips.iter().zip(taken).map(|((clip, truth, _), taken)| (*clip, *truth, taken)).collect())
+    }
+
+    /// Takes in what a run gave; runs come in order.
+    pub(super) fn add(&mut self, run: Run) {
+        let verdict = match run {
+            Run::Judged(verdict) => *verdict,
+            Run::Refused(error) => {
+                self.refusal.get_or_insert(error);
+                return;
+            }
+        };
         let mut right = 0;
-        for ((clip, truth, _), taken) in judged.clips.iter().zip(taken) {
-            self.tally.add(*clip, *truth == taken);
-            self.confusion.add(*truth, taken);
-            right += usize::from(*truth == taken);
+        for (clip, truth, taken) in &verdict.clips {
+            self.tally.add(*clip, truth == taken);
+            self.confusion.add(*truth, *taken);
+            right += usize::from(truth == taken);
         }
-        self.accuracies.push(right as f64 / judged.clips.len().max(1) as f64);
-        self.first.get_or_insert_with(|| trained.bytes.clone());
-        self.losses.push(trained.losses.clone());
-        self.parameters = trained.parameters;
-        self.adapter_bytes = self.adapter_bytes.max(trained.bytes.len());
-        self.arena_bytes = self.arena_bytes.max(memory);
-        self.error = trained.sites.iter().map(|site| site.error).fold(self.error, f64::max);
-        Ok(())
+        self.accuracies.push(right as f64 / verdict.clips.len().max(1) as f64);
+        self.losses.push(verdict.losses);
+        self.rank = verdict.rank;
+        self.seconds += verdict.seconds;
+        self.parameters = verdict.parameters;
+        self.adapter_bytes = self.adapter_bytes.max(verdict.adapter.len());
+        self.arena_bytes = self.arena_bytes.max(verdict.arena_bytes);
+        self.error = self.error.max(verdict.error);
+        self.first.get_or_insert(verdict.adapter);
     }
 
     /// Measures an inference with the adapter of the first run, when nothing trains beside it.

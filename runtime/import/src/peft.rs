@@ -107,13 +107,26 @@ impl Checkpoint {
         if checkpoint.adapted.is_empty() && checkpoint.replaced.is_empty() {
             return Err(Fault::Missing("of any adapted module".to_owned()).into());
         }
+        // What modules share by category is of one that is there.
+        let category =
+            |name: &'_ str| name.strip_prefix("frod_")?.split_once('.').map(|(_, end)| end.to_owned());
+        let used = |name: &&String| {
+            let category = category(name);
+            category.is_none_or(|category| {
+                checkpoint.adapted.keys().any(|path| weighed::category(path) == category)
+            })
+        };
+        if let Some(name) = checkpoint.shared.keys().find(|name| !used(name)) {
+            let why = "it is shared by modules of this category, and there are none";
+            return Err(ImportError::at(name, Fault::Unsupported(why)));
+        }
         Ok(checkpoint)
     }
 }
 
 /// Tensors that belong to the whole adapter stand right under the wrapper.
 fn is_shared(rest: &str) -> bool {
-    ["vera_", "pvera_", "randlora_", "vblora_vector_bank", "unilora_theta_d", "tinylora_v"]
+    ["vera_", "pvera_", "randlora_", "vblora_vector_bank", "unilora_theta_d", "tinylora_v", "frod_"]
         .iter()
         .any(|p| rest.starts_with(p))
 }

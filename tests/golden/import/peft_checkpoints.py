@@ -209,6 +209,7 @@ case("bdlora_some", "LoraConfig", Linear, LIN, r=5, lora_alpha=6,
      use_bdlora=BdLoraConfig(target_modules_bd_b=["n1"], nblocks=5, match_strict=False))
 case("ln", "LNTuningConfig", Norm, ["norm0", "norm1"])
 case("ln_head", "LNTuningConfig", Norm, ["norm0"], modules_to_save=["norm1", "score"])
+case("frod", "FrodConfig", Linear, LIN, sparse_rate=0.1, progressbar=False)
 
 
 def run(index, name, config, kind, settings, outputs):

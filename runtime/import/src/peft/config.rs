@@ -273,7 +273,11 @@ const INERT: &[&str] = &[
     "use_effective_conv2d",
     "weight_tying",
     "loftq_bits",
-    "psoft_dropout",
+    "frod_dropout",
+    "sparse_rate",
+    "regularization_alpha",
+    "progressbar",
+    "runtime_offload_base_weight",
 ];
 
 #[cfg(test)]

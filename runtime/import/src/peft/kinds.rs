@@ -92,6 +92,7 @@ pub(crate) static KINDS: &[Kind] = kinds! {
         ["r" "depth" "act_fn" "scaling"];
     "OSF" "osf" weighed::osf: ["osf_svd_params.U_low" "osf_svd_params.S_low" "osf_svd_params.V_low"]
         ["effective_rank" "rank_pattern" "target_svd_config"];
+    "FROD" "frod" weighed::frod: ["frod_lambda_l" "frod_lambda_s_values"] ["projection_prng_key" "fan_in_fan_out"];
 };
 
 /// Those that cannot be, and why.
@@ -110,11 +111,7 @@ pub(crate) const REFUSED: &[(&str, &str)] = &[
     ("TRAINABLE_TOKENS", "embeddings take no terms yet: their rows cannot be replaced"),
     (
         "ADAMSS",
-        "AdaMSS's rows are found by clustering when it is loaded; convert it with PEFT's save_as_lora",
-    ),
-    (
-        "FROD",
-        "FRoD's bases are computed from the weight when it is loaded; convert it with PEFT's save_as_lora",
+        "which rows AdaMSS's parts write is found by clustering when it is loaded, with the scikit-learn at hand, and is not in the file; merge it in PEFT and compile the merged model",
     ),
     (
         "PSOFT",

@@ -2,7 +2,7 @@
 
 use ingraft_kernel::attrs::HeadAttrs;
 use ingraft_kernel::head::{Features, POOL_HEIGHT, POOL_WIDTH, feature_count};
-use ingraft_kernel::{Place, Sites};
+use ingraft_kernel::{Place, SiteKind, Sites};
 use ingraft_plan::{Phase, PlanView};
 use ingraft_tensor::{DType, View};
 
@@ -26,6 +26,7 @@ pub enum Readout {
 
 impl Readout {
     /// The sites that training for it reaches: from the cut of the training schedule of `plan` to what it reads, ascending.
+    /// Tables that rows are looked up in are not trained.
     pub fn sites<'p>(&self, plan: &'p PlanView<'_>) -> impl Iterator<Item = u32> + 'p {
         let source = match *self {
             Self::Head { site, .. } => plan.head_source(Phase::Train, site),
@@ -33,8 +34,9 @@ impl Readout {
         };
         let (cut, end) = (plan.train_cut(), source.map_or(u32::MAX, |(_, step)| step));
         (0..plan.site_count() as u32).filter(move |site| {
+            let table = plan.site(*site as usize).is_some_and(|site| site.kind == SiteKind::Embedding);
             let place = plan.site_tensors(Phase::Train, *site as usize);
-            place.is_some_and(|place| place.step as usize >= cut && place.step <= end)
+            !table && place.is_some_and(|place| place.step as usize >= cut && place.step <= end)
         })
     }
 

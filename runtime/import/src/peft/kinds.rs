@@ -35,9 +35,11 @@ macro_rules! kinds {
 /// Those that can be read.
 pub(crate) static KINDS: &[Kind] = kinds! {
     "LORA" "lora" low_rank::lora:
-        ["lora_A.weight" "lora_B.weight" "lora_B.bias" "lora_magnitude_vector" "lora_embedding_A" "lora_embedding_B"]
+        ["lora_A.weight" "lora_B.weight" "lora_B.bias" "lora_magnitude_vector" "lora_embedding_A" "lora_embedding_B"
+         "token_adapter.trainable_tokens_delta"]
         ["r" "lora_alpha" "use_rslora" "rank_pattern" "alpha_pattern" "use_dora" "lora_bias" "fan_in_fan_out"
-         "init_lora_weights" "use_bdlora"];
+         "init_lora_weights" "use_bdlora" "trainable_token_indices"];
+    "TRAINABLE_TOKENS" "trainable-tokens" sparse::tokens: ["trainable_tokens_delta"] ["token_indices"];
     "ADALORA" "adalora" low_rank::adalora: ["lora_A" "lora_B" "lora_E"]
         ["r" "init_r" "lora_alpha" "rank_pattern" "fan_in_fan_out" "init_lora_weights"];
     "VERA" "vera" low_rank::vera: ["vera_lambda_b" "vera_lambda_d"] ["r" "projection_prng_key" "fan_in_fan_out"];
@@ -108,7 +110,6 @@ pub(crate) const REFUSED: &[(&str, &str)] = &[
     ("PREFIX_TUNING", "prefix tuning adds keys and values, no weight"),
     ("CPT", "context prompts add inputs, no weight"),
     ("ADAPTION_PROMPT", "adaption prompts add inputs of attention, no weight"),
-    ("TRAINABLE_TOKENS", "embeddings take no terms yet: their rows cannot be replaced"),
     (
         "ADAMSS",
         "which rows AdaMSS's parts write is found by clustering when it is loaded, with the scikit-learn at hand, and is not in the file; merge it in PEFT and compile the merged model",

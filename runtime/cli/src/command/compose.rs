@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::ValueEnum;
-use ingraft_import::{Base, ImportError, Imported, Member, Operation, Tensors, Weighted, compose, stack};
+use ingraft_import::{Base, Member, Operation, Tensors, Weighted, compose, stack};
 
 use super::import::ImportReport;
 use super::train::stack::{member_name, members_of};
@@ -83,17 +83,16 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
     let files = args.adapters.iter().map(|path| ArtifactFile::read(path)).collect::<Result<Vec<_>, _>>()?;
     // A wrong one is refused under its own name.
     files.iter().try_for_each(|file| file.attach(&base.plan).map(drop))?;
-    let made = match args.operation() {
+    let refused = |error| CliError::Import { path: args.output.clone(), error: Box::new(error) };
+    let composed = match args.operation() {
         Some(operation) => {
             let parts = files.iter().zip(weights);
             let parts: Vec<Weighted<'_>> =
                 parts.map(|(file, weight)| Weighted { bytes: file.bytes(), weight }).collect();
-            compose(&base, &parts, operation)
+            compose(&base, &parts, operation).map_err(refused)?
         }
-        None => args.stack(&base, &files)?,
+        None => stack(&base, &args.members(&files)?).map_err(refused)?,
     };
-    let composed =
-        made.map_err(|error| CliError::Import { path: args.output.clone(), error: Box::new(error) })?;
     write_whole(&args.output, &composed.bytes)?;
     let report = ImportReport::new(&composed, &base)?;
     if args.json { console.json(&report) } else { console.line(report.table()) }
@@ -154,12 +153,8 @@ impl Args {
         Ok(weights)
     }
 
-    /// The stack of `files`, those of its members that `--features` names, `--freeze` frozen.
-    fn stack(
-        &self,
-        base: &Base<'_>,
-        files: &[ArtifactFile],
-    ) -> Result<Result<Imported, ImportError>, CliError> {
+    /// The members of a stack of `files`: those that `--features` names, `--freeze` frozen.
+    fn members(&self, files: &[ArtifactFile]) -> Result<Vec<Member>, CliError> {
         let mut members = Vec::new();
         for file in files {
             let inside = members_of(file)?;
@@ -181,7 +176,7 @@ impl Args {
             let frozen = find("--freeze", &wanted, &named(&members))?;
             members.iter_mut().enumerate().for_each(|(at, member)| member.frozen = frozen.contains(&at));
         }
-        Ok(stack(base, &members))
+        Ok(members)
     }
 
     /// What is done with them; `None` to stack them.

@@ -3,7 +3,7 @@
 use ingraft::adapter::{Adapter, AdapterError, Base, TermSource, TermSpec};
 use ingraft::compile::onnx::proto::{GraphProto, NodeProto};
 use ingraft::exec::{MemoryNeeds, Session};
-use ingraft::kernel::{Host, NO_SITE, SiteKind, Sites, Target};
+use ingraft::kernel::{Host, NO_SITE, SiteKind, Target};
 use ingraft::method::{Lora, build as method};
 use ingraft::plan::{Phase, PlanView};
 use ingraft::tensor::DType;

@@ -132,6 +132,8 @@ fn other_terms_are_refused_and_a_table_is_not_trained() {
         let method = method(name, &[]).expect("a method of the list");
         let setup = methods::setup(&*method, &[0]);
         match Trainer::memory(&plan, &Host::SCALAR, &setup) {
+            // Most methods have nothing to say of a table; what others would train there is refused by name.
+            Err(TrainError::NothingToTrain) => {}
             Err(TrainError::NotTrainable(site)) => assert_eq!(site.as_str(), "table.weight"),
             other => panic!("{name}: {other:?}"),
         }

@@ -6,9 +6,7 @@ use ingraft_kernel::{Host, NO_SITE};
 use ingraft_method::Full;
 use ingraft_plan::PlanView;
 use ingraft_tensor::bytes;
-use ingraft_train::{
-    AdamW, Clip, LearningRate, Loss, Moves, Readout, Schedule, Setup, Trainer, Truth,
-};
+use ingraft_train::{AdamW, Clip, LearningRate, Loss, Moves, Readout, Schedule, Setup, Trainer, Truth};
 
 use crate::Failure;
 

@@ -379,7 +379,7 @@ impl<'t> Tape<'t> {
         let state = self.state.borrow();
         let trained = |index: &usize| *index < MAX_ENTRIES && state.entry(*index).gradient.is_some();
         (0..state.entries.len).any(|index| match state.entry(index).kind {
-            Kind::Word { word: Word::Detach(_), x } => x.iter().any(trained),
+            Kind::Word { word, x } => !word.differentiable() && x.iter().any(trained),
             _ => false,
         })
     }

@@ -12,6 +12,9 @@ use crate::fixture::{Compiled, checkpoint, distance, outputs, run};
 
 type Held = Vec<(String, Vec<usize>, Vec<f32>)>;
 
+/// What is wrong with a file.
+type Edit<'e> = &'e dyn Fn(&mut Held);
+
 fn held(case: &str) -> (Value, Held) {
     let (config, tensors) = checkpoint(case);
     let tensors = read_tensors(&tensors).expect("whole").into_iter();
@@ -468,7 +471,7 @@ fn flattened_checkpoints_are_refused_by_name() {
         assert!(matches!(error.fault, Fault::Safetensors(_)), "{len}: {error}");
     }
     let first = |name: &str| name.contains("lin0.");
-    let cases: [(&str, &dyn Fn(&mut Held), &str); 6] = [
+    let cases: [(&str, Edit<'_>, &str); 6] = [
         ("NaN", &|t| t[1].2[0] = f32::NAN, "finite"),
         ("a missing pair", &|t| t.retain(|(name, ..)| !name.ends_with("lin0.lora_down.weight")), "lora_down"),
         ("an extra tensor", &|t| t.push(("lycoris_lin0.mystery".into(), vec![1], vec![0.5])), "mystery"),

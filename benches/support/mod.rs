@@ -11,9 +11,9 @@ use core::time::Duration;
 use criterion::Criterion;
 use ingraft::compile::lower::train::TrainFrom;
 use ingraft::compile::{CompileOptions, compile};
-use ingraft::kernel::{Host, NO_SITE, Sites};
-use ingraft::plan::{Phase, PlanView};
-use ingraft::train::{AdamW, LearningRate, Loss, Method, Moves, Readout, Schedule, Setup, TermLayout};
+use ingraft::kernel::{Host, NO_SITE};
+use ingraft::plan::PlanView;
+use ingraft::train::{AdamW, LearningRate, Loss, Method, Moves, Readout, Schedule, Setup};
 
 pub(crate) use targets::targets;
 pub(crate) use tests_support::{AlignedBytes, as_bytes, data};
@@ -38,18 +38,12 @@ pub(crate) fn built_in(train_from: Option<TrainFrom>) -> AlignedBytes {
     AlignedBytes::copy_of(&compiled.plan)
 }
 
+/// A head on what classifiers read.
+pub(crate) const READOUT: Readout = Readout::Head { site: NO_SITE, pool: 0, classes: CLASSES as u32 };
+
 /// The sites between the training cut and the features that `method` trains.
 pub(crate) fn trained_sites(plan: &PlanView<'_>, method: &dyn Method) -> Vec<u32> {
-    let (_, features) = plan.features(Phase::Train).expect("a classifier reads features");
-    let inside = |site: &u32| {
-        let place = plan.site_tensors(Phase::Train, *site as usize);
-        place.is_some_and(|place| place.step as usize >= plan.train_cut() && place.step <= features)
-    };
-    let trains = |site: &u32| {
-        let layout = plan.site(*site as usize).map(|desc| method.layout(&desc));
-        layout.is_some_and(|layout| layout != Ok(TermLayout::NONE))
-    };
-    (0..plan.site_count() as u32).filter(|site| inside(site) && trains(site)).collect()
+    READOUT.adapted(plan, method).collect()
 }
 
 /// The setup of training by AdamW with a head on what classifiers read.
@@ -58,7 +52,7 @@ pub(crate) fn setup<'s>(method: &'s dyn Method, sites: &'s [u32], rate: f32) -> 
     Setup {
         method,
         sites,
-        readout: Readout::Head { site: NO_SITE, pool: 0, classes: CLASSES as u32 },
+        readout: READOUT,
         loss: Loss::CrossEntropy { smoothing: 0.0 },
         optimizer: &AdamW::DEFAULT,
         adapter: rate,

@@ -15,6 +15,7 @@ mod refusal;
 mod resident;
 mod stacked;
 mod switches;
+mod tables;
 mod term;
 
 use ingraft::adapter::{Adapter, AdapterSet, Base, SetError};

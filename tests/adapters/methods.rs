@@ -13,6 +13,7 @@ use ingraft::train::{
     AdamW, Clip, FrozenSite, LearningRate, Loss, Method, Moves, Readout, Schedule, ScheduleShape, Setup,
     TermLayout, Trainer, Truth,
 };
+use ingraft_import::{Base, Tensors, export_native, import_native};
 
 use crate::support::{AlignedBytes, Lcg, as_bytes, infer};
 use crate::targets;
@@ -127,6 +128,10 @@ fn every_method_learns_in_an_epoch_and_acts_as_it_was_trained() {
         let bytes = AlignedBytes::copy_of(&written.bytes);
         let adapter = Adapter::attach(bytes.as_slice(), &plan).expect("it was written for this base");
         assert_eq!(adapter.method(), row.name);
+        let exported = export_native(&written.bytes).expect("a file we wrote is whole");
+        let base = Base { plan, initializers: Tensors::new() };
+        let again = import_native(&base, exported.json.as_bytes(), &exported.tensors, "elsewhere");
+        assert!(again.expect("we wrote it").bytes == written.bytes, "{}: other bytes came back", row.name);
         parameters_give_the_terms(&adapter, &plan, &*method, &trainer);
         let (mut furthest, mut largest) = (0.0f32, 0.0f32);
         for (clip, _) in &clips {

@@ -36,6 +36,27 @@ pub(crate) fn net(batch: usize) -> AlignedBytes {
     it.plan(23)
 }
 
+/// Normalizations over groups of channels: scale and shift are of channels.
+fn grouped() -> AlignedBytes {
+    let (channels, positions) = (3, WIDE / 3);
+    let dims = [1usize.into(), channels.into(), positions.into()];
+    let mut it = Writer::new(GraphProto::new("groups").with_input("x", DType::F32, &dims));
+    for (name, count) in
+        [("instance.weight", 3), ("instance.bias", 3), ("group.weight", 6), ("group.bias", 6)]
+    {
+        it.constant(name, &[count], 1.0);
+    }
+    it.node(NodeProto::new("InstanceNormalization", &["x", "instance.weight", "instance.bias"], &["n0"]));
+    it.constant("mix.weight", &[6, channels, 1], 0.8);
+    it.node(NodeProto::new("Conv", &["n0", "mix.weight"], &["mixed"]));
+    let group = NodeProto::new("GroupNormalization", &["mixed", "group.weight", "group.bias"], &["n1"]);
+    it.node(group.with_int("num_groups", 2));
+    it.node(NodeProto::new("Relu", &["n1"], &["active"]));
+    it.node(NodeProto::new("Flatten", &["active"], &["flat"]));
+    it.linear("flat", "classes.weight", [6 * positions, CLASSES], "logits");
+    it.plan(23)
+}
+
 pub(crate) fn setup<'a>(method: &'a dyn Method, sites: &'a [u32]) -> Setup<'a> {
     let rate = LearningRate { rate: 2e-2, weight_decay: 0.0 };
     Setup { adapter: rate, head: rate, clip_norm: None, ..methods::setup(method, sites) }
@@ -94,7 +115,22 @@ fn scales_and_shifts_are_sites_and_nothing_else_acts_there() {
 
 #[test]
 fn normalizations_are_trained_and_run_as_they_were() {
-    let file = net(1);
+    trained_and_run(&net(1), 0.8);
+}
+
+#[test]
+fn normalizations_over_groups_of_channels_are_too() {
+    let file = grouped();
+    let plan = PlanView::new(file.as_slice()).expect("a plan we wrote is valid");
+    let found: Vec<(&str, SiteKind, usize)> =
+        sites(&plan).filter(|(_, s)| s.kind.is_norm()).map(|(_, s)| (s.name, s.kind, s.out)).collect();
+    assert_eq!(found, [("instance.weight", SiteKind::Norm, 3), ("group.weight", SiteKind::Norm, 6)]);
+    // Every channel loses the mean of its three positions: there is less to learn from.
+    trained_and_run(&file, 0.85);
+}
+
+/// Trains to less than `share` of the first loss, and runs what was written.
+fn trained_and_run(file: &AlignedBytes, share: f32) {
     let plan = PlanView::new(file.as_slice()).expect("a plan we wrote is valid");
     let (clips, sites) = (clips(), norms(&plan));
     for target in targets::targets() {
@@ -125,7 +161,7 @@ fn normalizations_are_trained_and_run_as_they_were() {
             trainer.step().expect("gradients are finite");
             losses.push(sum);
         }
-        assert!(losses[29] < 0.8 * losses[0], "{}: {losses:?}", target.name());
+        assert!(losses[29] < share * losses[0], "{}: {losses:?}", target.name());
         let written = export(&trainer, &ExportOptions::default()).expect("finite");
         let bytes = AlignedBytes::copy_of(&written.bytes);
         let adapter = Adapter::attach(bytes.as_slice(), &plan).expect("it was written for this base");

@@ -226,7 +226,8 @@ impl<'a> Adapter<'a> {
         let refused = (integer && site.dtype != DType::I8)
             || (low_rank && site.kind == SiteKind::Depthwise)
             || (site.kind.is_norm() && term.kind != kind::AFFINE)
-            || site.kind == SiteKind::Embedding;
+            || (site.kind == SiteKind::Embedding
+                && !matches!(term.kind, kind::TWO_FACTOR_F32 | kind::SPARSE_F32));
         if refused {
             return Err(AdapterError::Kind(name));
         }

@@ -26,7 +26,7 @@ pub use attach::{Adapter, HeadView};
 pub use encode::{EncodeError, Encoder, FileFacts};
 pub use error::{AdapterError, SiteName};
 pub use ingraft_kernel::patch::UndoEntry;
-pub use parameters::{ParameterSection, ParameterTensor, ParameterType, ParameterValues};
+pub use parameters::{MemberView, ParameterSection, ParameterTensor, ParameterType, ParameterValues};
 pub use patch::PatchedSite;
 pub use record::{FORMAT_VERSION, Link, MAGIC, MAX_DIMS};
 pub use set::{AdapterId, AdapterSet, SetError};

@@ -5,7 +5,7 @@
 
 use ingraft_tensor::bytes;
 
-use crate::record::{ParameterRecord, SettingsRecord, Text};
+use crate::record::{MEMBER, NONE, ParameterRecord, SettingsRecord, Text};
 use crate::{AdapterError, SiteName};
 
 /// The element type of a parameter. The discriminant is the code used in files.
@@ -53,6 +53,17 @@ pub struct ParameterTensor<'a> {
     pub values: ParameterValues<'a>,
 }
 
+/// One of the adapters that a stack acts as: a whole file inside another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemberView<'a> {
+    /// What it is called.
+    pub name: &'a str,
+    /// Whether it stays as it is when training goes on.
+    pub frozen: bool,
+    /// Its file, aligned as one is; nothing in it is checked yet.
+    pub bytes: &'a [u8],
+}
+
 /// The checked parameters of an adapter.
 #[derive(Clone, Copy, Debug)]
 pub struct ParameterSection<'a> {
@@ -73,11 +84,17 @@ impl<'a> ParameterSection<'a> {
     ) -> Result<Self, AdapterError> {
         let section = Self { bytes, strings, tensors, settings };
         let mut last = None;
+        let mut behind = false;
         for record in tensors {
+            if record.dtype == MEMBER {
+                section.member(record).ok_or_else(|| section.malformed(record.name))?;
+                behind = true;
+                continue;
+            }
             let tensor = section.read(record).filter(|tensor| tensor.site < sites && finite(tensor.values));
             let tensor = tensor.ok_or_else(|| section.malformed(record.name))?;
             let key = (tensor.site, tensor.name);
-            if last.is_some_and(|last| last >= key) {
+            if behind || last.is_some_and(|last| last >= key) {
                 return Err(section.malformed(record.name));
             }
             last = Some(key);
@@ -93,9 +110,14 @@ impl<'a> ParameterSection<'a> {
         Ok(section)
     }
 
-    /// Whether there are none.
+    /// Whether there are no tensors.
     pub fn is_empty(&self) -> bool {
-        self.tensors.is_empty()
+        self.tensors().next().is_none()
+    }
+
+    /// The members of a stack, in their order; none in an adapter that is no stack.
+    pub fn members(&self) -> impl Iterator<Item = MemberView<'a>> + '_ {
+        self.tensors.iter().filter_map(|record| self.member(record))
     }
 
     /// Every tensor, ascending by site, then name.
@@ -137,6 +159,14 @@ impl<'a> ParameterSection<'a> {
         let name = self.text(record.name).filter(|name| !name.is_empty())?;
         let site_name = self.text(record.site_name)?;
         Some(ParameterTensor { site: record.site as usize, site_name, name, dims, values })
+    }
+
+    fn member(&self, record: &ParameterRecord) -> Option<MemberView<'a>> {
+        let [len, frozen, ..] = record.dims;
+        let whole = record.dtype == MEMBER && record.site == NONE && record.rank == 2 && frozen <= 1;
+        whole.then_some(())?;
+        let name = self.text(record.name).filter(|name| !name.is_empty())?;
+        Some(MemberView { name, frozen: frozen == 1, bytes: self.blob(record.blob, len as usize)? })
     }
 
     fn blob<T: bytes::Plain>(&self, offset: u32, count: usize) -> Option<&'a [T]> {

@@ -87,7 +87,7 @@ records! {
     /// One of a method's own tensors at a site, ascending by site.
     struct ParameterRecord {
         site: u32,
-        /// Code of [`crate::ParameterType`].
+        /// Code of [`crate::ParameterType`], or [`MEMBER`].
         dtype: u32,
         name: Text,
         site_name: Text,
@@ -152,6 +152,10 @@ pub(crate) mod kind {
     /// The highest code.
     pub(crate) const LAST: u32 = FUSED_I8;
 }
+
+/// [`ParameterRecord::dtype`] of a member of a stack, which stands behind all tensors: a whole adapter file. Its site is
+/// [`NONE`], its two extents are the bytes of the file and whether it is frozen.
+pub(crate) const MEMBER: u32 = 2;
 
 /// "No term" in the index.
 pub(crate) const NONE: u32 = u32::MAX;

@@ -4,15 +4,15 @@ use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 
-use ingraft_kernel::{NO_SITE, SiteDesc, Sites};
+use ingraft_kernel::{Factors, NO_SITE, SiteDesc, SiteTerms, Sites, SparseValues};
 use ingraft_tensor::{bytes, hash};
 use zerocopy::{FromZeros, Immutable, IntoBytes};
 
-use crate::ParameterType;
 use crate::record::{
-    FORMAT_VERSION, HASH_END, HeadRecord, Header, Link, MAGIC, MAX_DIMS, NONE, ParameterRecord,
+    FORMAT_VERSION, HASH_END, HeadRecord, Header, Link, MAGIC, MAX_DIMS, MEMBER, NONE, ParameterRecord,
     SettingsRecord, Table, TermRecord, Text, kind,
 };
+use crate::{HeadView, ParameterType};
 
 /// One term to write, with owned storage. Shapes as in [`ingraft_kernel::terms`].
 #[derive(Clone, Debug, PartialEq)]
@@ -74,6 +74,38 @@ pub enum TermSpec {
     },
 }
 
+impl TermSpec {
+    /// The terms of a site as they are; a delta of every weight in real units, which only trainers have, is left out.
+    pub fn of(terms: &SiteTerms<'_>) -> Vec<Self> {
+        let factors = terms.two_factor.map(|term| match term.factors {
+            Factors::F32 { down, up } => {
+                Self::TwoFactorF32 { rank: term.rank, down: down.to_vec(), up: up.to_vec() }
+            }
+            Factors::I8 { down, up, down_scale, up_scale } => Self::TwoFactorI8 {
+                rank: term.rank,
+                down: down.to_vec(),
+                up: up.to_vec(),
+                down_scale: down_scale.to_vec(),
+                up_scale: up_scale.to_vec(),
+            },
+        });
+        let sparse = terms.sparse.map(|sparse| {
+            let (indptr, indices) = (sparse.indptr.to_vec(), sparse.indices.to_vec());
+            match sparse.values {
+                SparseValues::F32(values) => Self::SparseF32 { indptr, indices, values: values.to_vec() },
+                SparseValues::I16(values) => Self::SparseI16 { indptr, indices, values: values.to_vec() },
+            }
+        });
+        let fused = terms
+            .patched
+            .map(|fused| Self::FusedI8 { weight: fused.weight.to_vec(), bias: fused.bias.to_vec() });
+        let affine = terms
+            .affine
+            .map(|affine| Self::Affine { scale: affine.scale.to_vec(), shift: affine.shift.to_vec() });
+        [factors, sparse, fused, affine].into_iter().flatten().collect()
+    }
+}
+
 /// One of a method's own tensors, to write.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ParameterSpec {
@@ -102,6 +134,21 @@ pub struct HeadSpec {
     pub link: Link,
 }
 
+impl HeadSpec {
+    /// A head as it is.
+    pub fn of(head: &HeadView<'_>) -> Self {
+        let labels = head.labels.split('\n').map(str::to_string);
+        Self {
+            site: (head.site != NO_SITE).then_some(head.site),
+            pool: head.pool,
+            weight: head.weight.to_vec(),
+            bias: head.bias.to_vec(),
+            labels: if head.labels.is_empty() { Vec::new() } else { labels.collect() },
+            link: head.link,
+        }
+    }
+}
+
 /// Facts of the header.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AdapterFacts {
@@ -123,6 +170,7 @@ pub struct AdapterBuilder {
     pending: Vec<(u32, SiteShape, TermSpec)>,
     parameters: Vec<(u32, String, ParameterSpec)>,
     settings: Vec<(u32, String, String)>,
+    members: Vec<(String, bool, Vec<u8>)>,
     head: Option<HeadSpec>,
     strings: String,
     blobs: Vec<u8>,
@@ -145,6 +193,7 @@ impl AdapterBuilder {
             pending: Vec::new(),
             parameters: Vec::new(),
             settings: Vec::new(),
+            members: Vec::new(),
             head: None,
             strings: String::new(),
             blobs: Vec::new(),
@@ -166,6 +215,11 @@ impl AdapterBuilder {
     /// States the hyper-parameters of site `index` that are not those of the whole adapter.
     pub fn site_settings(&mut self, index: usize, name: &str, hyper: &[(String, String)]) {
         self.settings.push((index as u32, name.to_string(), lines(hyper)));
+    }
+
+    /// Adds a member of a stack behind those there are: the file of an adapter of the same base, which the terms account for.
+    pub fn member(&mut self, name: &str, frozen: bool, file: Vec<u8>) {
+        self.members.push((name.to_string(), frozen, file));
     }
 
     /// Sets the head.
@@ -321,6 +375,13 @@ impl AdapterBuilder {
             }
             record.rank = parameter.dims.len().min(MAX_DIMS) as u32;
             record.dims.iter_mut().zip(&parameter.dims).for_each(|(to, dim)| *to = *dim as u32);
+            records.push(record);
+        }
+        for (name, frozen, file) in core::mem::take(&mut self.members) {
+            let mut record = ParameterRecord::new_zeroed();
+            (record.site, record.dtype, record.rank) = (NONE, MEMBER, 2);
+            (record.dims[0], record.dims[1]) = (file.len() as u32, u32::from(frozen));
+            (record.name, record.blob) = (self.text(&name), self.blob(&file));
             records.push(record);
         }
         records

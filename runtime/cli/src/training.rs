@@ -16,14 +16,15 @@ use clap::ValueEnum;
 use indicatif::ProgressBar;
 use ingraft_adapter::{Adapter, HeadView, TermSource};
 use ingraft_dataset::{Rng, split};
-use ingraft_kernel::{Host, Sites};
+use ingraft_import::{Base, Member, Tensors, stacked};
+use ingraft_kernel::Host;
 use ingraft_method::{
     Export, ExportOptions, FactorFormat, Full, Head, Ranges, SiteReport, continue_from, export,
 };
-use ingraft_plan::{Phase, PlanView};
+use ingraft_plan::PlanView;
 use ingraft_train::{
     AdamW, EarlyStop, LearningRate, Method, Moves, Optimizer, Readout, Schedule, ScheduleShape, Setup,
-    TermLayout, TrainError, TrainMemory, Trainer, Verdict,
+    TrainError, TrainMemory, Trainer, Verdict, adapts,
 };
 
 use crate::aligned::AlignedBytes;
@@ -49,36 +50,33 @@ pub(crate) fn sites(
     method: &dyn Method,
     choice: Option<&SiteChoice>,
 ) -> Result<Vec<u32>, CliError> {
-    let source = match readout {
-        Readout::Head { site, .. } => plan.head_source(Phase::Train, site),
-        Readout::Logits => plan.logits(Phase::Train),
-    };
-    let end = source.map_or(u32::MAX, |(_, step)| step);
+    let reached: Vec<u32> = readout.sites(plan).collect();
     let chosen = match choice {
-        Some(choice) => choice.select(plan, end),
-        None => Some(SiteChoice::Late.select(plan, end))
+        Some(choice) => choice.select(plan, &reached),
+        None => Some(SiteChoice::Late.select(plan, &reached))
             .filter(|late| !late.is_empty())
-            .unwrap_or_else(|| SiteChoice::All.select(plan, end)),
-    };
-    let adapts = |index: u32| {
-        plan.site(index as usize).is_some_and(|site| method.layout(&site) != Ok(TermLayout::NONE))
+            .unwrap_or_else(|| SiteChoice::All.select(plan, &reached)),
     };
     // A head alone adapts no site; what adapts sites, but none of these, would train a head and be called more.
     let head_alone = method.name() == Head.name();
     if chosen.is_empty() {
         return if head_alone && choice.is_none() { Ok(chosen) } else { Err(CliError::NoSites) };
     }
-    let adapted = head_alone || chosen.iter().copied().any(adapts);
+    let adapted = head_alone || chosen.iter().any(|site| adapts(plan, method, *site));
     if adapted { Ok(chosen) } else { Err(CliError::NotAdapted) }
 }
 
-/// An adapter that acts beside what is trained, and stays as it is.
+/// The stack that what is trained is a member of.
 #[derive(Debug)]
 pub(crate) struct Stacked<'s> {
-    /// Terms that leave room for others.
-    pub(crate) terms: Adapter<'s>,
-    /// Content hash of the adapter that they are of.
-    pub(crate) hash: String,
+    /// Terms of the frozen members, which act beside and leave room for others; `None` where none is frozen.
+    pub(crate) terms: Option<Adapter<'s>>,
+    /// Content hash of the file that they are of.
+    pub(crate) hash: &'s str,
+    /// All members, in order.
+    pub(crate) members: &'s [Member],
+    /// The one that is trained.
+    pub(crate) trained: usize,
 }
 
 /// Everything that decides a training run beside the clips.
@@ -102,7 +100,7 @@ pub(crate) struct Course<'c> {
     pub(crate) teacher_share: f32,
     /// The adapter that training goes on from.
     pub(crate) from: Option<&'c Adapter<'c>>,
-    /// The adapter that acts beside what is trained.
+    /// The stack that what is trained is a member of.
     pub(crate) on: Option<&'c Stacked<'c>>,
     /// Whether the head starts at the nearest class mean.
     pub(crate) prototypes: bool,
@@ -249,8 +247,8 @@ impl<'c> Course<'c> {
         let memory = Trainer::memory(&plan, target, &setup)?;
         let mut arena = AlignedBytes::zeroed(memory.total());
         let mut trainer = Trainer::bind(plan, target, setup, arena.as_mut_slice())?;
-        if let Some(on) = self.on {
-            trainer.freeze(&on.terms)?;
+        if let Some(frozen) = self.on.and_then(|on| on.terms.as_ref()) {
+            trainer.freeze(frozen)?;
         }
         if let Some(adapter) = self.from {
             continue_from(&mut trainer, adapter)?;
@@ -274,8 +272,7 @@ impl<'c> Course<'c> {
         let Run { loss, epochs, losses } =
             self.epochs(&mut trainer, &views, &mut truths, (&learned, &judged), &bar)?;
         bar.finish_and_clear();
-        let stacked_on = self.on.map(|on| on.hash.clone()).unwrap_or_default();
-        let export = deploy(&mut trainer, &views, lessons, stacked_on)?;
+        let export = self.deploy(&mut trainer, &views, lessons)?;
         Ok(Trained {
             bytes: export.bytes,
             loss,
@@ -296,6 +293,41 @@ impl<'c> Course<'c> {
             (head.site, head.pool) == (site, pool) && head.labels.split('\n').eq(lessons.classes)
         };
         !self.prototypes && adapter.head().is_some_and(same)
+    }
+
+    /// The adapter file of what `trainer` learned, or the stack with it.
+    fn deploy(
+        &self,
+        trainer: &mut Trainer<'_, '_>,
+        views: &Views,
+        lessons: &Lessons<'_>,
+    ) -> Result<Export, CliError> {
+        let mut ranges = Ranges::new(trainer);
+        // Ranges are measured on every clip and version the adapter has to hold.
+        for clip in 0..lessons.labels.len() {
+            views.of(clip).try_for_each(|view| trainer.forward(view, &mut ranges))?;
+        }
+        let options = ExportOptions {
+            factors: FactorFormat::Int8(&ranges),
+            labels: lessons.classes.to_vec(),
+            provenance: lessons.provenance.clone(),
+            parameters: lessons.parameters,
+            stacked_on: self.on.map(|on| on.hash.to_owned()).unwrap_or_default(),
+            deltas: lessons.deltas,
+            alone: false,
+        };
+        let whole = export(trainer, &options)?;
+        // Without tensors there is nothing to go on from: the terms are all that is wanted.
+        let Some(on) = self.on.filter(|_| lessons.parameters) else { return Ok(whole) };
+        let alone = export(trainer, &ExportOptions { alone: true, stacked_on: String::new(), ..options })?;
+        let mut members = on.members.to_vec();
+        if let Some(member) = members.get_mut(on.trained) {
+            member.bytes = alone.bytes;
+        }
+        let base = Base { plan: *trainer.plan(), initializers: Tensors::new() };
+        let bytes = stacked(&base, &whole.bytes, &members)
+            .map_err(|error| CliError::Import { path: "the stack".into(), error: Box::new(error) })?;
+        Ok(Export { bytes, ..whole })
     }
 
     /// The clips to learn from, and those whose loss says when to stop.
@@ -379,29 +411,6 @@ impl<'c> Course<'c> {
         }
         Ok(sum / learned.len().max(1) as f32)
     }
-}
-
-/// The adapter file of what `trainer` learned.
-fn deploy(
-    trainer: &mut Trainer<'_, '_>,
-    views: &Views,
-    lessons: &Lessons<'_>,
-    stacked_on: String,
-) -> Result<Export, CliError> {
-    let mut ranges = Ranges::new(trainer);
-    // Ranges are measured on every clip and version the adapter has to hold.
-    for clip in 0..lessons.labels.len() {
-        views.of(clip).try_for_each(|view| trainer.forward(view, &mut ranges))?;
-    }
-    let options = ExportOptions {
-        factors: FactorFormat::Int8(&ranges),
-        labels: lessons.classes.to_vec(),
-        provenance: lessons.provenance.clone(),
-        parameters: lessons.parameters,
-        stacked_on,
-        deltas: lessons.deltas,
-    };
-    Ok(export(trainer, &options)?)
 }
 
 /// Default of `--lr` for `method`.

@@ -7,12 +7,12 @@
 mod compress;
 mod effect;
 mod select;
+mod stack;
 mod ternary;
 
 use std::collections::BTreeSet;
 
 use ingraft_adapter::{Adapter, AdapterFacts, HeadSpec, TermSource};
-use ingraft_kernel::NO_SITE;
 use ingraft_method::TermFormat;
 use ingraft_tensor::Rng;
 
@@ -23,6 +23,7 @@ use crate::{Aligned, Fault, ImportError, Imported, ImportedSite};
 pub use compress::{Compression, compress};
 use effect::Effect;
 use select::{drop_out, elect, keep_largest};
+pub use stack::{Member, members, stack, stacked};
 pub use ternary::{Coding, decode_ternary, encode_ternary, is_ternary};
 
 /// How adapters become one.
@@ -105,26 +106,38 @@ pub fn compose(
         Operation::Analogy => vec![1.0, -1.0, 1.0],
         _ => parts.iter().map(|part| part.weight).collect(),
     };
-    let mut writer = Writer::new(base, head(&adapters)?);
-    let sites: BTreeSet<usize> =
-        adapters.iter().flat_map(|a| a.site_terms().map(|(site, ..)| site)).collect();
-    for site in sites {
-        let place = base.place(site)?;
-        let effects: Vec<Effect> =
-            adapters.iter().map(|a| Effect::read(&place.frozen, &a.terms(site))).collect();
-        let combined = combine(&place, &effects, &weights, operation);
-        writer.put(
-            &place,
-            combined.map_err(|error| error.or_about(place.desc().name))?,
-            TermFormat::default(),
-        )?;
-    }
+    let writer = joined(base, &adapters, &weights, operation, head(&adapters)?)?;
     let sources: Vec<String> = adapters
         .iter()
         .zip(&weights)
         .map(|(a, weight)| format!("{weight} × {}", hex(&a.hash()[..8])))
         .collect();
     writer.finish(&operation.name(), &format!("{}: {}", operation.name(), sources.join(", ")))
+}
+
+/// What `operation` makes of `adapters`, site by site.
+fn joined<'b>(
+    base: &'b Base<'b>,
+    adapters: &[Adapter<'_>],
+    weights: &[f64],
+    operation: Operation,
+    head: Option<HeadSpec>,
+) -> Result<Writer<'b>, ImportError> {
+    let mut writer = Writer::new(base, head);
+    let sites: BTreeSet<usize> =
+        adapters.iter().flat_map(|a| a.site_terms().map(|(site, ..)| site)).collect();
+    for site in sites {
+        let place = base.place(site)?;
+        let effects: Vec<Effect> =
+            adapters.iter().map(|a| Effect::read(&place.frozen, &a.terms(site))).collect();
+        let combined = combine(&place, &effects, weights, operation);
+        writer.put(
+            &place,
+            combined.map_err(|error| error.or_about(place.desc().name))?,
+            TermFormat::default(),
+        )?;
+    }
+    Ok(writer)
 }
 
 fn combine(
@@ -272,18 +285,7 @@ impl Operation {
 
 /// The head of the one adapter that has one.
 fn head(adapters: &[Adapter<'_>]) -> Result<Option<HeadSpec>, ImportError> {
-    let mut heads = adapters.iter().filter_map(TermSource::head).map(|head| HeadSpec {
-        site: (head.site != NO_SITE).then_some(head.site),
-        pool: head.pool,
-        weight: head.weight.to_vec(),
-        bias: head.bias.to_vec(),
-        labels: if head.labels.is_empty() {
-            Vec::new()
-        } else {
-            head.labels.split('\n').map(str::to_owned).collect()
-        },
-        link: head.link,
-    });
+    let mut heads = adapters.iter().filter_map(TermSource::head).map(|head| HeadSpec::of(&head));
     let first = heads.next();
     match heads.find(|head| Some(head) != first.as_ref()) {
         Some(_) => {

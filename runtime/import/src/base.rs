@@ -86,10 +86,10 @@ impl<'p> Base<'p> {
     /// Site `index` with its weight.
     ///
     /// # Errors
-    /// [`Fault::Unsupported`] where the site has no weight of a linear layer, convolution or normalization.
+    /// [`Fault::Unsupported`] where the site has no weight of a linear layer, convolution, normalization or table.
     pub(crate) fn place(&'p self, index: usize) -> Result<Place<'p>, ImportError> {
         let name = self.plan.site(index).map_or("?", |site| site.name);
-        let unsupported = "only linear layers, convolutions and normalizations take imported terms";
+        let unsupported = "only linear layers, convolutions, normalizations and tables take imported terms";
         let frozen = FrozenSite::new(&self.plan, index)
             .ok_or_else(|| ImportError::at(name, Fault::Unsupported(unsupported)))?;
         let (out, row) = (frozen.desc.out, frozen.desc.row());

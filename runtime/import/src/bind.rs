@@ -119,7 +119,9 @@ impl Names {
     fn new(base: &Base<'_>) -> Self {
         let stem = |name: &str| {
             let name = name.strip_suffix("_quantized").unwrap_or(name);
-            name.strip_suffix(".weight").unwrap_or(name).replace('/', ".")
+            // PyTorch's attention holds the weight of its three projections itself.
+            let stem = name.strip_suffix(".weight").or_else(|| name.strip_suffix(".in_proj_weight"));
+            stem.unwrap_or(name).replace('/', ".")
         };
         let node = |index: usize| {
             let path = base.node(index).trim_start_matches('/');

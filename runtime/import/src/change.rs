@@ -67,6 +67,10 @@ impl Change {
             let (out, row) = place.shape();
             return norm(place, &self.delta(out, row), self.shift.as_deref());
         }
+        if place.desc().kind == SiteKind::Embedding && (self.scale.is_some() || self.shift.is_some()) {
+            let why = "rows of a table take a delta, no scale and no shift";
+            return Err(ImportError::at(place.desc().name, Fault::Unsupported(why)));
+        }
         let mut owned = OwnedTerms::default();
         self.weight_terms(place, &mut owned);
         write(place, owned, self.affine(place)?, TermFormat::default())

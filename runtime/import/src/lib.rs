@@ -6,6 +6,7 @@
 //! | files of kohya and LyCORIS: LoRA, LoHa, LoKr, whole differences | [`import_lycoris`] |
 //! | `.onnx_adapter` files of ONNX Runtime with LoRA factors | [`import_onnx_adapter`] |
 //! | one adapter from several, and smaller ones | [`compose`], [`compress`], [`encode_ternary`] |
+//! | several that act together, each frozen or trained on | [`stack`], [`members`] |
 //! | directories of HF PEFT 0.21 | [`import_peft`], [`export_peft`] |
 //!
 //! Whatever is read binds by the names of tensors and fails closed: a tensor that belongs to no site, a setting that would
@@ -32,7 +33,8 @@ mod torch;
 use ingraft_adapter::Adapter;
 
 pub use algebra::{
-    Coding, Compression, Operation, Weighted, compose, compress, decode_ternary, encode_ternary, is_ternary,
+    Coding, Compression, Member, Operation, Weighted, compose, compress, decode_ternary, encode_ternary,
+    is_ternary, members, stack, stacked,
 };
 pub use aligned::Aligned;
 pub use base::Base;

@@ -9,8 +9,10 @@
 //! | `sites.SITE` | hyper-parameters that hold at this site alone |
 //! | `terms.SITE[]` | the deployed terms, by kind; left out, they are computed by the method |
 //! | `head`, `provenance` | as the adapter has them |
+//! | `members[]` | of a stack: `name` and `frozen` of each |
 //!
-//! Tensors are called `SITE.NAME` for the method's own, `terms/SITE/KIND/PART` and `head/PART` for the rest.
+//! Tensors are called `SITE.NAME` for the method's own, `terms/SITE/KIND/PART` and `head/PART` for the rest; `members/NAME` is
+//! the file of a member, byte by byte.
 
 mod parts;
 
@@ -81,13 +83,19 @@ pub fn export_native(bytes: &[u8]) -> Result<Exported, ImportError> {
             if head.labels.is_empty() { Vec::new() } else { head.labels.split('\n').collect() };
         json!({ "site": site, "pool": head.pool, "link": head.link as u32, "labels": labels })
     });
+    let mut members = Vec::new();
+    for member in section.members() {
+        let values: Vec<f64> = member.bytes.iter().map(|byte| f64::from(*byte)).collect();
+        tensors.insert(format!("members/{}", member.name), Tensor { dims: vec![values.len()], values });
+        members.push(json!({ "name": member.name, "frozen": member.frozen }));
+    }
     let sites: Vec<String> = sites
         .values()
         .map(|(name, own)| format!("{}:{}", Value::from(name.as_str()), own.to_json()))
         .collect();
     let line = |name: &str, value: String| format!("  \"{name}\": {value}");
     let text = |value: &str| Value::from(value).to_string();
-    let lines = [
+    let mut lines = vec![
         line("method", text(adapter.method())),
         line("method_version", adapter.method_version().to_string()),
         line("settings", settings(adapter.hyper()).to_json()),
@@ -97,6 +105,9 @@ pub fn export_native(bytes: &[u8]) -> Result<Exported, ImportError> {
         line("terms", terms.to_json()),
         line("head", head.unwrap_or(Value::Null).to_string()),
     ];
+    if !members.is_empty() {
+        lines.push(line("members", Value::from(members).to_string()));
+    }
     let json = format!("{{\n{}\n}}\n", lines.join(",\n"));
     Ok(Exported { json, tensors: tensors::write(&tensors, &parts::is_code)? })
 }
@@ -123,6 +134,7 @@ struct Document {
     sites: Vec<(String, Vec<(String, String)>)>,
     terms: Option<Ordered>,
     head: Option<Value>,
+    members: Vec<(String, bool)>,
 }
 
 impl Document {
@@ -130,8 +142,17 @@ impl Document {
         let broken = |error: serde_json::Error| ImportError::at(JSON, Fault::Json(error.to_string()));
         let whole = Ordered::parse(bytes).map_err(broken)?;
         let raw: BTreeMap<String, &RawValue> = serde_json::from_slice(bytes).map_err(broken)?;
-        let known =
-            ["method", "method_version", "settings", "base_hash", "provenance", "sites", "terms", "head"];
+        let known = [
+            "method",
+            "method_version",
+            "settings",
+            "base_hash",
+            "provenance",
+            "sites",
+            "terms",
+            "head",
+            "members",
+        ];
         if let Some((name, _)) = whole.0.iter().find(|(name, _)| !known.contains(&name.as_str())) {
             return Err(ImportError::at(
                 name,
@@ -178,8 +199,20 @@ impl Document {
             sites,
             terms: object("terms")?,
             head: whole.get("head").cloned(),
+            members: named_members(whole.get("members"))?,
         })
     }
+}
+
+/// Name and flag of every member.
+fn named_members(list: Option<&Value>) -> Result<Vec<(String, bool)>, ImportError> {
+    let wrong = || ImportError::at("members", Fault::Json("a list of name and frozen".to_owned()));
+    let Some(list) = list else { return Ok(Vec::new()) };
+    let member = |entry: &Value| {
+        let name = entry.get("name").and_then(Value::as_str).ok_or_else(wrong)?;
+        Ok((name.to_owned(), entry.get("frozen").and_then(Value::as_bool).ok_or_else(wrong)?))
+    };
+    list.as_array().ok_or_else(wrong)?.iter().map(member).collect()
 }
 
 /// Values as texts: `"8"` and `8` are the same setting.
@@ -259,6 +292,11 @@ pub fn import_native(
     }
     if let Some(head) = &document.head {
         builder.head(head_spec(head, &mut tensors)?);
+    }
+    for (name, frozen) in &document.members {
+        let key = format!("members/{name}");
+        let tensor = tensors.remove(&key).ok_or_else(|| ImportError::new(Fault::Missing(key)))?;
+        builder.member(name, *frozen, tensor.values.iter().map(|byte| *byte as u8).collect());
     }
     if !tensors.is_empty() {
         let tensors = tensors.into_keys().collect();

@@ -107,13 +107,26 @@ impl Checkpoint {
         if checkpoint.adapted.is_empty() && checkpoint.replaced.is_empty() {
             return Err(Fault::Missing("of any adapted module".to_owned()).into());
         }
+        // What modules share by category is of one that is there.
+        let category =
+            |name: &'_ str| name.strip_prefix("frod_")?.split_once('.').map(|(_, end)| end.to_owned());
+        let used = |name: &&String| {
+            let category = category(name);
+            category.is_none_or(|category| {
+                checkpoint.adapted.keys().any(|path| weighed::category(path) == category)
+            })
+        };
+        if let Some(name) = checkpoint.shared.keys().find(|name| !used(name)) {
+            let why = "it is shared by modules of this category, and there are none";
+            return Err(ImportError::at(name, Fault::Unsupported(why)));
+        }
         Ok(checkpoint)
     }
 }
 
 /// Tensors that belong to the whole adapter stand right under the wrapper.
 fn is_shared(rest: &str) -> bool {
-    ["vera_", "pvera_", "randlora_", "vblora_vector_bank", "unilora_theta_d", "tinylora_v"]
+    ["vera_", "pvera_", "randlora_", "vblora_vector_bank", "unilora_theta_d", "tinylora_v", "frod_"]
         .iter()
         .any(|p| rest.starts_with(p))
 }
@@ -147,8 +160,16 @@ impl Reading<'_> {
     fn run(&self, matching: &Matching, provenance: &str) -> Result<Imported, ImportError> {
         let paths: Vec<&String> = self.checkpoint.names.keys().collect();
         let sought: Vec<Sought> = paths.iter().map(|path| self.sought(path)).collect();
-        for path in self.checkpoint.adapted.keys() {
-            self.config.check_target(path)?;
+        for (path, tensors) in &self.checkpoint.adapted {
+            // Tables with rows of their own are named apart from the modules with factors, an output projection with its attention.
+            if !tensors.contains_key(low_rank::TOKENS) {
+                self.config.check_target(path.split(WRAPPED).next().unwrap_or(path))?;
+            }
+        }
+        let tokens = self.checkpoint.adapted.values().any(|tensors| tensors.contains_key(low_rank::TOKENS));
+        if self.config.is_on("trainable_token_indices") && !tokens {
+            let fault = Fault::Missing(low_rank::TOKENS.to_owned());
+            return Err(ImportError::at("trainable_token_indices", fault));
         }
         let sites = bind(self.base, &sought, matching)?;
         let places = sites.iter().map(|site| self.base.place(*site)).collect::<Result<Vec<_>, _>>()?;
@@ -211,12 +232,15 @@ impl Reading<'_> {
 
     /// What the tensors say of a module's shape.
     fn sought(&self, path: &str) -> Sought {
-        let mut sought = Sought { path: path.to_owned(), ..Sought::default() };
+        let mut sought = Sought { path: path.replace(WRAPPED, "."), ..Sought::default() };
         let tensors =
             |map: &BTreeMap<String, BTreeMap<String, Tensor>>| map.get(path).cloned().unwrap_or_default();
         for (leaf, tensor) in tensors(&self.checkpoint.adapted) {
             let rest = tensor.dims.iter().skip(1).product();
             match leaf.trim_end_matches(".weight").rsplit('_').next() {
+                // Of a table, the other way round.
+                Some("A") if leaf.contains("embedding") => sought.out = Some(rest),
+                Some("B") if leaf.contains("embedding") => sought.row = tensor.dims.first().copied(),
                 Some("A") => sought.row = Some(rest),
                 Some("B") => sought.out = tensor.dims.first().copied(),
                 // A normalization's own parameters.
@@ -304,6 +328,9 @@ fn parameters<'t>(
 
 /// Why deltas of a weight cannot act on a normalization.
 pub(crate) const NORM: &str = "a normalization takes a scale and a shift in place of its own, nothing else";
+
+/// What stands in the path of a module that another adapted one holds: the output projection of PyTorch's attention.
+pub(crate) const WRAPPED: &str = ".base_layer.";
 
 /// A head that reads the mean over all positions.
 const POOL_ALL: u32 = POOL_HEIGHT | POOL_WIDTH;

@@ -8,9 +8,11 @@ pub(crate) use elements::Picks;
 use ingraft_tensor::{DType, Shape};
 
 use crate::attrs::GatherAttrs;
-use crate::{Call, Kernel, KernelError, OpCode, Step, check};
+use crate::{Call, Factors, Kernel, KernelError, OpCode, SiteTerms, SparseValues, Step, check};
 
 /// `out[a.., i.., b..] = data[a.., indices[i..], b..]` for elements of any type.
+///
+/// Real factors and entries of an adapter add to rows of an f32 table as they are picked: row `i` of `up·down`, and of Δ.
 ///
 /// # Shapes
 /// Inputs: data of any shape, indices i32 or i64 of any shape; output with the
@@ -18,7 +20,7 @@ use crate::{Call, Kernel, KernelError, OpCode, Step, check};
 ///
 /// # Errors
 /// [`KernelError::Index`] for an index outside `−extent..extent`; a negative
-/// index counts from the end.
+/// index counts from the end. [`KernelError::Terms`] for other terms, or at what is no such table.
 pub const KERNEL: Kernel = Kernel::new("gather_x_x__scalar", OpCode::Gather, None, None, run).checked(check);
 
 /// Extents around the axis.
@@ -91,8 +93,43 @@ fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     let (data, indices) = (call.input(0)?, integers(call, 1)?);
     let extents = Extents::new(data.shape(), attrs.axis).ok_or(call.operands())?;
     let outside = KernelError::Index(call.op);
-    let out = call.output(0)?.bytes();
-    gather(&extents, data.dtype().size(), data.bytes(), indices, out).ok_or(outside)
+    let dtype = data.dtype();
+    gather(&extents, dtype.size(), data.bytes(), indices, call.output(0)?.bytes()).ok_or(outside)?;
+    if call.terms.is_none() {
+        return Ok(());
+    }
+    // One block of slices: a slice is a row.
+    let table = extents.outer == 1 && dtype == DType::F32;
+    let others = SiteTerms { two_factor: None, sparse: None, ..call.terms };
+    let (terms, refused) = (call.terms, KernelError::Terms(call.op));
+    (table && others.is_none()).then_some(()).ok_or(refused)?;
+    let rows = call.slice_mut::<f32>(0)?.chunks_exact_mut(extents.slice.max(1));
+    for (row, index) in rows.zip(indices.iter()) {
+        let start = extents.start(0, index).ok_or(outside)?;
+        let at = start.checked_div(extents.slice).unwrap_or(0);
+        adapt(&terms, at, row).ok_or(refused)?;
+    }
+    Ok(())
+}
+
+/// Adds row `at` of what `terms` are; `None` where they have none.
+fn adapt(terms: &SiteTerms<'_>, at: usize, row: &mut [f32]) -> Option<()> {
+    if let Some(term) = terms.two_factor {
+        let Factors::F32 { down, up } = term.factors else { return None };
+        let up = up.get(at.checked_mul(term.rank)?..)?.get(..term.rank)?;
+        for (factor, down) in up.iter().zip(down.chunks_exact(row.len().max(1))) {
+            row.iter_mut().zip(down).for_each(|(y, d)| *y += factor * d);
+        }
+    }
+    if let Some(sparse) = terms.sparse {
+        let SparseValues::F32(values) = sparse.values else { return None };
+        let span = sparse.span(at)?;
+        let (indices, values) = (sparse.indices.get(span.clone())?, values.get(span)?);
+        for (index, value) in indices.iter().zip(values) {
+            *row.get_mut(usize::from(*index))? += value;
+        }
+    }
+    Some(())
 }
 
 fn gather(extents: &Extents, size: usize, data: &[u8], indices: Integers<'_>, out: &mut [u8]) -> Option<()> {

@@ -2,7 +2,8 @@
 //!
 //! Layer: `y = (x − mean)/√(var + ε)·scale + shift`. Root mean square:
 //! `y = x/√(mean(x²) + ε)·scale + shift`. Group and instance normalization are
-//! reshapes around the same kernel. An adapter's scale and shift are used in place of the step's own.
+//! reshapes around the same kernel, and behind them a step of scale and shift alone, `y = x·scale + shift`. An adapter's scale
+//! and shift are used in place of the step's own.
 
 use ingraft_tensor::{DType, Shape};
 
@@ -28,12 +29,14 @@ pub const KERNEL: Kernel =
 pub const LAYER: u32 = 0;
 /// [`NormAttrs::kind`]: divided by the root mean square.
 pub const RMS: u32 = 1;
+/// [`NormAttrs::kind`]: as it is; what was normalized before gets its scale and shift.
+pub const AFFINE: u32 = 2;
 
 fn check(step: &Step<'_>) -> Result<(), KernelError> {
     let attrs: &NormAttrs = step.attrs()?;
     check::same_elements(step, 0)?;
     let len = normalized(step.input(0)?.shape, attrs.axes).ok_or(KernelError::Operands(step.op))?;
-    let known = attrs.kind <= RMS && attrs.epsilon >= 0.0 && attrs.epsilon.is_finite();
+    let known = attrs.kind <= AFFINE && attrs.epsilon >= 0.0 && attrs.epsilon.is_finite();
     let counts = (1..=3).contains(&step.inputs().len()) && step.outputs().len() == 1;
     let f32s = step.inputs().iter().all(|x| x.dtype == DType::F32);
     let fits = step.inputs().iter().skip(1).all(|x| x.shape.elements() == len);
@@ -68,8 +71,11 @@ fn normalize(attrs: &NormAttrs, input: &[f32], out: &mut [f32]) {
     out.iter_mut().zip(input).for_each(|(y, x)| *y = (x - mean) / deviation);
 }
 
-/// The mean (0 for the root mean square) and the deviation of one row.
+/// The mean (0 for the root mean square) and the deviation of one row; 0 and 1 where it is not normalized.
 pub(crate) fn moments(attrs: &NormAttrs, input: &[f32]) -> (f32, f32) {
+    if attrs.kind == AFFINE {
+        return (0.0, 1.0);
+    }
     let count = input.len() as f32;
     let mean = if attrs.kind == RMS { 0.0 } else { sum(input) / count };
     let (rows, tail) = input.as_chunks::<8>();
@@ -113,6 +119,8 @@ mod tests {
             (&[3, 5, 7], 2, LAYER, 2),
             (&[2, 384], 1, RMS, 3),
             (&[4, 9], 1, RMS, 1),
+            (&[4, 3, 9], 1, AFFINE, 3),
+            (&[5, 4], 1, AFFINE, 2),
             (&[6], 0, LAYER, 1),
         ] {
             let n: u32 = dims.iter().product();
@@ -128,10 +136,11 @@ mod tests {
             for row in x.chunks(len as usize) {
                 let count = row.len() as f64;
                 let mean = row.iter().map(|&v| v as f64).sum::<f64>() / count;
-                let mean = if kind == RMS { 0.0 } else { mean };
+                let mean = if kind == LAYER { mean } else { 0.0 };
                 let variance = row.iter().map(|&v| (v as f64 - mean).powi(2)).sum::<f64>() / count;
+                let deviation = if kind == AFFINE { 1.0 } else { (variance + 1e-5f32 as f64).sqrt() };
                 for (i, &v) in row.iter().enumerate() {
-                    let y = (v as f64 - mean) / (variance + 1e-5f32 as f64).sqrt();
+                    let y = (v as f64 - mean) / deviation;
                     let scale = if operands > 1 { scale[i] as f64 } else { 1.0 };
                     want.push(y * scale + if operands > 2 { shift[i] as f64 } else { 0.0 });
                 }

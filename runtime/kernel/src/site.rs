@@ -50,6 +50,11 @@ impl SiteKind {
         }
     }
 
+    /// Whether the site is a layer: a weight that its input is multiplied by.
+    pub const fn is_layer(self) -> bool {
+        matches!(self, Self::Linear | Self::Conv | Self::Depthwise)
+    }
+
     /// Whether the site is a normalization, whose own scale and shift an adapter's stand in the place of.
     pub const fn is_norm(self) -> bool {
         matches!(self, Self::Norm | Self::NormScale)

@@ -34,6 +34,10 @@ impl Expression for Bora {
         visit("alpha", Setting::Real(self.alpha));
     }
 
+    fn detached(&self) -> &'static [&'static str] {
+        &["lengths of the columns of V", "lengths of the rows behind them"]
+    }
+
     fn express<'t>(&self, tape: &'t Tape<'t>) -> Result<Form<'t>, Unfit> {
         let (w, rank) = (tape.weight(), self.rank as usize);
         let a = tape.parameter("lora_A", rank, w.columns(), Start::kaiming(w.columns()));

@@ -34,6 +34,10 @@ impl Expression for Dora {
         visit("alpha", Setting::Real(self.alpha));
     }
 
+    fn detached(&self) -> &'static [&'static str] {
+        &["lengths of the rows of V"]
+    }
+
     fn express<'t>(&self, tape: &'t Tape<'t>) -> Result<Form<'t>, Unfit> {
         let (w, rank) = (tape.weight(), self.rank as usize);
         let a = tape.parameter("lora_A", rank, w.columns(), Start::kaiming(w.columns()));

@@ -33,6 +33,10 @@ impl Expression for Edora {
         visit("alpha", Setting::Real(self.alpha));
     }
 
+    fn detached(&self) -> &'static [&'static str] {
+        &["lengths of the rows of V"]
+    }
+
     fn express<'t>(&self, tape: &'t Tape<'t>) -> Result<Form<'t>, Unfit> {
         let w = tape.weight();
         let [u, values, vt] = tape.svd(w, self.rank as usize);

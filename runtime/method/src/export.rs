@@ -30,6 +30,8 @@ pub struct ExportOptions<'o> {
     pub parameters: bool,
     /// Content hash of the adapter that acted beside what was trained, to be recorded; empty without.
     pub stacked_on: String,
+    /// Whether what acted beside is left out: the file acts as what was trained, and nothing else.
+    pub alone: bool,
 }
 
 /// How low-rank factors of int8 sites are written. Those of f32 sites are always f32.
@@ -100,7 +102,8 @@ pub struct SiteReport {
 ///
 /// On int8 sites sparse deltas become integer overlays on the base's own
 /// scales, whole deltas the fused int8 weight, and low-rank factors what `options` says. The head's standardization
-/// is folded into its weights. Terms that acted beside ([`Trainer::freeze`]) are written as they are: the file acts as both.
+/// is folded into its weights. Terms that acted beside ([`Trainer::freeze`]) are written as they are, unless `options` leaves
+/// them out: the file acts as both.
 ///
 /// # Errors
 /// [`ExportError`].
@@ -114,7 +117,9 @@ pub fn export(trainer: &Trainer<'_, '_>, options: &ExportOptions<'_>) -> Result<
         let terms = trainer.parameters().trained(site as usize);
         let format = TermFormat { factors: options.factors, deltas: options.deltas };
         let mut written = deploy_as(&frozen, site, terms, format)?;
-        written.stack(&trainer.parameters().frozen(site as usize));
+        if !options.alone {
+            written.stack(&trainer.parameters().frozen(site as usize));
+        }
         for term in written.terms {
             builder.term(site as usize, &frozen.desc, term);
         }
@@ -131,7 +136,7 @@ pub fn export(trainer: &Trainer<'_, '_>, options: &ExportOptions<'_>) -> Result<
     }
     let trained: Vec<u32> = trainer.parameters().sites().collect();
     for (index, desc) in (0..plan.site_count()).filter_map(|index| Some((index, plan.site(index)?))) {
-        if !trained.contains(&(index as u32)) {
+        if !options.alone && !trained.contains(&(index as u32)) {
             let mut beside = Deployed::default();
             beside.stack(&trainer.parameters().frozen(index));
             beside.terms.into_iter().for_each(|term| builder.term(index, &desc, term));

@@ -61,6 +61,10 @@ impl Expression for L4q {
         visit("group", Setting::Count(self.group));
     }
 
+    fn detached(&self) -> &'static [&'static str] {
+        &["rounding (straight through)", "the share that gradients of steps and offsets do not take"]
+    }
+
     fn express<'t>(&self, tape: &'t Tape<'t>) -> Result<Form<'t>, Unfit> {
         let (w, rank) = (tape.weight(), self.rank as usize);
         let (out, row) = (w.rows(), w.columns());

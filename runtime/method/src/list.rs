@@ -176,7 +176,10 @@ fn make(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::expression::Tape;
     use alloc::vec::Vec;
+    use ingraft_kernel::{SiteDesc, SiteKind};
+    use ingraft_tensor::DType;
 
     #[test]
     fn every_method_is_built_with_its_listed_defaults() {
@@ -189,6 +192,40 @@ mod tests {
             let listed: Vec<_> = row.settings.iter().map(|s| (s.name, s.default.to_string())).collect();
             assert_eq!(settings, listed, "{}", row.name);
         }
+    }
+
+    #[test]
+    fn what_counts_as_a_constant_on_the_way_back_is_named() {
+        let site = SiteDesc {
+            name: "site",
+            kind: SiteKind::Linear,
+            dtype: DType::F32,
+            out: 64,
+            inputs: 64,
+            kernel: [1, 1],
+            groups: 1,
+            transposed: false,
+        };
+        let (mut said, mut silent) = (0, 0);
+        for row in METHODS {
+            let Some(make) = row.make.expression() else {
+                assert!(row.detached().is_empty(), "{}", row.name);
+                continue;
+            };
+            for given in [&[][..], &[("quantized", "true")], &[("mode", "hard")], &[("tau", "0")]] {
+                let Ok(settings) = checked(row.name, given, None) else { continue };
+                let expression = make(&settings).unwrap();
+                let tape = Tape::counting(site);
+                // Those that choose by data say nothing before it was seen.
+                if expression.express(&tape).is_err() {
+                    continue;
+                }
+                assert_eq!(tape.detaches(), !expression.detached().is_empty(), "{} {given:?}", row.name);
+                (said, silent) =
+                    (said + usize::from(tape.detaches()), silent + usize::from(!tape.detaches()));
+            }
+        }
+        assert!(said > 7 && silent > 40, "{said} {silent}");
     }
 
     #[test]

@@ -53,6 +53,16 @@ pub(crate) enum Make {
 /// How an expression is made from settings.
 type MakeExpression = fn(&Settings<'_>) -> Result<Box<dyn Expression>, MethodError>;
 
+impl MethodRow {
+    /// The parts of what it computes, at its defaults, that count as constants on the way back, as published: against
+    /// these its gradient is no slope of what is computed. None for most.
+    pub fn detached(&self) -> &'static [&'static str] {
+        let settings = Settings { row: self, given: &[], saliency: None };
+        let made = self.make.expression().and_then(|make| make(&settings).ok());
+        made.map_or(&[], |expression| expression.detached())
+    }
+}
+
 impl Make {
     /// How its expression is made, where it is one.
     pub(crate) const fn expression(self) -> Option<MakeExpression> {

@@ -70,6 +70,17 @@ impl Snell {
         (distance(0) - distance(1)) * 0.1
     }
 
+    /// What counts as constant on the way back.
+    fn parts_held(&self) -> &'static [&'static str] {
+        if self.tau == 0.0 {
+            &[]
+        } else if self.hard {
+            &["which weights are kept"]
+        } else {
+            &["which weights are kept", "the size that what is kept is multiplied by"]
+        }
+    }
+
     /// The delta that is left of `dense` `[row, out]`.
     fn kept<'t>(&self, dense: Node<'t>, share: Node<'t>) -> Node<'t> {
         if self.tau == 0.0 {
@@ -114,6 +125,10 @@ impl Expression for Snell {
         self.visit(visit);
     }
 
+    fn detached(&self) -> &'static [&'static str] {
+        self.parts_held()
+    }
+
     fn express<'t>(&self, tape: &'t Tape<'t>) -> Result<Form<'t>, Unfit> {
         let share = tape.fixed(1, 1, |share, _| share.fill(self.tau));
         Ok(Form::delta(self.kept(self.distances(tape), share)))
@@ -130,6 +145,10 @@ impl Expression for Snella {
         visit("target", Setting::Real(self.target));
         visit("steps", Setting::Count(self.steps));
         visit("interval", Setting::Count(self.interval));
+    }
+
+    fn detached(&self) -> &'static [&'static str] {
+        self.own.parts_held()
     }
 
     fn express<'t>(&self, tape: &'t Tape<'t>) -> Result<Form<'t>, Unfit> {

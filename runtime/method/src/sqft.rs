@@ -40,6 +40,10 @@ impl Expression for Sqft {
         visit("quantized", Setting::Flag(self.quantized));
     }
 
+    fn detached(&self) -> &'static [&'static str] {
+        if self.quantized { &["rounding (straight through)"] } else { &[] }
+    }
+
     fn express<'t>(&self, tape: &'t Tape<'t>) -> Result<Form<'t>, Unfit> {
         let (w, rank) = (tape.weight(), self.rank as usize);
         let a = tape.parameter("lora_A", rank, w.columns(), Start::kaiming(w.columns()));

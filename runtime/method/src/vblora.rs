@@ -46,6 +46,10 @@ impl Expression for VbLora {
         visit("topk", Setting::Count(self.topk));
     }
 
+    fn detached(&self) -> &'static [&'static str] {
+        &["which vectors are mixed"]
+    }
+
     fn express<'t>(&self, tape: &'t Tape<'t>) -> Result<Form<'t>, Unfit> {
         let (out, row, rank) = (tape.site().out, tape.site().row(), self.rank as usize);
         let (vectors, length, kept) =

@@ -47,7 +47,7 @@ pub use optim::{
     soft_threshold,
 };
 pub use parameters::Parameters;
-pub use readout::Readout;
+pub use readout::{Readout, adapts};
 pub use reservoir::Reservoir;
 pub use revise::{LatentSites, Revision};
 pub use schedule::{Schedule, ScheduleShape};

@@ -2,11 +2,11 @@
 
 use ingraft_kernel::attrs::HeadAttrs;
 use ingraft_kernel::head::{Features, POOL_HEIGHT, POOL_WIDTH, feature_count};
-use ingraft_kernel::{Place, Sites};
+use ingraft_kernel::{Place, SiteKind, Sites};
 use ingraft_plan::{Phase, PlanView};
 use ingraft_tensor::{DType, View};
 
-use crate::TrainError;
+use crate::{Method, TermLayout, TrainError};
 
 /// What turns a clip into logits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +22,37 @@ pub enum Readout {
     },
     /// The model's own logits.
     Logits,
+}
+
+impl Readout {
+    /// The sites that training for it reaches: from the cut of the training schedule of `plan` to what it reads, ascending.
+    /// Tables that rows are looked up in are not trained.
+    pub fn sites<'p>(&self, plan: &'p PlanView<'_>) -> impl Iterator<Item = u32> + 'p {
+        let source = match *self {
+            Self::Head { site, .. } => plan.head_source(Phase::Train, site),
+            Self::Logits => plan.logits(Phase::Train),
+        };
+        let (cut, end) = (plan.train_cut(), source.map_or(u32::MAX, |(_, step)| step));
+        (0..plan.site_count() as u32).filter(move |site| {
+            let table = plan.site(*site as usize).is_some_and(|site| site.kind == SiteKind::Embedding);
+            let place = plan.site_tensors(Phase::Train, *site as usize);
+            !table && place.is_some_and(|place| place.step as usize >= cut && place.step <= end)
+        })
+    }
+
+    /// Those of [`Self::sites`] that `method` adapts, or says why not.
+    pub fn adapted<'p>(
+        &self,
+        plan: &'p PlanView<'_>,
+        method: &'p dyn Method,
+    ) -> impl Iterator<Item = u32> + 'p {
+        self.sites(plan).filter(move |site| adapts(plan, method, *site))
+    }
+}
+
+/// Whether `method` has terms at site `index` of `plan`, or says why it cannot: what is left out without a word is not adapted.
+pub fn adapts(plan: &PlanView<'_>, method: &dyn Method, index: u32) -> bool {
+    plan.site(index as usize).is_some_and(|site| method.layout(&site) != Ok(TermLayout::NONE))
 }
 
 /// A readout found in a schedule.

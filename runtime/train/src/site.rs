@@ -49,7 +49,7 @@ enum Weight<'p> {
 
 impl<'p> FrozenSite<'p> {
     /// Site `index` of `plan`; `None` when there is none, or its weight is not
-    /// that of a convolution, linear layer or normalization.
+    /// that of a convolution, linear layer, normalization or table of rows.
     pub fn new(plan: &'p PlanView<'_>, index: usize) -> Option<Self> {
         let desc = plan.site(index)?;
         let (phase, place) = [Phase::Infer, Phase::Train]
@@ -80,6 +80,7 @@ impl<'p> FrozenSite<'p> {
                 (bias.is_empty() || bias.len() == desc.out).then_some(())?;
                 Weight::Real { weight: constant(plan, step.inputs, 1)?, bias }
             }
+            OpCode::Gather => Weight::Real { weight: constant(plan, step.inputs, 0)?, bias: &[] },
             OpCode::DynamicConv => {
                 let scales: &[f32] = constant(plan, step.inputs, 3)?;
                 let bias: &[f32] = constant(plan, step.inputs, 2)?;

@@ -5,7 +5,7 @@
 //! then across lanes. One division a row, where the reference has one an element: a unit in the last place more.
 
 use ingraft_kernel::attrs::NormAttrs;
-use ingraft_kernel::norm::{KERNEL as REFERENCE, RMS, normalized};
+use ingraft_kernel::norm::{AFFINE, KERNEL as REFERENCE, RMS, normalized};
 use ingraft_kernel::{Call, Kernel, KernelError};
 
 use crate::vector::entry;
@@ -48,9 +48,12 @@ impl<V: Vector> Row<V> for Norm {
     }
 }
 
-/// The mean (0 for the root mean square) and the inverse of the deviation of a row.
+/// The mean (0 for the root mean square) and the inverse of the deviation of a row; 0 and 1 where it is not normalized.
 #[inline(always)]
 fn moments<V: Vector>(v: V, attrs: &NormAttrs, x: &[f32]) -> [f32; 2] {
+    if attrs.kind == AFFINE {
+        return [0.0, 1.0];
+    }
     let (whole, rest) = x.split_at(x.len() - x.len() % V::LANES);
     let (count, zero) = (x.len() as f32, v.splat(0.0));
     let mut mean = 0.0;

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Checkpoints of HF PEFT as it saves them, on three tiny models, with what PEFT computes.
+"""Checkpoints of HF PEFT as it saves them, on tiny models, with what PEFT computes.
 
-Writes, beside this file, `linear.onnx`, `conv.onnx` and `norm.onnx`; a folder per case with `adapter_config.json` and
+Writes, beside this file, an ONNX file of each model; a folder per case with `adapter_config.json` and
 `adapter_model.safetensors`; and `outputs.safetensors` with `CASE/output` and, where PEFT can merge the case,
 `CASE/delta/MODULE`. Needs peft 0.21.2, torch, numpy, onnx and safetensors; made with torch 2.15.0.
 
@@ -75,6 +75,44 @@ class Norm(torch.nn.Module):
         return self.score(torch.relu(self.norm1(self.lin1(torch.relu(self.norm0(self.lin0(x)))))))
 
 
+class Tokens(torch.nn.Module):
+    """A table whose rows are looked up."""
+
+    def __init__(self):
+        super().__init__()
+        self.emb = torch.nn.Embedding(11, 6)
+        self.lin0 = torch.nn.Linear(6, 10)
+        self.score = torch.nn.Linear(10, 4)
+
+    def forward(self, x):
+        return self.score(torch.relu(self.lin0(self.emb(x).mean(dim=1))))
+
+
+class Line(torch.nn.Module):
+    """Convolutions along one dimension, one of them with gaps."""
+
+    def __init__(self):
+        super().__init__()
+        self.line0 = torch.nn.Conv1d(3, 6, 3)
+        self.line1 = torch.nn.Conv1d(6, 8, 3, padding=2, dilation=2)
+        self.fc = torch.nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.fc(torch.relu(self.line1(torch.relu(self.line0(x)))).mean(dim=2))
+
+
+class Attention(torch.nn.Module):
+    """Attention whose three projections are one parameter."""
+
+    def __init__(self):
+        super().__init__()
+        self.attn = torch.nn.MultiheadAttention(8, 2, batch_first=True)
+        self.score = torch.nn.Linear(8, 4)
+
+    def forward(self, x):
+        return self.score(self.attn(x, x, x, need_weights=False)[0].mean(dim=1))
+
+
 def base(kind, classes=None):
     """The model, its last layer made anew for `classes`, as a user of PEFT would for labels of her own."""
     rng = np.random.default_rng(7)
@@ -94,13 +132,15 @@ def node(op, inputs, output, **attributes):
     return onnx.helper.make_node(op, inputs, [output], name="/" + "/".join(output.split(".") + [op]), **attributes)
 
 
-def write_onnx(model, shape, nodes, path, turned=()):
+def write_onnx(model, shape, nodes, path, turned=(), dtype=onnx.TensorProto.FLOAT, constants=()):
     keep = {name: tensor for name, tensor in model.state_dict().items() if "num_batches" not in name}
     initializers = [onnx.numpy_helper.from_array(
         np.ascontiguousarray(tensor.numpy().T if name in turned else tensor.numpy()), name)
         for name, tensor in keep.items()]
-    value = lambda name, dims: onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, dims)
-    graph = onnx.helper.make_graph(nodes, path.stem, [value("x", shape)], [value("y", [shape[0], 4])], initializers)
+    initializers += [onnx.numpy_helper.from_array(value, name) for name, value in constants]
+    value = onnx.helper.make_tensor_value_info
+    result = value("y", onnx.TensorProto.FLOAT, [shape[0], 4])
+    graph = onnx.helper.make_graph(nodes, path.stem, [value("x", dtype, shape)], [result], initializers)
     onnx.save(onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 17)], ir_version=9), path)
 
 
@@ -131,9 +171,49 @@ def write_bases():
         node("Gemm", ["r1", "score.weight", "score.bias"], "y", transB=1),
     ]
     write_onnx(base(Norm), [3, 12], norms, HERE / "norm.onnx")
+    tokens = [
+        node("Gather", ["emb.weight", "x"], "emb"), node("ReduceMean", ["emb"], "m", axes=[1], keepdims=0),
+        node("Gemm", ["m", "lin0.weight", "lin0.bias"], "lin0", transB=1), node("Relu", ["lin0"], "r0"),
+        node("Gemm", ["r0", "score.weight", "score.bias"], "y", transB=1),
+    ]
+    write_onnx(base(Tokens), [3, 5], tokens, HERE / "tokens.onnx", dtype=onnx.TensorProto.INT64)
+    line = [
+        node("Conv", ["x", "line0.weight", "line0.bias"], "line0"), node("Relu", ["line0"], "r0"),
+        node("Conv", ["r0", "line1.weight", "line1.bias"], "line1", pads=[2, 2], dilations=[2]),
+        node("Relu", ["line1"], "r1"), node("ReduceMean", ["r1"], "m", axes=[2], keepdims=0),
+        node("Gemm", ["m", "fc.weight", "fc.bias"], "y", transB=1),
+    ]
+    write_onnx(base(Line), [2, 3, 11], line, HERE / "line.onnx")
 
 
-SHAPES = {Linear: (3, 12), Conv: (2, 3, 9, 7), Norm: (3, 12)}
+def write_attention():
+    heads = lambda name: [node("Reshape", [name, "heads"], name + "h"),
+                          node("Transpose", [name + "h"], name + "t", perm=[0, 2, 3, 1] if name == "k" else [0, 2, 1, 3])]
+    nodes = [
+        node("MatMul", ["x", "attn.in_proj_weight"], "m"), node("Add", ["m", "attn.in_proj_bias"], "p"),
+        onnx.helper.make_node("Split", ["p", "thirds"], ["q", "k", "v"], axis=2, name="/attn/Split"),
+        *heads("q"), *heads("k"), *heads("v"), node("MatMul", ["qt", "kt"], "qk"), node("Mul", ["qk", "scale"], "s"),
+        node("Softmax", ["s"], "a", axis=-1), node("MatMul", ["a", "vt"], "av"),
+        node("Transpose", ["av"], "o", perm=[0, 2, 1, 3]), node("Reshape", ["o", "whole"], "flat"),
+        node("MatMul", ["flat", "attn.out_proj.weight"], "om"), node("Add", ["om", "attn.out_proj.bias"], "attn"),
+        node("ReduceMean", ["attn"], "mean", axes=[1], keepdims=0),
+        node("Gemm", ["mean", "score.weight", "score.bias"], "y", transB=1),
+    ]
+    ints = lambda *values: np.array(values, dtype=np.int64)
+    constants = [("heads", ints(2, 3, 2, 4)), ("whole", ints(2, 3, 8)), ("thirds", ints(8, 8, 8)),
+                 ("scale", np.array(0.5, dtype=np.float32))]
+    write_onnx(base(Attention), [2, 3, 8], nodes, HERE / "attention.onnx",
+               turned={"attn.in_proj_weight", "attn.out_proj.weight"}, constants=constants)
+
+
+SHAPES = {Linear: (3, 12), Conv: (2, 3, 9, 7), Norm: (3, 12), Tokens: (3, 5), Line: (2, 3, 11), Attention: (2, 3, 8)}
+
+
+def sample(kind):
+    rng = np.random.default_rng(3)
+    if kind is Tokens:
+        return torch.tensor(rng.integers(0, 11, SHAPES[kind]))
+    return rounded(rng, SHAPES[kind], 2.0)
 
 
 def case(name, config, kind, targets, **settings):
@@ -209,6 +289,18 @@ case("bdlora_some", "LoraConfig", Linear, LIN, r=5, lora_alpha=6,
      use_bdlora=BdLoraConfig(target_modules_bd_b=["n1"], nblocks=5, match_strict=False))
 case("ln", "LNTuningConfig", Norm, ["norm0", "norm1"])
 case("ln_head", "LNTuningConfig", Norm, ["norm0"], modules_to_save=["norm1", "score"])
+case("frod", "FrodConfig", Linear, LIN, sparse_rate=0.1, progressbar=False)
+case("lora_all_biases", "LoraConfig", Linear, LIN, r=2, bias="all")
+case("lora_table", "LoraConfig", Tokens, ["emb", "lin0"], r=2, lora_alpha=3)
+case("dora_table", "LoraConfig", Tokens, ["emb"], r=2, lora_alpha=3, use_dora=True)
+case("lora_tokens", "LoraConfig", Tokens, ["lin0"], r=2, trainable_token_indices={"emb": [7, 2, 4]})
+case("tokens", "TrainableTokensConfig", Tokens, ["emb"], token_indices=[1, 9, 3])
+case("lora_whole_table", "LoraConfig", Tokens, ["lin0"], r=2, modules_to_save=["emb"])
+case("lora_line", "LoraConfig", Line, ["line0"], r=2, lora_alpha=3)
+case("dora_line", "LoraConfig", Line, ["line0"], r=2, use_dora=True)
+case("loha_line", "LoHaConfig", Line, ["line0", "line1"], r=2, alpha=3)
+case("lokr_line", "LoKrConfig", Line, ["line0", "line1"], r=8, alpha=2)
+case("lora_attention", "LoraConfig", Attention, ["attn"], r=3, lora_alpha=2)
 
 
 def run(index, name, config, kind, settings, outputs):
@@ -222,7 +314,7 @@ def run(index, name, config, kind, settings, outputs):
             if not tensor.requires_grad:
                 continue
             near_one = any(part in parameter_name for part in ["magnitude", "lambda_d", "delora_lambda", "ia3_l", "boft_s"])
-            old = tensor if any(part in parameter_name for part in ["modules_to_save", "base_layer", "ln_tuning"]) else float(near_one)
+            old = tensor if any(part in parameter_name for part in ["modules_to_save", "base_layer", "ln_tuning", ".bias", "tokens_delta"]) else float(near_one)
             scale = 3.0 if "logits" in parameter_name else 0.4
             tensor.copy_(rounded(rng, tuple(tensor.shape), scale) + old)
     folder = HERE / name
@@ -232,14 +324,15 @@ def run(index, name, config, kind, settings, outputs):
     path = folder / "adapter_config.json"
     held = json.loads(path.read_text())
     path.write_text(json.dumps({k: v for k, v in held.items() if v is not None}, indent=1, sort_keys=False) + "\n")
-    x = rounded(np.random.default_rng(3), SHAPES[kind], 2.0)
+    x = sample(kind)
     before = {n: m.weight.detach().clone() for n, m in base(kind).named_modules() if hasattr(m, "weight")}
     wrapped = wrapped.double()
     with torch.no_grad():
-        y = wrapped(x.double())
+        x = x.double() if x.is_floating_point() else x
+        y = wrapped(x)
         outputs[f"{name}/output"] = y.to(torch.float32)
         merged = wrapped.merge_and_unload()
-        if not torch.allclose(merged(x.double()), y, rtol=1e-4, atol=1e-4):
+        if not torch.allclose(merged(x), y, rtol=1e-4, atol=1e-4):
             raise SystemExit(f"{name}: what PEFT merges is not what it runs")
     for module, old in before.items():
         new = dict(merged.named_modules())[module].weight
@@ -249,11 +342,12 @@ def run(index, name, config, kind, settings, outputs):
 
 if __name__ == "__main__":
     write_bases()
+    write_attention()
     outputs = {}
     for index, (name, config, kind, settings) in enumerate(CASES):
         run(index, name, config, kind, settings, outputs)
-    for kind, shape in SHAPES.items():
-        x = rounded(np.random.default_rng(3), shape, 2.0)
+    for kind in SHAPES:
+        x = sample(kind)
         outputs[f"{kind.__name__.lower()}/input"] = x
         outputs[f"{kind.__name__.lower()}/output"] = base(kind)(x).detach()
     save_file(outputs, HERE / "outputs.safetensors")

@@ -239,6 +239,8 @@ fn norms(random: &mut Random) -> Vec<Case> {
         (0, 1, &[2, 77], true),
         (1, 1, &[3, 19], false),
         (0, 1, &[1, 1], true),
+        (2, 1, &[4, 5, 19], true),
+        (2, 1, &[3, 8], false),
     ] {
         let len: usize = dims.iter().rev().take(axes).product();
         let attrs = NormAttrs { kind, axes: axes as u32, epsilon: 1e-5 };

@@ -114,7 +114,9 @@ fn integer_softmaxes(random: &mut Random) -> Vec<Case> {
 
 fn norms(random: &mut Random) -> Vec<Case> {
     let mut cases = Vec::new();
-    for (kind, axes, parameters) in [(0, 1, 2), (0, 2, 1), (1, 1, 1), (1, 1, 0), (0, 1, 0)] {
+    for (kind, axes, parameters) in
+        [(0, 1, 2), (0, 2, 1), (1, 1, 1), (1, 1, 0), (0, 1, 0), (2, 1, 2), (2, 1, 1)]
+    {
         let dims = [3usize, 5, 33];
         let len: usize = dims[3 - axes as usize..].iter().product();
         let attrs = NormAttrs { kind, axes, epsilon: 1e-5 };

@@ -34,6 +34,8 @@ struct MethodReport {
     definition: &'static str,
     /// Whether an adapter acts as the base before it is trained.
     starts_as_base: bool,
+    /// What counts as a constant on the way back, as published: gradients are slopes with these held.
+    detached: &'static [&'static str],
 }
 
 /// One tensor of a method.
@@ -77,14 +79,23 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
                 source: row.source,
                 definition: row.definition.name(),
                 starts_as_base: row.starts_as_base,
+                detached: row.detached(),
             }
         })
         .collect();
     if args.json {
         return console.json(&reports);
     }
-    let mut table =
-        Table::new(["method", "family", "definition", "starts as", "settings", "deployed as", "source"]);
+    let mut table = Table::new([
+        "method",
+        "family",
+        "definition",
+        "starts as",
+        "settings",
+        "held constant",
+        "deployed as",
+        "source",
+    ]);
     for report in &reports {
         let settings = report.parameters.iter().map(|p| format!("{}={}", p.name, p.default));
         table.row([
@@ -93,6 +104,7 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
             report.definition.to_owned(),
             if report.starts_as_base { "base" } else { "other" }.to_owned(),
             settings.collect::<Vec<_>>().join(" "),
+            report.detached.join(", "),
             report.deploy.to_owned(),
             report.source.to_owned(),
         ]);

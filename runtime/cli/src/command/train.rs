@@ -11,6 +11,7 @@ mod forgetting;
 pub(super) mod lessons;
 mod memory;
 pub(super) mod options;
+pub(super) mod stack;
 
 use std::path::PathBuf;
 
@@ -19,7 +20,7 @@ use ingraft_adapter::Adapter;
 use ingraft_dataset::Dataset;
 use ingraft_dataset::stats::wilson;
 use ingraft_exec::MemoryNeeds;
-use ingraft_import::{Base, Compression, Tensors, compress};
+use ingraft_import::Tensors;
 use ingraft_kernel::Host;
 use ingraft_method::DeltaFormat;
 use ingraft_plan::{Phase, PlanView};
@@ -37,7 +38,7 @@ use crate::plan_file::{ArtifactFile, check_folder, write_whole};
 use crate::predict::Predictor;
 use crate::report::{Table, bytes, hex};
 use crate::threads::ONE;
-use crate::training::{Checkpoint, Course, Lessons, Stacked, Trained};
+use crate::training::{Checkpoint, Course, Lessons, Trained};
 use crate::{CliError, Console, target};
 
 use candidate::Terms;
@@ -45,6 +46,7 @@ use forgetting::{Forgetting, OldArgs};
 use lessons::Source;
 pub(super) use memory::MemoryReport;
 use options::{AugmentArgs, CourseArgs, MethodArgs};
+use stack::Stack;
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -193,17 +195,20 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
     let reader = Reader::new(&plan)?;
     let source = Source::new(&reader, &dataset, &learned, augment, args.course.seed())?;
     args.course.check(readout)?;
-    let start = args.method.from.as_ref().map(|path| ArtifactFile::read(path)).transpose()?;
+    let from = args.method.from.as_ref().map(|path| ArtifactFile::read(path)).transpose()?;
+    let on = args.method.on.as_ref().map(|path| ArtifactFile::read(path)).transpose()?;
+    let stack = match (&from, &on) {
+        (Some(from), _) => Stack::from(&plan, from, console)?,
+        (None, Some(on)) => Some(Stack::on(&plan, on, &args.output, console)?),
+        (None, None) => None,
+    };
+    let start = match &stack {
+        Some(stack) => from.map(|_| stack.trained()),
+        None => from,
+    };
     let start = start.as_ref().map(|file| file.attach(&plan)).transpose()?;
     let candidate = args.method.candidate(start.as_ref())?;
-    let on = args.method.on.as_ref().map(|path| ArtifactFile::read(path)).transpose()?;
-    let merged = on.as_ref().map(|file| merged(&plan, file, console)).transpose()?;
-    let on = match (&on, &merged) {
-        (Some(file), Some(merged)) => {
-            Some(Stacked { terms: merged.attach(&plan)?, hash: hex(file.adapter()?.hash()) })
-        }
-        _ => None,
-    };
+    let on = stack.as_ref().map(|stack| stack.stacked(&plan)).transpose()?;
     let known = args.old.judge((plan, &target), &reader, console)?;
     let map = class_map(&plan, readout, &dataset)?;
     let (labels, groups) = source.labels(&map, args.course.takes_several())?;
@@ -263,25 +268,6 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
         ..TrainReport::new(&trained, &judged, &plan, (learned.len(), views), accuracy_of)?
     };
     if args.json { console.json(&report) } else { console.line(report.text()) }
-}
-
-/// The adapter in `file` with one weight a site in the base's place, beside which another is trained.
-fn merged(
-    plan: &PlanView<'_>,
-    file: &ArtifactFile,
-    console: &mut Console<'_>,
-) -> Result<ArtifactFile, CliError> {
-    let base = Base { plan: *plan, initializers: Tensors::new() };
-    let merged = compress(&base, file.bytes(), Compression::Fuse);
-    let merged =
-        merged.map_err(|error| CliError::Import { path: file.path().to_owned(), error: Box::new(error) })?;
-    let worst = merged.sites.iter().fold(0.0f64, |worst, site| worst.max(site.error));
-    console.note(format_args!(
-        "beside {}, merged at {} sites, {worst:.3} apart at most",
-        file.path().display(),
-        merged.sites.len()
-    ));
-    Ok(ArtifactFile::from_bytes("the merged adapter", &merged.bytes))
 }
 
 /// The score that each class of the data trains.

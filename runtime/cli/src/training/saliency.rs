@@ -54,8 +54,8 @@ impl Course<'_> {
         let setup = course.setup(learned.len());
         let mut arena = AlignedBytes::zeroed(Trainer::memory(&plan, target, &setup)?.total());
         let mut trainer = Trainer::bind(plan, target, setup, arena.as_mut_slice())?;
-        if let Some(on) = course.on {
-            trainer.freeze(&on.terms)?;
+        if let Some(frozen) = course.on.and_then(|on| on.terms.as_ref()) {
+            trainer.freeze(frozen)?;
         }
         let bar = console.bar(lessons.labels.len(), "reading");
         let views = Views::compute(&mut trainer, &course, (lessons, &learned), &bar)?;

@@ -2,7 +2,7 @@
 
 use ingraft_kernel::head::{POOL_HEIGHT, POOL_WIDTH};
 use ingraft_kernel::{NO_SITE, Sites};
-use ingraft_plan::{Phase, PlanView};
+use ingraft_plan::PlanView;
 use ingraft_signal::{Axes, Recipe};
 use ingraft_train::Readout;
 use regex::bytes::{Regex, RegexBuilder};
@@ -63,21 +63,15 @@ impl SiteChoice {
         }
     }
 
-    /// The chosen sites of `plan` below a head that reads the output of step `end`, ascending.
+    /// The chosen sites of `plan`, of which training reaches `reached`, ascending.
     ///
     /// `late` and `all` leave out what cannot be trained; a pattern does not, so
     /// that the trainer names the site it cannot train.
-    pub(super) fn select(&self, plan: &PlanView<'_>, end: u32) -> Vec<u32> {
-        let trainable = |&site: &u32| {
-            let place = plan.site_tensors(Phase::Train, site as usize);
-            place.is_some_and(|place| place.step as usize >= plan.train_cut() && place.step <= end)
-        };
-        let sites = 0..plan.site_count() as u32;
-        let late = |site: &u32| plan.site_is_late(*site as usize);
+    pub(super) fn select(&self, plan: &PlanView<'_>, reached: &[u32]) -> Vec<u32> {
         match self {
-            Self::Late => sites.filter(trainable).filter(late).collect(),
-            Self::All => sites.filter(trainable).collect(),
-            Self::Matching(regex) => sites
+            Self::Late => reached.iter().copied().filter(|site| plan.site_is_late(*site as usize)).collect(),
+            Self::All => reached.to_vec(),
+            Self::Matching(regex) => (0..plan.site_count() as u32)
                 .filter(|&site| {
                     plan.site(site as usize).is_some_and(|site| regex.is_match(site.name.as_bytes()))
                 })

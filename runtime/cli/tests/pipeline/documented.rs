@@ -55,12 +55,15 @@ fn printed(folder: &Folder) -> [(&'static str, Vec<Value>); 15] {
     let base = json(&format!("compile base.onnx -o base.plan {options}"));
     let plans = vec![json("inspect float.plan"), json("inspect base.plan --method lora")];
     let train = "train base.plan --data clips --method lora --set rank=1 --epochs 2 -o a.adapter";
+    let trained = vec![json(train), json(&format!("{train} --old clips --old-adapter a.adapter"))];
+    folder.run("compose a.adapter --base base.plan --by stack -o stack.adapter").ok();
+    let stack = json("inspect stack.adapter");
     let samples = pcm(&clip(Sound::Siren, 1, PATCH_SAMPLES));
     [
         ("compile --json", vec![float, base]),
         ("inspect BASE.plan --json", plans),
-        ("train --json", vec![json(train), json(&format!("{train} --old clips --old-adapter a.adapter"))]),
-        ("inspect A.adapter --json", vec![json("inspect a.adapter")]),
+        ("train --json", trained),
+        ("inspect A.adapter --json", vec![json("inspect a.adapter"), stack]),
         ("run --json", vec![json("run base.plan --input clip.wav --profile")]),
         ("run --input - --json", folder.feed("run base.plan --input - --json", &samples).json_lines()),
         ("eval --json", vec![json("eval base.plan --data clips --adapter a.adapter")]),

@@ -216,7 +216,49 @@ fn an_adapter_is_trained_beside_another() {
     assert!(number(&trained["accuracy"]) > 0.8, "{trained:#}");
     let refused = |options: &str, words: &[&str]| folder.run(&line(options)).refused(words);
     refused("--method full --sites late --on domain.adapter -o e.adapter", &["site ", "no room"]);
-    refused("--from task.adapter -o e.adapter", &["--from", "combined"]);
+    // What came of it is a stack: its second member is trained on, and the first stays.
+    let members = |name: &str| {
+        let shown = folder.run(&format!("inspect {name} --json")).json();
+        let list = shown["members"].as_array().expect("a list").clone();
+        let state = |m: &serde_json::Value| if m["frozen"] == true { "frozen" } else { "trained" };
+        list.iter()
+            .map(|m| format!("{} {}", m["name"].as_str().expect("a text"), state(m)))
+            .collect::<Vec<_>>()
+            .join(", ")
+    };
+    let both = "domain frozen, task trained";
+    assert_eq!(members("task.adapter"), both);
+    assert_eq!(members("domain.adapter"), "");
+    folder.run(&line("--from task.adapter --seed 3 --epochs 0 -o same.adapter")).ok();
+    folder.run("export same.adapter -o same").ok();
+    folder.run("export task.adapter -o task").ok();
+    let terms = |name: &str| {
+        let tensors = folder.read(&format!("{name}/adapter.safetensors"));
+        let mut tensors = ingraft_import::read_tensors(&tensors).expect("what was exported reads");
+        tensors.retain(|name, _| name.starts_with("terms/"));
+        tensors
+    };
+    assert!(terms("same") == terms("task"), "without a step it is what it was");
+    let on = folder.run(&line("--from task.adapter --epochs 2 -o on.adapter")).ok();
+    assert!(on.err.contains("going on from") && on.err.contains("and its head"), "{}", on.err);
+    assert_eq!(members("on.adapter"), both);
+    assert!(scores("merged") == scores("on") && terms("on") != terms("task"), "the second alone moved");
+    // Flags are changed, and members taken out, by composing anew.
+    let stack =
+        |options: &str| folder.run(&format!("compose on.adapter --base base.plan --by stack {options}"));
+    stack("--freeze task -o turned.adapter").ok();
+    assert_eq!(members("turned.adapter"), "domain trained, task frozen");
+    folder.run(&line("--from turned.adapter --epochs 1 -o domain-on.adapter")).ok();
+    stack("--freeze= -o thawed.adapter").ok();
+    let thawed = folder.run(&line("--from thawed.adapter -o e.adapter"));
+    thawed.misused(&["one method is trained at a time", "domain, task"]);
+    stack("--features task -o alone.adapter").ok();
+    assert_eq!(members("alone.adapter"), "task trained");
+    stack("--features nobody -o e.adapter").misused(&["--features", "domain, task"]);
+    stack("--weights 2 -o e.adapter").misused(&["--weights", "stack"]);
+    folder.run("compose on.adapter --base base.plan --freeze task -o e.adapter").misused(&["--by stack"]);
+    folder.run("compose on.adapter --base base.plan -o one.adapter").ok();
+    assert_eq!(members("one.adapter"), "");
     let both = "--from domain.adapter --on domain.adapter -o e.adapter";
     folder.run(&line(both)).misused(&["--from"]);
 }

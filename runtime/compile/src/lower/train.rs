@@ -92,7 +92,7 @@ pub fn classifier(program: &Program) -> Option<usize> {
 
 /// The result of the last linear layer, and its step; of the last layer with a weight where there is none.
 pub fn logits(program: &Program) -> Option<(TensorRef, usize)> {
-    let last = || program.sites.iter().rposition(|site| !site.kind.is_norm());
+    let last = || program.sites.iter().rposition(|site| site.kind.is_layer());
     let site = program.sites.get(classifier(program).or_else(last)?)?;
     Some((*program.steps.get(site.step)?.outputs.first()?, site.step))
 }
@@ -120,7 +120,7 @@ fn trained(program: &Program, from: &TrainFrom, cut: usize) -> Vec<bool> {
     program
         .sites
         .iter()
-        .filter(|site| site.step >= cut && wanted(&site.name))
+        .filter(|site| site.kind != SiteKind::Embedding && site.step >= cut && wanted(&site.name))
         .for_each(|site| trained[site.step] = true);
     trained
 }
@@ -136,7 +136,7 @@ fn lowest_step(program: &Program, from: &TrainFrom) -> Result<usize, LowerError>
             names.iter().filter_map(step).min()
         }
         TrainFrom::Late => late_sites(program).first().map(|i| program.sites[*i].step),
-        TrainFrom::All => program.sites.first().map(|s| s.step),
+        TrainFrom::All => program.sites.iter().find(|s| s.kind != SiteKind::Embedding).map(|s| s.step),
     };
     let name = match from {
         TrainFrom::Site(name) => name.clone(),

@@ -10,12 +10,14 @@ use crate::{Fault, ImportError};
 /// Whether tensor `name` holds codes or positions, not reals.
 pub(super) fn is_code(name: &str) -> bool {
     let part = name.strip_prefix("terms/").and_then(|rest| rest.rsplit_once('/'));
-    part.is_some_and(|(path, part)| {
-        let integer = path.ends_with("/two_factor_i8") && matches!(part, "down" | "up")
-            || path.ends_with("/sparse_i16")
-            || path.ends_with("/fused_i8");
-        integer || matches!(part, "indptr" | "indices")
-    })
+    let member = part.is_none() && name.starts_with("members/");
+    member
+        || part.is_some_and(|(path, part)| {
+            let integer = path.ends_with("/two_factor_i8") && matches!(part, "down" | "up")
+                || path.ends_with("/sparse_i16")
+                || path.ends_with("/fused_i8");
+            integer || matches!(part, "indptr" | "indices")
+        })
 }
 
 /// Calls `put(KIND/PART, tensor)` for every part, and gives the list of kinds.

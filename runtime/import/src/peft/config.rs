@@ -47,12 +47,6 @@ impl Config {
     /// # Errors
     /// [`Fault::Unsupported`].
     pub(crate) fn check(&self, honoured: &[&str]) -> Result<(), ImportError> {
-        let off = |value: &Value| match value {
-            Value::Null | Value::Bool(false) => true,
-            Value::Array(values) => values.is_empty(),
-            Value::Object(values) => values.is_empty(),
-            _ => false,
-        };
         for (name, value) in &self.entries.0 {
             let known = honoured.contains(&name.as_str()) || INERT.contains(&name.as_str());
             if !known && !off(value) {
@@ -62,6 +56,11 @@ impl Config {
             }
         }
         Ok(())
+    }
+
+    /// Whether `name` is there and says anything.
+    pub(crate) fn is_on(&self, name: &str) -> bool {
+        self.entries.get(name).is_some_and(|value| !off(value))
     }
 
     fn setting<T>(
@@ -92,6 +91,24 @@ impl Config {
     /// A text; empty where there is none, or where it is something else.
     pub(crate) fn text(&self, name: &str) -> &str {
         self.entries.get(name).and_then(Value::as_str).unwrap_or("")
+    }
+
+    /// Whole numbers that `name` lists, for every module or, in an object, for the one that `module` is or ends in; `None` where
+    /// there are none.
+    pub(crate) fn list(&self, name: &str, module: &str) -> Result<Option<Vec<usize>>, ImportError> {
+        let named = |entries: &Ordered| {
+            let of = |key: &str| module == key || module.ends_with(&format!(".{key}"));
+            entries.0.iter().find(|(key, _)| of(key)).map(|(_, value)| value.clone())
+        };
+        let list = match self.inner.get(name) {
+            Some(entries) => named(entries),
+            None => self.entries.get(name).cloned(),
+        };
+        let number = |value: &Value| value.as_u64().and_then(|value| usize::try_from(value).ok());
+        let read = |list: Value| list.as_array().and_then(|list| list.iter().map(number).collect());
+        list.filter(|list| !list.is_null())
+            .map(|list| read(list).ok_or_else(|| wrong(name, "whole numbers, or lists of them by module")))
+            .transpose()
     }
 
     /// The value of `name`.
@@ -178,6 +195,16 @@ impl Config {
             true => (1..parts.len()).find_map(number),
             false => containers.iter().filter_map(behind).find_map(number),
         }
+    }
+}
+
+/// Whether a setting says nothing.
+fn off(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Array(values) => values.is_empty(),
+        Value::Object(values) => values.is_empty(),
+        _ => false,
     }
 }
 
@@ -273,7 +300,11 @@ const INERT: &[&str] = &[
     "use_effective_conv2d",
     "weight_tying",
     "loftq_bits",
-    "psoft_dropout",
+    "frod_dropout",
+    "sparse_rate",
+    "regularization_alpha",
+    "progressbar",
+    "runtime_offload_base_weight",
 ];
 
 #[cfg(test)]

@@ -102,7 +102,7 @@ pub fn export_peft(bytes: &[u8], plan: &PlanView<'_>) -> Result<Exported, Import
     };
     Ok(Exported {
         json: format!("{json}\n"),
-        tensors: tensors::write(&tensors, &|name| name.ends_with("_indices"))?,
+        tensors: tensors::write(&tensors, &|name| name.contains("_indices") || name.contains("frod_s_size"))?,
     })
 }
 

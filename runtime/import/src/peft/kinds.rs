@@ -35,9 +35,11 @@ macro_rules! kinds {
 /// Those that can be read.
 pub(crate) static KINDS: &[Kind] = kinds! {
     "LORA" "lora" low_rank::lora:
-        ["lora_A.weight" "lora_B.weight" "lora_B.bias" "lora_magnitude_vector" "lora_embedding_A" "lora_embedding_B"]
+        ["lora_A.weight" "lora_B.weight" "lora_B.bias" "lora_magnitude_vector" "lora_embedding_A" "lora_embedding_B"
+         "token_adapter.trainable_tokens_delta"]
         ["r" "lora_alpha" "use_rslora" "rank_pattern" "alpha_pattern" "use_dora" "lora_bias" "fan_in_fan_out"
-         "init_lora_weights" "use_bdlora"];
+         "init_lora_weights" "use_bdlora" "trainable_token_indices"];
+    "TRAINABLE_TOKENS" "trainable-tokens" sparse::tokens: ["trainable_tokens_delta"] ["token_indices"];
     "ADALORA" "adalora" low_rank::adalora: ["lora_A" "lora_B" "lora_E"]
         ["r" "init_r" "lora_alpha" "rank_pattern" "fan_in_fan_out" "init_lora_weights"];
     "VERA" "vera" low_rank::vera: ["vera_lambda_b" "vera_lambda_d"] ["r" "projection_prng_key" "fan_in_fan_out"];
@@ -92,6 +94,7 @@ pub(crate) static KINDS: &[Kind] = kinds! {
         ["r" "depth" "act_fn" "scaling"];
     "OSF" "osf" weighed::osf: ["osf_svd_params.U_low" "osf_svd_params.S_low" "osf_svd_params.V_low"]
         ["effective_rank" "rank_pattern" "target_svd_config"];
+    "FROD" "frod" weighed::frod: ["frod_lambda_l" "frod_lambda_s_values"] ["projection_prng_key" "fan_in_fan_out"];
 };
 
 /// Those that cannot be, and why.
@@ -107,14 +110,9 @@ pub(crate) const REFUSED: &[(&str, &str)] = &[
     ("PREFIX_TUNING", "prefix tuning adds keys and values, no weight"),
     ("CPT", "context prompts add inputs, no weight"),
     ("ADAPTION_PROMPT", "adaption prompts add inputs of attention, no weight"),
-    ("TRAINABLE_TOKENS", "embeddings take no terms yet: their rows cannot be replaced"),
     (
         "ADAMSS",
-        "AdaMSS's rows are found by clustering when it is loaded; convert it with PEFT's save_as_lora",
-    ),
-    (
-        "FROD",
-        "FRoD's bases are computed from the weight when it is loaded; convert it with PEFT's save_as_lora",
+        "which rows AdaMSS's parts write is found by clustering when it is loaded, with the scikit-learn at hand, and is not in the file; merge it in PEFT and compile the merged model",
     ),
     (
         "PSOFT",

@@ -2,8 +2,10 @@
 
 use crate::change::Change;
 use crate::matrix::Matrix;
+use crate::peft::WRAPPED;
 use crate::peft::block_diagonal::{Factor, block_diagonal, diagonal};
 use crate::peft::module::Module;
+use crate::peft::sparse::rows;
 use crate::peft::weighed::taken_out;
 use crate::torch::Generator;
 use crate::{Fault, ImportError};
@@ -22,8 +24,17 @@ fn lora_scale(module: &Module<'_>, rank: usize) -> Result<f64> {
     Ok(alpha / if config.flag("use_rslora", false)? { stated.sqrt() } else { stated })
 }
 
+/// Rows in place of a table's own, as an option of LoRA.
+pub(super) const TOKENS: &str = "token_adapter.trainable_tokens_delta";
+
 pub(super) fn lora(module: &Module<'_>) -> Result<Change> {
     module.ungrouped()?;
+    match (module.optional(TOKENS).is_some(), module.optional("lora_embedding_A").is_some()) {
+        (true, false) => return rows(module, TOKENS, "trainable_token_indices"),
+        (true, true) => return module.refuse("a table with both factors and rows of its own"),
+        (false, true) => return embedding(module),
+        (false, false) => {}
+    }
     let (out, row) = module.place.shape();
     let (left, right) = match block_diagonal(module)? {
         Some((Factor::A, count)) => (count, 1),
@@ -32,7 +43,9 @@ pub(super) fn lora(module: &Module<'_>) -> Result<Change> {
     };
     let a = diagonal(module, "lora_A.weight", 0, row, left)?;
     let b = diagonal(module, "lora_B.weight", out, a.rows, right)?;
-    let scale = lora_scale(module, a.rows)?;
+    // PEFT 0.21 adds the delta of an attention's output projection twice, merged or not: once with the attention, once by itself.
+    let times = if module.path.contains(WRAPPED) { 2.0 } else { 1.0 };
+    let scale = times * lora_scale(module, a.rows)?;
     let shift =
         module.optional("lora_B.bias").is_some().then(|| module.vector("lora_B.bias", out)).transpose()?;
     let shift = shift.map(|shift| shift.iter().map(|v| v * scale).collect());
@@ -48,6 +61,26 @@ pub(super) fn lora(module: &Module<'_>) -> Result<Change> {
     };
     change.shift = shift;
     Ok(change)
+}
+
+/// `ΔW = s·(B·A)ᵀ` of a table, whose rows are looked up; with DoRA every column has a magnitude.
+fn embedding(module: &Module<'_>) -> Result<Change> {
+    let (out, row) = module.place.shape();
+    let a = module.matrix("lora_embedding_A", 0, out)?;
+    let b = module.matrix("lora_embedding_B", row, a.rows)?;
+    let (up, down) = (a.transpose().scaled(lora_scale(module, a.rows)?), b.transpose());
+    if !module.config.flag("use_dora", false)? {
+        return Ok(Change::factors(up, down));
+    }
+    let weight = &module.place.weight;
+    let v = weight.clone().plus(&up.matmul(&down));
+    let magnitude = module.vector("lora_magnitude_vector", row)?;
+    let factors: Vec<f64> =
+        magnitude.iter().zip(v.transpose().row_norms()).map(|(m, norm)| m / norm).collect();
+    if !factors.iter().all(|factor| factor.is_finite()) {
+        return Err(ImportError::at(module.path, Fault::NotFinite));
+    }
+    Ok(Change::dense(v.columns_times(&factors).minus(weight)))
 }
 
 /// `W' = m·V/‖V‖`, `V = W + Δ`.

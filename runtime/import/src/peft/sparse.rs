@@ -38,6 +38,39 @@ fn entries(module: &Module<'_>, places: &[f64], values: &[f64]) -> Result<Change
     Ok(Change { sparse: sparse.into_iter().collect(), ..Change::default() })
 }
 
+/// Trainable tokens: whole rows in the place of a table's own.
+pub(super) fn tokens(module: &Module<'_>) -> Result<Change> {
+    rows(module, "trainable_tokens_delta", "token_indices")
+}
+
+/// Tensor `name` as rows in place of those that setting `indices` lists: for all tables, or by module.
+pub(super) fn rows(module: &Module<'_>, name: &str, indices: &str) -> Result<Change> {
+    let (out, row) = module.place.shape();
+    if module.place.desc().kind != SiteKind::Embedding {
+        return module.refuse("trainable tokens are rows of a table, which this is not");
+    }
+    let Some(list) = module.config.list(indices, module.path)? else {
+        return Err(ImportError::at(indices, Fault::Missing(format!("of the rows of {}", module.path))));
+    };
+    let held = module.matrix(name, 0, row)?;
+    if held.rows != list.len() {
+        let fault = Fault::Shape { given: vec![held.rows, row], wanted: format!("[{}, {row}]", list.len()) };
+        return Err(ImportError::at(&format!("{}.{name}", module.path), fault));
+    }
+    let mut sparse = std::collections::BTreeMap::new();
+    for (at, token) in list.iter().enumerate() {
+        if *token >= out {
+            return module.refuse("a token lies outside the table");
+        }
+        for (column, value) in held.row(at).iter().enumerate() {
+            if sparse.insert(token * row + column, value - module.place.weight.at(*token, column)).is_some() {
+                return module.refuse("a token has two rows");
+            }
+        }
+    }
+    Ok(Change { sparse: sparse.into_iter().collect(), ..Change::default() })
+}
+
 pub(super) fn supertuning(module: &Module<'_>) -> Result<Change> {
     let (out, row) = module.place.shape();
     let values = &module.tensor("supertuning_values")?.values;

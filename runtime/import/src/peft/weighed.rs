@@ -60,8 +60,9 @@ pub(super) fn peanut(module: &Module<'_>) -> Result<Change> {
     let (out, _) = module.place.shape();
     let name = module.config.text("act_fn");
     let Some((function, alpha, beta)) = activation(if name.is_empty() { "relu" } else { name }) else {
-        return module
-            .refuse("act_fn is none of the activations that are read; convert it with PEFT's save_as_lora");
+        return module.refuse(
+            "act_fn is none of the activations that are read; merge it in PEFT and compile the merged model",
+        );
     };
     // f32, as PEFT computes it.
     let bend = |values: Matrix| values.map(|v| f64::from(function.eval(alpha, beta, v as f32)));
@@ -128,6 +129,59 @@ pub(super) fn osf(module: &Module<'_>) -> Result<Change> {
     };
     let (own_up, own_down) = triplets(module, kept..out.min(row))?;
     Ok(Change::factors(up.columns_times(&values).beside(&own_up.scaled(-1.0)), down.above(&own_down)))
+}
+
+/// `W' = U·(S + diag(l))·Vᵀ` in the weight's place (FRoD), where U has the columns of `W·V⁻ᵀ` at length one. V and the places of S
+/// are shared by the modules of a category; they must be in the file.
+pub(super) fn frod(module: &Module<'_>) -> Result<Change> {
+    module.ungrouped()?;
+    let (_, row) = module.place.shape();
+    let category = category(module.path);
+    let shared = |part: &str| format!("{part}.{category}");
+    let names = ["frod_V", "frod_s_indices"].map(shared);
+    if !names.iter().any(|name| module.shared.contains_key(name)) {
+        return module.refuse(
+            "without frod_V the projection is computed from all weights of a category; save it with save_projection",
+        );
+    }
+    let [v, places] = names;
+    let v_name = v.as_str();
+    let v = module.shared(v_name)?.matrix();
+    module.fits(v_name, &v, row, row)?;
+    let values = &module.tensor("frod_lambda_s_values")?.values;
+    let held = module.shared(&places)?.matrix();
+    module.fits(&places, &held, 2, values.len())?;
+    if !held.data.iter().all(|at| (0.0..row as f64).contains(at) && at.fract() == 0.0) {
+        return module.refuse("an index of frod_s_indices lies outside the weight");
+    }
+    let weight = float(module)?;
+    let Some(inverse) = v.inverse() else {
+        return module
+            .refuse("frod_V has no inverse, and which of several bases PEFT took is not in the file");
+    };
+    let basis = weight.matmul(&inverse.transpose());
+    let lengths = basis.transpose().row_norms();
+    // f32, as PEFT keeps it.
+    let unit = |length: &f64| if *length > 1e-12 { length.recip() } else { 0.0 };
+    let u = basis.columns_times(&lengths.iter().map(unit).collect::<Vec<_>>()).map(|v| f64::from(v as f32));
+    let diagonal = module.vector("frod_lambda_l", row)?;
+    let mut core = Matrix::from_fn(row, row, |i, j| if i == j { diagonal[i] } else { 0.0 });
+    for (at, value) in values.iter().enumerate() {
+        core.data[held.at(0, at) as usize * row + held.at(1, at) as usize] += value;
+    }
+    Ok(Change::dense(u.matmul(&core).matmul(&v.transpose()).minus(weight)))
+}
+
+/// The modules that share a projection of FRoD: those whose paths end alike, as PEFT tells them apart.
+pub(super) fn category(path: &str) -> String {
+    let mut parts = path.rsplit('.');
+    match [parts.next(), parts.next(), parts.next()] {
+        [Some("dense"), Some("output"), Some("attention")] => "attention_output".to_owned(),
+        [Some(last), Some(before), _] if !before.chars().all(|c| c.is_ascii_digit()) => {
+            format!("{before}_{last}")
+        }
+        [last, ..] => last.unwrap_or_default().to_owned(),
+    }
 }
 
 /// What the start values of a LoRA took out of the base, as a pair: its `rank` largest triplets (PiSSA), or the first columns of its

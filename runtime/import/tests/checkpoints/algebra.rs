@@ -2,8 +2,8 @@
 
 use ingraft_adapter::{Adapter, Base as NoAdapter, TermSource};
 use ingraft_import::{
-    Aligned, Base, Coding, Compression, Imported, Matching, Operation, Weighted, compose, compress,
-    decode_ternary, encode_ternary, import_peft,
+    Aligned, Base, Coding, Compression, Imported, Matching, Member, Operation, Weighted, compose, compress,
+    decode_ternary, encode_ternary, export_native, import_native, import_peft, members, stack, stacked,
 };
 use ingraft_kernel::{Factors, Sites, SparseValues};
 use ingraft_train::FrozenSite;
@@ -296,4 +296,76 @@ fn a_coded_ternary_file_is_the_ternary_adapter() {
             }
         }
     }
+}
+
+/// Members called `a`, `b`, … of these files; the first is frozen.
+fn stack_of(files: &[&Vec<u8>]) -> Vec<Member> {
+    let member = |(at, bytes): (usize, &&Vec<u8>)| Member {
+        name: char::from(b'a' + at as u8).to_string(),
+        frozen: at == 0,
+        bytes: bytes.to_vec(),
+    };
+    files.iter().enumerate().map(member).collect()
+}
+
+#[test]
+fn a_stack_acts_as_the_sum_of_its_members_and_gives_each_back() {
+    for quantized in [false, true] {
+        let compiled = Compiled::new("linear", quantized);
+        let base = compiled.base(true);
+        let (a, b, c) = (import(&base, "lora"), import(&base, "adalora"), import(&base, "lora_bias"));
+        let held = stack_of(&[&a, &b, &c]);
+        let made = stack(&base, &held).expect("of one base").bytes;
+        let parts: [(&[u8], f64); 3] = [(&a, 1.0), (&b, 1.0), (&c, 1.0)];
+        let sum = joined(&base, &parts, Operation::Sum).bytes;
+        assert_eq!(result(&base, &made), result(&base, &sum));
+        // Order and flags, and every file to the byte.
+        assert_eq!(members(&made).expect("we wrote it"), held);
+        assert_eq!(members(&sum).expect("whole"), []);
+        // In another order it does the same.
+        let turned = stack(&base, &stack_of(&[&c, &a, &b])).expect("of one base").bytes;
+        let apart = distance(&result(&base, &turned), &result(&base, &made));
+        assert!(apart < if quantized { 1e-2 } else { 1e-6 }, "{apart:.1e} apart");
+        // Without its last member it is the stack of the others.
+        let fewer = stack(&base, &members(&made).expect("we wrote it")[..2]).expect("of one base").bytes;
+        same(&base, &fewer, &joined(&base, &parts[..2], Operation::Sum).bytes, "the first two");
+        // Safetensors and JSON hold all of it.
+        let exported = export_native(&made).expect("whole");
+        let again = import_native(&base, exported.json.as_bytes(), &exported.tensors, "elsewhere");
+        assert!(again.expect("we wrote it").bytes == made, "other bytes came back");
+        // What acts may have been trained as a whole: then it is that, to the byte.
+        let trained = stacked(&base, &a, &held[1..]).expect("of one base");
+        assert_eq!(result(&base, &trained), result(&base, &a));
+        assert_eq!(members(&trained).expect("we wrote it"), held[1..]);
+    }
+}
+
+#[test]
+fn stacks_that_are_none_are_refused_by_name() {
+    let compiled = Compiled::new("linear", false);
+    let base = compiled.base(true);
+    let a = import(&base, "lora");
+    let refused = |held: &[Member]| stack(&base, held).expect_err("no stack").to_string();
+    assert!(refused(&[]).contains("at least one member"));
+    let mut twice = stack_of(&[&a, &a]);
+    let whole = stack(&base, &twice).expect("one adapter twice").bytes;
+    assert!(refused(&stack_of(&[&a, &whole])).starts_with("b: it is a stack itself"));
+    twice[1].name = "a".into();
+    assert!(refused(&twice).contains("one name"));
+    twice[1].name = String::new();
+    assert!(refused(&twice).contains("a name"));
+    let other = Compiled::new("norm", false);
+    let (config, tensors) = checkpoint("ln");
+    let foreign = import_peft(&other.base(false), &config, &tensors, &Matching::default(), "test");
+    let error = refused(&stack_of(&[&a, &foreign.expect("agrees").bytes]));
+    assert!(error.starts_with("b: ") && error.contains("base"), "{error}");
+    // A member whose record says nonsense is a damaged file, as any is; the hash is that of the bytes.
+    let flag = whole.windows(8).rposition(|window| window[..4] == (a.len() as u32).to_le_bytes());
+    let mut damaged = whole.clone();
+    let at = flag.expect("its length and flag") + 4;
+    assert!(damaged[at] <= 1);
+    damaged[at] = 7;
+    let hash = blake3::hash(&damaged[48..]);
+    damaged[16..48].copy_from_slice(hash.as_bytes());
+    assert!(members(&damaged).expect_err("no flag").to_string().contains('b'));
 }

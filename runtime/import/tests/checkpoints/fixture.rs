@@ -9,6 +9,7 @@ use ingraft_exec::{MemoryNeeds, Session};
 use ingraft_import::{Aligned, Base, Tensor, Tensors, read_tensors};
 use ingraft_kernel::Host;
 use ingraft_plan::{Phase, PlanView};
+use ingraft_tensor::DType;
 use zerocopy::IntoBytes;
 
 /// The folder of the goldens.
@@ -35,20 +36,24 @@ pub(crate) fn cases(outputs: &Tensors) -> Vec<(String, &'static str)> {
         let (_, model) = checkpoint(case);
         let held = read_tensors(&model).expect("whole");
         let has = |part: &str| held.keys().any(|name| name.contains(part));
-        match has("conv") || has("point") {
-            true => "conv",
-            false if has(".norm") => "norm",
-            false => "linear",
-        }
+        let marks = [
+            (".conv", "conv"),
+            (".point", "conv"),
+            (".norm", "norm"),
+            (".emb.", "tokens"),
+            (".attn.", "attention"),
+            (".line", "line"),
+        ];
+        marks.into_iter().find(|(mark, _)| has(mark)).map_or("linear", |(_, model)| model)
     };
     names.filter(|case| !MODELS.contains(case)).map(|case| (case.to_owned(), model(case))).collect()
 }
 
 /// The models that checkpoints were made on.
-pub(crate) const MODELS: [&str; 3] = ["linear", "conv", "norm"];
+pub(crate) const MODELS: [&str; 6] = ["linear", "conv", "norm", "tokens", "line", "attention"];
 
 /// Every model, compiled.
-pub(crate) fn models(quantized: bool) -> [(&'static str, Compiled); 3] {
+pub(crate) fn models(quantized: bool) -> [(&'static str, Compiled); 6] {
     MODELS.map(|model| (model, Compiled::new(model, quantized)))
 }
 
@@ -64,8 +69,7 @@ impl Compiled {
         let bytes = fs::read(folder().join(format!("{model}.onnx"))).expect("goldens are committed");
         let input = &outputs()[&format!("{model}/input")];
         let calibrate = quantized.then(|| {
-            let values: Vec<f32> = input.values.iter().map(|v| *v as f32).collect();
-            let samples = vec![vec![("x".to_owned(), values.as_bytes().to_vec())]];
+            let samples = vec![vec![("x".to_owned(), elements(input, model == "tokens"))]];
             CalibrateOptions { samples, equalize: true, ..CalibrateOptions::default() }
         });
         let plan =
@@ -89,14 +93,22 @@ impl Compiled {
     }
 }
 
+/// The elements of an input as its model takes them: whole numbers or reals.
+fn elements(input: &Tensor, whole: bool) -> Vec<u8> {
+    match whole {
+        true => input.values.iter().flat_map(|v| (*v as i64).to_le_bytes()).collect(),
+        false => input.values.iter().flat_map(|v| (*v as f32).to_le_bytes()).collect(),
+    }
+}
+
 /// What the head of `source` says of the goldens' input, or the first output.
 pub(crate) fn run(plan: PlanView<'_>, input: &Tensor, source: &dyn TermSource) -> Vec<f64> {
     let needs = MemoryNeeds::new(&plan, Phase::Infer, &Host::SCALAR).expect("fits");
     let mut memory = vec![0u128; needs.total().div_ceil(16)];
     let mut session =
         Session::bind(plan, Phase::Infer, &Host::SCALAR, memory.as_mut_bytes()).expect("memory suffices");
-    let values: Vec<f32> = input.values.iter().map(|v| *v as f32).collect();
-    session.write_input(0, values.as_bytes()).expect("the input's size");
+    let dtype = plan.inputs().next().and_then(|io| plan.tensor(io.tensor)).map(|tensor| tensor.operand.dtype);
+    session.write_input(0, &elements(input, dtype == Some(DType::I64))).expect("the input's size");
     session.run(&source).expect("bound sessions run");
     let mut out = vec![0f32; session.output(0).expect("an output").shape().elements()];
     match source.head() {

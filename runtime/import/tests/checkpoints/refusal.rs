@@ -1,13 +1,19 @@
 //! What is refused, and by which name.
 
 use ingraft_adapter::Adapter;
-use ingraft_import::{Aligned, Fault, ImportError, Matching, import_peft, read_tensors};
+use ingraft_import::{
+    Aligned, Fault, ImportError, Matching, export_native, import_lycoris, import_native, import_peft,
+    read_tensors,
+};
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 
 use crate::fixture::{Compiled, checkpoint, distance, outputs, run};
 
 type Held = Vec<(String, Vec<usize>, Vec<f32>)>;
+
+/// What is wrong with a file.
+type Edit<'e> = &'e dyn Fn(&mut Held);
 
 fn held(case: &str) -> (Value, Held) {
     let (config, tensors) = checkpoint(case);
@@ -199,8 +205,19 @@ fn settings_that_change_the_mathematics_are_honoured_or_refused() {
     // Each of these means other numbers; ignoring one would be an adapter that is silently wrong.
     let cases = [
         ("peft_type", json!("XLORA"), "two passes"),
+        ("peft_type", json!("POLY"), "mixes its skills by task"),
+        ("peft_type", json!("LILY"), "what a sample gets depends on its neighbours"),
+        ("peft_type", json!("SHADOW"), "a second model beside the base"),
+        ("peft_type", json!("CARTRIDGE"), "no weight"),
         ("peft_type", json!("PROMPT_TUNING"), "no weight"),
-        ("peft_type", json!("TRAINABLE_TOKENS"), "embeddings"),
+        ("peft_type", json!("MULTITASK_PROMPT_TUNING"), "no weight"),
+        ("peft_type", json!("P_TUNING"), "no weight"),
+        ("peft_type", json!("PREFIX_TUNING"), "no weight"),
+        ("peft_type", json!("CPT"), "no weight"),
+        ("peft_type", json!("ADAPTION_PROMPT"), "no weight"),
+        ("peft_type", json!("ADAMSS"), "found by clustering"),
+        ("peft_type", json!("PSOFT"), "whose signs another library chooses otherwise"),
+        ("peft_type", json!("TRAINABLE_TOKENS"), "honours"),
         ("peft_type", json!("NEXT_YEARS_METHOD"), "no method this version knows"),
         ("use_dora", json!(true), "lora_magnitude_vector is missing"),
         ("r", json!(4), "in place of rank 4"),
@@ -209,6 +226,8 @@ fn settings_that_change_the_mathematics_are_honoured_or_refused() {
         ("lora_alpha", json!("much"), "a number"),
         ("init_lora_weights", json!("pissa_niter_4"), "path_initial_model_for_weight_conversion"),
         ("init_lora_weights", json!("corda"), "path_initial_model_for_weight_conversion"),
+        ("init_lora_weights", json!("loftq"), "path_initial_model_for_weight_conversion"),
+        ("init_lora_weights", json!("lora_ga"), "path_initial_model_for_weight_conversion"),
         ("use_qalora", json!(true), "use_qalora"),
         ("use_bdlora", json!({"nblocks": 2}), "use_bdlora"),
         ("alora_invocation_tokens", json!([1, 2]), "alora_invocation_tokens"),
@@ -216,7 +235,7 @@ fn settings_that_change_the_mathematics_are_honoured_or_refused() {
         ("arrow_config", json!({"top_k": 1}), "arrow_config"),
         ("layer_replication", json!([[0, 2]]), "layer_replication"),
         ("target_parameters", json!(["experts"]), "target_parameters"),
-        ("trainable_token_indices", json!([1]), "trainable_token_indices"),
+        ("trainable_token_indices", json!([1]), "token_adapter.trainable_tokens_delta is missing"),
         ("a_setting_of_next_year", json!(0.5), "a_setting_of_next_year"),
         ("target_modules", json!(["lin1"]), "not adapted"),
         ("exclude_modules", json!(["lin0"]), "not adapted"),
@@ -341,4 +360,143 @@ fn what_no_name_leads_to_is_proposed_and_not_taken() {
     assert!(Matching::parse("a b\na c").is_err());
     let nowhere = Matching { map: [("first".into(), "nowhere".into())].into(), accept_proposal: true };
     assert!(import(&nowhere).expect_err("no such site").to_string().contains("nowhere"));
+}
+
+#[test]
+fn a_checkpoint_of_another_model_is_refused_whole() {
+    let (conv, linear) = (Compiled::new("conv", false), Compiled::new("linear", false));
+    let (config, tensors) = checkpoint("lora");
+    let error = import_peft(&conv.base(true), &config, &tensors, &Matching::default(), "test");
+    let error = error.expect_err("no such modules");
+    let Fault::Unmatched { tensors: lost, sites, .. } = &error.fault else { panic!("{error}") };
+    // Every tensor, and every site that has none.
+    assert_eq!((lost.len(), sites.len()), (4, 4), "{error}");
+    // Called alike, and of another shape.
+    let (config, mut held) = held("lora");
+    for (name, dims, values) in held.iter_mut().filter(|(name, ..)| name.contains("lin0.lora_B")) {
+        (dims[0], *name) = (dims[0] + 1, name.clone());
+        values.resize(dims.iter().product(), 0.5);
+    }
+    let error = refused(&config, &held).to_string();
+    assert!(error.contains("lin0") && error.contains("[11, 3] in place of [10, 3]"), "{error}");
+    // An adapter directory of ours names its base.
+    let made = import_peft(
+        &linear.base(true),
+        &serde_json::to_vec(&config).expect("JSON"),
+        &checkpoint("lora").1,
+        &Matching::default(),
+        "test",
+    );
+    let exported = export_native(&made.expect("it fits").bytes).expect("whole");
+    let error = import_native(&conv.base(true), exported.json.as_bytes(), &exported.tensors, "test");
+    assert!(matches!(error.expect_err("another base").fault, Fault::WrongBase { .. }));
+}
+
+#[test]
+fn projections_of_a_category_are_whole_and_used_or_refused() {
+    let (config, tensors) = held("frod");
+    let edited = |edit: &dyn Fn(&mut Held)| {
+        let mut tensors = tensors.clone();
+        edit(&mut tensors);
+        refused(&config, &tensors).to_string()
+    };
+    let without = edited(&|t| t.retain(|(name, ..)| !name.contains("frod_V") && !name.contains("frod_s_")));
+    assert!(without.contains("save it with save_projection"), "{without}");
+    let fewer = edited(&|t| t.retain(|(name, ..)| !name.contains("frod_s_indices.lin0")));
+    assert!(fewer.contains("frod_s_indices.lin0 is missing"), "{fewer}");
+    let flat = edited(&|t| {
+        let v = t.iter_mut().filter(|(name, ..)| name.ends_with("frod_V.lin0"));
+        v.for_each(|(_, dims, values)| values[dims[1]..].fill(0.0));
+    });
+    assert!(flat.contains("has no inverse"), "{flat}");
+    let foreign = edited(&|t| t.push(("base_model.frod_V.elsewhere".into(), vec![2, 2], vec![0.5; 4])));
+    assert!(foreign.contains("elsewhere") && foreign.contains("there are none"), "{foreign}");
+    let outside = edited(&|t| {
+        let places = t.iter_mut().filter(|(name, ..)| name.contains("frod_s_indices.lin0"));
+        places.for_each(|(.., values)| values[0] = 12.0);
+    });
+    assert!(outside.contains("outside the weight"), "{outside}");
+    let compiled = Compiled::new("linear", true);
+    let (config, tensors) = checkpoint("frod");
+    let error = import_peft(&compiled.base(false), &config, &tensors, &Matching::default(), "test");
+    assert!(error.expect_err("rounded").to_string().contains("--onnx"));
+}
+
+#[test]
+fn tokens_are_rows_of_a_table_each_once() {
+    let compiled = Compiled::new("tokens", false);
+    let base = compiled.base(true);
+    let refused = |case: &str, name: &str, value: Value| {
+        let (mut config, tensors) = held(case);
+        config[name] = value;
+        let config = serde_json::to_vec(&config).expect("JSON");
+        let made = import_peft(&base, &config, &file(&tensors), &Matching::default(), "test");
+        made.expect_err("refused").to_string()
+    };
+    for (value, reason) in [
+        (json!([1, 9]), "[3, 6] in place of [2, 6]"),
+        (json!([1, 9, 11]), "outside the table"),
+        (json!([1, 9, 9]), "two rows"),
+        (json!([1, 9, -1]), "whole numbers"),
+        (json!([]), "[3, 6] in place of [0, 6]"),
+        (json!(null), "token_indices"),
+        (json!({"other": [1, 9, 3]}), "of the rows of emb"),
+    ] {
+        let said = refused("tokens", "token_indices", value);
+        assert!(said.contains(reason), "{reason}: {said}");
+    }
+    let (mut config, mut tensors) = held("tokens");
+    config["target_modules"] = json!(["lin0"]);
+    tensors.iter_mut().for_each(|(name, ..)| *name = name.replace("emb", "lin0"));
+    let config = serde_json::to_vec(&config).expect("JSON");
+    let made = import_peft(&base, &config, &file(&tensors), &Matching::default(), "test");
+    assert!(made.expect_err("no table").to_string().contains("which this is not"));
+}
+
+/// The same for kohya's and LyCORIS's files.
+#[test]
+fn flattened_checkpoints_are_refused_by_name() {
+    let compiled = Compiled::new("linear", false);
+    let base = compiled.base(true);
+    let bytes = std::fs::read(crate::fixture::folder().join("lycoris/lora.safetensors")).expect("committed");
+    let whole: Held = read_tensors(&bytes)
+        .expect("whole")
+        .into_iter()
+        .map(|(name, t)| (name, t.dims, t.values.iter().map(|v| *v as f32).collect()))
+        .collect();
+    let import = |tensors: &Held| import_lycoris(&base, &file(tensors), &Matching::default(), "test");
+    assert!(import(&whole).is_ok());
+    for len in [0, 8, bytes.len() / 2, bytes.len() - 1] {
+        let error = import_lycoris(&base, &bytes[..len], &Matching::default(), "test").expect_err("cut off");
+        assert!(matches!(error.fault, Fault::Safetensors(_)), "{len}: {error}");
+    }
+    let first = |name: &str| name.contains("lin0.");
+    let cases: [(&str, Edit<'_>, &str); 6] = [
+        ("NaN", &|t| t[1].2[0] = f32::NAN, "finite"),
+        ("a missing pair", &|t| t.retain(|(name, ..)| !name.ends_with("lin0.lora_down.weight")), "lora_down"),
+        ("an extra tensor", &|t| t.push(("lycoris_lin0.mystery".into(), vec![1], vec![0.5])), "mystery"),
+        ("another module", &|t| t[0].0 = "lycoris_elsewhere.alpha".into(), "elsewhere"),
+        (
+            "a method that is not read",
+            &|t| t.push(("lycoris_lin0.oft_blocks".into(), vec![1], vec![0.5])),
+            "oft",
+        ),
+        (
+            "rank 0",
+            &|t| {
+                for (name, dims, values) in
+                    t.iter_mut().filter(|(name, ..)| first(name) && name.contains("lora_"))
+                {
+                    (dims[usize::from(name.contains("lora_up"))], *values) = (0, Vec::new());
+                }
+            },
+            "lin0",
+        ),
+    ];
+    for (what, edit, reason) in cases {
+        let mut tensors = whole.clone();
+        edit(&mut tensors);
+        let error = import(&tensors).expect_err(what).to_string();
+        assert!(error.contains(reason), "{what}: {error}");
+    }
 }

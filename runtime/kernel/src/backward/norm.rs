@@ -3,11 +3,11 @@
 use super::rows::rows;
 use super::{F32, gradient};
 use crate::attrs::NormAttrs;
-use crate::norm::{RMS, moments, normalized};
+use crate::norm::{AFFINE, RMS, moments, normalized};
 use crate::{Call, Kernel, KernelError, OpCode, SiteGrads, Step, check};
 
-/// `dx = (g − mean(g) − x̂·mean(g·x̂)) / σ` with `g = dy·scale`; the root mean square has no `mean(g)`. The gradient of
-/// the scale is `Σ dy·x̂` over the rows, that of the shift `Σ dy`.
+/// `dx = (g − mean(g) − x̂·mean(g·x̂)) / σ` with `g = dy·scale`; the root mean square has no `mean(g)`, and where nothing is
+/// normalized `dx = g`. The gradient of the scale is `Σ dy·x̂` over the rows, that of the shift `Σ dy`.
 ///
 /// # Shapes
 /// Inputs `dy`, the forward step's input `x` of as many elements, and optionally its scale; output, if the gradient of
@@ -28,7 +28,7 @@ fn check(step: &Step<'_>) -> Result<(), KernelError> {
     let written = step.outputs().iter().all(|dx| dx.shape.elements() == elements && F32 == Some(dx.dtype));
     let alike = x.shape.elements() == elements && written && step.outputs().len() <= 1;
     let len = normalized(x.shape, attrs.axes).ok_or(KernelError::Operands(step.op))?;
-    let known = attrs.kind <= RMS && attrs.epsilon >= 0.0 && attrs.epsilon.is_finite();
+    let known = attrs.kind <= AFFINE && attrs.epsilon >= 0.0 && attrs.epsilon.is_finite();
     let scaled = step.inputs().get(2).is_none_or(|scale| scale.shape.elements() == len);
     let floats = step.inputs().iter().all(|input| F32 == Some(input.dtype));
     check::require(step, alike && known && scaled && floats && (2..=3).contains(&step.inputs().len()))
@@ -78,6 +78,10 @@ fn add_row(attrs: &NormAttrs, dx: &mut [f32], dy: &[f32], x: &[f32], scale: Opti
         Some(scale) => dy * scale.get(index).copied().unwrap_or(1.0),
         None => dy,
     };
+    if attrs.kind == AFFINE {
+        dx.iter_mut().zip(dy).enumerate().for_each(|(index, (dx, dy))| *dx += g(index, *dy));
+        return;
+    }
     let hat = |x: f32| (x - mean) / deviation;
     let (mut sum, mut along) = (0.0, 0.0);
     for (index, (dy, x)) in dy.iter().zip(x).enumerate() {

@@ -34,6 +34,11 @@ pub(crate) trait Expression: Debug {
         false
     }
 
+    /// The parts of what it says that count as constants on the way back, as published; none by default.
+    fn detached(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Says on `tape` what becomes of its site. Must say the same for the same site.
     ///
     /// # Errors

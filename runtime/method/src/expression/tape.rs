@@ -373,6 +373,17 @@ impl<'t> Tape<'t> {
         ]
     }
 
+    /// Whether some value counts as a constant on the way back that was trained.
+    #[cfg(test)]
+    pub(crate) fn detaches(&self) -> bool {
+        let state = self.state.borrow();
+        let trained = |index: &usize| *index < MAX_ENTRIES && state.entry(*index).gradient.is_some();
+        (0..state.entries.len).any(|index| match state.entry(index).kind {
+            Kind::Word { word, x } => !word.differentiable() && x.iter().any(trained),
+            _ => false,
+        })
+    }
+
     /// Says `word` of `x` and `y`.
     pub(super) fn say(&'t self, word: Word, x: Node<'t>, y: Option<Node<'t>>) -> Node<'t> {
         let mut state = self.state.borrow_mut();

@@ -12,18 +12,19 @@
 
 use ingraft_kernel::attrs::NormAttrs;
 use ingraft_kernel::backward::{gradient, norm as reference};
-use ingraft_kernel::norm::{RMS, normalized};
+use ingraft_kernel::norm::{AFFINE, RMS, normalized};
 use ingraft_kernel::{Call, KernelError};
 
 use super::row::{across, pairs};
 use crate::{Task, Vector};
 
-/// Adds the gradient of what is normalized; those of a scale and shift the reference adds.
+/// Adds the gradient of what is normalized; those of a scale and shift the reference adds, and that of a scale and shift alone.
 pub(super) fn run<V: Vector>(v: V, call: &mut Call<'_, '_>) -> Result<(), KernelError> {
-    if call.grads.scale.is_some() || call.grads.shift.is_some() || call.outputs.is_empty() {
+    let (error, attrs) = (call.operands(), *call.attrs::<NormAttrs>()?);
+    let trained = call.grads.scale.is_some() || call.grads.shift.is_some();
+    if trained || call.outputs.is_empty() || attrs.kind == AFFINE {
         return reference::run(call);
     }
-    let (error, attrs) = (call.operands(), *call.attrs::<NormAttrs>()?);
     let len = normalized(call.input(1)?.shape(), attrs.axes).ok_or(error)?.max(1);
     let scale = match call.terms.of_norm(call.op, len)? {
         Some(affine) => Some(affine.scale),

@@ -30,6 +30,19 @@ pub(super) struct AdapterReport {
     sites: Vec<String>,
     /// What replaces the last linear layer; null for none.
     head: Option<HeadReport>,
+    /// The members of a stack, in order; empty for what is none.
+    members: Vec<MemberReport>,
+}
+
+/// A member in `inspect A.adapter --json`.
+#[derive(Debug, Serialize)]
+struct MemberReport {
+    /// What it is called.
+    name: String,
+    /// Whether it stays as it is when training goes on.
+    frozen: bool,
+    /// Bytes of its file.
+    file_bytes: usize,
 }
 
 /// The head in `inspect A.adapter --json`.
@@ -62,6 +75,12 @@ impl AdapterReport {
                 Link::Identity => "identity",
             },
         });
+        let section = adapter.parameters();
+        let members = section.iter().flat_map(|section| section.members()).map(|member| MemberReport {
+            name: member.name.to_owned(),
+            frozen: member.frozen,
+            file_bytes: member.bytes.len(),
+        });
         Self {
             kind: "adapter",
             adapter_hash: hex(adapter.hash()),
@@ -72,6 +91,7 @@ impl AdapterReport {
             provenance: adapter.provenance().to_owned(),
             sites: adapter.sites().map(str::to_owned).collect(),
             head,
+            members: members.collect(),
         }
     }
 }
@@ -93,6 +113,10 @@ impl fmt::Display for AdapterReport {
                 head.classes, head.features, head.link
             )?;
             writeln!(f, "labels      {}", head.labels.join(", "))?;
+        }
+        for member in &self.members {
+            let state = if member.frozen { "frozen" } else { "trained on" };
+            writeln!(f, "member      {} ({}), {state}", member.name, bytes(member.file_bytes))?;
         }
         write!(f, "sites       {}", self.sites.len())?;
         self.sites.iter().try_for_each(|site| write!(f, "\n  {site}"))

@@ -44,7 +44,7 @@ pub(in crate::command) struct Terms<'t> {
     pub(in crate::command) seed: u64,
     /// The adapter that training goes on from.
     pub(in crate::command) from: Option<&'t Adapter<'t>>,
-    /// The adapter that acts beside what is trained.
+    /// The stack that what is trained is a member of.
     pub(in crate::command) on: Option<&'t Stacked<'t>>,
     /// Most bytes a trainer may take.
     pub(in crate::command) memory: Option<usize>,

@@ -20,13 +20,14 @@ pub(super) struct MethodArgs {
     #[arg(long, value_name = "NAME", value_parser = method_names(), required_unless_present = "from")]
     method: Option<String>,
     /// Go on training this adapter: its method, settings and sites, its parameters as the start, and its head where it is one
-    /// for the same classes.
+    /// for the same classes. Of a stack, the one member that is not frozen, beside the others.
     #[arg(long, value_name = "A.adapter")]
     pub(super) from: Option<PathBuf>,
     /// A setting of the method; may be repeated.
     #[arg(long = "set", value_name = "NAME=VALUE", value_parser = assignment)]
     settings: Vec<(String, String)>,
-    /// Train beside this adapter, which acts and stays as it is: the result acts as both. It is merged into one weight a site.
+    /// Train beside this adapter, which acts and stays as it is: the result is a stack of both, this one frozen. While one is
+    /// trained the other is merged into one weight a site.
     #[arg(long, value_name = "A.adapter", conflicts_with = "from")]
     pub(super) on: Option<PathBuf>,
     #[command(flatten)]

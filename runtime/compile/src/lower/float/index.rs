@@ -1,16 +1,46 @@
 //! Selection by index and by position.
 
-use ingraft_kernel::OpCode;
 use ingraft_kernel::attrs::GatherAttrs;
+use ingraft_kernel::{OpCode, SiteKind};
 use ingraft_tensor::{DType, Shape};
 
 use crate::graph::Node;
+use crate::lower::linear::{add_site, weight_name};
 use crate::lower::qops::NoAttrs;
 use crate::lower::select::Selector;
-use crate::lower::{LowerError, ProgTensor, Storage, boundary};
+use crate::lower::{LowerError, ProgSite, ProgTensor, Storage, boundary};
 
 pub(super) fn gather(selector: &mut Selector<'_>, node: &Node, axis: usize) -> Result<(), LowerError> {
-    pick(selector, node, OpCode::Gather, axis)
+    pick(selector, node, OpCode::Gather, axis)?;
+    if axis == 0 {
+        table(selector, node);
+    }
+    Ok(())
+}
+
+/// The site of the last step, where it looks up rows of a constant table of reals.
+fn table(selector: &mut Selector<'_>, node: &Node) {
+    let step = selector.program.steps.len() - 1;
+    let held = selector.program.tensor(selector.program.steps[step].inputs[0]);
+    let constant = held.dtype == DType::F32 && matches!(held.storage, Storage::Constant(_));
+    let (Some(value), [rows, columns]) = (node.input(0), held.shape.dims()) else { return };
+    let (out, inputs) = (*rows as usize, *columns as usize);
+    if !constant || inputs > usize::from(u16::MAX) {
+        return;
+    }
+    let site = ProgSite {
+        name: weight_name(selector, value),
+        kind: SiteKind::Embedding,
+        dtype: DType::F32,
+        out,
+        inputs,
+        kernel: [1, 1],
+        groups: 1,
+        transposed: false,
+        step,
+        stride: 1,
+    };
+    add_site(selector, site);
 }
 
 pub(super) fn gather_elements(

@@ -1,8 +1,7 @@
 //! Normalizations.
 
 use ingraft_kernel::attrs::NormAttrs;
-use ingraft_kernel::elementwise::BinaryFn;
-use ingraft_kernel::norm::{LAYER, RMS};
+use ingraft_kernel::norm::{AFFINE, LAYER, RMS};
 use ingraft_kernel::{OpCode, SiteKind};
 use ingraft_tensor::DType;
 
@@ -11,7 +10,7 @@ use crate::lower::linear::{add_site, weight_name};
 use crate::lower::movement::{block, broadcast_strides};
 use crate::lower::select::{Selector, plan_shape};
 use crate::lower::{LowerError, ProgSite, Storage, TensorRef};
-use crate::op::Layout;
+use crate::op::{Layout, Op};
 
 pub(super) fn layer(
     selector: &mut Selector<'_>,
@@ -47,8 +46,19 @@ fn innermost(
         }
     }
     let attrs = NormAttrs { axes: normalized.len() as u32, ..attrs };
-    let site = site(selector, node, &inputs, normalized.iter().product());
-    selector.push_result(node, OpCode::Norm, &attrs, inputs)?;
+    push_site(selector, node, &attrs, inputs, normalized.iter().product())
+}
+
+/// The step that writes the result of `node`, a site where its scale and shift can be one.
+fn push_site(
+    selector: &mut Selector<'_>,
+    node: &Node,
+    attrs: &NormAttrs,
+    inputs: Vec<TensorRef>,
+    len: usize,
+) -> Result<(), LowerError> {
+    let site = site(selector, node, &inputs, len);
+    selector.push_result(node, OpCode::Norm, attrs, inputs)?;
     let step = selector.program.steps.len() - 1;
     if let Some(site) = site {
         add_site(selector, ProgSite { step, ..site });
@@ -59,6 +69,7 @@ fn innermost(
 /// The site of a normalization with a scale of its own in the file, and a shift or none; `None` where either is computed,
 /// or where the scale is the ones that stand for a normalization without parameters.
 fn site(selector: &Selector<'_>, node: &Node, operands: &[TensorRef], len: usize) -> Option<ProgSite> {
+    let grouped = matches!(node.op, Op::GroupNorm { .. });
     let (_, parameters) = operands.split_first()?;
     let constants: Vec<&[u8]> = parameters
         .iter()
@@ -67,9 +78,12 @@ fn site(selector: &Selector<'_>, node: &Node, operands: &[TensorRef], len: usize
             _ => None,
         })
         .collect::<Option<_>>()?;
+    let all = |bytes: &[u8], value: f32| bytes.chunks(4).all(|held| held == value.to_le_bytes());
     let kind = match constants.as_slice() {
+        // What an exporter writes inside a normalization whose scale and shift are of something else than its groups.
+        [scale, shift] if grouped && all(scale, 1.0) && all(shift, 0.0) => return None,
         [_, _] => SiteKind::Norm,
-        [scale] if scale.chunks(4).any(|value| value != 1.0f32.to_le_bytes()) => SiteKind::NormScale,
+        [scale] if !all(scale, 1.0) => SiteKind::NormScale,
         _ => return None,
     };
     Some(ProgSite {
@@ -125,9 +139,9 @@ pub(super) fn group(
         selector.push_temporary(node, (OpCode::Norm, &attrs), vec![grouped], DType::F32, &extents)?;
     let normal = selector.transposed(node, normal, &[0, 2, 1, 3])?;
     let normal = selector.reshaped(normal, &shape)?;
-    let (scale, shift) = (selector.real_operand(node, 1)?, selector.real_operand(node, 2)?);
-    let scaled = selector.combined(node, BinaryFn::Mul, [normal, scale], &shape)?;
-    let attrs = super::arithmetic(BinaryFn::Add.code());
-    selector.push_result(node, OpCode::Binary, &attrs, vec![scaled, shift])?;
-    Ok(())
+    // Scale and shift are of channels, not of groups: a step of their own, and the site.
+    let inputs =
+        vec![normal, factor(selector, node, 1, &[channels])?, factor(selector, node, 2, &[channels])?];
+    let attrs = NormAttrs { kind: AFFINE, axes: 1, epsilon: 0.0 };
+    push_site(selector, node, &attrs, inputs, channels)
 }

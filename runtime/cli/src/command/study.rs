@@ -157,6 +157,7 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
                 seed,
                 from,
                 on,
+                private: None,
                 memory,
             };
             loop {

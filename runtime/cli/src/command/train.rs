@@ -11,6 +11,7 @@ mod forgetting;
 pub(super) mod lessons;
 mod memory;
 pub(super) mod options;
+pub(super) mod private;
 
 use std::path::PathBuf;
 
@@ -45,6 +46,7 @@ use forgetting::{Forgetting, OldArgs};
 use lessons::Source;
 pub(super) use memory::MemoryReport;
 use options::{AugmentArgs, CourseArgs, MethodArgs};
+use private::{Beside, PrivacyReport, PrivateArgs};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
@@ -82,6 +84,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     course: CourseArgs,
     #[command(flatten)]
+    private: PrivateArgs,
+    #[command(flatten)]
     augment: AugmentArgs,
     #[command(flatten)]
     split: SplitArgs,
@@ -110,6 +114,8 @@ struct TrainReport {
     n: u64,
     /// What became of the classes known before; null without --old.
     forgetting: Option<Forgetting>,
+    /// What it promises of privacy; null without --private.
+    privacy: Option<PrivacyReport>,
     /// Number of clips learned from.
     train_clips: usize,
     /// Versions of each.
@@ -191,11 +197,21 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
     let readout = args.method.place.readout(&plan, dataset.classes().len())?;
     let (augment, views) = args.augment.recipe(&args.course)?;
     let reader = Reader::new(&plan)?;
-    let source = Source::new(&reader, &dataset, &learned, augment, args.course.seed())?;
     args.course.check(readout)?;
     let start = args.method.from.as_ref().map(|path| ArtifactFile::read(path)).transpose()?;
     let start = start.as_ref().map(|file| file.attach(&plan)).transpose()?;
     let candidate = args.method.candidate(start.as_ref())?;
+    let beside = Beside {
+        course: &args.course,
+        candidate: &candidate,
+        augment: &augment,
+        from: start.as_ref(),
+        on: args.method.on.is_some(),
+        checkpoint: args.checkpoint.is_some(),
+    };
+    let groups = dataset.groups();
+    let private = args.private.private(&beside, (&dataset, &learned), &groups, console)?;
+    let source = Source::new(&reader, &dataset, &learned, augment, args.course.seed())?;
     let on = args.method.on.as_ref().map(|path| ArtifactFile::read(path)).transpose()?;
     let merged = on.as_ref().map(|file| merged(&plan, file, console)).transpose()?;
     let on = match (&on, &merged) {
@@ -230,6 +246,7 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
         seed: args.course.seed(),
         from: start.as_ref(),
         on: on.as_ref(),
+        private: private.as_ref(),
         memory: args.memory,
     };
     let (trainee, _) = candidate.prepare(&terms, &lessons, console)?;
@@ -336,7 +353,12 @@ impl Args {
     fn provenance(&self, from: Option<&Adapter<'_>>) -> String {
         let split = self.split.describe().unwrap_or_default();
         let from = from.map_or(String::new(), |adapter| format!(" --from {}", hex(&adapter.hash()[..8])));
-        format!("ingraft {} train --data {}{split}{from}", env!("CARGO_PKG_VERSION"), self.data.display())
+        let version = env!("CARGO_PKG_VERSION");
+        if self.private.private {
+            // Names of folders may tell whose clips they hold.
+            return format!("ingraft {version} train --private{from}");
+        }
+        format!("ingraft {version} train --data {}{split}{from}", self.data.display())
     }
 }
 
@@ -364,6 +386,7 @@ impl TrainReport {
             accuracy_of,
             n: confusion.total(),
             forgetting: None,
+            privacy: file.adapter()?.privacy().map(PrivacyReport::from),
             train_clips,
             views,
             loss: trained.loss,
@@ -397,6 +420,9 @@ impl TrainReport {
         line("accuracy", accuracy);
         if let Some(auroc) = self.auroc {
             line("AUROC", format!("{auroc:.4}"));
+        }
+        if let Some(privacy) = &self.privacy {
+            line("privacy", privacy.summary());
         }
         if let Some(forgetting) = &self.forgetting {
             line("old classes", forgetting.summary());

@@ -1,6 +1,6 @@
 //! Adapters that must be refused, each with the name of what is wrong.
 
-use ingraft::adapter::{Adapter, AdapterBuilder, AdapterError, TermSpec};
+use ingraft::adapter::{Adapter, AdapterBuilder, AdapterError, AdapterFacts, Privacy, PrivacyUnit, TermSpec};
 use ingraft::kernel::{SiteDesc, Sites};
 use ingraft::plan::PlanView;
 
@@ -191,4 +191,57 @@ fn heads_must_fit_what_they_read() {
     assert_eq!(attach(&head(&plan, 3, features + 1), &plan), Err(AdapterError::HeadShape));
     let wanted = AdapterError::HeadClasses { wanted: 9, reserved: 8 };
     assert_eq!(attach(&head(&plan, 9, features), &plan), Err(wanted));
+}
+
+/// What a file says of its privacy is read back, is covered by its hash, and has to make sense.
+#[test]
+fn privacy_is_said_in_full_or_not_at_all() {
+    let base = base(1);
+    let plan = PlanView::new(base.as_slice()).expect("valid");
+    let privacy = Privacy {
+        epsilon: 8.0,
+        delta: 4e-6,
+        unit: PrivacyUnit::Group,
+        units: 500,
+        steps: 40,
+        rate: 0.5,
+        noise: 1.9,
+        bound: 1.0,
+        runs: 2,
+    };
+    let file = |privacy| {
+        let builder = AdapterBuilder::new(&plan);
+        builder.finish(&AdapterFacts { privacy, ..facts() })
+    };
+    let opened = |bytes: &[u8]| {
+        let file = AlignedBytes::copy_of(bytes);
+        Adapter::open(file.as_slice()).map(|adapter| adapter.privacy())
+    };
+    assert_eq!(opened(&file(None)), Ok(None));
+    assert_eq!(opened(&file(Some(privacy))), Ok(Some(privacy)));
+    for nonsense in [
+        Privacy { epsilon: f64::NAN, ..privacy },
+        Privacy { epsilon: 0.0, ..privacy },
+        Privacy { delta: 1.0, ..privacy },
+        Privacy { rate: 1.5, ..privacy },
+        Privacy { noise: -1.0, ..privacy },
+        Privacy { bound: f64::INFINITY, ..privacy },
+        Privacy { units: 0, ..privacy },
+        Privacy { runs: 0, ..privacy },
+    ] {
+        assert_eq!(opened(&file(Some(nonsense))), Err(AdapterError::Privacy), "{nonsense}");
+    }
+    // Changed by hand it is another file; with the hash made right, it still cannot point outside.
+    let mut bytes = file(Some(privacy));
+    let at = bytes.windows(8).position(|window| window == 4e-6f64.to_le_bytes()).expect("it is written");
+    bytes[at] ^= 1;
+    assert_eq!(opened(&bytes), Err(AdapterError::Hash));
+    let mut bytes = file(None);
+    // The last word of the header of 200 bytes.
+    let place = 196..200;
+    for offset in [1u32, 8, bytes.len() as u32 - 8, u32::MAX - 7] {
+        bytes[place.clone()].copy_from_slice(&offset.to_le_bytes());
+        rehash(&mut bytes);
+        assert_eq!(opened(&bytes), Err(AdapterError::Privacy), "{offset}");
+    }
 }

@@ -8,8 +8,10 @@ use ingraft_tensor::bytes::{self, Plain};
 use ingraft_tensor::{DType, hash};
 use zerocopy::{FromBytes, Immutable, KnownLayout};
 
-use crate::record::{FORMAT_VERSION, HASH_END, Header, Link, MAGIC, NONE, Table, TermRecord, Text, kind};
-use crate::{AdapterError, ParameterSection, SiteName, TermSource, overlay};
+use crate::record::{
+    FORMAT_VERSION, HASH_END, Header, Link, MAGIC, NONE, PrivacyRecord, Table, TermRecord, Text, kind,
+};
+use crate::{AdapterError, ParameterSection, Privacy, SiteName, TermSource, overlay};
 
 /// An adapter file that was checked against a base: bound to it by content hash.
 #[derive(Clone, Copy, Debug)]
@@ -85,6 +87,7 @@ impl<'a> Adapter<'a> {
             return Err(AdapterError::Hash);
         }
         let strings = table(bytes, header.strings).ok_or(AdapterError::Record(NONE))?;
+        privacy(bytes, header).ok_or(AdapterError::Privacy)?;
         Ok(Self {
             bytes,
             header,
@@ -117,6 +120,11 @@ impl<'a> Adapter<'a> {
     /// Who made it, from what.
     pub fn provenance(&self) -> &'a str {
         self.text(self.header.provenance)
+    }
+
+    /// How it was trained privately; `None` where it does not say that it was.
+    pub fn privacy(&self) -> Option<Privacy> {
+        privacy(self.bytes, self.header).flatten()
     }
 
     /// What the method means by its parameters, counted from 1; 0 where none was said.
@@ -399,6 +407,15 @@ fn finite(terms: &SiteTerms<'_>) -> bool {
         SparseValues::I16(_) => true,
     });
     factors && sparse && terms.affine.is_none_or(|a| all(a.scale) && all(a.shift))
+}
+
+/// What the file says of its privacy, if anything; `None` where that makes no sense.
+fn privacy(bytes: &[u8], header: &Header) -> Option<Option<Privacy>> {
+    if header.privacy == 0 {
+        return Some(None);
+    }
+    let record: &[PrivacyRecord] = table(bytes, Table { offset: header.privacy, count: 1 })?;
+    record.first().and_then(Privacy::read).map(Some)
 }
 
 fn table<T: FromBytes + Immutable + KnownLayout>(bytes: &[u8], table: Table) -> Option<&[T]> {

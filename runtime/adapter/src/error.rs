@@ -80,6 +80,8 @@ pub enum AdapterError {
     Accumulator(SiteName),
     /// The method's own tensor of this name, or the settings of this site, are malformed, out of order or not finite.
     Parameters(SiteName),
+    /// What the file says of its privacy makes no sense.
+    Privacy,
     /// The head does not fit the tensor it reads.
     HeadShape,
     /// The head has more classes than the plan reserved room for.
@@ -123,6 +125,7 @@ impl core::fmt::Display for AdapterError {
             Self::Parameters(s) => {
                 write!(f, "the method's parameter {:?} is malformed, out of order or not finite", s.as_str())
             }
+            Self::Privacy => f.write_str("what the adapter says of its privacy makes no sense"),
             Self::HeadShape => f.write_str("the head does not fit the tensor it reads"),
             Self::HeadClasses { wanted, reserved } => {
                 write!(

@@ -81,7 +81,23 @@ records! {
         site_settings: Table,
         /// Counts changes of what the method means by its parameters.
         method_version: u32,
-        reserved: u32,
+        /// First byte of the [`PrivacyRecord`], or 0: not said to be private.
+        privacy: u32,
+    }
+
+    /// How it was trained privately ([`crate::Privacy`]).
+    struct PrivacyRecord {
+        epsilon: f64,
+        delta: f64,
+        rate: f64,
+        noise: f64,
+        bound: f64,
+        /// Code of [`crate::PrivacyUnit`].
+        unit: u32,
+        units: u32,
+        steps: u32,
+        runs: u32,
+        reserved: u64,
     }
 
     /// One of a method's own tensors at a site, ascending by site.

@@ -12,7 +12,7 @@ use crate::record::{
     FORMAT_VERSION, HASH_END, HeadRecord, Header, Link, MAGIC, MAX_DIMS, MEMBER, NONE, ParameterRecord,
     SettingsRecord, Table, TermRecord, Text, kind,
 };
-use crate::{HeadView, ParameterType};
+use crate::{HeadView, ParameterType, Privacy};
 
 /// One term to write, with owned storage. Shapes as in [`ingraft_kernel::terms`].
 #[derive(Clone, Debug, PartialEq)]
@@ -160,6 +160,8 @@ pub struct AdapterFacts {
     pub hyper: Vec<(String, String)>,
     /// Who made it, from what.
     pub provenance: String,
+    /// How it was trained privately; `None` where it was not. For training alone to state.
+    pub privacy: Option<Privacy>,
 }
 
 /// Collects the terms of an adapter for one base.
@@ -258,6 +260,7 @@ impl AdapterBuilder {
             records.push(self.record(*site, shape, name, term));
         }
         header.head = self.head_record();
+        header.privacy = facts.privacy.map_or(0, |privacy| self.blob(privacy.record().as_bytes()));
         let (parameters, settings) = (self.parameter_records(), self.settings_records());
         self.layout(header, &declared, &records, (&parameters, &settings))
     }

@@ -1,5 +1,6 @@
 //! The subcommands, one file each.
 
+mod audit;
 mod bench;
 #[cfg(feature = "compile")]
 mod compile;
@@ -52,6 +53,8 @@ pub(crate) enum Command {
     Slice(compress::SliceArgs),
     /// Make every site's terms one fused weight, which costs nothing beside the base's.
     Merge(compress::MergeArgs),
+    /// Attack what training gives away.
+    Audit(audit::Args),
     /// Make a key pair to sign adapters with.
     Keygen(keygen::Args),
     /// Vouch for an adapter: write a seal beside it.
@@ -83,6 +86,7 @@ impl Command {
             Self::Compress(args) => compress::run_compress(args, console),
             Self::Slice(args) => compress::run_slice(args, console),
             Self::Merge(args) => compress::run_merge(args, console),
+            Self::Audit(args) => audit::run(args, console),
             Self::Keygen(args) => keygen::run(args, console),
             Self::Sign(args) => sign::run(args, console),
             Self::Verify(args) => verify::run(args, console),

@@ -166,6 +166,20 @@ pub enum CliError {
         /// Scores of the model.
         scores: usize,
     },
+    /// What an option does would say more of the clips than `--private` lets it.
+    NotPrivate {
+        /// The option.
+        option: &'static str,
+        /// What it does, and what to do instead.
+        advice: &'static str,
+    },
+    /// There are few units to train privately on, and nobody agreed.
+    Unconfirmed {
+        /// How many there are.
+        units: usize,
+    },
+    /// The adapter was not trained with `--private`, so it is not to be shared.
+    NotShareable(PathBuf),
     /// The method adapts sites, and nothing that can be trained fits `--sites`.
     NoSites,
     /// The method adapts sites, but none of those chosen.
@@ -340,6 +354,17 @@ impl core::fmt::Display for CliError {
                 f,
                 "the data has {classes} classes and the model {scores} scores without names; name them with `ingraft \
                  compile --labels`, or train an adapter with a head for the classes of the data"
+            ),
+            Self::NotPrivate { option, advice } => write!(f, "--private: {option} {advice}"),
+            Self::Unconfirmed { units } => write!(
+                f,
+                "{units} units are few to train privately on; --yes says that the loss of accuracy is accepted"
+            ),
+            Self::NotShareable(path) => write!(
+                f,
+                "{}: not trained with --private, and it cannot be made private afterwards: train again with `ingraft \
+                 train --private`, on the clips or from a private adapter",
+                path.display()
             ),
             Self::NoSites => f.write_str(
                 "no site fits --sites that the training schedule reaches and the head depends on; `ingraft inspect` \

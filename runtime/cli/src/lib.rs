@@ -26,11 +26,13 @@
 
 mod aligned;
 mod args;
+mod audit;
 mod backend;
 mod classes;
 mod command;
 mod console;
 mod cost;
+mod entropy;
 mod error;
 mod input;
 mod key_file;

@@ -4,6 +4,7 @@
 mod checkpoint;
 mod lessons;
 mod order;
+mod private;
 mod prototypes;
 mod saliency;
 mod sites;
@@ -23,7 +24,7 @@ use ingraft_method::{
 };
 use ingraft_plan::PlanView;
 use ingraft_train::{
-    AdamW, EarlyStop, LearningRate, Method, Moves, Optimizer, Readout, Schedule, ScheduleShape, Setup,
+    AdamW, EarlyStop, LearningRate, Method, Moves, Optimizer, Readout, Schedule, ScheduleShape, Setup, Sgd,
     TrainError, TrainMemory, Trainer, Verdict, adapts,
 };
 
@@ -33,6 +34,7 @@ use crate::{CliError, Console};
 pub(crate) use checkpoint::Checkpoint;
 use checkpoint::Saved;
 pub(crate) use lessons::{Clips, Lessons, Mixed, Version};
+pub(crate) use private::{Private, private_steps, stated_deviation, stated_size};
 pub(crate) use sites::{HeadChoice, SiteChoice};
 pub(crate) use truths::Objective;
 use truths::Truths;
@@ -120,6 +122,8 @@ pub(crate) struct Course<'c> {
     pub(crate) patience: Option<u32>,
     /// Share of the training clips whose loss is the criterion; with 0 it is the smoothed training loss.
     pub(crate) hold_out: f64,
+    /// How it goes where it is to say little of any one clip.
+    pub(crate) private: Option<&'c Private>,
     /// Where the run is kept after every epoch.
     pub(crate) checkpoint: Option<Checkpoint>,
     pub(crate) seed: u64,
@@ -202,14 +206,27 @@ impl<'c> Course<'c> {
             views: 1,
             patience: None,
             hold_out: 0.0,
+            private: None,
             checkpoint: None,
             seed: 0,
         }
     }
 
+    /// The same as `private` says, with the defaults of `train --private`.
+    pub(crate) fn privately(self, private: Option<&'c Private>) -> Self {
+        if private.is_none() {
+            return self;
+        }
+        let head = LearningRate { rate: PRIVATE_HEAD_RATE, ..self.head };
+        Self { private, optimizer: &Sgd, head, ..self }
+    }
+
     /// The trainer's setup for this many training clips.
     fn setup(&self, clips: usize) -> Setup<'_> {
-        let steps = self.epochs.saturating_mul(clips.div_ceil(self.batch.max(1)) as u32);
+        let steps = match self.private {
+            Some(private) => private.run.steps,
+            None => self.epochs.saturating_mul(clips.div_ceil(self.batch.max(1)) as u32),
+        };
         Setup {
             method: self.method,
             sites: self.sites,
@@ -220,7 +237,8 @@ impl<'c> Course<'c> {
             head: self.head,
             moves: self.moves,
             schedule: Schedule { shape: self.decay.over(steps), warm_up: self.warm_up.unwrap_or(steps / 20) },
-            clip_norm: self.clip_norm,
+            // Gradients of units are shortened one by one.
+            clip_norm: self.clip_norm.filter(|_| self.private.is_none()),
             seed: self.seed,
         }
     }
@@ -256,22 +274,17 @@ impl<'c> Course<'c> {
         let bar = console.bar(lessons.labels.len(), "reading");
         let views = Views::compute(&mut trainer, self, (lessons, &learned), &bar)?;
         bar.finish_and_clear();
-        for &clip in &learned {
-            views.of(clip).try_for_each(|view| trainer.observe(view))?;
-        }
-        trainer.standardize();
+        self.standardize(&mut trainer, &views, &learned)?;
         let continued = self.from.filter(|adapter| self.continues_head(adapter, lessons));
         if let Some(head) = continued.and_then(TermSource::head) {
             trainer.start_head(head.weight, head.bias)?;
         }
-        let mut truths = Truths::new(self, lessons, &views, &mut trainer)?;
+        let mut truths = Truths::new(self, lessons.labels, &views, &mut trainer)?;
         if self.prototypes {
             self.start_at_prototypes(&mut trainer, (lessons, &learned), &views, &mut truths)?;
         }
-        let bar = console.bar(self.epochs as usize, "training");
         let Run { loss, epochs, losses } =
-            self.epochs(&mut trainer, &views, &mut truths, (&learned, &judged), &bar)?;
-        bar.finish_and_clear();
+            self.learn(&mut trainer, &views, &mut truths, (&learned, &judged), console)?;
         let export = self.deploy(&mut trainer, &views, lessons)?;
         Ok(Trained {
             bytes: export.bytes,
@@ -284,6 +297,69 @@ impl<'c> Course<'c> {
             sites: export.sites,
             seconds: started.elapsed().as_secs_f64(),
         })
+    }
+
+    /// Has the head see features of mean 0 and deviation 1 over the clips `learned`, or what is stated of them.
+    fn standardize(
+        &self,
+        trainer: &mut Trainer<'_, '_>,
+        views: &Views,
+        learned: &[usize],
+    ) -> Result<(), TrainError> {
+        if self.private.is_some() {
+            let deviation = private::stated_deviation(trainer.plan(), self.readout, trainer.feature_count());
+            trainer.standardize_as(0.0, deviation);
+            return Ok(());
+        }
+        for &clip in learned {
+            views.of(clip).try_for_each(|view| trainer.observe(view))?;
+        }
+        trainer.standardize();
+        Ok(())
+    }
+
+    /// Runs the course and leaves the parameters it ends with.
+    fn learn(
+        &self,
+        trainer: &mut Trainer<'_, '_>,
+        views: &Views,
+        truths: &mut Truths<'_>,
+        sides: (&[usize], &[usize]),
+        console: &Console<'_>,
+    ) -> Result<Run, CliError> {
+        let pieces = self.private.map_or(self.epochs, |private| private.run.steps);
+        let bar = console.bar(pieces as usize, "training");
+        let run = match self.private {
+            Some(private) => self.private_steps(trainer, views, truths, private, &bar)?,
+            None => self.epochs(trainer, views, truths, sides, &bar)?,
+        };
+        bar.finish_and_clear();
+        Ok(run)
+    }
+
+    /// Trains a head on features that are at hand, of one label each; gives its weight and bias on features as they are.
+    ///
+    /// # Errors
+    /// [`CliError::Train`]; [`CliError::Random`].
+    pub(crate) fn train_head(
+        &self,
+        plan: PlanView<'_>,
+        target: &Host,
+        (features, labels): (Vec<Vec<f32>>, &[Vec<usize>]),
+        console: &Console<'_>,
+    ) -> Result<(Vec<f32>, Vec<f32>), CliError> {
+        let learned: Vec<usize> = (0..labels.len()).collect();
+        let setup = self.setup(labels.len());
+        let mut arena = AlignedBytes::zeroed(Trainer::memory(&plan, target, &setup)?.total());
+        let mut trainer = Trainer::bind(plan, target, setup, arena.as_mut_slice())?;
+        let views = Views::of_features(features);
+        self.standardize(&mut trainer, &views, &learned)?;
+        let mut truths = Truths::new(self, labels, &views, &mut trainer)?;
+        self.learn(&mut trainer, &views, &mut truths, (&learned, &[]), console)?;
+        let head = trainer.head().ok_or(CliError::NotAClassifier)?;
+        let (mut weight, mut bias) = (head.weight.to_vec(), head.bias.to_vec());
+        head.fold(&mut weight, &mut bias).ok_or(CliError::NotAClassifier)?;
+        Ok((weight, bias))
     }
 
     /// Whether the head of `adapter` is the one that is trained: it reads the same, and tells the same classes apart.
@@ -303,14 +379,17 @@ impl<'c> Course<'c> {
         lessons: &Lessons<'_>,
     ) -> Result<Export, CliError> {
         let mut ranges = Ranges::new(trainer);
-        // Ranges are measured on every clip and version the adapter has to hold.
-        for clip in 0..lessons.labels.len() {
-            views.of(clip).try_for_each(|view| trainer.forward(view, &mut ranges))?;
+        if self.private.is_none() {
+            // Ranges are measured on every clip and version the adapter has to hold.
+            for clip in 0..lessons.labels.len() {
+                views.of(clip).try_for_each(|view| trainer.forward(view, &mut ranges))?;
+            }
         }
         let options = ExportOptions {
-            factors: FactorFormat::Int8(&ranges),
+            factors: if self.private.is_some() { FactorFormat::Bounded } else { FactorFormat::Int8(&ranges) },
             labels: lessons.classes.to_vec(),
             provenance: lessons.provenance.clone(),
+            privacy: self.private.map(|private| private.mark),
             parameters: lessons.parameters,
             stacked_on: self.on.map(|on| on.hash.to_owned()).unwrap_or_default(),
             deltas: lessons.deltas,
@@ -424,6 +503,16 @@ fn peak_rate(method: &dyn Method) -> f32 {
 pub(crate) const EPOCHS: u32 = 60;
 /// Default of `--batch`.
 pub(crate) const BATCH: u32 = 8;
+// Of those under `--private`, `benches/record/privacy-2026-11-29.md` has what they were chosen from.
+
+/// Default of `--epochs` under `--private`.
+pub(crate) const PRIVATE_EPOCHS: u32 = 20;
+/// Probability of a unit to be in a step under `--private`, without `--batch`.
+pub(crate) const PRIVATE_RATE: f64 = 0.5;
+/// Default of `--head-lr` under `--private`, for the gradients of length 1 that `--clip-norm` leaves.
+const PRIVATE_HEAD_RATE: f32 = 1.0;
+/// Default of `--epsilon`.
+pub(crate) const EPSILON: f64 = 8.0;
 /// Default of `--patience`, where there is one.
 pub(crate) const PATIENCE: u32 = 15;
 /// Default of `--smoothing`.
@@ -442,5 +531,3 @@ pub(crate) const HEAD: LearningRate = LearningRate { rate: 5e-3, weight_decay: 0
 pub(crate) const TEMPERATURE: f32 = 2.0;
 /// Default of `--teacher-share`.
 pub(crate) const TEACHER_SHARE: f32 = 0.5;
-/// Default of `--optimizer`.
-pub(crate) const OPTIMIZER: &str = "adamw";

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::Rng;
 
+pub use separation::Separation;
 pub use tally::Tally;
 
+mod separation;
 mod tally;
 
 /// Counts of true class against predicted class.

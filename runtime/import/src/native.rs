@@ -307,6 +307,8 @@ pub fn import_native(
         method_version: document.version,
         hyper,
         provenance: document.provenance.unwrap_or_else(|| provenance.to_owned()),
+        // What others could have written is no guarantee.
+        privacy: None,
     };
     Imported::new(base, builder.finish(&facts), imported)
 }

@@ -216,6 +216,7 @@ impl Reading<'_> {
             method_version: 1,
             hyper: self.config.lines(),
             provenance: provenance.to_owned(),
+            privacy: None,
         };
         Imported::new(self.base, builder.finish(&facts), imported)
     }

@@ -8,7 +8,7 @@ use alloc::string::{String, ToString};
 use alloc::vec;
 use alloc::vec::Vec;
 
-use ingraft_adapter::{AdapterBuilder, AdapterFacts, HeadSpec, SiteName, TermSpec};
+use ingraft_adapter::{AdapterBuilder, AdapterFacts, HeadSpec, Privacy, SiteName, TermSpec};
 use ingraft_kernel::terms::MAX_TERM_RANK;
 use ingraft_kernel::{Factors, NO_SITE, SiteKind, SiteTerms, Sites, Sparse, SparseValues};
 use ingraft_train::{FrozenSite, TrainedHead, Trainer};
@@ -26,6 +26,8 @@ pub struct ExportOptions<'o> {
     pub labels: Vec<String>,
     /// Who made it, from what.
     pub provenance: String,
+    /// How it was trained privately; `None` where it was not.
+    pub privacy: Option<Privacy>,
     /// Whether the method's own tensors are written beside the terms: to train on, or to export them.
     pub parameters: bool,
     /// Content hash of the adapter that acted beside what was trained, to be recorded; empty without.
@@ -156,6 +158,7 @@ pub fn export(trainer: &Trainer<'_, '_>, options: &ExportOptions<'_>) -> Result<
         method_version: method.version(),
         hyper,
         provenance: options.provenance.clone(),
+        privacy: options.privacy,
     };
     Ok(Export { bytes: builder.finish(&facts), sites })
 }

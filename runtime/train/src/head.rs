@@ -101,6 +101,13 @@ impl<'m> Standardization<'m> {
         self.observed = 0;
     }
 
+    /// States mean and 1/std of every feature, observing none.
+    pub(crate) fn set(&mut self, mean: f32, inverse_std: f32) {
+        self.mean.fill(mean);
+        self.inverse_std.fill(inverse_std);
+        self.observed = 0;
+    }
+
     /// The standardized value of each feature with its index.
     fn standardize(&self, features: &[f32]) -> impl Iterator<Item = f32> {
         let moments = self.mean.iter().zip(self.inverse_std.iter());

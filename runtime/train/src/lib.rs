@@ -21,6 +21,7 @@ mod method;
 mod optim;
 mod parameters;
 mod prefix;
+pub mod private;
 mod readout;
 mod reservoir;
 mod revise;

@@ -211,6 +211,13 @@ impl<'a, 'm> Trainer<'a, 'm> {
         self.statistics.finish();
     }
 
+    /// In place of statistics of training clips: the head sees every feature less `mean`, divided by `std` (1 where that is
+    /// not above 0). For data that must not be looked at.
+    pub fn standardize_as(&mut self, mean: f32, std: f32) {
+        let inverse = if std > 0.0 && std.is_finite() { 1.0 / std } else { 1.0 };
+        self.statistics.set(mean, inverse);
+    }
+
     /// The logits of a clip under the present parameters.
     ///
     /// # Errors

@@ -122,6 +122,7 @@ fn adapters() -> Vec<(&'static str, Vec<u8>)> {
         method_version: 1,
         hyper: vec![("rank".to_owned(), "2".to_owned())],
         provenance: "a seed".to_owned(),
+        privacy: None,
     };
     let sites: Vec<_> = (0..plan.site_count()).filter_map(|index| plan.site(index)).collect();
     let mut made = Vec::new();

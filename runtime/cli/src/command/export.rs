@@ -1,4 +1,4 @@
-//! `ingraft export`: an adapter as safetensors and JSON, in our own layout or in that of HF PEFT.
+//! `ingraft export`: an adapter as safetensors and JSON, in our own layout or in that of HF PEFT; or as a file to share.
 
 use std::fs;
 use std::path::PathBuf;
@@ -8,7 +8,8 @@ use ingraft_import::{JSON, TENSORS, export_native, export_peft};
 use ingraft_plan::PlanView;
 use serde::Serialize;
 
-use crate::plan_file::{ArtifactFile, write_whole};
+use super::train::private::PrivacyReport;
+use crate::plan_file::{ArtifactFile, check_folder, write_whole};
 use crate::{CliError, Console};
 
 #[derive(Debug, clap::Args)]
@@ -16,9 +17,13 @@ pub(crate) struct Args {
     /// The adapter.
     #[arg(value_name = "A.adapter")]
     adapter: PathBuf,
-    /// The directory to write; made where it is not there.
+    /// The directory to write; made where it is not there. With --share the file.
     #[arg(short, long, value_name = "DIR")]
     output: PathBuf,
+    /// Write the adapter file itself, to be given away, and say what it promises of the privacy of its clips; refused unless
+    /// it was trained with --private.
+    #[arg(long, conflicts_with = "layout")]
+    share: bool,
     /// `ingraft` reads back to the same bytes; `peft` is what HF PEFT loads, for methods it has.
     #[arg(long, value_enum, default_value_t = Layout::Ingraft)]
     layout: Layout,
@@ -46,11 +51,16 @@ struct ExportReport {
     method: String,
     /// The files written.
     files: Vec<String>,
+    /// With --share, what the file promises of privacy; else null: other layouts do not carry it.
+    privacy: Option<PrivacyReport>,
 }
 
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError> {
     let file = ArtifactFile::read(&args.adapter)?;
     let method = file.adapter()?.method().to_owned();
+    if args.share {
+        return share(args, &file, console);
+    }
     let refused = |error| CliError::Import { path: args.adapter.clone(), error: Box::new(error) };
     let (names, exported) = match (&args.layout, &args.base) {
         (Layout::Peft, Some(base)) => {
@@ -68,6 +78,24 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
     write_whole(&paths[0], exported.json.as_bytes())?;
     write_whole(&paths[1], &exported.tensors)?;
     let files = paths.iter().map(|path| path.display().to_string()).collect();
-    let report = ExportReport { method, files };
+    let report = ExportReport { method, files, privacy: None };
     if args.json { console.json(&report) } else { console.line(report.files.join("\n")) }
+}
+
+/// Writes the adapter as it is, if it may be shared.
+fn share(args: &Args, file: &ArtifactFile, console: &mut Console<'_>) -> Result<(), CliError> {
+    let adapter = file.adapter()?;
+    let privacy = adapter.privacy().ok_or_else(|| CliError::NotShareable(args.adapter.clone()))?;
+    check_folder(&args.output)?;
+    write_whole(&args.output, file.bytes())?;
+    let written = args.output.display().to_string();
+    if args.json {
+        let privacy = Some(privacy.into());
+        return console.json(&ExportReport {
+            method: adapter.method().to_owned(),
+            files: vec![written],
+            privacy,
+        });
+    }
+    console.line(format_args!("{written}\n{privacy}"))
 }

@@ -167,6 +167,7 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
                 seed,
                 from,
                 on,
+                private: None,
                 memory,
             };
             // What a thread has read of a fold serves all its runs there.

@@ -11,6 +11,7 @@ mod forgetting;
 pub(super) mod lessons;
 mod memory;
 pub(super) mod options;
+pub(super) mod private;
 pub(super) mod stack;
 
 use std::path::PathBuf;
@@ -46,6 +47,7 @@ use forgetting::{Forgetting, OldArgs};
 use lessons::Source;
 pub(super) use memory::MemoryReport;
 use options::{AugmentArgs, CourseArgs, MethodArgs};
+use private::{Beside, PrivacyReport, PrivateArgs};
 use stack::Stack;
 
 #[derive(Debug, clap::Args)]
@@ -84,6 +86,8 @@ pub(crate) struct Args {
     #[command(flatten)]
     course: CourseArgs,
     #[command(flatten)]
+    private: PrivateArgs,
+    #[command(flatten)]
     augment: AugmentArgs,
     #[command(flatten)]
     split: SplitArgs,
@@ -112,6 +116,8 @@ struct TrainReport {
     n: u64,
     /// What became of the classes known before; null without --old.
     forgetting: Option<Forgetting>,
+    /// What it promises of privacy; null without --private.
+    privacy: Option<PrivacyReport>,
     /// Number of clips learned from.
     train_clips: usize,
     /// Versions of each.
@@ -193,7 +199,6 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
     let readout = args.method.place.readout(&plan, dataset.classes().len())?;
     let (augment, views) = args.augment.recipe(&args.course)?;
     let reader = Reader::new(&plan)?;
-    let source = Source::new(&reader, &dataset, &learned, augment, args.course.seed())?;
     args.course.check(readout)?;
     let from = args.method.from.as_ref().map(|path| ArtifactFile::read(path)).transpose()?;
     let on = args.method.on.as_ref().map(|path| ArtifactFile::read(path)).transpose()?;
@@ -209,6 +214,17 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
     let start = start.as_ref().map(|file| file.attach(&plan)).transpose()?;
     let candidate = args.method.candidate(start.as_ref())?;
     let on = stack.as_ref().map(|stack| stack.stacked(&plan)).transpose()?;
+    let beside = Beside {
+        course: &args.course,
+        candidate: &candidate,
+        augment: &augment,
+        from: start.as_ref(),
+        on: stack.is_some(),
+        checkpoint: args.checkpoint.is_some(),
+    };
+    let groups = dataset.groups();
+    let private = args.private.private(&beside, (&dataset, &learned), &groups, console)?;
+    let source = Source::new(&reader, &dataset, &learned, augment, args.course.seed())?;
     let known = args.old.judge((plan, &target), &reader, console)?;
     let map = class_map(&plan, readout, &dataset)?;
     let (labels, groups) = source.labels(&map, args.course.takes_several())?;
@@ -235,6 +251,7 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
         seed: args.course.seed(),
         from: start.as_ref(),
         on: on.as_ref(),
+        private: private.as_ref(),
         memory: args.memory,
     };
     let (trainee, _) = candidate.prepare(&terms, &lessons, console)?;
@@ -322,7 +339,12 @@ impl Args {
     fn provenance(&self, from: Option<&Adapter<'_>>) -> String {
         let split = self.split.describe().unwrap_or_default();
         let from = from.map_or(String::new(), |adapter| format!(" --from {}", hex(&adapter.hash()[..8])));
-        format!("ingraft {} train --data {}{split}{from}", env!("CARGO_PKG_VERSION"), self.data.display())
+        let version = env!("CARGO_PKG_VERSION");
+        if self.private.private {
+            // Names of folders may tell whose clips they hold.
+            return format!("ingraft {version} train --private{from}");
+        }
+        format!("ingraft {version} train --data {}{split}{from}", self.data.display())
     }
 }
 
@@ -350,6 +372,7 @@ impl TrainReport {
             accuracy_of,
             n: confusion.total(),
             forgetting: None,
+            privacy: file.adapter()?.privacy().map(PrivacyReport::from),
             train_clips,
             views,
             loss: trained.loss,
@@ -383,6 +406,9 @@ impl TrainReport {
         line("accuracy", accuracy);
         if let Some(auroc) = self.auroc {
             line("AUROC", format!("{auroc:.4}"));
+        }
+        if let Some(privacy) = &self.privacy {
+            line("privacy", privacy.summary());
         }
         if let Some(forgetting) = &self.forgetting {
             line("old classes", forgetting.summary());

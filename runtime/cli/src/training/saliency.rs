@@ -64,7 +64,7 @@ impl Course<'_> {
             views.of(clip).try_for_each(|view| trainer.observe(view))?;
         }
         trainer.standardize();
-        let mut truths = Truths::new(&course, lessons, &views, &mut trainer)?;
+        let mut truths = Truths::new(&course, lessons.labels, &views, &mut trainer)?;
         if trainer.head().is_some() {
             for epoch in 0..course.epochs {
                 course.epoch(&mut trainer, &views, &mut truths, &learned, epoch)?;

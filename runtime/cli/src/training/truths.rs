@@ -4,7 +4,7 @@ use clap::ValueEnum;
 use ingraft_train::{Loss, Trainer, Truth};
 
 use super::views::Views;
-use super::{Course, Lessons, Mixed};
+use super::{Course, Mixed};
 use crate::CliError;
 
 /// What is trained for.
@@ -47,19 +47,19 @@ impl<'l> Truths<'l> {
     /// [`CliError::Train`].
     pub(super) fn new(
         course: &Course<'_>,
-        lessons: &Lessons<'l>,
+        labels: &'l [Vec<usize>],
         views: &'l Views,
         trainer: &mut Trainer<'_, '_>,
     ) -> Result<Self, CliError> {
         let mut taught = Vec::new();
         if course.objective == Objective::Distill {
-            for clip in 0..lessons.labels.len() {
+            for clip in 0..labels.len() {
                 let said = views.of(clip).map(|view| trainer.logits(view).map(<[f32]>::to_vec));
                 taught.push(said.collect::<Result<_, _>>()?);
             }
         }
         let (several, values) = (course.objective.takes_several(), vec![0.0; trainer.logit_count()]);
-        Ok(Self { labels: lessons.labels, views, several, taught, values })
+        Ok(Self { labels, views, several, taught, values })
     }
 
     /// The labels of every clip.

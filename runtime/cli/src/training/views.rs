@@ -76,6 +76,12 @@ impl Views {
         Ok(Self { clips })
     }
 
+    /// Clips of which only these features are known.
+    pub(super) fn of_features(features: Vec<Vec<f32>>) -> Self {
+        let view = |values| vec![View { kept: Kept::Features(values), mixed: None }];
+        Self { clips: features.into_iter().map(view).collect() }
+    }
+
     /// Every version of clip `clip`.
     pub(super) fn of(&self, clip: usize) -> impl Iterator<Item = Clip<'_>> {
         self.clips.get(clip).into_iter().flatten().map(|view| view.kept.clip())

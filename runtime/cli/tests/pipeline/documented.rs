@@ -48,14 +48,16 @@ fn leaves(value: &Value, path: &str, maps: &BTreeSet<String>, found: &mut BTreeS
 }
 
 /// What commands print, by the heading that documents it.
-fn printed(folder: &Folder) -> [(&'static str, Vec<Value>); 15] {
+fn printed(folder: &Folder) -> [(&'static str, Vec<Value>); 16] {
     let json = |line: &str| folder.run(&format!("{line} --json")).json();
     let float = json("compile base_f32.onnx -o float.plan --dim N=1 --float");
     let options = "--dim N=1 --front-end yamnet --train-from all --labels labels.txt";
     let base = json(&format!("compile base.onnx -o base.plan {options}"));
     let plans = vec![json("inspect float.plan"), json("inspect base.plan --method lora")];
     let train = "train base.plan --data clips --method lora --set rank=1 --epochs 2 -o a.adapter";
-    let trained = vec![json(train), json(&format!("{train} --old clips --old-adapter a.adapter"))];
+    let private = "train base.plan --data clips --private --yes --epochs 1 -o p.adapter";
+    let trained =
+        vec![json(private), json(train), json(&format!("{train} --old clips --old-adapter a.adapter"))];
     folder.run("compose a.adapter --base base.plan --by stack -o stack.adapter").ok();
     let stack = json("inspect stack.adapter");
     let samples = pcm(&clip(Sound::Siren, 1, PATCH_SAMPLES));
@@ -63,7 +65,7 @@ fn printed(folder: &Folder) -> [(&'static str, Vec<Value>); 15] {
         ("compile --json", vec![float, base]),
         ("inspect BASE.plan --json", plans),
         ("train --json", trained),
-        ("inspect A.adapter --json", vec![json("inspect a.adapter"), stack]),
+        ("inspect A.adapter --json", vec![json("inspect a.adapter"), json("inspect p.adapter"), stack]),
         ("run --json", vec![json("run base.plan --input clip.wav --profile")]),
         ("run --input - --json", folder.feed("run base.plan --input - --json", &samples).json_lines()),
         ("eval --json", vec![json("eval base.plan --data clips --adapter a.adapter")]),
@@ -72,11 +74,15 @@ fn printed(folder: &Folder) -> [(&'static str, Vec<Value>); 15] {
             vec![json("study base.plan --data clips --methods lora --set rank=1 --epochs 1 --folds 3")],
         ),
         ("bench --json", vec![json("bench base.plan")]),
-        ("export --json", vec![json("export a.adapter -o exported")]),
+        (
+            "export --json",
+            vec![json("export a.adapter -o exported"), json("export p.adapter --share -o shared.adapter")],
+        ),
         ("import --json", vec![json("import exported --base base.plan -o again.adapter")]),
         ("keygen --json", vec![json("keygen -o key")]),
         ("sign --json", vec![json("sign a.adapter --key key --version 1 --expires 2999-01-01")]),
         ("verify --json", vec![json("verify a.adapter --trust key.pub")]),
+        ("audit --json", vec![json("audit base.plan --records 40 --runs 4 --examples 2")]),
         ("methods --json", vec![json("methods")]),
     ]
 }
@@ -122,7 +128,7 @@ fn every_option_is_documented_and_the_other_way_round() {
     let readme = include_str!("../../README.md");
     for command in [
         "compile", "inspect", "run", "train", "eval", "study", "bench", "import", "export", "compose",
-        "compress", "slice", "merge", "keygen", "sign", "verify", "methods", "demo",
+        "compress", "slice", "merge", "keygen", "sign", "verify", "audit", "methods", "demo",
     ] {
         let heading = format!("\n## `{command}`\n");
         let (_, section) = readme.split_once(&heading).unwrap_or_else(|| panic!("no section on {command}"));

@@ -8,6 +8,7 @@ mod forgetting;
 mod input;
 mod learning;
 mod mixing;
+mod private;
 mod process;
 mod real;
 mod refusal;

@@ -240,6 +240,23 @@ impl<'a, 'm> Trainer<'a, 'm> {
         self.stage = Stage::Idle;
     }
 
+    /// Puts `gradients`, in the order of [`crate::Parameters::values`], in place of those accumulated, as of one clip: what
+    /// [`Self::step`] moves against then. For gradients that were clipped, given noise or averaged elsewhere.
+    ///
+    /// # Errors
+    /// [`TrainError::Length`], [`TrainError::Busy`]; the gradients accumulated are kept.
+    pub fn set_gradients(&mut self, gradients: &[f32]) -> Result<(), TrainError> {
+        self.idle()?;
+        let (needed, given) = (self.gradients.len(), gradients.len());
+        if needed != given {
+            return Err(TrainError::Length { needed, given });
+        }
+        super::copy(self.gradients, gradients)?;
+        self.latent.gradients.fill(0.0);
+        self.clips = 1;
+        Ok(())
+    }
+
     fn constrain(&mut self, slot: usize) {
         let Parameters { values, indptr, indices, slots, .. } = &mut self.parameters;
         if let Some(slot) = slots.get(slot).filter(|slot| !slot.is_latent())

@@ -5,6 +5,7 @@ mod everything;
 mod gradient;
 mod memory;
 mod oracle;
+mod private;
 mod refusals;
 mod setup;
 #[allow(dead_code, reason = "shared with the methods' tests, which look at more of it")]

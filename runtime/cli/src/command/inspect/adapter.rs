@@ -7,6 +7,7 @@ use ingraft_adapter::{Adapter, Link, TermSource};
 use ingraft_kernel::NO_SITE;
 use serde::Serialize;
 
+use crate::command::train::private::PrivacyReport;
 use crate::report::{bytes, hex};
 
 /// What `inspect A.adapter --json` prints.
@@ -26,6 +27,8 @@ pub(super) struct AdapterReport {
     settings: BTreeMap<String, String>,
     /// Who made it, from what.
     provenance: String,
+    /// What it promises of the privacy of its clips; null where it promises nothing.
+    privacy: Option<PrivacyReport>,
     /// Names of the sites it acts on.
     sites: Vec<String>,
     /// What replaces the last linear layer; null for none.
@@ -89,6 +92,7 @@ impl AdapterReport {
             method: adapter.method().to_owned(),
             settings: adapter.hyper().lines().filter_map(setting).collect(),
             provenance: adapter.provenance().to_owned(),
+            privacy: adapter.privacy().map(PrivacyReport::from),
             sites: adapter.sites().map(str::to_owned).collect(),
             head,
             members: members.collect(),
@@ -104,6 +108,9 @@ impl fmt::Display for AdapterReport {
         writeln!(f, "base        {}", self.base_hash)?;
         writeln!(f, "method      {} {}", self.method, settings.join(" "))?;
         writeln!(f, "provenance  {}", self.provenance)?;
+        if let Some(privacy) = &self.privacy {
+            writeln!(f, "privacy     {}", privacy.summary())?;
+        }
         if let Some(head) = &self.head {
             let from =
                 head.site.map_or("the last linear layer's input".to_owned(), |site| format!("site {site}"));

@@ -8,7 +8,7 @@ use ingraft_plan::PlanView;
 use ingraft_train::{Method, Optimizer, Readout};
 
 use super::options::{CourseArgs, PlaceArgs};
-use crate::training::{self, Course, Lessons, Stacked};
+use crate::training::{self, Course, Lessons, Private, Stacked};
 use crate::{CliError, Console};
 
 /// A method by name, with settings over its defaults.
@@ -37,7 +37,8 @@ pub(in crate::command) struct Terms<'t> {
     pub(in crate::command) place: &'t PlaceArgs,
     pub(in crate::command) readout: Readout,
     pub(in crate::command) course: &'t CourseArgs,
-    pub(in crate::command) optimizer: &'t dyn Optimizer,
+    /// The optimizer asked for.
+    pub(in crate::command) optimizer: Option<&'t dyn Optimizer>,
     /// Versions of each clip.
     pub(in crate::command) views: u32,
     /// Seed of everything that is drawn.
@@ -46,11 +47,21 @@ pub(in crate::command) struct Terms<'t> {
     pub(in crate::command) from: Option<&'t Adapter<'t>>,
     /// The stack that what is trained is a member of.
     pub(in crate::command) on: Option<&'t Stacked<'t>>,
+    /// How it is trained privately.
+    pub(in crate::command) private: Option<&'t Private>,
     /// Most bytes a trainer may take.
     pub(in crate::command) memory: Option<usize>,
 }
 
 impl Candidate<'_> {
+    /// Whether the method chooses what it trains by the training clips.
+    ///
+    /// # Errors
+    /// [`CliError::Method`].
+    pub(super) fn chooses_by_data(&self) -> Result<bool, CliError> {
+        Ok(score_for(self.name, &self.settings)?.is_some())
+    }
+
     /// Finds the method's sites. Where it chooses weights by gradients, they are measured on `lessons` first, in the
     /// memory that `full` takes. Gives the bytes of measuring too, 0 without.
     ///
@@ -85,7 +96,7 @@ impl Candidate<'_> {
 impl<'t> Terms<'t> {
     /// The course of training `trainee`.
     pub(in crate::command) fn course_of(&self, trainee: &'t Trainee) -> Course<'t> {
-        let course = self.course.course(trainee, self.optimizer, self.views, self.seed);
+        let course = self.course.course(trainee, (self.optimizer, self.private), self.views, self.seed);
         Course { from: self.from, on: self.on, ..course }
     }
 

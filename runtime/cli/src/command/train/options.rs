@@ -4,20 +4,20 @@ use std::path::PathBuf;
 
 use ingraft_adapter::Adapter;
 use ingraft_dataset::augment::{Augmentation, Meaning, Recipe};
-use ingraft_method::{ContinueError, METHODS, score_for};
+use ingraft_method::{ContinueError, Head, METHODS, score_for};
 use ingraft_plan::PlanView;
-use ingraft_train::{AdamW, GaLore, LearningRate, Moves, Optimizer, Readout, optimizer};
+use ingraft_train::{GaLore, LearningRate, Method as _, Moves, Optimizer, Readout, optimizer};
 
 use super::candidate::{Candidate, Trainee};
 use crate::CliError;
 use crate::args::{assignment, method_names, optimizer_names};
-use crate::training::{self, Course, Decay, HeadChoice, Objective, SiteChoice};
+use crate::training::{self, Course, Decay, HeadChoice, Objective, Private, SiteChoice};
 
 /// What is trained.
 #[derive(Debug, clap::Args)]
 pub(super) struct MethodArgs {
-    /// The adaptation method; `ingraft methods` lists them. With --from it is that of the adapter.
-    #[arg(long, value_name = "NAME", value_parser = method_names(), required_unless_present = "from")]
+    /// The adaptation method; `ingraft methods` lists them. With --from it is that of the adapter, with --private else `head`.
+    #[arg(long, value_name = "NAME", value_parser = method_names(), required_unless_present_any = ["from", "private"])]
     method: Option<String>,
     /// Go on training this adapter: its method, settings and sites, its parameters as the start, and its head where it is one
     /// for the same classes. Of a stack, the one member that is not frozen, beside the others.
@@ -49,18 +49,18 @@ pub(in crate::command) struct PlaceArgs {
 /// How it is trained.
 #[derive(Debug, clap::Args)]
 pub(in crate::command) struct CourseArgs {
-    /// Times every clip is seen, at most.
-    #[arg(long, value_name = "N", default_value_t = training::EPOCHS)]
-    epochs: u32,
+    /// Times every clip is seen, at most; 60 by default, 20 with --private.
+    #[arg(long, value_name = "N")]
+    epochs: Option<u32>,
     /// Seed of everything that is drawn: start values, order, views.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
     /// Learning rate of the method's parameters, at its peak; 0.003 by default, 0.0005 for `full`.
     #[arg(long, value_name = "RATE")]
     lr: Option<f32>,
-    /// Learning rate of the head, at its peak.
-    #[arg(long, value_name = "RATE", default_value_t = training::HEAD.rate)]
-    head_lr: f32,
+    /// Learning rate of the head, at its peak; 0.005 by default, 1 with --private.
+    #[arg(long, value_name = "RATE")]
+    head_lr: Option<f32>,
     /// How both rates go on from their peak: they stay there, or fall to 0 over all epochs.
     #[arg(long, value_enum, value_name = "NAME", default_value_t = Decay::Cosine)]
     schedule: Decay,
@@ -73,9 +73,9 @@ pub(in crate::command) struct CourseArgs {
     /// Weight decay of the head.
     #[arg(long, value_name = "DECAY", default_value_t = training::HEAD.weight_decay)]
     head_decay: f32,
-    /// The optimizer.
-    #[arg(long, value_name = "NAME", value_parser = optimizer_names(), default_value = training::OPTIMIZER)]
-    optimizer: String,
+    /// The optimizer; adamw by default, sgd with --private.
+    #[arg(long, value_name = "NAME", value_parser = optimizer_names())]
+    optimizer: Option<String>,
     /// Directions that `galore` and `natural-galore` keep of each matrix; 4 by default.
     #[arg(long, value_name = "RANK", value_parser = clap::value_parser!(u32).range(1..))]
     subspace: Option<u32>,
@@ -88,12 +88,12 @@ pub(in crate::command) struct CourseArgs {
     /// Penalty on the size of every parameter that decays towards the base, as a soft threshold: small ones become zero.
     #[arg(long, value_name = "PENALTY", default_value_t = 0.0)]
     soft_threshold: f32,
-    /// Clips between two steps of the optimizer.
-    #[arg(long, value_name = "N", default_value_t = training::BATCH, value_parser = clap::value_parser!(u32).range(1..))]
-    batch: u32,
+    /// Clips between two steps of the optimizer; 8 by default. With --private, units expected in a step; a quarter by default.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    batch: Option<u32>,
     /// See every class as often as any other, however many clips there are of it.
     #[arg(long)]
-    balance: bool,
+    pub(super) balance: bool,
     /// What is trained for: one class of all (cross-entropy); every label on its own (bce) or as a number (mse), where a
     /// clip may have several or none; or the class and what the model said before training (distill, with --head none).
     #[arg(long, value_name = "NAME", value_enum, default_value = "cross-entropy")]
@@ -109,17 +109,17 @@ pub(in crate::command) struct CourseArgs {
     teacher_share: f32,
     /// Start the head at the nearest class mean; with --epochs 0 that is the adapter.
     #[arg(long)]
-    prototypes: bool,
+    pub(super) prototypes: bool,
     /// Longest gradient; longer ones are shortened to it (inf: none is).
     #[arg(long, value_name = "LENGTH", default_value_t = training::CLIP_NORM)]
-    clip_norm: f32,
+    pub(super) clip_norm: f32,
     /// Epochs without progress before training stops; 15 by default with --hold-out or --schedule constant, else it runs to
     /// the end: while rates fall, most is learned late.
     #[arg(long, value_name = "N")]
-    patience: Option<u32>,
+    pub(super) patience: Option<u32>,
     /// Share of the training clips kept aside to tell progress by; with 0 it is told by the smoothed training loss.
     #[arg(long, value_name = "SHARE", default_value_t = 0.0)]
-    hold_out: f64,
+    pub(super) hold_out: f64,
 }
 
 /// How clips are varied.
@@ -166,7 +166,7 @@ impl MethodArgs {
     pub(super) fn candidate<'a>(&'a self, from: Option<&Adapter<'a>>) -> Result<Candidate<'a>, CliError> {
         let given = self.settings.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let Some(adapter) = from else {
-            let name = self.method.as_deref().unwrap_or_default();
+            let name = self.method.as_deref().unwrap_or(Head.name());
             return Ok(Candidate { name, settings: given.collect() });
         };
         let held = adapter.hyper().lines().filter_map(|line| line.split_once('='));
@@ -197,17 +197,21 @@ impl CourseArgs {
 
     /// The subspace optimizer asked for, if one is.
     pub(in crate::command) fn subspace(&self) -> Option<GaLore> {
-        let named =
-            [GaLore::DEFAULT, GaLore::NATURAL].into_iter().find(|rule| rule.name() == self.optimizer)?;
+        let named = [GaLore::DEFAULT, GaLore::NATURAL]
+            .into_iter()
+            .find(|rule| Some(rule.name()) == self.optimizer.as_deref())?;
         let (rank, every) = (self.subspace.unwrap_or(named.rank), self.subspace_every.unwrap_or(named.every));
         Some(GaLore { rank, every, ..named })
     }
 
-    /// The optimizer, which is `subspace` where that is one.
-    pub(in crate::command) fn optimizer<'o>(&self, subspace: Option<&'o GaLore>) -> &'o dyn Optimizer {
+    /// The optimizer asked for, if one is; it is `subspace` where that is one.
+    pub(in crate::command) fn optimizer<'o>(
+        &self,
+        subspace: Option<&'o GaLore>,
+    ) -> Option<&'o dyn Optimizer> {
         match subspace {
-            Some(rule) => rule,
-            None => optimizer(&self.optimizer).unwrap_or(&AdamW::DEFAULT),
+            Some(rule) => Some(rule),
+            None => self.optimizer.as_deref().and_then(optimizer),
         }
     }
 
@@ -264,25 +268,34 @@ impl CourseArgs {
 
     /// The most epochs.
     pub(in crate::command) fn epochs(&self) -> u32 {
-        self.epochs
+        self.epochs.unwrap_or(training::EPOCHS)
     }
 
-    /// The course of training `trainee` with `optimizer` on `views` versions of each clip, all drawn by `seed`.
+    /// The probability of each of so many units to be in a step of a private run, and its steps.
+    pub(super) fn private_steps(&self, units: usize) -> (f64, u32) {
+        training::private_steps(self.batch, self.epochs, units)
+    }
+
+    /// The course of training `trainee`, privately where `private` says how, with `optimizer`, where one was asked for, on `views`
+    /// versions of each clip, all drawn by `seed`.
     pub(in crate::command) fn course<'t>(
         &self,
         trainee: &'t Trainee,
-        optimizer: &'t dyn Optimizer,
+        (optimizer, private): (Option<&'t dyn Optimizer>, Option<&'t Private>),
         views: u32,
         seed: u64,
     ) -> Course<'t> {
         let watched = self.hold_out > 0.0 || matches!(self.schedule, Decay::Constant);
-        let defaults = Course::new(&*trainee.method, &trainee.sites, trainee.readout);
+        let defaults = Course::new(&*trainee.method, &trainee.sites, trainee.readout).privately(private);
         let rate = self.lr.unwrap_or(defaults.adapter.rate);
         Course {
-            optimizer,
+            optimizer: optimizer.unwrap_or(defaults.optimizer),
             moves: Moves { up_ratio: self.up_ratio, soft_threshold: self.soft_threshold },
             adapter: LearningRate { rate, weight_decay: self.weight_decay },
-            head: LearningRate { rate: self.head_lr, weight_decay: self.head_decay },
+            head: LearningRate {
+                rate: self.head_lr.unwrap_or(defaults.head.rate),
+                weight_decay: self.head_decay,
+            },
             objective: self.loss,
             smoothing: self.smoothing,
             temperature: self.temperature,
@@ -291,8 +304,8 @@ impl CourseArgs {
             clip_norm: self.clip_norm.is_finite().then_some(self.clip_norm),
             decay: self.schedule,
             warm_up: self.warmup,
-            epochs: self.epochs,
-            batch: self.batch as usize,
+            epochs: self.epochs(),
+            batch: self.batch.unwrap_or(training::BATCH) as usize,
             balance: self.balance,
             views,
             patience: self.patience.or(watched.then_some(training::PATIENCE)),

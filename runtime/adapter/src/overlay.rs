@@ -68,8 +68,10 @@ mod tests {
     #[test]
     fn agrees_with_a_loop_over_rows() {
         let (mut rng, mut right, mut wrong) = (Rng::new(1), 0, 0);
-        for case in 0..4000 {
-            let (row, rows) = (1 + rng.below(300), rng.below(40));
+        // Miri takes seconds for what takes a millisecond.
+        let (cases, longest, most) = if cfg!(miri) { (40, 30, 8) } else { (4000, 300, 40) };
+        for case in 0..cases {
+            let (row, rows) = (1 + rng.below(longest), rng.below(most));
             let density = 1 + rng.below(60);
             let (mut bounds, mut entries) = (Vec::from([0u32]), Vec::new());
             for _ in 0..rows {
@@ -91,6 +93,6 @@ mod tests {
             assert_eq!(super::ascends(&sparse, row), expected, "{bounds:?} {entries:?} {row}");
             if expected { right += 1 } else { wrong += 1 }
         }
-        assert!(right > 500 && wrong > 500, "{right} right, {wrong} wrong");
+        assert!(right > cases / 8 && wrong > cases / 8, "{right} right, {wrong} wrong");
     }
 }

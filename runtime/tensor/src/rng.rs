@@ -91,11 +91,14 @@ mod tests {
     fn draws_are_uniform() {
         let mut rng = Rng::new(5);
         let mut counts = [0usize; 7];
-        (0..70_000).for_each(|_| counts[rng.below(7)] += 1);
-        assert!(counts.iter().all(|c| c.abs_diff(10_000) < 500), "{counts:?}");
-        let mean = (0..100_000).map(|_| rng.uniform(-1.0, 3.0)).sum::<f64>() / 1e5;
-        assert!((mean - 1.0).abs() < 0.02, "{mean}");
-        assert!((0..10_000).all(|_| (0.0..1.0).contains(&rng.unit())));
+        // Miri takes minutes for the first two.
+        if !cfg!(miri) {
+            (0..70_000).for_each(|_| counts[rng.below(7)] += 1);
+            assert!(counts.iter().all(|c| c.abs_diff(10_000) < 500), "{counts:?}");
+            let mean = (0..100_000).map(|_| rng.uniform(-1.0, 3.0)).sum::<f64>() / 1e5;
+            assert!((mean - 1.0).abs() < 0.02, "{mean}");
+        }
+        assert!((0..if cfg!(miri) { 100 } else { 10_000 }).all(|_| (0.0..1.0).contains(&rng.unit())));
         assert_eq!(rng.below(0), 0);
     }
 

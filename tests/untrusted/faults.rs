@@ -4,9 +4,9 @@
 
 use ingraft::adapter::{Adapter, AdapterError, AdapterSet, SetError};
 use ingraft::exec::{ExecError, MemoryNeeds, Session};
-use ingraft::kernel::{Host, NO_SITE};
+use ingraft::kernel::{Host, NO_SITE, Sites};
 use ingraft::method::Head;
-use ingraft::plan::{Phase, PlanError, PlanView};
+use ingraft::plan::{Limits, Phase, PlanError, PlanView, Resource};
 use ingraft::tensor::bytes;
 use ingraft::train::{AdamW, LearningRate, Loss, Moves, Readout, Schedule, Setup, TrainError, Trainer};
 
@@ -66,6 +66,42 @@ fn one_flipped_bit_of_a_plan_is_told() {
         };
         assert!(told, "byte {at}: {error}");
     }
+}
+
+#[test]
+fn what_a_plan_declares_beyond_the_limits_is_refused_by_its_header() {
+    let device = Device::new();
+    let (plan, none) = (device.plan(), Limits::NONE);
+    let [infer, train] = [Phase::Infer, Phase::Train];
+    let larger = if plan.arena_bytes(infer) > plan.arena_bytes(train) { infer } else { train };
+    // A damaged hash: whatever is said of limits was said before it was read.
+    let mut damaged = AlignedBytes::copy_of(plan.bytes());
+    damaged.as_mut()[20] ^= 1;
+    for (wanted, declared, limits) in [
+        (
+            Resource::FileBytes,
+            plan.bytes().len(),
+            (|limit| Limits { file_bytes: limit, ..Limits::NONE }) as fn(u32) -> _,
+        ),
+        (Resource::ArenaBytes(larger), plan.arena_bytes(larger), |limit| Limits {
+            arena_bytes: limit,
+            ..Limits::NONE
+        }),
+        (Resource::Steps(train), plan.step_count(train), |limit| Limits { steps: limit, ..Limits::NONE }),
+        (Resource::Tensors, plan.tensor_count(), |limit| Limits { tensors: limit, ..Limits::NONE }),
+        (Resource::Sites, plan.site_count(), |limit| Limits { sites: limit, ..Limits::NONE }),
+    ] {
+        let declared = declared as u32;
+        let refused =
+            PlanView::within(damaged.as_slice(), &limits(declared - 1)).expect_err("beyond the limit");
+        assert_eq!(refused, PlanError::Limit { resource: wanted, declared, limit: declared - 1 });
+        assert!(PlanView::within(plan.bytes(), &limits(declared)).is_ok(), "{wanted:?} at the limit");
+        assert_eq!(
+            PlanView::within(damaged.as_slice(), &limits(declared)).expect_err("damaged"),
+            PlanError::Hash
+        );
+    }
+    assert!(PlanView::within(plan.bytes(), &none).is_ok());
 }
 
 #[test]

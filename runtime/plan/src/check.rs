@@ -6,13 +6,13 @@ use zerocopy::{FromBytes, Immutable, KnownLayout};
 
 use crate::error::{Part, PlanError};
 use crate::record::{FORMAT_VERSION, HASH_END, Header, MAGIC, NONE, Table, Text};
-use crate::{ClipRule, Phase, PlanView, RECIPE_WORDS};
+use crate::{ClipRule, Limits, Phase, PlanView, RECIPE_WORDS};
 
-/// Checks `bytes` as a plan.
+/// Checks `bytes` as a plan that declares no more than `limits`.
 ///
 /// # Errors
 /// The first fault found.
-pub(crate) fn plan(bytes: &[u8]) -> Result<PlanView<'_>, PlanError> {
+pub(crate) fn plan<'a>(bytes: &'a [u8], limits: &Limits) -> Result<PlanView<'a>, PlanError> {
     if !bytes.starts_with(&MAGIC) {
         return Err(PlanError::NotAPlan);
     }
@@ -26,6 +26,7 @@ pub(crate) fn plan(bytes: &[u8]) -> Result<PlanView<'_>, PlanError> {
     if header.file_bytes as usize != bytes.len() {
         return Err(PlanError::Length);
     }
+    limits.check(header)?;
     let covered = bytes.get(HASH_END..).ok_or(PlanError::Length)?;
     if hash::blake3(covered) != header.hash {
         return Err(PlanError::Hash);

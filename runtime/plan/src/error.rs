@@ -1,5 +1,7 @@
 //! Why bytes are not a plan.
 
+use crate::Resource;
+
 /// The first fault found in a plan file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -18,6 +20,15 @@ pub enum PlanError {
     Range(Part),
     /// A record holds a value that no writer emits.
     Record(Part, u32),
+    /// The plan declares more than the device takes on.
+    Limit {
+        /// Of what.
+        resource: Resource,
+        /// What the plan declares.
+        declared: u32,
+        /// The most allowed.
+        limit: u32,
+    },
 }
 
 /// The part of a plan an error speaks of.
@@ -49,6 +60,12 @@ impl core::fmt::Display for PlanError {
             Self::Length => f.write_str("plan file is truncated or has trailing bytes"),
             Self::Hash => f.write_str("plan content hash does not match; the file is damaged"),
             Self::Range(part) => write!(f, "plan {part:?} table reaches outside the file"),
+            Self::Limit { resource, declared, limit } => {
+                write!(
+                    f,
+                    "plan declares {declared} of {resource:?}, and {limit} are allowed here: compile a smaller model, or raise the limit"
+                )
+            }
             Self::Record(part, index) => write!(f, "plan {part:?} record {index} is invalid"),
         }
     }

@@ -19,6 +19,7 @@ mod check;
 #[cfg(feature = "alloc")]
 mod closed;
 mod error;
+mod limits;
 mod record;
 mod view;
 #[cfg(feature = "alloc")]
@@ -27,6 +28,7 @@ mod write;
 #[cfg(feature = "alloc")]
 pub use closed::closed;
 pub use error::{Part, PlanError};
+pub use limits::{Limits, Resource};
 pub use record::{ClipRule, FORMAT_VERSION, MAGIC, NONE, Phase, RECIPE_WORDS, Role};
 pub use view::{IoView, PlanView, SiteTensors, StepView, TensorView};
 #[cfg(feature = "alloc")]

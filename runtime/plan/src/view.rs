@@ -4,7 +4,7 @@ use ingraft_kernel::{KernelError, OpCode, Operand, Place, SiteDesc, SiteKind, Si
 use ingraft_tensor::{DType, QParams, Shape, bytes};
 
 use crate::record::{Header, IoRecord, SiteRecord, StepRecord, TensorRecord, Text};
-use crate::{ClipRule, NONE, Phase, PlanError, Role, check};
+use crate::{ClipRule, Limits, NONE, Phase, PlanError, Role, check};
 
 /// A plan whose every offset, count, type and hash has been checked.
 ///
@@ -91,7 +91,15 @@ impl<'a> PlanView<'a> {
     /// # Errors
     /// The first [`PlanError`] found.
     pub fn new(bytes: &'a [u8]) -> Result<Self, PlanError> {
-        check::plan(bytes)
+        Self::within(bytes, &Limits::NONE)
+    }
+
+    /// As [`Self::new`], of a plan that declares no more than `limits`: one that does is refused by its header.
+    ///
+    /// # Errors
+    /// [`PlanError::Limit`], or another [`PlanError`].
+    pub fn within(bytes: &'a [u8], limits: &Limits) -> Result<Self, PlanError> {
+        check::plan(bytes, limits)
     }
 
     /// The file.

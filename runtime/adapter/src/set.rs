@@ -47,6 +47,19 @@ impl core::error::Error for SetError {}
 /// let set = AdapterSet::<8>::new();
 /// assert!(set.active().is_none());
 /// ```
+///
+/// # Concurrency
+/// Nothing here is written through a shared reference, so that there is no half a switch to see: whoever switches has the set
+/// alone, and the compiler refuses a reader beside it. Threads share a set behind a lock; on one core, a handler of an
+/// interrupt leaves the id to the loop that runs inferences, in a queue or an atomic, or takes the set in a critical section.
+///
+/// ```compile_fail,E0502
+/// # use ingraft_adapter::AdapterSet;
+/// let mut set = AdapterSet::<8>::new();
+/// let reader = set.active();
+/// set.switch(None); // while it is read
+/// assert!(reader.is_none());
+/// ```
 #[derive(Debug)]
 pub struct AdapterSet<'a, const N: usize> {
     slots: [Slot<'a>; N],

@@ -6,7 +6,9 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use ingraft_adapter::{AdapterBuilder, AdapterFacts, HeadSpec, Link, ParameterSpec, TermSpec};
+use ingraft_adapter::{
+    AdapterBuilder, AdapterFacts, HeadSpec, Link, ParameterSpec, Privacy, PrivacyUnit, TermSpec,
+};
 use ingraft_compile::lower::train::TrainFrom;
 use ingraft_compile::onnx::operators;
 use ingraft_compile::{CompileOptions, compile};
@@ -173,7 +175,20 @@ fn adapters() -> Vec<(&'static str, Vec<u8>)> {
         ParameterSpec { name: "lora_A".to_owned(), dims: vec![1, 2], values },
     );
     builder.site_settings(index, site.name, &[("rank".to_owned(), "1".to_owned())]);
-    made.push(("head", builder.finish(&facts("head"))));
+    builder.member("first", true, made[0].1.clone());
+    builder.member("second", false, made[4].1.clone());
+    let privacy = Privacy {
+        epsilon: 8.0,
+        delta: 1e-6,
+        unit: PrivacyUnit::Group,
+        units: 1000,
+        steps: 40,
+        rate: 0.5,
+        noise: 1.9,
+        bound: 1.0,
+        runs: 1,
+    };
+    made.push(("head", builder.finish(&AdapterFacts { privacy: Some(privacy), ..facts("head") })));
     made
 }
 

@@ -32,8 +32,12 @@ pub fn adapter(bytes: &[u8]) {
 fn describe(adapter: &Adapter<'_>, sites: usize) {
     let _ = (adapter.method().len(), adapter.hyper().len(), adapter.provenance().len());
     let _ = (adapter.sites().count(), adapter.site_terms().count());
+    let _ = adapter.privacy().map(|privacy| privacy.to_string().len());
     if let Ok(section) = adapter.parameters() {
         parameters(&section, sites);
+        for member in section.members() {
+            let _ = Adapter::open(Aligned::copy_of(member.bytes).as_slice()).is_ok();
+        }
     }
 }
 

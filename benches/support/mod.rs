@@ -13,7 +13,7 @@ use ingraft::compile::lower::train::TrainFrom;
 use ingraft::compile::{CompileOptions, compile};
 use ingraft::kernel::{Host, NO_SITE};
 use ingraft::plan::PlanView;
-use ingraft::train::{AdamW, LearningRate, Loss, Method, Moves, Readout, Schedule, Setup};
+use ingraft::train::{AdamW, LearningRate, Method, Readout, Setup};
 
 pub(crate) use targets::targets;
 pub(crate) use tests_support::{AlignedBytes, as_bytes, data};
@@ -49,19 +49,7 @@ pub(crate) fn trained_sites(plan: &PlanView<'_>, method: &dyn Method) -> Vec<u32
 /// The setup of training by AdamW with a head on what classifiers read.
 pub(crate) fn setup<'s>(method: &'s dyn Method, sites: &'s [u32], rate: f32) -> Setup<'s> {
     let rate = LearningRate { rate, weight_decay: 0.01 };
-    Setup {
-        method,
-        sites,
-        readout: READOUT,
-        loss: Loss::CrossEntropy { smoothing: 0.0 },
-        optimizer: &AdamW::DEFAULT,
-        adapter: rate,
-        head: rate,
-        moves: Moves::PLAIN,
-        schedule: Schedule::CONSTANT,
-        clip_norm: None,
-        seed: 0,
-    }
+    Setup::new(method, sites, READOUT, &AdamW::DEFAULT, rate)
 }
 
 /// One recorded patch, the built-in model's input.

@@ -8,7 +8,7 @@ use ingraft::kernel::{Host, NO_SITE, Sites};
 use ingraft::method::Head;
 use ingraft::plan::{Limits, Phase, PlanError, PlanView, Resource};
 use ingraft::tensor::bytes;
-use ingraft::train::{AdamW, LearningRate, Loss, Moves, Readout, Schedule, Setup, TrainError, Trainer};
+use ingraft::train::{AdamW, LearningRate, Readout, Setup, TrainError, Trainer};
 
 use crate::support::{AlignedBytes, Lcg};
 use crate::{adapter, plan_file};
@@ -170,16 +170,7 @@ fn one_byte_too_few_is_told_with_the_number() {
 fn head() -> Setup<'static> {
     let rate = LearningRate { rate: 1e-2, weight_decay: 0.0 };
     Setup {
-        method: &Head,
-        sites: &[],
-        readout: Readout::Head { site: NO_SITE, pool: 0, classes: 4 },
-        loss: Loss::CrossEntropy { smoothing: 0.0 },
-        optimizer: &AdamW::DEFAULT,
-        adapter: rate,
-        head: rate,
-        moves: Moves::PLAIN,
-        schedule: Schedule::CONSTANT,
-        clip_norm: None,
         seed: 1,
+        ..Setup::new(&Head, &[], Readout::Head { site: NO_SITE, pool: 0, classes: 4 }, &AdamW::DEFAULT, rate)
     }
 }

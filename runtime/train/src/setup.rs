@@ -29,6 +29,31 @@ pub struct Setup<'a> {
     pub seed: u64,
 }
 
+impl<'a> Setup<'a> {
+    /// One rate for all, as it is from the first step to the last: cross-entropy, no smoothing, no clipping, seed 0.
+    pub const fn new(
+        method: &'a dyn Method,
+        sites: &'a [u32],
+        readout: Readout,
+        optimizer: &'a dyn Optimizer,
+        rate: LearningRate,
+    ) -> Self {
+        Self {
+            method,
+            sites,
+            readout,
+            loss: Loss::CrossEntropy { smoothing: 0.0 },
+            optimizer,
+            moves: Moves::PLAIN,
+            adapter: rate,
+            head: rate,
+            schedule: Schedule::CONSTANT,
+            clip_norm: None,
+            seed: 0,
+        }
+    }
+}
+
 /// How fast a part of the parameters moves.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LearningRate {

@@ -6,7 +6,7 @@ use ingraft_kernel::{Host, NO_SITE};
 use ingraft_method::Full;
 use ingraft_plan::PlanView;
 use ingraft_tensor::bytes;
-use ingraft_train::{AdamW, Clip, LearningRate, Loss, Moves, Readout, Schedule, Setup, Trainer, Truth};
+use ingraft_train::{AdamW, Clip, LearningRate, Readout, Setup, Trainer, Truth};
 
 use crate::Failure;
 
@@ -24,19 +24,7 @@ pub(crate) fn steps(
     let sites: Vec<u32> = readout.adapted(&plan, &Full).collect();
     // So slow that nothing is learned: of gradients that vanish the time is another.
     let rate = LearningRate { rate: 1e-9, weight_decay: 0.01 };
-    let setup = Setup {
-        method: &Full,
-        sites: &sites,
-        readout,
-        loss: Loss::CrossEntropy { smoothing: 0.0 },
-        optimizer: &AdamW::DEFAULT,
-        adapter: rate,
-        head: rate,
-        moves: Moves::PLAIN,
-        schedule: Schedule::CONSTANT,
-        clip_norm: None,
-        seed: 0,
-    };
+    let setup = Setup::new(&Full, &sites, readout, &AdamW::DEFAULT, rate);
     let memory = Trainer::memory(&plan, target, &setup)?;
     let mut arena = vec![0; memory.total() + bytes::ALIGN];
     let mut trainer = Trainer::bind(plan, target, setup, bytes::aligned_mut(&mut arena))?;

@@ -7,9 +7,7 @@ use ingraft_method::{Head, build};
 use ingraft_plan::{Phase, PlanView};
 use ingraft_tensor::DType;
 use ingraft_train::private::{Entropy, PrivateSum};
-use ingraft_train::{
-    AdamW, Clip, LearningRate, Loss, Method, Moves, Readout, Schedule, Setup, TrainError, Trainer, Truth,
-};
+use ingraft_train::{AdamW, Clip, LearningRate, Method, Readout, Setup, TrainError, Trainer, Truth};
 use serde::Serialize;
 
 use super::span::Span;
@@ -229,17 +227,5 @@ pub(crate) fn released(
 /// A setup for gradients to look at.
 pub(crate) fn setup<'s>(method: &'s dyn Method, sites: &'s [u32], readout: Readout) -> Setup<'s> {
     let rate = LearningRate { rate: 3e-3, weight_decay: 0.0 };
-    Setup {
-        method,
-        sites,
-        readout,
-        loss: Loss::CrossEntropy { smoothing: 0.0 },
-        optimizer: &AdamW::DEFAULT,
-        adapter: rate,
-        head: rate,
-        moves: Moves::PLAIN,
-        schedule: Schedule::CONSTANT,
-        clip_norm: None,
-        seed: 1,
-    }
+    Setup { seed: 1, ..Setup::new(method, sites, readout, &AdamW::DEFAULT, rate) }
 }

@@ -149,9 +149,9 @@ impl<'a> Audit<'a> {
         let chosen = || saw.iter().enumerate().filter(|(_, saw)| **saw).map(|(record, _)| record);
         let features = chosen().map(|record| self.records.features[record].clone()).collect();
         let labels: Vec<Vec<usize>> = chosen().map(|record| self.records.labels[record].clone()).collect();
-        let run = private_run(labels.len(), self.args.epsilon)?;
+        let run = private.then(|| private_run(labels.len(), self.args.epsilon)).transpose()?;
         let course = Course::new(&Head, &[], self.readout);
-        let course = Course { seed, ..course.privately(private.then_some(&run)) };
+        let course = Course { seed, ..course.privately(run.as_ref()) };
         course.train_head(self.plan, self.target, (features, &labels), console)
     }
 

@@ -22,6 +22,7 @@ LOOPS = [
     ("4 pixels × 16 channels × 16 codes, SMULL + SADALP", "", {"smull", "smull2"}, 128),
     ("3×3 depthwise, 1 pixel × 16 channels", "4held", {"smull", "smull2", "smlal", "smlal2"}, 18),
     ("4 pixels × 16 channels × 4 floats, FMLA", "4conv", {"fmla"}, 64),
+    ("8 pixels × 16 channels × 8 f16, FMLA", "4half", {"fmla"}, 128),
 ]
 
 
@@ -54,7 +55,7 @@ def innermost_loops(lines: list[str]):
 
 
 def cycles(body: list[str], core: str) -> float:
-    command = ["llvm-mca-22", "-mtriple=aarch64-linux-gnu", f"-mcpu={core}", "-mattr=+dotprod,+i8mm", "-iterations=200"]
+    command = ["llvm-mca-22", "-mtriple=aarch64-linux-gnu", f"-mcpu={core}", "-mattr=+dotprod,+i8mm,+fullfp16", "-iterations=200"]
     text = "loop:\n" + "\n".join(body) + "\n"
     report = subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout
     return int(re.search(r"Total Cycles:\s+(\d+)", report)[1]) / 200

@@ -22,7 +22,14 @@ use cases::{Case, Outcome, Tolerance, Values};
 /// The targets of this machine, and the loops of those for microcontrollers on one kind of host: plain Rust shows nothing
 /// new in an emulator.
 fn targets() -> Vec<Host> {
-    if cfg!(target_arch = "x86_64") { targets::with_microcontrollers() } else { targets::targets() }
+    let whole =
+        if cfg!(target_arch = "x86_64") { targets::with_microcontrollers() } else { targets::targets() };
+    whole.into_iter().chain(targets::halves()).collect()
+}
+
+/// How far `row` may be from the reference in `case`.
+fn tolerance(row: &Kernel, case: &Case) -> Tolerance {
+    if row.name.ends_with("__fp16") { Tolerance::Half } else { case.tolerance }
 }
 
 /// Every operator in a table of any target.
@@ -67,7 +74,7 @@ fn every_row_agrees_with_the_reference() {
                 taken += 1;
                 let Some(want) = want else { continue };
                 let difference = match case.run(row) {
-                    Ok(have) => have.difference(want, case.tolerance),
+                    Ok(have) => have.difference(want, tolerance(row, case)),
                     Err(error) => Some(error.to_string()),
                 };
                 failures.extend(

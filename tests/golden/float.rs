@@ -47,16 +47,16 @@ fn recorded<'a>(golden: &'a BTreeMap<String, Array>, side: &str, name: &str) -> 
     &golden[&format!("{side}__{}", name.replace(['.', ':', '/'], "_"))]
 }
 
-#[test]
-fn float_models_agree_end_to_end() {
+/// Checks what `target` makes of the recorded inputs of `models`.
+fn agree(models: &[Float], target: &Host) {
     let Some(root) = data() else { return };
     let mut failures = Vec::new();
-    for Float { stem, tolerance } in FLOAT {
+    for Float { stem, tolerance } in models {
         let golden = golden(&root, stem);
         let plan_file = AlignedBytes::copy_of(&compiled(&root, stem, &golden).plan);
         let plan = PlanView::new(plan_file.as_slice()).expect("a plan we wrote is valid");
         let inputs: Vec<&[u8]> = plan.inputs().map(|io| recorded(&golden, "in", io.name).bytes()).collect();
-        let outputs = infer(plan, &Host::SCALAR, &inputs, &Base);
+        let outputs = infer(plan, target, &inputs, &Base);
         for (io, output) in plan.outputs().zip(&outputs) {
             let wanted = recorded(&golden, "out", io.name).to_f32().expect("recordings are floats");
             let found = floats(output);
@@ -71,6 +71,22 @@ fn float_models_agree_end_to_end() {
         }
     }
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn float_models_agree_end_to_end() {
+    agree(FLOAT, &Host::SCALAR);
+}
+
+/// The same by products in f16, where a processor has them: networks small enough for an emulator.
+#[test]
+#[cfg(target_arch = "aarch64")]
+fn products_in_half_precision_keep_the_outputs() {
+    let half = ["mlperf_tiny_ic_resnet8_f32", "ppocr_textline_cls_mobilenetv3_f32"];
+    let half = half.map(|stem| Float { stem, tolerance: 5e-3 });
+    for target in crate::targets::halves() {
+        agree(&half, &target);
+    }
 }
 
 #[test]

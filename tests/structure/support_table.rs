@@ -11,13 +11,14 @@ use ingraft::kernel::OpCode;
 mod targets;
 
 /// Columns behind the reference: the name of a target and what the README calls it.
-const COLUMNS: [(&str, &str); 10] = [
+const COLUMNS: [(&str, &str); 11] = [
     ("x86-64", "x86-64 AVX2"),
     ("x86-64-avxvnni", "x86-64 AVX-VNNI"),
     ("x86-64-avx512", "x86-64 AVX-512"),
     ("arm-neon", "Arm NEON"),
     ("arm-dotprod", "Arm dotprod"),
     ("arm-i8mm", "Arm i8mm"),
+    ("arm-fp16", "Arm fp16"),
     ("cortex-m", "Cortex-M"),
     ("cortex-m-dsp", "Cortex-M DSP"),
     ("cortex-m-helium", "Cortex-M Helium"),
@@ -32,7 +33,7 @@ type Cells = [String; COLUMNS.len()];
 /// The matrix as Markdown, with the columns that this machine does not know taken from `found`.
 fn matrix(found: &str) -> String {
     let standing = columns_of(found);
-    let here = targets::with_microcontrollers();
+    let here: Vec<_> = targets::with_microcontrollers().into_iter().chain(targets::halves()).collect();
     let mut text = String::from("| operator | scalar |");
     COLUMNS.iter().for_each(|(_, title)| text.push_str(&format!(" {title} |")));
     text.push_str("\n|---|---|");

@@ -47,6 +47,9 @@ pub(crate) enum Tolerance {
     /// masks within a bit, at most one element in a hundred: a real value that
     /// differs in its last places may round to the other side.
     Real,
+    /// f32 within 2⁻⁷ of the largest magnitude, where products are of f16: a bound for the cases here, whose rows are short
+    /// and whose products cancel little.
+    Half,
 }
 
 /// One step with everything around it.

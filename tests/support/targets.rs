@@ -19,6 +19,18 @@ pub(crate) fn with_microcontrollers() -> Vec<Host> {
     targets().into_iter().chain([portable(), dsp(), helium()]).collect()
 }
 
+/// The targets of this processor whose products are of f16, which only who asks for them gets.
+#[allow(dead_code, reason = "suites about kernels use it")]
+pub(crate) fn halves() -> Vec<Host> {
+    #[cfg(target_arch = "aarch64")]
+    return {
+        use ingraft::arm_neon::{Fp16, fp16};
+        native().last().and_then(|over| Some(fp16(Fp16::detect()?, over))).into_iter().collect()
+    };
+    #[cfg(not(target_arch = "aarch64"))]
+    return Vec::new();
+}
+
 #[cfg(target_arch = "x86_64")]
 fn native() -> impl Iterator<Item = Host> {
     ingraft::x86_64::available().collect::<Vec<_>>().into_iter().rev()

@@ -12,7 +12,7 @@ pub(crate) struct TargetRow {
     detect: fn() -> Option<Host>,
 }
 
-/// Every target, fastest first.
+/// Every target, fastest first; what computes within another bound than the rest comes after what any machine has.
 pub(crate) const TARGETS: &[TargetRow] = &[
     #[cfg(target_arch = "aarch64")]
     TargetRow { name: "arm-i8mm", detect: || ingraft_arm_neon::I8mm::detect().map(ingraft_arm_neon::i8mm) },
@@ -23,6 +23,8 @@ pub(crate) const TARGETS: &[TargetRow] = &[
     },
     #[cfg(target_arch = "aarch64")]
     TargetRow { name: "arm-neon", detect: || ingraft_arm_neon::Neon::detect().map(ingraft_arm_neon::neon) },
+    #[cfg(target_arch = "aarch64")]
+    TargetRow { name: "arm-fp16", detect: arm_fp16 },
     #[cfg(target_arch = "x86_64")]
     TargetRow {
         name: "x86-64-avx512",
@@ -37,6 +39,13 @@ pub(crate) const TARGETS: &[TargetRow] = &[
     TargetRow { name: "x86-64", detect: || ingraft_x86_64::Avx2::detect().map(ingraft_x86_64::target) },
     TargetRow { name: "scalar", detect: || Some(Host::SCALAR) },
 ];
+
+/// Products of f16 over the fastest of the rest.
+#[cfg(target_arch = "aarch64")]
+fn arm_fp16() -> Option<Host> {
+    let proof = ingraft_arm_neon::Fp16::detect()?;
+    Some(ingraft_arm_neon::fp16(proof, find(NATIVE).ok()?))
+}
 
 /// The name of the fastest target this machine can run.
 pub(crate) const NATIVE: &str = "native";
@@ -107,7 +116,7 @@ mod tests {
 
     #[test]
     fn names_find_targets_of_that_name() {
-        assert_eq!(find("scalar").unwrap().tables().len(), 3);
+        assert_eq!(find("scalar").unwrap().tables().len(), 4);
         assert!(find(NATIVE).is_ok());
         assert!(matches!(find("abacus"), Err(CliError::Target(name)) if name == "abacus"));
         assert_eq!(names().collect::<std::collections::BTreeSet<_>>().len(), TARGETS.len() + 1);

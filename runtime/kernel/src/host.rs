@@ -19,21 +19,27 @@ pub type HostMemory = [u8];
 #[derive(Clone, Copy, Debug)]
 pub struct Host {
     name: &'static str,
-    tables: [&'static [Kernel]; 3],
+    tables: [&'static [Kernel]; 4],
 }
 
 impl Host {
     /// The scalar reference target.
-    pub const SCALAR: Self = Self { name: "scalar", tables: [REFERENCE, &[], &[]] };
+    pub const SCALAR: Self = Self { name: "scalar", tables: [REFERENCE, &[], &[], &[]] };
 
     /// A target that prefers `first`, then `second`, then the scalar reference.
     pub const fn new(name: &'static str, first: &'static [Kernel], second: &'static [Kernel]) -> Self {
-        Self { name, tables: [first, second, REFERENCE] }
+        Self { name, tables: [first, second, REFERENCE, &[]] }
+    }
+
+    /// A target that prefers `first`, then what this one of at most three tables does.
+    pub const fn under(self, name: &'static str, first: &'static [Kernel]) -> Self {
+        let [second, third, fourth, _] = self.tables;
+        Self { name, tables: [first, second, third, fourth] }
     }
 
     /// A target of `table` alone: firmware that links only the operators its plan uses.
     pub const fn only(name: &'static str, table: &'static [Kernel]) -> Self {
-        Self { name, tables: [table, &[], &[]] }
+        Self { name, tables: [table, &[], &[], &[]] }
     }
 
     /// The tables, most preferred first.

@@ -1,20 +1,25 @@
 //! f32 convolution and linear layers, with adapter terms in the epilogue.
+//!
+//! What multiplies rows with weights is one of [`Products`]: in f32 here, in f16 in `half`.
+
+pub(crate) mod half;
+mod terms;
 
 use core::arch::aarch64::*;
 
 use ingraft_kernel::attrs::ConvAttrs;
 use ingraft_kernel::conv::{Conv, KERNEL as REFERENCE};
-use ingraft_kernel::terms::{Factors, MAX_TERM_RANK, SparseValues, TwoFactor};
-use ingraft_kernel::window::{ConvShape, row};
+use ingraft_kernel::terms::MAX_TERM_RANK;
+use ingraft_kernel::window::ConvShape;
 use ingraft_kernel::{Call, Kernel, KernelError, OpCode, Place, Step};
 use ingraft_tensor::{DType, bytes};
 
 use crate::fma::{ROW_ALIGN, Sink, multiply};
 use crate::lanes::{block, store_f32};
 use crate::panel::{Layout, Panel, WIDTH};
-use crate::rank::{apply_reals, dot, transpose};
 use crate::requantize;
 use crate::tile::{BLOCK, Block, Rows, after_operands, in_place, take};
+use terms::{add_affine, add_dense, add_low_rank, add_sparse, project};
 
 /// f32 throughout.
 pub(crate) const KERNEL: Kernel =
@@ -48,7 +53,7 @@ fn layout(shape: &ConvShape) -> Layout {
 }
 
 fn workspace(step: &Step<'_>) -> usize {
-    shape(step).map_or(0, |shape| Scratch::bytes(&shape))
+    shape(step).map_or(0, |shape| TERM_BYTES + patch(&shape) * 4)
 }
 
 fn packed(step: &Step<'_>) -> usize {
@@ -76,12 +81,27 @@ fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
 fn compute(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     let conv = Conv::new(call)?;
     let error = after_operands(call);
-    let mut scratch = Scratch::new(core::mem::take(&mut call.workspace), &conv).ok_or(error)?;
+    let mut memory = core::mem::take(&mut call.workspace);
+    let patches = take(&mut memory, patch(&conv.shape)).ok_or(error)?;
+    let scratch = Scratch::new(&mut memory, &conv, patches, &mut []).ok_or(error)?;
     let packed = bytes::cast(call.packed).ok_or(error)?;
+    write(call, &conv, &Floats { conv: &conv, layout: layout(&conv.shape), packed }, scratch)
+}
+
+/// Computes the whole output.
+#[inline]
+#[target_feature(enable = "neon")]
+fn write<P: Products>(
+    call: &mut Call<'_, '_>,
+    conv: &Conv<'_>,
+    products: &P,
+    scratch: Scratch<'_, P::Element>,
+) -> Result<(), KernelError> {
+    let error = after_operands(call);
     let (out, mut mask) = call.out_and_mask::<f32>()?;
     let ConvAttrs { lo, hi, .. } = *conv.attrs;
     let channels = conv.shape.output[3];
-    for_each_part(&conv, packed, &mut scratch, |block, first, panel, values| {
+    for_each_part(conv, products, scratch, |block, first, panel, values| {
         for (i, values) in values.iter().enumerate() {
             let at = (block.first + i) * channels + first;
             let values = values.get(..panel.count)?;
@@ -98,32 +118,111 @@ fn compute(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
 /// The values of a part of the output.
 type Values = [[f32; WIDTH]; BLOCK];
 
+/// How activations meet weights.
+trait Products {
+    /// An element of a row.
+    type Element;
+    /// The rows of a block.
+    type Rows<'r>
+    where
+        Self: 'r;
+
+    /// The rows of `block`, gathered into `patches` unless they are read in place.
+    fn rows<'r>(&'r self, block: Block, patches: &'r mut [Self::Element]) -> Option<Self::Rows<'r>>;
+
+    /// The same rows in f32, where they are.
+    fn floats<'r>(rows: &Self::Rows<'r>) -> Option<Rows<'r, f32, ROW_ALIGN>>
+    where
+        Self: 'r;
+
+    /// Writes bias plus products of every row of `block` with `panel`.
+    ///
+    /// # Safety
+    /// The processor executes what the implementation stands for.
+    unsafe fn multiply(
+        &self,
+        block: Block,
+        rows: &Self::Rows<'_>,
+        panel: Panel,
+        bias: &[f32; WIDTH],
+        values: &mut Values,
+    ) -> Option<()>;
+}
+
+/// Products in f32.
+struct Floats<'p> {
+    conv: &'p Conv<'p>,
+    layout: Layout,
+    /// The panels of every group.
+    packed: &'p [f32],
+}
+
+impl Products for Floats<'_> {
+    type Element = f32;
+    type Rows<'r>
+        = Rows<'r, f32, ROW_ALIGN>
+    where
+        Self: 'r;
+
+    #[inline(always)]
+    fn rows<'r>(&'r self, block: Block, patches: &'r mut [f32]) -> Option<Self::Rows<'r>> {
+        Rows::new(&self.conv.shape, self.conv.input, 0.0, block, patches)
+    }
+
+    #[inline(always)]
+    fn floats<'r>(rows: &Self::Rows<'r>) -> Option<Rows<'r, f32, ROW_ALIGN>>
+    where
+        Self: 'r,
+    {
+        Some(*rows)
+    }
+
+    #[inline(always)]
+    unsafe fn multiply(
+        &self,
+        block: Block,
+        rows: &Rows<'_, f32, ROW_ALIGN>,
+        panel: Panel,
+        bias: &[f32; WIDTH],
+        values: &mut Values,
+    ) -> Option<()> {
+        let weights =
+            self.packed.get(block.group * self.layout.elements()..)?.get(self.layout.span(panel))?;
+        // SAFETY: the caller's promise, NEON here.
+        unsafe { multiply(block, rows, weights, panel.lanes(), bias, values) }
+    }
+}
+
 /// Calls `visit(block, first channel, panel, values)` with the pre-activation values of every
 /// part of the output.
 #[inline]
 #[target_feature(enable = "neon")]
-fn for_each_part(
+fn for_each_part<P: Products>(
     conv: &Conv<'_>,
-    packed: &[f32],
-    scratch: &mut Scratch<'_>,
+    products: &P,
+    scratch: Scratch<'_, P::Element>,
     mut visit: impl FnMut(Block, usize, Panel, &[[f32; WIDTH]]) -> Option<()>,
 ) -> Option<()> {
     let layout = layout(&conv.shape);
     let mut values: Values = [[0.0; WIDTH]; BLOCK];
     for group in 0..conv.shape.groups {
-        let packed = packed.get(group * layout.elements()..)?;
         for block_of in Block::all(&conv.shape, group, BLOCK) {
-            let rows = Rows::new(&conv.shape, conv.input, 0.0, block_of, scratch.patches)?;
-            project(conv, block_of, &rows, scratch.latent)?;
+            let rows = products.rows(block_of, scratch.patches)?;
+            let floats = match P::floats(&rows) {
+                Some(floats) => floats,
+                None if conv.terms.is_none() => Rows::EMPTY,
+                None => Rows::new(&conv.shape, conv.input, 0.0, block_of, scratch.floats)?,
+            };
+            project(conv, block_of, &floats, scratch.latent)?;
             for panel in layout.panels() {
-                let weights = packed.get(layout.span(panel))?;
                 let first = group * layout.channels + panel.first;
                 let bias = block(conv.bias, first);
-                multiply(block_of, &rows, weights, panel.lanes(), &bias, &mut values)?;
+                // SAFETY: rows leave this crate only through functions whose arguments prove what they execute.
+                unsafe { products.multiply(block_of, &rows, panel, &bias, &mut values) }?;
                 let values = values.get_mut(..block_of.pixels)?;
                 add_low_rank(conv, first, panel, scratch.latent, scratch.up, values)?;
-                add_sparse(conv, first, panel, &rows, values)?;
-                add_dense(conv, first, panel, &rows, values)?;
+                add_sparse(conv, first, panel, &floats, values)?;
+                add_dense(conv, first, panel, &floats, values)?;
                 add_affine(conv, first, values);
                 visit(block_of, first, panel, values)?;
             }
@@ -150,125 +249,41 @@ impl Sink for Values {
     }
 }
 
-/// `A·x` of every pixel for the two-factor term.
-#[target_feature(enable = "neon")]
-fn project(conv: &Conv<'_>, block: Block, rows: &Rows<'_, f32, ROW_ALIGN>, latent: &mut [f32]) -> Option<()> {
-    let Some(TwoFactor { rank, factors }) = conv.terms.two_factor else { return Some(()) };
-    let Factors::F32 { down, .. } = factors else { return None };
-    for (pixel, latent) in latent.chunks_exact_mut(rank.max(1)).take(block.pixels).enumerate() {
-        let patch = rows.row(pixel)?.get(..rows.len)?;
-        for (k, t) in latent.iter_mut().enumerate() {
-            *t = dot(row(down, block.group * rank + k, rows.len)?, patch);
-        }
-    }
-    Some(())
-}
-
-#[inline]
-#[target_feature(enable = "neon")]
-fn add_low_rank(
-    conv: &Conv<'_>,
-    first: usize,
-    panel: Panel,
-    latent: &[f32],
-    transposed: &mut [[f32; WIDTH]],
-    values: &mut [[f32; WIDTH]],
-) -> Option<()> {
-    let Some(TwoFactor { rank, factors }) = conv.terms.two_factor else { return Some(()) };
-    let Factors::F32 { up, .. } = factors else { return None };
-    let transposed = transposed.get_mut(..rank)?;
-    transpose(up, rank, first..first + panel.count, transposed, |b| b)?;
-    for (values, latent) in values.iter_mut().zip(latent.chunks_exact(rank.max(1))) {
-        values.iter_mut().zip(apply_reals(latent, transposed)).for_each(|(v, s)| *v += s);
-    }
-    Some(())
-}
-
-#[inline]
-#[target_feature(enable = "neon")]
-fn add_sparse(
-    conv: &Conv<'_>,
-    first: usize,
-    panel: Panel,
-    rows: &Rows<'_, f32, ROW_ALIGN>,
-    values: &mut [[f32; WIDTH]],
-) -> Option<()> {
-    let Some(sparse) = conv.terms.sparse else { return Some(()) };
-    let SparseValues::F32(deltas) = sparse.values else { return None };
-    for lane in 0..panel.count {
-        let at = first + lane;
-        let span = sparse.span(at)?;
-        let (indices, deltas) = (sparse.indices.get(span.clone())?, deltas.get(span)?);
-        for (pixel, values) in values.iter_mut().enumerate() {
-            let x = |index: &u16| rows.at(pixel, (*index).into()).unwrap_or(0.0);
-            *values.get_mut(lane)? += indices.iter().zip(deltas).fold(0.0f32, |s, (i, d)| s + x(i) * d);
-        }
-    }
-    Some(())
-}
-
-#[inline]
-#[target_feature(enable = "neon")]
-fn add_dense(
-    conv: &Conv<'_>,
-    first: usize,
-    panel: Panel,
-    rows: &Rows<'_, f32, ROW_ALIGN>,
-    values: &mut [[f32; WIDTH]],
-) -> Option<()> {
-    let Some(delta) = conv.terms.dense else { return Some(()) };
-    let delta = delta.get(first * rows.len..)?.get(..panel.count * rows.len)?;
-    for (pixel, values) in values.iter_mut().enumerate() {
-        let patch = rows.row(pixel)?.get(..rows.len)?;
-        let rows = delta.chunks_exact(rows.len.max(1));
-        values.iter_mut().zip(rows).for_each(|(v, row)| *v += dot(row, patch));
-    }
-    Some(())
-}
-
-#[inline]
-#[target_feature(enable = "neon")]
-fn add_affine(conv: &Conv<'_>, first: usize, values: &mut [[f32; WIDTH]]) {
-    let Some(affine) = conv.terms.affine else { return };
-    let (scale, shift): ([f32; WIDTH], [f32; WIDTH]) =
-        (block(affine.scale, first), block(affine.shift, first));
-    for values in values {
-        let pairs = scale.iter().zip(&shift);
-        values.iter_mut().zip(pairs).for_each(|(v, (scale, shift))| *v = *v * scale + shift);
-    }
-}
-
 /// Memory for one block of pixels.
-struct Scratch<'m> {
+struct Scratch<'m, T> {
     /// Gathered patches.
-    patches: &'m mut [f32],
+    patches: &'m mut [T],
+    /// Those in f32 that the terms read, where the products read others.
+    floats: &'m mut [f32],
     /// `A·x` of a two-factor term, `[pixel][rank]`.
     latent: &'m mut [f32],
     /// `B` of a panel of channels, `[rank][channel]`.
     up: &'m mut [[f32; WIDTH]],
 }
 
-impl<'m> Scratch<'m> {
-    fn bytes(shape: &ConvShape) -> usize {
-        (MAX_TERM_RANK * (BLOCK + WIDTH) + Self::patch(shape)) * 4
-    }
+/// Bytes of what a term takes.
+const TERM_BYTES: usize = MAX_TERM_RANK * (BLOCK + WIDTH) * 4;
 
-    fn new(mut memory: &'m mut [u8], conv: &Conv<'_>) -> Option<Self> {
+impl<'m, T> Scratch<'m, T> {
+    /// `memory` has [`TERM_BYTES`].
+    fn new(
+        memory: &mut &'m mut [u8],
+        conv: &Conv<'_>,
+        patches: &'m mut [T],
+        floats: &'m mut [f32],
+    ) -> Option<Self> {
         let rank = conv.terms.two_factor.map_or(0, |term| term.rank);
         (rank <= MAX_TERM_RANK).then_some(())?;
-        Some(Self {
-            latent: take(&mut memory, MAX_TERM_RANK * BLOCK)?,
-            up: take(&mut memory, MAX_TERM_RANK)?,
-            patches: take(&mut memory, Self::patch(&conv.shape))?,
-        })
+        let latent = take(memory, MAX_TERM_RANK * BLOCK)?;
+        Some(Self { latent, up: take(memory, MAX_TERM_RANK)?, patches, floats })
     }
+}
 
-    /// In place, only rows whose padding would pass the end of the input are gathered.
-    fn patch(shape: &ConvShape) -> usize {
-        if in_place(shape) && shape.row().is_multiple_of(ROW_ALIGN) {
-            0
-        } else {
-            Rows::<f32, ROW_ALIGN>::buffer(shape)
-        }
+/// Elements of gathered patches: in place, only rows whose padding would pass the end of the input are gathered.
+fn patch(shape: &ConvShape) -> usize {
+    if in_place(shape) && shape.row().is_multiple_of(ROW_ALIGN) {
+        0
+    } else {
+        Rows::<f32, ROW_ALIGN>::buffer(shape)
     }
 }

@@ -1,8 +1,13 @@
 //! f32 depthwise convolution, vectorized over channels.
 //!
 //! # Numerics
-//! Taps and terms are added in the reference's order without contraction, so
-//! results equal it to the bit.
+//! Taps are added in the reference's order by fused multiply-adds, terms without.
+//!
+//! # Limits
+//! Sums of 32 channels stay in registers over all taps of a pixel: a load of weights and one of activations for every
+//! `FMLA`, which a core that loads two vectors a cycle issues one of.
+
+use core::arch::aarch64::*;
 
 use ingraft_kernel::attrs::ConvAttrs;
 use ingraft_kernel::conv::check_float_terms;
@@ -13,6 +18,7 @@ use ingraft_kernel::{Call, Kernel, KernelError, OpCode};
 use ingraft_tensor::DType;
 use ingraft_tensor::bytes::cast_mut;
 
+use crate::lanes::store_f32;
 use crate::requantize;
 use crate::tile::{after_operands, tap};
 
@@ -83,19 +89,22 @@ impl<'a> Depthwise<'a> {
     #[inline]
     #[target_feature(enable = "neon")]
     fn accumulate(&self, pixel: Pixel, y: &mut [f32]) -> Option<()> {
-        let channels = y.len();
-        y.copy_from_slice(self.bias.get(..channels)?);
-        for ky in 0..self.shape.kernel[0] {
-            for kx in 0..self.shape.kernel[1] {
-                let Some(at) = self.shape.tap(pixel, ky, kx) else { continue };
-                let x = row(self.input, at, channels)?;
-                for weight in [Some(self.weight), self.terms.dense].into_iter().flatten() {
-                    let weight = row(weight, ky * self.shape.kernel[1] + kx, channels)?;
-                    y.iter_mut().zip(weight).zip(x).for_each(|((y, w), x)| *y += w * x);
+        y.copy_from_slice(self.bias.get(..y.len())?);
+        let mut taps = [Tap::default(); MAX_TAPS];
+        let mut count = 0;
+        for index in 0..self.shape.row() {
+            let Some(at) = tap(&self.shape, pixel, u16::try_from(index).ok()?) else { continue };
+            let x = row(self.input, at, y.len())?;
+            for weight in [Some(self.weight), self.terms.dense].into_iter().flatten() {
+                *taps.get_mut(count)? = Tap { x, w: row(weight, index, y.len())? };
+                count += 1;
+                if count == MAX_TAPS {
+                    add(y, &taps)?;
+                    count = 0;
                 }
             }
         }
-        Some(())
+        add(y, taps.get(..count)?)
     }
 
     #[inline]
@@ -121,4 +130,63 @@ impl<'a> Depthwise<'a> {
         }
         Some(())
     }
+}
+
+/// Taps gathered before they are added up.
+const MAX_TAPS: usize = 25;
+
+/// What one tap of the window multiplies, every channel of it.
+#[derive(Clone, Copy, Default)]
+struct Tap<'a> {
+    x: &'a [f32],
+    w: &'a [f32],
+}
+
+/// Adds the products of `taps` to `y`, as many channels.
+#[inline]
+#[target_feature(enable = "neon")]
+fn add(y: &mut [f32], taps: &[Tap<'_>]) -> Option<()> {
+    let whole = taps.iter().all(|tap| tap.x.len() == y.len() && tap.w.len() == y.len());
+    whole.then_some(())?;
+    let (blocks, rest) = y.as_chunks_mut::<32>();
+    for (i, y) in blocks.iter_mut().enumerate() {
+        let (quads, _) = y.as_chunks_mut::<4>();
+        // SAFETY: the lengths were compared; a whole block of channels from `32·i` on is there.
+        unsafe { products::<8>(quads, taps, i * 32) };
+    }
+    let at = blocks.len() * 32;
+    let (quads, rest) = rest.as_chunks_mut::<4>();
+    for (i, y) in quads.iter_mut().enumerate() {
+        // SAFETY: as above, for four channels.
+        unsafe { products::<1>(core::slice::from_mut(y), taps, at + 4 * i) };
+    }
+    let at = at + quads.len() * 4;
+    for Tap { x, w } in taps {
+        let pairs = x.get(at..)?.iter().zip(w.get(at..)?);
+        rest.iter_mut().zip(pairs).for_each(|(y, (x, w))| *y += w * x);
+    }
+    Some(())
+}
+
+/// Adds the products of the `4·N` channels from `at` on.
+///
+/// # Safety
+/// Every tap has these channels.
+#[inline]
+#[target_feature(enable = "neon")]
+unsafe fn products<const N: usize>(y: &mut [[f32; 4]], taps: &[Tap<'_>], at: usize) {
+    let mut sums = [vdupq_n_f32(0.0); N];
+    for (sum, y) in sums.iter_mut().zip(y.iter()) {
+        // SAFETY: the reference covers the 16 bytes read.
+        *sum = unsafe { vld1q_f32(y.as_ptr()) };
+    }
+    for tap in taps {
+        // SAFETY: the caller's promise.
+        let (x, w) = unsafe { (tap.x.as_ptr().add(at), tap.w.as_ptr().add(at)) };
+        for (n, sum) in sums.iter_mut().enumerate() {
+            // SAFETY: as above.
+            *sum = unsafe { vfmaq_f32(*sum, vld1q_f32(w.add(4 * n)), vld1q_f32(x.add(4 * n))) };
+        }
+    }
+    y.iter_mut().zip(sums).for_each(|(y, sum)| store_f32(y, sum));
 }

@@ -47,3 +47,8 @@ proof! {
     /// Armv8.6 and later.
     I8mm: "neon", "dotprod", "i8mm"
 }
+
+proof! {
+    /// Proof that the processor executes NEON and arithmetic of f16 vectors: Cortex-A55, A75 and later, Carmel.
+    Fp16: "neon", "fp16"
+}

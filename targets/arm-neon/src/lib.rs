@@ -1,7 +1,7 @@
 //! The 64-bit Arm target: NEON kernels, and tables of faster rows behind proofs
-//! of `dotprod` and `i8mm`.
+//! of `dotprod` and `i8mm`, and of `fp16` for who asks for it.
 //!
-//! `neon`, `dotprod` and `i8mm` are the only doors to the rows of this
+//! `neon`, `dotprod`, `i8mm` and `fp16` are the only doors to the rows of this
 //! crate, and their arguments can only be made where the processor has the
 //! extensions; what the rows do not compute is inherited from the scalar
 //! reference.
@@ -11,7 +11,7 @@
 //! weights. Weights are packed once at bind into panels of sixteen channels
 //! (`panel`); activations of 1×1 layers are read in place, others are gathered for
 //! 32 pixels at a time (`tile`, `patch`). Four pixels by sixteen channels of sums
-//! stay in registers (`dot`, `fma`), and without adapter terms become codes there.
+//! stay in registers (`dot`, `fma`; eight pixels in `half`), and without adapter terms become codes there.
 //! Depthwise windows run along output rows with their weights in registers
 //! (`qdepthwise`). Additions, pools and tables of int8 take sixteen codes at a time
 //! (`codes`; `lookup` holds the 256 entries in sixteen registers). Rows of steps that a compiler vectorizes by itself are inherited:
@@ -24,7 +24,7 @@
 //! the `SDOT` loop reaches 91 % of the issue limit.
 //!
 //! Integer results equal the reference to the bit. Float results differ from
-//! it only in the order of sums and in fused multiply-adds.
+//! it only in the order of sums and in fused multiply-adds, but for the target `arm-fp16`.
 //!
 //! # Examples
 //!
@@ -48,6 +48,7 @@ mod dot;
 mod elementwise;
 mod features;
 mod fma;
+mod half;
 mod lanes;
 mod lookup;
 mod math;
@@ -67,7 +68,7 @@ mod vector;
 use ingraft_kernel::{Host, Kernel};
 use ingraft_vector::{gradients, norm, recurrent};
 
-pub use features::{DotProd, I8mm, Neon};
+pub use features::{DotProd, Fp16, I8mm, Neon};
 
 /// The target `arm-neon`: rows of baseline NEON, then the scalar reference.
 pub const fn neon(_proof: Neon) -> Host {
@@ -82,6 +83,21 @@ pub const fn dotprod(_proof: DotProd) -> Host {
 /// The target `arm-i8mm`: rows with `SMMLA`, then those of baseline NEON, then the scalar reference.
 pub const fn i8mm(_proof: I8mm) -> Host {
     Host::new("arm-i8mm", I8MM, NEON)
+}
+
+/// The target `arm-fp16`: f32 convolutions and linear layers by products in f16, within the bound that
+/// `half` states, then what `over` has, one of the targets above. Never what a command takes by itself.
+///
+/// ```
+/// # #[cfg(target_arch = "aarch64")] {
+/// use ingraft_arm_neon::{Fp16, Neon, fp16, neon};
+///
+/// let target = Neon::detect().map(neon);
+/// let target = target.map(|over| Fp16::detect().map_or(over, |proof| fp16(proof, over)));
+/// # }
+/// ```
+pub const fn fp16(_proof: Fp16, over: Host) -> Host {
+    over.under("arm-fp16", FP16)
 }
 
 /// Rows that execute NEON instructions. No row may leave this crate except
@@ -130,3 +146,6 @@ const DOTPROD: &[Kernel] = &[
 /// Rows that execute `SMMLA` too.
 const I8MM: &[Kernel] =
     &[qconv::CODES_I8MM, qconv::REALS_I8MM, qconv::SUMS_I8MM, qconv::dynamic::I8MM, matmul::integer::I8MM];
+
+/// Rows that execute f16 arithmetic too.
+const FP16: &[Kernel] = &[conv::half::KERNEL];

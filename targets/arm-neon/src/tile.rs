@@ -64,6 +64,9 @@ pub(crate) struct Rows<'a, T, const ALIGN: usize> {
 }
 
 impl<'a, T: Plain, const ALIGN: usize> Rows<'a, T, ALIGN> {
+    /// No row.
+    pub(crate) const EMPTY: Self = Self { values: &[], stride: 0, len: 0 };
+
     /// Elements that gathering a block takes.
     pub(crate) fn buffer(shape: &ConvShape) -> usize {
         shape.row().next_multiple_of(ALIGN) * BLOCK + SLACK

@@ -84,7 +84,7 @@ impl Tensor {
             (DType::I8, Tolerance::Real) => {
                 few(self.values(), want.values(), |have: &i8, want| have.abs_diff(*want) <= 1)
             }
-            (DType::U8, Tolerance::Real) => {
+            (DType::U8, Tolerance::Real | Tolerance::Half) => {
                 let bits = |t: &Self| -> Vec<u8> {
                     t.values::<u8>().iter().flat_map(|byte| (0..8).map(move |i| byte >> i & 1)).collect()
                 };
@@ -107,7 +107,11 @@ impl Tensor {
 /// The first value of `have` that is not `want`'s within `tolerance`.
 pub(crate) fn far(have: &[f32], want: &[f32], tolerance: Tolerance) -> Option<String> {
     let magnitude = want.iter().filter(|v| v.is_finite()).fold(1.0f32, |m, v| m.max(v.abs()));
-    let bound = if tolerance == Tolerance::Exact { -1.0 } else { 1e-5 * magnitude };
+    let bound = match tolerance {
+        Tolerance::Exact => -1.0,
+        Tolerance::Real => 1e-5 * magnitude,
+        Tolerance::Half => magnitude / 128.0,
+    };
     let same =
         |h: f32, w: f32| h.to_bits() == w.to_bits() || (h.is_nan() && w.is_nan()) || (h - w).abs() <= bound;
     let (at, (h, w)) = have.iter().zip(want).enumerate().find(|(_, (h, w))| !same(**h, **w))?;

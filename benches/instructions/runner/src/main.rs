@@ -22,7 +22,10 @@ fn main() -> Result<(), Failure> {
         [path, name, count] => (path, name, count, false),
         [path, name, count, train] if train == "train" => (path, name, count, true),
         _ => {
-            return Err("usage: run-plan BASE.plan scalar|arm-neon|arm-dotprod|arm-i8mm COUNT [train]".into());
+            return Err(
+                "usage: run-plan BASE.plan scalar|arm-neon|arm-dotprod|arm-i8mm|arm-fp16 COUNT [train]"
+                    .into(),
+            );
         }
     };
     let target = target(name).ok_or_else(|| format!("this processor has no target {name}"))?;
@@ -73,12 +76,13 @@ fn inferences(
 
 #[cfg(target_arch = "aarch64")]
 fn target(name: &str) -> Option<Host> {
-    use ingraft_arm_neon::{DotProd, I8mm, Neon, dotprod, i8mm, neon};
+    use ingraft_arm_neon::{DotProd, Fp16, I8mm, Neon, dotprod, fp16, i8mm, neon};
     match name {
         "scalar" => Some(Host::SCALAR),
         "arm-neon" => Neon::detect().map(neon),
         "arm-dotprod" => DotProd::detect().map(dotprod),
         "arm-i8mm" => I8mm::detect().map(i8mm),
+        "arm-fp16" => Some(fp16(Fp16::detect()?, I8mm::detect().map(i8mm)?)),
         _ => None,
     }
 }

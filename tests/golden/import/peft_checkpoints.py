@@ -10,7 +10,9 @@ Writes, beside this file, an ONNX file of each model; a folder per case with `ad
 
 import json
 import pathlib
+import platform
 import shutil
+from unittest import mock
 
 import numpy as np
 import onnx
@@ -18,6 +20,7 @@ import onnx.helper
 import onnx.numpy_helper
 import peft
 import torch
+from peft.tuners.boft import layer as boft
 from peft.tuners.lora.config import BdLoraConfig
 from safetensors.torch import save_file
 
@@ -301,6 +304,33 @@ case("dora_line", "LoraConfig", Line, ["line0"], r=2, use_dora=True)
 case("loha_line", "LoHaConfig", Line, ["line0", "line1"], r=2, alpha=3)
 case("lokr_line", "LoKrConfig", Line, ["line0", "line1"], r=8, alpha=2)
 case("lora_attention", "LoraConfig", Attention, ["attn"], r=3, lora_alpha=2)
+# Sizes and settings that another branch of the mathematics answers for.
+case("adalora_conv", "AdaLoraConfig", Conv, BOTH, init_r=4, target_r=2, lora_alpha=-1, total_step=10)
+case("adalora_pruned", "AdaLoraConfig", Linear, LIN, init_r=5, target_r=3, lora_alpha=4, total_step=10)
+case("boft_conv", "BOFTConfig", Conv, ["conv1", "point"], boft_block_size=2)
+case("boft_butterfly", "BOFTConfig", Linear, ["lin0"], boft_block_size=2, boft_n_butterfly_factor=2)
+case("boft_butterflies", "BOFTConfig", Conv, ["point"], boft_block_size=2, boft_n_butterfly_factor=3)
+case("shira_float", "ShiraConfig", Linear, LIN, r=2)
+
+
+class Blocks:
+    """What PEFT's CUDA extension for several factors of BOFT computes: blocks on a diagonal, factor by factor."""
+
+    @staticmethod
+    def forward(blocks):
+        return [torch.stack([torch.block_diag(*factor) for factor in blocks])]
+
+
+def prune(wrapped):
+    """What AdaLoRA's allocator leaves: singular values of zero, and the pattern that says which are saved."""
+    pattern = {}
+    with torch.no_grad():
+        for number, (name, values) in enumerate(
+                (n, p) for n, p in wrapped.base_model.model.named_parameters() if "lora_E" in n):
+            keep = [(k + number) % 2 == 0 for k in range(len(values))]
+            values[~torch.tensor(keep)] = 0
+            pattern[name] = keep
+    wrapped.peft_config["default"].rank_pattern = pattern
 
 
 def run(index, name, config, kind, settings, outputs):
@@ -308,6 +338,9 @@ def run(index, name, config, kind, settings, outputs):
     rng = np.random.default_rng(index)
     settings = dict(settings)
     classes = settings.pop("classes", None)
+    # Without its extension PEFT makes one factor of many.
+    butterflies = settings.get("boft_n_butterfly_factor", 1) > 1
+    boft.get_fbd_cuda = (lambda: Blocks) if butterflies else (lambda: None)
     wrapped = peft.get_peft_model(base(kind, classes), config(**settings), autocast_adapter_dtype=False).eval()
     with torch.no_grad():
         for parameter_name, tensor in wrapped.named_parameters():
@@ -317,9 +350,14 @@ def run(index, name, config, kind, settings, outputs):
             old = tensor if any(part in parameter_name for part in ["modules_to_save", "base_layer", "ln_tuning", ".bias", "tokens_delta"]) else float(near_one)
             scale = 3.0 if "logits" in parameter_name else 0.4
             tensor.copy_(rounded(rng, tuple(tensor.shape), scale) + old)
+    if name == "adalora_pruned":
+        prune(wrapped)
     folder = HERE / name
     shutil.rmtree(folder, ignore_errors=True)
-    wrapped.save_pretrained(folder)
+    # On Windows PEFT saves the places of SHiRA as float32.
+    system = "Windows" if name == "shira_float" else platform.system()
+    with mock.patch("platform.system", lambda: system):
+        wrapped.save_pretrained(folder)
     (folder / "README.md").unlink(missing_ok=True)
     path = folder / "adapter_config.json"
     held = json.loads(path.read_text())

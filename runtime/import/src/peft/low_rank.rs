@@ -1,5 +1,7 @@
 //! Checkpoints that are two factors: LoRA and its relatives.
 
+use ingraft_method::TorchRng;
+
 use crate::change::Change;
 use crate::matrix::Matrix;
 use crate::peft::WRAPPED;
@@ -7,7 +9,6 @@ use crate::peft::block_diagonal::{Factor, block_diagonal, diagonal};
 use crate::peft::module::Module;
 use crate::peft::sparse::rows;
 use crate::peft::weighed::taken_out;
-use crate::torch::Generator;
 use crate::{Fault, ImportError};
 
 type Result<T> = core::result::Result<T, ImportError>;
@@ -145,7 +146,7 @@ fn projected(module: &Module<'_>, name: &str, parts: usize) -> Result<Change> {
 fn vera_projection(module: &Module<'_>, rank: usize, parts: usize) -> Result<(Matrix, Matrix)> {
     let seed = module.config.count("projection_prng_key", 0)?;
     let (out, inputs) = module.widest;
-    let mut generator = Generator::new(seed as u64);
+    let mut generator = TorchRng::new(seed as u64);
     let mut draw = |rows: usize, columns: usize| {
         // Kaiming's bound for the gain of a ReLU, as PyTorch computes it.
         let deviation = 2f64.sqrt() / (columns as f64).sqrt();

@@ -1,11 +1,11 @@
 //! Checkpoints of single entries, of spectra, and of scales and shifts.
 
 use ingraft_kernel::SiteKind;
+use ingraft_method::TorchRng;
 
 use crate::change::Change;
 use crate::matrix::Matrix;
 use crate::peft::module::Module;
-use crate::torch::Generator;
 use crate::{Fault, ImportError};
 
 type Result<T> = core::result::Result<T, ImportError>;
@@ -98,10 +98,7 @@ fn drawn(module: &Module<'_>, count: usize) -> Result<Vec<usize>> {
     if count > out * row {
         return module.refuse("more coefficients than the weight has entries");
     }
-    let places = Generator::new(seed as u64).permutation(out * row, count);
-    places.ok_or_else(|| {
-        ImportError::at(module.path, Fault::Unsupported("a weight too large to redraw its places"))
-    })
+    Ok(TorchRng::new(seed as u64).permutation(out * row, count))
 }
 
 pub(super) fn fourierft(module: &Module<'_>) -> Result<Change> {

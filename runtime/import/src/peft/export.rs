@@ -45,7 +45,7 @@ pub fn export_peft(bytes: &[u8], plan: &PlanView<'_>) -> Result<Exported, Import
         .collect();
     let imported = adapter.hyper().lines().any(|line| line.starts_with("peft_type="));
     let layout = LAYOUTS.iter().find(|layout| layout.method == adapter.method());
-    let hyper = lines(adapter.hyper());
+    let hyper = Ordered::of_lines(adapter.hyper());
     let setting = |name: &str| hyper.get(name).and_then(Value::as_u64).unwrap_or(0) as usize;
     let own =
         section.site_settings().find(|(_, _, lines)| lines.lines().any(|line| !line.starts_with("module=")));
@@ -118,14 +118,6 @@ fn wraps(section: &ParameterSection<'_>, site: usize) -> bool {
     section
         .site(site)
         .any(|tensor| !matches!(tensor.name, "weight" | "bias") && !tensor.name.starts_with(SHARED))
-}
-
-fn lines(hyper: &str) -> Ordered {
-    let entry = |line: &str| {
-        let (name, value) = line.split_once('=').unwrap_or((line, ""));
-        (name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| Value::from(value)))
-    };
-    Ordered(hyper.lines().map(entry).collect())
 }
 
 fn config(layout: Option<&Layout>, hyper: &Ordered, targets: &[String]) -> Result<Ordered, ImportError> {

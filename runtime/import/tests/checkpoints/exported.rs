@@ -32,8 +32,9 @@ impl ByHand<'_> {
     fn adapter(&self) -> Vec<u8> {
         let settings: BTreeMap<String, Value> =
             serde_json::from_str(&format!("{{{}}}", self.settings)).expect("JSON");
+        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let pairs: Vec<(String, String)> =
-            settings.iter().map(|(name, value)| (name.clone(), value.to_string())).collect();
+            settings.iter().map(|(name, value)| (name.clone(), text(value))).collect();
         let pairs: Vec<(&str, &str)> = pairs.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         let method = build(self.method, &pairs).expect("a method of the list");
         let (mut tensors, mut sites) = (Vec::new(), serde_json::Map::new());
@@ -43,8 +44,9 @@ impl ByHand<'_> {
             for info in wanted.iter().filter(|info| info.trained || kept.contains(&info.name)) {
                 let count: usize = info.dims.iter().product();
                 let columns = info.dims.last().copied().unwrap_or(1);
-                let near =
-                    ["magnitude", "scale", "lambda", "boft_s"].iter().any(|name| info.name.contains(name));
+                let near = ["magnitude", "scale", "lambda", "boft_s", "alpha"]
+                    .iter()
+                    .any(|name| info.name.contains(name));
                 let drawn = match self.method {
                     "fourierft" | "waveft" => TorchRng::new(777).permutation(site.out * site.row(), count),
                     _ => (0..count).map(|i| i * 2).collect(),
@@ -117,7 +119,7 @@ fn methods_that_peft_has_are_written_in_its_layout() {
     let outputs = outputs();
     let compiled = Compiled::new("linear", false);
     let base = compiled.base(true);
-    let cases: [(&str, &str); 22] = [
+    let cases: [(&str, &str); 28] = [
         ("lora", r#""rank": 3, "alpha": 5"#),
         ("rslora", r#""rank": 4, "alpha": 3"#),
         ("dora", r#""rank": 2, "alpha": 3"#),
@@ -140,6 +142,12 @@ fn methods_that_peft_has_are_written_in_its_layout() {
         ("gralora", r#""grid": 2, "rank": 6, "hybrid_rank": 3, "alpha": 5"#),
         ("fourierft", r#""frequencies": 17, "scale": 40"#),
         ("waveft", r#""coefficients": 17, "scale": 3"#),
+        ("beft", ""),
+        ("deft", r#""rank": 3"#),
+        ("deft", r#""rank": 2, "decomposition": "relu""#),
+        ("road", r#""group": 4"#),
+        ("road", r#""variant": 2, "group": 10"#),
+        ("road", r#""variant": 4, "group": 10"#),
     ];
     for (number, (method, settings)) in cases.into_iter().enumerate() {
         let made = ByHand { base: &base, method, settings, sites: &[0], classes: 0 };

@@ -248,6 +248,28 @@ pub(super) const LAYOUTS: &[Layout] = &[
         ..LINEAR
     },
     Layout {
+        method: "beft",
+        peft_type: "BEFT",
+        tensors: &[("beft_bias", "beft_bias", Form::Same)],
+        ..LINEAR
+    },
+    Layout {
+        method: "deft",
+        peft_type: "DEFT",
+        settings: &[("decomposition", "decomposition_method"), ("para", "para")],
+        fixed: &[("bias", "\"none\"")],
+        tensors: &[("deft_P", "deft_P", Form::Same), ("deft_R", "deft_R", Form::Same)],
+        derived: &["rank"],
+        ..LINEAR
+    },
+    Layout {
+        method: "road",
+        peft_type: "ROAD",
+        tensors: &[("road_theta", "road_theta", Form::Flat), ("road_alpha", "road_alpha", Form::Flat)],
+        derived: &["variant", "group"],
+        ..LINEAR
+    },
+    Layout {
         method: "c3a",
         peft_type: "C3A",
         fixed: &[("bias", "\"none\"")],

@@ -92,6 +92,22 @@ pub(super) fn complete(
             block_size(method, "oft_block_size", &dims(tensors, "oft_R.weight"), &size)
         }
         "boft" => block_size(method, "boft_block_size", &dims(tensors, "boft_R"), &|size| size),
+        // At most as many as there are outputs.
+        "deft" => one_size(method, "r", &last(&dims(tensors, "deft_P"))),
+        "road" => {
+            let setting = |name: &str| hyper.get(name).and_then(Value::as_u64).unwrap_or(0);
+            let most = setting("group") as usize;
+            let outs = sites.iter().filter_map(|site| Some((module(*site), plan.site(*site)?.out)));
+            // As the method chooses it.
+            let group = |out: usize| {
+                let fits = |g: &usize| g.is_multiple_of(2) && out.is_multiple_of(*g);
+                (2..=most.min(out)).rev().find(fits).unwrap_or(0)
+            };
+            let groups: Vec<(String, usize)> = outs.map(|(module, out)| (module, group(out))).collect();
+            let mut own = one_size(method, "group_size", &groups)?;
+            own.push(("variant".to_owned(), Value::from(format!("road_{}", setting("variant")))));
+            Ok(own)
+        }
         "c3a" => by_module("block_size", "block_size_pattern", &last(&dims(tensors, "c3a_kernel"))),
         "fourierft" | "waveft" => {
             places::drawn(method, plan, hyper, section, &sites)?;
@@ -122,9 +138,22 @@ fn block_size(
     dims: &[(String, Vec<usize>)],
     size: &dyn Fn(usize) -> usize,
 ) -> Result<Vec<(String, Value)>, ImportError> {
-    let sizes: Vec<usize> = last(dims).into_iter().map(|(_, columns)| size(columns)).collect();
-    let first = sizes.first().copied().unwrap_or(0);
-    if sizes.iter().any(|size| *size != first) {
+    let sizes: Vec<(String, usize)> =
+        last(dims).into_iter().map(|(module, columns)| (module, size(columns))).collect();
+    one_size(method, setting, &sizes)
+}
+
+/// The number that all modules have in common.
+///
+/// # Errors
+/// [`Fault::Unsupported`] where they have none.
+fn one_size(
+    method: &str,
+    setting: &str,
+    sizes: &[(String, usize)],
+) -> Result<Vec<(String, Value)>, ImportError> {
+    let first = sizes.first().map_or(0, |(_, size)| *size);
+    if sizes.iter().any(|(_, size)| *size != first) {
         let why = "blocks of different sizes, of which PEFT's file has one; use --layout ingraft";
         return Err(ImportError::at(method, Fault::Unsupported(why)));
     }

@@ -3,6 +3,7 @@
 use ingraft_adapter::TermSpec;
 use ingraft_kernel::{SiteDesc, SiteKind, terms::MAX_TERM_RANK};
 use ingraft_method::{OwnedTerms, TermFormat, deploy_as, in_kernel};
+use ingraft_tensor::DType;
 
 use crate::base::Place;
 use crate::matrix::Matrix;
@@ -72,7 +73,7 @@ impl Change {
             return Err(ImportError::at(place.desc().name, Fault::Unsupported(why)));
         }
         let mut owned = OwnedTerms::default();
-        self.weight_terms(place, &mut owned);
+        self.weight_terms(place, &mut owned)?;
         write(place, owned, self.affine(place)?, TermFormat::default())
     }
 
@@ -91,7 +92,7 @@ impl Change {
         Err(ImportError::at(place.desc().name, Fault::Shape { given, wanted }))
     }
 
-    fn weight_terms(&self, place: &Place<'_>, owned: &mut OwnedTerms) {
+    fn weight_terms(&self, place: &Place<'_>, owned: &mut OwnedTerms) -> Result<(), ImportError> {
         let (out, row) = place.shape();
         let desc = place.desc();
         let rank = self.factors.as_ref().map_or(0, |(_, down)| down.rows);
@@ -108,9 +109,21 @@ impl Change {
                 }
                 owned.down = one.repeat(desc.groups);
             }
-            None if self.dense.is_none() => sparse_terms(place, &self.sparse, owned),
-            _ => dense_terms(place, &self.delta(out, row), owned),
+            pair => {
+                let whole = pair.is_some() || self.dense.is_some();
+                let entries = if whole { desc.dtype == DType::F32 } else { !self.sparse.is_empty() };
+                // Places in a row are written in 16 bits.
+                if entries && row > LONGEST_ROW {
+                    let why = "single weights of a row of more than 65536 cannot be changed; factors can";
+                    return Err(ImportError::at(desc.name, Fault::Unsupported(why)));
+                }
+                match whole {
+                    true => dense_terms(place, &self.delta(out, row), owned),
+                    false => sparse_terms(place, &self.sparse, owned),
+                }
+            }
         }
+        Ok(())
     }
 
     /// Scale and shift of the plan's pre-activation value.
@@ -148,6 +161,9 @@ pub(crate) fn norm(place: &Place<'_>, delta: &Matrix, shift: Option<&[f64]>) -> 
         channels().map(|c| moved(place.frozen.real_bias(c), shift.and_then(|shift| shift.get(c)))).collect();
     write(place, OwnedTerms::default(), Some((scale, shift)), TermFormat::default())
 }
+
+/// The most weights in a row of which places can be written.
+const LONGEST_ROW: usize = 1 << 16;
 
 fn dense_terms(place: &Place<'_>, delta: &Matrix, owned: &mut OwnedTerms) {
     let (out, row) = place.shape();

@@ -18,6 +18,15 @@ impl Ordered {
         serde_json::from_slice(bytes)
     }
 
+    /// Settings as an adapter file has them, `name=value` in lines.
+    pub(crate) fn of_lines(hyper: &str) -> Self {
+        let entry = |line: &str| {
+            let (name, value) = line.split_once('=').unwrap_or((line, ""));
+            (name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| Value::from(value)))
+        };
+        Self(hyper.lines().map(entry).collect())
+    }
+
     /// As JSON on one line.
     pub(crate) fn to_json(&self) -> String {
         let entry = |(name, value): &(String, Value)| format!("{}:{value}", Value::from(name.as_str()));

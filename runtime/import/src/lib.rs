@@ -28,7 +28,6 @@ mod native;
 mod onnx_adapter;
 mod peft;
 mod tensors;
-mod torch;
 
 use ingraft_adapter::Adapter;
 

@@ -8,6 +8,7 @@ mod config;
 mod export;
 mod kinds;
 mod low_rank;
+mod merge;
 mod module;
 mod product;
 mod rotation;
@@ -31,6 +32,7 @@ use crate::{Fault, ImportError, Imported, ImportedSite};
 pub(crate) use config::Config;
 pub use export::export_peft;
 use kinds::{KINDS, Kind, REFUSED};
+pub(crate) use merge::lora_delta;
 use module::Module;
 
 /// The tensors of a checkpoint by module.

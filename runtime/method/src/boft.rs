@@ -30,8 +30,10 @@ impl Boft {
     }
 }
 
-/// Where row i of the k-th permuted order comes from: within spans of `2ᵏ` blocks, the even half-blocks, then the odd.
-fn butterfly(row: usize, block: usize, k: usize) -> Vec<usize> {
+/// Where row i of BOFT's k-th permuted order comes from: within spans of `2ᵏ` blocks, the even half-blocks, then the odd.
+///
+/// `block` is even, and `block·2ᵏ` divides `row`.
+pub fn butterfly(row: usize, block: usize, k: usize) -> Vec<usize> {
     let (span, half) = (block << k, block / 2);
     let from = |i: usize| {
         let (start, place) = (i / span * span, i % span);

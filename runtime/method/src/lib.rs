@@ -192,6 +192,8 @@ mod tinylora;
 #[cfg(feature = "alloc")]
 mod tlora;
 #[cfg(feature = "alloc")]
+mod torch;
+#[cfg(feature = "alloc")]
 mod unilora;
 #[cfg(feature = "alloc")]
 mod values;
@@ -207,6 +209,8 @@ mod wara;
 mod waveft;
 
 pub use bias::Bias;
+#[cfg(feature = "alloc")]
+pub use boft::butterfly;
 #[cfg(feature = "alloc")]
 pub use continued::{ContinueError, continue_from};
 #[cfg(feature = "alloc")]
@@ -238,5 +242,7 @@ pub use saturation::Saturation;
 pub use score::Score;
 pub use shira::Shira;
 pub use ssf::Ssf;
+#[cfg(feature = "alloc")]
+pub use torch::TorchRng;
 #[cfg(feature = "alloc")]
 pub use values::{NamedTensor, OwnedTerms, TensorInfo, declared, evaluate};

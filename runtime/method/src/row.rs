@@ -271,6 +271,9 @@ pub(crate) const SCOPE: SettingRow =
     SettingRow { name: "scope", default: "matrix", expected: "matrix or network" };
 /// Deployed as an overlay.
 pub(crate) const OVERLAY: &str = "sparse overlay, int8 steps on int8 sites";
+/// The setting `random_loc_seed` of those that draw places as HF PEFT does.
+pub(crate) const LOC_SEED: SettingRow =
+    SettingRow { name: "random_loc_seed", default: "777", expected: "a whole number below 2^32" };
 /// The setting `alpha` of those that scale by α/r.
 pub(crate) const ALPHA: SettingRow =
     SettingRow { name: "alpha", default: "8", expected: "a positive number" };

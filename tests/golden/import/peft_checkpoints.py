@@ -8,9 +8,12 @@ Writes, beside this file, an ONNX file of each model; a folder per case with `ad
     python tests/golden/import/peft_checkpoints.py
 """
 
+import copy
 import json
 import pathlib
+import platform
 import shutil
+from unittest import mock
 
 import numpy as np
 import onnx
@@ -18,8 +21,10 @@ import onnx.helper
 import onnx.numpy_helper
 import peft
 import torch
+from peft.tuners.boft import layer as boft
 from peft.tuners.lora.config import BdLoraConfig
 from safetensors.torch import save_file
+from transformers.pytorch_utils import Conv1D
 
 HERE = pathlib.Path(__file__).parent
 CASES = []
@@ -113,8 +118,8 @@ class Attention(torch.nn.Module):
         return self.score(self.attn(x, x, x, need_weights=False)[0].mean(dim=1))
 
 
-def base(kind, classes=None):
-    """The model, its last layer made anew for `classes`, as a user of PEFT would for labels of her own."""
+def base(kind, classes=None, turned=False):
+    """The model, its last layer made anew for `classes`, as a user of PEFT would for labels of her own; `turned` with a layer of (in, out)."""
     rng = np.random.default_rng(7)
     model = kind().eval()
     with torch.no_grad():
@@ -125,6 +130,11 @@ def base(kind, classes=None):
                 tensor.copy_(values.abs() + 0.5 if near_one else values)
     if classes:
         model.score = torch.nn.Linear(model.score.in_features, classes)
+    if turned:
+        old, model.block["lin1"] = model.block["lin1"], Conv1D(15, 10)
+        with torch.no_grad():
+            model.block["lin1"].weight.copy_(old.weight.T)
+            model.block["lin1"].bias.copy_(old.bias)
     return model
 
 
@@ -301,6 +311,54 @@ case("dora_line", "LoraConfig", Line, ["line0"], r=2, use_dora=True)
 case("loha_line", "LoHaConfig", Line, ["line0", "line1"], r=2, alpha=3)
 case("lokr_line", "LoKrConfig", Line, ["line0", "line1"], r=8, alpha=2)
 case("lora_attention", "LoraConfig", Attention, ["attn"], r=3, lora_alpha=2)
+# Sizes and settings that another branch of the mathematics answers for.
+case("adalora_conv", "AdaLoraConfig", Conv, BOTH, init_r=4, target_r=2, lora_alpha=-1, total_step=10)
+case("adalora_pruned", "AdaLoraConfig", Linear, LIN, init_r=5, target_r=3, lora_alpha=4, total_step=10)
+case("boft_conv", "BOFTConfig", Conv, ["conv1", "point"], boft_block_size=2)
+case("boft_butterfly", "BOFTConfig", Linear, ["lin0"], boft_block_size=2, boft_n_butterfly_factor=2)
+case("boft_butterflies", "BOFTConfig", Conv, ["point"], boft_block_size=2, boft_n_butterfly_factor=3)
+case("shira_float", "ShiraConfig", Linear, LIN, r=2)
+
+
+case("loha_line_effective", "LoHaConfig", Line, ["line0", "line1"], r=2, alpha=60, use_effective_conv2d=True)
+case("randlora_sparse", "RandLoraConfig", Linear, LIN, r=2, randlora_alpha=5, sparse=True)
+case("supertuning_plain", "SupertuningConfig", Linear, LIN, sparsity=0.8, save_precomputed_indices=True, select_top=False)
+case("delora_patterns", "DeloraConfig", Linear, LIN, r=3, rank_pattern={"lin1": 2}, lambda_pattern={"lin0": 5})
+case("oft_exact", "OFTConfig", Linear, LIN, oft_block_size=5, r=0, use_cayley_neumann=False)
+# The second layer as HF's Conv1D, whose weight is (in, out).
+for name, config, settings in [
+    ("lora", "LoraConfig", dict(r=2, lora_alpha=3)), ("dora", "LoraConfig", dict(r=2, use_dora=True)),
+    ("adalora", "AdaLoraConfig", dict(init_r=3, target_r=2, total_step=10)), ("vera", "VeraConfig", dict(r=4)),
+    ("randlora", "RandLoraConfig", dict(r=3)), ("gralora", "GraloraConfig", dict(r=5, gralora_k=5)),
+    ("vblora", "VBLoRAConfig", dict(r=2, num_vectors=7, vector_length=5)), ("hira", "HiraConfig", dict(r=2)),
+    ("unilora", "UniLoraConfig", dict(r=2, theta_d_length=20, save_indices=True)), ("ia3", "IA3Config", dict(feedforward_modules=["lin1"])),
+    ("tinylora", "TinyLoraConfig", dict(r=2, u=5, save_projection=True)), ("deft", "DeftConfig", dict(r=2)),
+]:
+    case(f"{name}_turned", config, Linear, ["lin1"], fan_in_fan_out=True, **settings)
+# Of values that fill their floats: what is merged is rounded at every step.
+MERGED = {"lora_rank_1": 1, "lora_rank_2": 2, "lora_rank_9": 9}
+for name, rank in MERGED.items():
+    case(name, "LoraConfig", Linear, LIN, r=rank, lora_alpha=7)
+
+
+class Blocks:
+    """What PEFT's CUDA extension for several factors of BOFT computes: blocks on a diagonal, factor by factor."""
+
+    @staticmethod
+    def forward(blocks):
+        return [torch.stack([torch.block_diag(*factor) for factor in blocks])]
+
+
+def prune(wrapped):
+    """What AdaLoRA's allocator leaves: singular values of zero, and the pattern that says which are saved."""
+    pattern = {}
+    with torch.no_grad():
+        for number, (name, values) in enumerate(
+                (n, p) for n, p in wrapped.base_model.model.named_parameters() if "lora_E" in n):
+            keep = [(k + number) % 2 == 0 for k in range(len(values))]
+            values[~torch.tensor(keep)] = 0
+            pattern[name] = keep
+    wrapped.peft_config["default"].rank_pattern = pattern
 
 
 def run(index, name, config, kind, settings, outputs):
@@ -308,7 +366,10 @@ def run(index, name, config, kind, settings, outputs):
     rng = np.random.default_rng(index)
     settings = dict(settings)
     classes = settings.pop("classes", None)
-    wrapped = peft.get_peft_model(base(kind, classes), config(**settings), autocast_adapter_dtype=False).eval()
+    # Without its extension PEFT makes one factor of many.
+    butterflies = settings.get("boft_n_butterfly_factor", 1) > 1
+    boft.get_fbd_cuda = (lambda: Blocks) if butterflies else (lambda: None)
+    wrapped = peft.get_peft_model(base(kind, classes, name.endswith("_turned")), config(**settings), autocast_adapter_dtype=False).eval()
     with torch.no_grad():
         for parameter_name, tensor in wrapped.named_parameters():
             if not tensor.requires_grad:
@@ -317,14 +378,30 @@ def run(index, name, config, kind, settings, outputs):
             old = tensor if any(part in parameter_name for part in ["modules_to_save", "base_layer", "ln_tuning", ".bias", "tokens_delta"]) else float(near_one)
             scale = 3.0 if "logits" in parameter_name else 0.4
             tensor.copy_(rounded(rng, tuple(tensor.shape), scale) + old)
+            if name in MERGED:
+                tensor.copy_(torch.tensor(rng.standard_normal(tuple(tensor.shape)) / 3, dtype=torch.float32))
+    if name == "adalora_pruned":
+        prune(wrapped)
     folder = HERE / name
     shutil.rmtree(folder, ignore_errors=True)
-    wrapped.save_pretrained(folder)
+    # On Windows PEFT saves the places of SHiRA as float32.
+    system = "Windows" if name == "shira_float" else platform.system()
+    with mock.patch("platform.system", lambda: system):
+        wrapped.save_pretrained(folder)
     (folder / "README.md").unlink(missing_ok=True)
     path = folder / "adapter_config.json"
     held = json.loads(path.read_text())
     path.write_text(json.dumps({k: v for k, v in held.items() if v is not None}, indent=1, sort_keys=False) + "\n")
     x = sample(kind)
+    if name in MERGED:
+        single = copy.deepcopy(wrapped)
+        layers = {n.removeprefix("base_model.model."): m for n, m in single.named_modules() if hasattr(m, "lora_A")}
+        with torch.no_grad():
+            for module, layer in layers.items():
+                outputs[f"{name}/added/{module}"] = layer.get_delta_weight("default").contiguous()
+            layers = dict(single.merge_and_unload().named_modules())
+        for module in ["lin0", "block.lin1"]:
+            outputs[f"{name}/merged/{module}"] = layers[module].weight.detach().clone()
     before = {n: m.weight.detach().clone() for n, m in base(kind).named_modules() if hasattr(m, "weight")}
     wrapped = wrapped.double()
     with torch.no_grad():

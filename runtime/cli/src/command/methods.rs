@@ -24,7 +24,7 @@ struct MethodReport {
     family: &'static str,
     /// Its settings, as in `--set NAME=VALUE`.
     parameters: Vec<ParameterReport>,
-    /// The tensors it keeps at a linear layer of `out` by `in`, at the defaults.
+    /// The tensors it keeps at a linear layer of `out` by `in`, at the defaults; of `head`, those of the head.
     tensors: Vec<TensorReport>,
     /// What an adapter made by it consists of.
     deploy: &'static str,
@@ -41,7 +41,7 @@ struct MethodReport {
 /// One tensor of a method.
 #[derive(Debug, Serialize)]
 struct TensorReport {
-    /// Name, behind the site's name and a dot in a file.
+    /// Name, behind the site's name and a dot in a file; alone where it begins with `head/`.
     name: &'static str,
     /// Extents, in `out`, `in` and settings, also where places are chosen on data; `…` where they follow from divisors.
     shape: Vec<String>,

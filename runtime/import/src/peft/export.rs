@@ -3,6 +3,7 @@
 mod head;
 mod layout;
 mod parts;
+mod places;
 mod projection;
 
 use std::collections::BTreeMap;
@@ -44,6 +45,14 @@ pub fn export_peft(bytes: &[u8], plan: &PlanView<'_>) -> Result<Exported, Import
         .collect();
     let imported = adapter.hyper().lines().any(|line| line.starts_with("peft_type="));
     let layout = LAYOUTS.iter().find(|layout| layout.method == adapter.method());
+    let hyper = Ordered::of_lines(adapter.hyper());
+    let setting = |name: &str| hyper.get(name).and_then(Value::as_u64).unwrap_or(0) as usize;
+    let own =
+        section.site_settings().find(|(_, _, lines)| lines.lines().any(|line| !line.starts_with("module=")));
+    if let Some((_, site, _)) = own.filter(|_| !imported) {
+        let why = "it has settings of its own, and PEFT's file has one for all modules; use --layout ingraft";
+        return Err(ImportError::at(site, Fault::Unsupported(why)));
+    }
     let mut tensors = Tensors::new();
     let mut targets: Vec<String> = Vec::new();
     for tensor in section.tensors() {
@@ -67,9 +76,7 @@ pub fn export_peft(bytes: &[u8], plan: &PlanView<'_>) -> Result<Exported, Import
             None if imported => format!("base_model.model.{module}.{}", tensor.name),
             None => {
                 let found = layout.and_then(|l| l.tensors.iter().find(|(ours, ..)| *ours == tensor.name));
-                // Nothing but where training began, or a shift that IA³ does not have; VeRA's projection is one of all sites.
-                let rest = [("hra", "start"), ("ia3", "shift"), ("vera", "vera_A"), ("vera", "vera_B")];
-                if rest.contains(&(adapter.method(), tensor.name)) {
+                if layout.is_some_and(|layout| layout.dropped.contains(&tensor.name)) {
                     continue;
                 }
                 let (_, theirs, form) = found.ok_or_else(|| {
@@ -77,7 +84,7 @@ pub fn export_peft(bytes: &[u8], plan: &PlanView<'_>) -> Result<Exported, Import
                     ImportError::at(adapter.method(), Fault::Unsupported(why))
                 })?;
                 parts::unfold(plan, &desc, tensor.site, tensor.name, &mut held);
-                held.dims = shaped(*form, &held.dims, &desc);
+                held.dims = shaped(*form, &held.dims, &desc, &setting);
                 // Theirs are f32.
                 held.values.iter_mut().for_each(|value| *value = f64::from(*value as f32));
                 format!("base_model.model.{module}.{theirs}")
@@ -91,10 +98,10 @@ pub fn export_peft(bytes: &[u8], plan: &PlanView<'_>) -> Result<Exported, Import
     }
     let head = adapter.head().map(|head| head::module(plan, &head, &modules, &mut tensors)).transpose()?;
     let json = match imported {
-        true => lines(adapter.hyper()).to_json(),
+        true => hyper.to_json(),
         false => {
-            let own = parts::complete(adapter.method(), plan, &section, &modules, &mut tensors)?;
-            let Ordered(mut entries) = config(layout, &lines(adapter.hyper()), &targets)?;
+            let own = parts::complete(adapter.method(), plan, &hyper, &section, &modules, &mut tensors)?;
+            let Ordered(mut entries) = config(layout, &hyper, &targets)?;
             entries.extend(head.map(|module| ("modules_to_save".to_owned(), Value::from(vec![module]))));
             entries.extend(own);
             Ordered(entries).to_json()
@@ -113,14 +120,6 @@ fn wraps(section: &ParameterSection<'_>, site: usize) -> bool {
         .any(|tensor| !matches!(tensor.name, "weight" | "bias") && !tensor.name.starts_with(SHARED))
 }
 
-fn lines(hyper: &str) -> Ordered {
-    let entry = |line: &str| {
-        let (name, value) = line.split_once('=').unwrap_or((line, ""));
-        (name.to_owned(), serde_json::from_str(value).unwrap_or_else(|_| Value::from(value)))
-    };
-    Ordered(hyper.lines().map(entry).collect())
-}
-
 fn config(layout: Option<&Layout>, hyper: &Ordered, targets: &[String]) -> Result<Ordered, ImportError> {
     let layout = layout.ok_or_else(|| ImportError::new(Fault::UnknownMethod))?;
     let mut entries = vec![
@@ -135,9 +134,7 @@ fn config(layout: Option<&Layout>, hyper: &Ordered, targets: &[String]) -> Resul
             // What else there is must not change what the tensors mean.
             None if matches!(name.as_str(), "depthwise" | "slices" | "slice_steps") => {}
             None if name == "mini_rank" && *value == 0 => {}
-            // The places are stored.
-            None if layout.method == "shira" => {}
-            None if layout.method == "oft" && name == "block" => {}
+            None if layout.derived.contains(&name.as_str()) => {}
             None if layout.method == "oft" && name == "neumann_terms" => {
                 entries.push(("use_cayley_neumann".to_owned(), Value::from(*value != 0)));
                 if *value != 0 {

@@ -1,26 +1,27 @@
 //! Checkpoints that are two factors: LoRA and its relatives.
 
+use ingraft_method::TorchRng;
+
 use crate::change::Change;
 use crate::matrix::Matrix;
 use crate::peft::WRAPPED;
 use crate::peft::block_diagonal::{Factor, block_diagonal, diagonal};
+use crate::peft::config::Config;
 use crate::peft::module::Module;
 use crate::peft::sparse::rows;
 use crate::peft::weighed::taken_out;
-use crate::torch::Generator;
 use crate::{Fault, ImportError};
 
 type Result<T> = core::result::Result<T, ImportError>;
 
 /// s of LoRA: α/r, or α/√r.
-fn lora_scale(module: &Module<'_>, rank: usize) -> Result<f64> {
-    let config = module.config;
-    let stated = config.patterned("r", "rank_pattern", module.path, 8.0)?;
+pub(super) fn lora_scale(config: &Config, path: &str, rank: usize) -> Result<f64> {
+    let stated = config.patterned("r", "rank_pattern", path, 8.0)?;
     if stated != rank as f64 {
         let wanted = format!("rank {stated}, which adapter_config.json states");
-        return Err(ImportError::at(module.path, Fault::Shape { given: vec![rank], wanted }));
+        return Err(ImportError::at(path, Fault::Shape { given: vec![rank], wanted }));
     }
-    let alpha = config.patterned("lora_alpha", "alpha_pattern", module.path, 8.0)?;
+    let alpha = config.patterned("lora_alpha", "alpha_pattern", path, 8.0)?;
     Ok(alpha / if config.flag("use_rslora", false)? { stated.sqrt() } else { stated })
 }
 
@@ -45,7 +46,7 @@ pub(super) fn lora(module: &Module<'_>) -> Result<Change> {
     let b = diagonal(module, "lora_B.weight", out, a.rows, right)?;
     // PEFT 0.21 adds the delta of an attention's output projection twice, merged or not: once with the attention, once by itself.
     let times = if module.path.contains(WRAPPED) { 2.0 } else { 1.0 };
-    let scale = times * lora_scale(module, a.rows)?;
+    let scale = times * lora_scale(module.config, module.path, a.rows)?;
     let shift =
         module.optional("lora_B.bias").is_some().then(|| module.vector("lora_B.bias", out)).transpose()?;
     let shift = shift.map(|shift| shift.iter().map(|v| v * scale).collect());
@@ -68,7 +69,7 @@ fn embedding(module: &Module<'_>) -> Result<Change> {
     let (out, row) = module.place.shape();
     let a = module.matrix("lora_embedding_A", 0, out)?;
     let b = module.matrix("lora_embedding_B", row, a.rows)?;
-    let (up, down) = (a.transpose().scaled(lora_scale(module, a.rows)?), b.transpose());
+    let (up, down) = (a.transpose().scaled(lora_scale(module.config, module.path, a.rows)?), b.transpose());
     if !module.config.flag("use_dora", false)? {
         return Ok(Change::factors(up, down));
     }
@@ -145,7 +146,7 @@ fn projected(module: &Module<'_>, name: &str, parts: usize) -> Result<Change> {
 fn vera_projection(module: &Module<'_>, rank: usize, parts: usize) -> Result<(Matrix, Matrix)> {
     let seed = module.config.count("projection_prng_key", 0)?;
     let (out, inputs) = module.widest;
-    let mut generator = Generator::new(seed as u64);
+    let mut generator = TorchRng::new(seed as u64);
     let mut draw = |rows: usize, columns: usize| {
         // Kaiming's bound for the gain of a ReLU, as PyTorch computes it.
         let deviation = 2f64.sqrt() / (columns as f64).sqrt();

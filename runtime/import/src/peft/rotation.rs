@@ -1,5 +1,7 @@
 //! Checkpoints that turn or mix the inputs or the outputs of a weight.
 
+use ingraft_method::butterfly;
+
 use crate::change::Change;
 use crate::matrix::Matrix;
 use crate::peft::module::Module;
@@ -68,6 +70,8 @@ fn oft_block(module: &Module<'_>, skew: &Matrix) -> Result<Matrix> {
     Ok(sum)
 }
 
+/// 2ᵐ⁻¹ blocks are a span, which stands in a row.
+const MOST_FACTORS: usize = 24;
 /// PEFT's default is 5. The number is the file's, so there must be an end to it.
 const MOST_TERMS: usize = 64;
 
@@ -103,26 +107,38 @@ pub(super) fn boft(module: &Module<'_>) -> Result<Change> {
     let [factors, blocks, size, other] = stored.dims[..] else {
         return module.refuse("boft_R has four extents");
     };
-    if factors != 1 {
-        return module.refuse("several butterfly factors need PEFT's CUDA extension, and are not read");
-    }
-    if blocks * size != row || other != size {
+    if size == 0 || blocks * size != row || other != size {
         return module.refuse("the blocks of boft_R do not fill a row");
     }
+    // The last of several factors shuffles the halves of blocks within spans of size·2ᵐ⁻¹.
+    let halves = factors == 1 || size.is_multiple_of(2) && factors <= MOST_FACTORS;
+    if factors == 0 || !halves || !row.is_multiple_of(size << (factors - 1)) {
+        return module.refuse("the factors of boft_R do not shuffle a row of this length");
+    }
     let scale = module.vector("boft_s", out)?;
-    let mut turned = Matrix::zeros(out, row);
-    for (block, values) in stored.values.chunks_exact((size * size).max(1)).enumerate() {
-        let values = Matrix::new(size, size, values.to_vec());
-        let skew = values.clone().minus(&values.transpose()).scaled(0.5);
-        let rotation = cayley(module, &skew)?;
-        for (o, scale) in scale.iter().enumerate() {
-            for j in 0..size {
-                let product = |k: usize| rotation.at(j, k) * module.place.weight.at(o, block * size + k);
-                turned.data[o * row + block * size + j] = scale * (0..size).map(product).sum::<f64>();
+    // W·M₁ᵀ·M₂ᵀ⋯ with M = P·R·Pᵀ.
+    let mut turned = module.place.weight.clone();
+    for (factor, values) in stored.values.chunks_exact(row * size).enumerate() {
+        // Which input stands at a place within the blocks.
+        let mut order: Vec<usize> = (0..row).collect();
+        if factor > 0 {
+            butterfly(row, size, factor).into_iter().enumerate().for_each(|(i, place)| order[place] = i);
+        }
+        let mut next = Matrix::zeros(out, row);
+        for (block, values) in values.chunks_exact(size * size).enumerate() {
+            let values = Matrix::new(size, size, values.to_vec());
+            let skew = values.clone().minus(&values.transpose()).scaled(0.5);
+            let rotation = cayley(module, &skew)?;
+            for o in 0..out {
+                for j in 0..size {
+                    let product = |k: usize| rotation.at(j, k) * turned.at(o, order[block * size + k]);
+                    next.data[o * row + order[block * size + j]] = (0..size).map(product).sum();
+                }
             }
         }
+        turned = next;
     }
-    Ok(Change::dense(turned.minus(&module.place.weight)))
+    Ok(Change::dense(turned.rows_times(&scale).minus(&module.place.weight)))
 }
 
 pub(super) fn hra(module: &Module<'_>) -> Result<Change> {

@@ -1,11 +1,11 @@
 //! Checkpoints of single entries, of spectra, and of scales and shifts.
 
 use ingraft_kernel::SiteKind;
+use ingraft_method::TorchRng;
 
 use crate::change::Change;
 use crate::matrix::Matrix;
 use crate::peft::module::Module;
-use crate::torch::Generator;
 use crate::{Fault, ImportError};
 
 type Result<T> = core::result::Result<T, ImportError>;
@@ -15,15 +15,27 @@ pub(super) fn shira(module: &Module<'_>) -> Result<Change> {
     let (out, row) = module.place.shape();
     let values = &module.tensor("shira_weight")?.values;
     let places = module.matrix("shira_indices", 2, values.len())?;
-    let flat: Vec<f64> = (0..values.len()).map(|k| places.at(0, k) * row as f64 + places.at(1, k)).collect();
-    let inside = (0..values.len()).all(|k| {
-        (0.0..out as f64).contains(&places.at(0, k)) && (0.0..row as f64).contains(&places.at(1, k))
-    });
-    if !inside {
-        return module.refuse("an index lies outside the weight");
+    let mut flat = Vec::with_capacity(values.len());
+    for k in 0..values.len() {
+        let [channel, position] = [places.at(0, k), places.at(1, k)];
+        if channel.fract() != 0.0 || position.fract() != 0.0 {
+            return module.refuse("an index of shira_indices is no whole number");
+        }
+        if channel.max(position) >= EXACT {
+            return module.refuse(
+                "an index of 2^24 or more: PEFT saves them as float32 on Windows, which does not tell these from their neighbours",
+            );
+        }
+        if !(0.0..out as f64).contains(&channel) || !(0.0..row as f64).contains(&position) {
+            return module.refuse("an index lies outside the weight");
+        }
+        flat.push(channel * row as f64 + position);
     }
     entries(module, &flat, values)
 }
+
+/// Whole numbers below this are exact in float32.
+const EXACT: f64 = 16_777_216.0;
 
 /// A sparse change; what falls on the same place adds up.
 fn entries(module: &Module<'_>, places: &[f64], values: &[f64]) -> Result<Change> {
@@ -98,10 +110,7 @@ fn drawn(module: &Module<'_>, count: usize) -> Result<Vec<usize>> {
     if count > out * row {
         return module.refuse("more coefficients than the weight has entries");
     }
-    let places = Generator::new(seed as u64).permutation(out * row, count);
-    places.ok_or_else(|| {
-        ImportError::at(module.path, Fault::Unsupported("a weight too large to redraw its places"))
-    })
+    Ok(TorchRng::new(seed as u64).permutation(out * row, count))
 }
 
 pub(super) fn fourierft(module: &Module<'_>) -> Result<Change> {

@@ -1,14 +1,16 @@
 //! The identities that make it an algebra.
 
-use ingraft_adapter::{Adapter, Base as NoAdapter, TermSource};
+use ingraft_adapter::{Adapter, Base as NoAdapter, TermSource, TermSpec};
 use ingraft_import::{
     Aligned, Base, Coding, Compression, Imported, Matching, Member, Operation, Weighted, compose, compress,
-    decode_ternary, encode_ternary, export_native, import_native, import_peft, members, stack, stacked,
+    decode_ternary, encode_ternary, export_native, import_native, import_peft, members, read_tensors, stack,
+    stacked,
 };
 use ingraft_kernel::{Factors, Sites, SparseValues};
 use ingraft_train::FrozenSite;
 
 use crate::fixture::{Compiled, checkpoint, distance, outputs, run};
+use crate::native::file;
 
 fn import(base: &Base<'_>, case: &str) -> Vec<u8> {
     let (config, tensors) = checkpoint(case);
@@ -368,4 +370,62 @@ fn stacks_that_are_none_are_refused_by_name() {
     let hash = blake3::hash(&damaged[48..]);
     damaged[16..48].copy_from_slice(hash.as_bytes());
     assert!(members(&damaged).expect_err("no flag").to_string().contains('b'));
+}
+
+/// Where PyTorch's sum has one order (rank 1) or was found to have the one that is documented (`lin0`), to the bit; else by less than what
+/// rounding every sum moves.
+#[test]
+fn a_lora_is_merged_as_peft_merges_it() {
+    let (compiled, outputs) = (Compiled::new("linear", false), outputs());
+    let base = compiled.base(true);
+    for (case, rank) in [("lora_rank_1", 1), ("lora_rank_2", 2), ("lora_rank_9", 9)] {
+        let merged = compress(&base, &import(&base, case), Compression::Fuse).expect("any adapter").bytes;
+        let held = Aligned::copy_of(&merged);
+        let adapter = Adapter::attach(held.as_slice(), &base.plan).expect("it was written for this base");
+        // One trained here is merged alike.
+        let (_, tensors) = checkpoint(case);
+        let mut own = Vec::new();
+        for (name, tensor) in read_tensors(&tensors).expect("whole") {
+            let (path, leaf) = name.rsplit_once(".lora_").expect("a factor");
+            let module = path.trim_start_matches("base_model.model.");
+            let leaf = leaf.trim_end_matches(".weight");
+            let values = tensor.values.iter().map(|v| *v as f32).collect();
+            own.push((format!("{module}.weight.lora_{leaf}"), tensor.dims, values));
+        }
+        let sites = r#"{"lin0.weight": {}, "block.lin1.weight": {}}"#;
+        let json =
+            format!(r#"{{"method": "lora", "settings": {{"rank": {rank}, "alpha": 7}}, "sites": {sites}}}"#);
+        let made = import_native(&base, json.as_bytes(), &file(&own), "by hand").expect("fits");
+        let twin = compress(&base, &made.bytes, Compression::Fuse).expect("any adapter").bytes;
+        let twin_file = Aligned::copy_of(&twin);
+        let twin = Adapter::attach(twin_file.as_slice(), &base.plan).expect("it was written for this base");
+        for site in [0, 1] {
+            let [ours, theirs] = [&twin, &adapter].map(|held| TermSpec::of(&held.terms(site)));
+            assert_eq!(ours, theirs, "{case}");
+        }
+        for (site, module) in [(0, "lin0"), (1, "block.lin1")] {
+            let SparseValues::F32(values) = adapter.terms(site).sparse.expect("a delta").values else {
+                panic!("real numbers")
+            };
+            let of = |what: &str| &outputs[&format!("{case}/{what}/{module}")].values;
+            let narrow = |values: &[f64]| values.iter().map(|v| *v as f32).collect::<Vec<f32>>();
+            let (added, whole) = (narrow(of("added")), narrow(of("merged")));
+            assert_eq!(values.len(), added.len());
+            let frozen = FrozenSite::new(&base.plan, site).expect("a linear layer");
+            let row = frozen.desc.row();
+            let sums = values.iter().enumerate().map(|(i, v)| frozen.weight(i / row, i % row) + v);
+            let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<u32>>();
+            let (sums, equal) = (sums.collect::<Vec<f32>>(), bits(values) == bits(&added));
+            println!(
+                "{case} {module}: {}",
+                if equal { "to the bit" } else { "but for the order of the sum" }
+            );
+            if rank == 1 || module == "lin0" {
+                assert!(equal && bits(&sums) == bits(&whole), "{case} {module}");
+            }
+            // Factors are below 1.5, s is 7/r: no partial sum is beyond 16.
+            let furthest = values.iter().zip(&added).fold(0.0f32, |most, (a, b)| most.max((a - b).abs()));
+            assert!(furthest <= rank as f32 * 16.0 * f32::EPSILON, "{case} {module}: {furthest:.1e}");
+        }
+    }
 }

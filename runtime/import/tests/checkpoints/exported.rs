@@ -11,7 +11,7 @@ use ingraft_import::{
     Aligned, Base, Exported, Matching, Tensor, export_peft, import_native, import_peft, read_tensors,
 };
 use ingraft_kernel::Sites;
-use ingraft_method::{build, declared};
+use ingraft_method::{TorchRng, build, declared};
 use serde_json::{Value, json};
 
 use crate::fixture::{Compiled, distance, outputs, run};
@@ -32,8 +32,9 @@ impl ByHand<'_> {
     fn adapter(&self) -> Vec<u8> {
         let settings: BTreeMap<String, Value> =
             serde_json::from_str(&format!("{{{}}}", self.settings)).expect("JSON");
+        let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
         let pairs: Vec<(String, String)> =
-            settings.iter().map(|(name, value)| (name.clone(), value.to_string())).collect();
+            settings.iter().map(|(name, value)| (name.clone(), text(value))).collect();
         let pairs: Vec<(&str, &str)> = pairs.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
         let method = build(self.method, &pairs).expect("a method of the list");
         let (mut tensors, mut sites) = (Vec::new(), serde_json::Map::new());
@@ -43,9 +44,17 @@ impl ByHand<'_> {
             for info in wanted.iter().filter(|info| info.trained || kept.contains(&info.name)) {
                 let count: usize = info.dims.iter().product();
                 let columns = info.dims.last().copied().unwrap_or(1);
-                let near = ["magnitude", "scale", "lambda"].iter().any(|name| info.name.contains(name));
+                let near = ["magnitude", "scale", "lambda", "boft_s", "alpha"]
+                    .iter()
+                    .any(|name| info.name.contains(name));
+                let drawn = match self.method {
+                    "fourierft" | "waveft" => TorchRng::new(777).permutation(site.out * site.row(), count),
+                    _ => (0..count).map(|i| i * 2).collect(),
+                };
+                // Haar's spectrum has even sides.
+                let padded = if self.method == "waveft" { site.row() % 2 } else { 0 };
                 let value = |i: usize| match info.name {
-                    "indices" => (i * 2) as f32,
+                    "indices" => (drawn[i] + drawn[i] / site.row() * padded) as f32,
                     // One matrix for all sites, by place, scaled as if drawn for so many columns.
                     "vera_A" | "vera_B" => {
                         small((i / columns) * 53 + i % columns * 17) * (6.0 / columns as f32).sqrt()
@@ -110,7 +119,7 @@ fn methods_that_peft_has_are_written_in_its_layout() {
     let outputs = outputs();
     let compiled = Compiled::new("linear", false);
     let base = compiled.base(true);
-    let cases: [(&str, &str); 16] = [
+    let cases: [(&str, &str); 28] = [
         ("lora", r#""rank": 3, "alpha": 5"#),
         ("rslora", r#""rank": 4, "alpha": 3"#),
         ("dora", r#""rank": 2, "alpha": 3"#),
@@ -127,11 +136,114 @@ fn methods_that_peft_has_are_written_in_its_layout() {
         ("oft", r#""block": 5, "neumann_terms": 4"#),
         ("shira", r#""density": 0.4"#),
         ("vera", r#""rank": 6"#),
+        ("adalora", r#""rank": 5, "target_rank": 3, "alpha": 4"#),
+        ("boft", r#""block": 3"#),
+        ("gralora", r#""grid": 2, "rank": 4, "alpha": 3"#),
+        ("gralora", r#""grid": 2, "rank": 6, "hybrid_rank": 3, "alpha": 5"#),
+        ("fourierft", r#""frequencies": 17, "scale": 40"#),
+        ("waveft", r#""coefficients": 17, "scale": 3"#),
+        ("beft", ""),
+        ("deft", r#""rank": 3"#),
+        ("deft", r#""rank": 2, "decomposition": "relu""#),
+        ("road", r#""group": 4"#),
+        ("road", r#""variant": 2, "group": 10"#),
+        ("road", r#""variant": 4, "group": 10"#),
     ];
     for (number, (method, settings)) in cases.into_iter().enumerate() {
         let made = ByHand { base: &base, method, settings, sites: &[0], classes: 0 };
         made.there_and_back(&format!("{method}-{number}"), "linear", &outputs["linear/input"]);
     }
+}
+
+#[test]
+fn what_differs_between_modules_is_written_by_path() {
+    let outputs = outputs();
+    let compiled = Compiled::new("linear", false);
+    let base = compiled.base(true);
+    let two = |method: &str, settings: &str, name: &str| {
+        let made = ByHand { base: &base, method, settings, sites: &[0, 1], classes: 0 };
+        let written = made.there_and_back(name, "linear", &outputs["linear/input"]);
+        serde_json::from_str::<Value>(&written.json).expect("JSON")
+    };
+    // 10 by 12 and 15 by 10: blocks of 2 and 5; more coefficients than the first has weights.
+    let config = two("c3a", r#""block": 8"#, "c3a-two");
+    assert_eq!(
+        (&config["block_size"], &config["block_size_pattern"]),
+        (&json!(2), &json!({ "block.lin1": 5 }))
+    );
+    for (method, count) in [("fourierft", "frequencies"), ("waveft", "coefficients")] {
+        let config = two(method, &format!(r#""{count}": 130, "scale": 2"#), &format!("{method}-two"));
+        let counts = (&config["n_frequency"], &config["n_frequency_pattern"]);
+        assert_eq!(counts, (&json!(120), &json!({ "block.lin1": 130 })));
+    }
+    // One block size for all: 2 divides 12 and 10, 3 does not.
+    let config = two("boft", r#""block": 2"#, "boft-two");
+    assert_eq!(config["boft_block_size"], 2);
+    let made = ByHand { base: &base, method: "boft", settings: r#""block": 4"#, sites: &[0, 1], classes: 0 };
+    let error = export_peft(&made.adapter(), &base.plan).expect_err("two sizes");
+    assert!(error.to_string().contains("different sizes"), "{error}");
+    // Of several factors PEFT makes one without its CUDA extension: the file is its own, and read back here.
+    let made = ByHand {
+        base: &base,
+        method: "boft",
+        settings: r#""block": 2, "factors": 2"#,
+        sites: &[0],
+        classes: 0,
+    };
+    let written = made.there_and_back("", "linear", &outputs["linear/input"]);
+    assert_eq!(
+        read_tensors(&written.tensors).expect("whole")["base_model.model.lin0.boft_R"].dims,
+        [2, 6, 2, 2]
+    );
+}
+
+#[test]
+fn convolutions_are_written_in_its_layout() {
+    let outputs = outputs();
+    let compiled = Compiled::new("conv", false);
+    let base = compiled.base(true);
+    // The one that no batch norm was folded into.
+    let named = |index: &usize| base.plan.site(*index).is_some_and(|site| site.name == "point.weight");
+    let point = (0..base.plan.site_count()).find(named).expect("a site");
+    for (method, settings) in [
+        ("adalora", r#""rank": 3, "target_rank": 2, "steps": 20"#),
+        ("boft", r#""block": 4"#),
+        ("dora", r#""rank": 2"#),
+    ] {
+        let made = ByHand { base: &base, method, settings, sites: &[point], classes: 0 };
+        made.there_and_back(&format!("{method}-conv"), "conv", &outputs["conv/input"]);
+    }
+}
+
+#[test]
+fn what_its_file_would_not_say_is_not_written() {
+    let compiled = Compiled::new("linear", false);
+    let base = compiled.base(true);
+    let site = base.plan.site(0).expect("a site");
+    let refused = |json: Value, tensors: &[(String, Vec<usize>, Vec<f32>)]| {
+        let made =
+            import_native(&base, json.to_string().as_bytes(), &file(tensors), "by hand").expect("fits");
+        export_peft(&made.bytes, &base.plan).expect_err("not in PEFT's file").to_string()
+    };
+    let put = |name: &str, dims: &[usize], values: &dyn Fn(usize) -> f32| {
+        let count = dims.iter().product::<usize>();
+        (format!("{}.{name}", site.name), dims.to_vec(), (0..count).map(values).collect())
+    };
+    // Places that were not drawn from the seed, and a seed they were not drawn from.
+    let spectrum = put("fourierft_spectrum", &[1, 4], &small);
+    let first = TorchRng::new(777).permutation(site.out * site.row(), 4);
+    for (seed, places) in [(777, [3, 9, 27, 81]), (778, first.try_into().expect("four"))] {
+        let json = json!({ "method": "fourierft", "settings": { "frequencies": 4, "random_loc_seed": seed },
+            "sites": { site.name: {} } });
+        let indices = put("indices", &[1, 4], &|i| places[i] as f32);
+        let error = refused(json, &[spectrum.clone(), indices]);
+        assert!(error.contains("random_loc_seed"), "{error}");
+    }
+    // A rank of its own at one site.
+    let json = json!({ "method": "lora", "settings": { "rank": 4 }, "sites": { site.name: { "rank": 2 } } });
+    let factors = [put("lora_A", &[2, site.row()], &small), put("lora_B", &[site.out, 2], &small)];
+    let error = refused(json, &factors);
+    assert!(error.contains("settings of its own"), "{error}");
 }
 
 #[test]

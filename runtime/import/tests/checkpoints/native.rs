@@ -177,6 +177,32 @@ fn a_checkpoint_of_any_method_is_made_by_hand() {
     assert!(made > 15, "{made} methods");
 }
 
+/// As `methods --json` lists it: `head/weight` `[classes, features]`, `head/bias` `[classes]`.
+#[test]
+fn a_head_alone_is_made_by_hand() {
+    let outputs = outputs();
+    let compiled = Compiled::new("linear", false);
+    let base = compiled.base(false);
+    let features = base.plan.head_features(ingraft_kernel::NO_SITE, 3).expect("features");
+    let values = |count: usize| (0..count).map(|i| (i % 7) as f32 * 0.25 - 0.5).collect::<Vec<f32>>();
+    let held: Held = vec![
+        ("head/weight".into(), vec![5, features], values(5 * features)),
+        ("head/bias".into(), vec![5], values(5)),
+    ];
+    let json = r#"{"method": "head", "sites": {}, "head": {"pool": 3}}"#;
+    let import = |tensors: &Held| import_native(&base, json.as_bytes(), &file(tensors), "by hand");
+    let made = import(&held).expect("a head");
+    returns(&base, &made.bytes, "head");
+    let bytes = Aligned::copy_of(&made.bytes);
+    let adapter = Adapter::attach(bytes.as_slice(), &base.plan).expect("import checked it");
+    let logits = run(base.plan, &outputs["linear/input"], &adapter);
+    assert_eq!(logits.len() % 5, 0);
+    // Alike inputs of the head differ by the biases alone.
+    assert!(logits.iter().any(|logit| *logit != logits[0]), "{logits:?}");
+    let fewer = import(&held[..1].to_vec()).expect_err("no bias").to_string();
+    assert!(fewer.contains("head/bias"), "{fewer}");
+}
+
 #[test]
 fn the_factors_of_a_checkpoint_made_by_hand_are_those_that_run() {
     let compiled = Compiled::new("linear", false);

@@ -1,10 +1,14 @@
 //! What is refused, and by which name.
 
 use ingraft_adapter::Adapter;
+use ingraft_compile::onnx::proto::{GraphProto, ModelProto, NodeProto, TensorProto};
+use ingraft_compile::{CompileOptions, Tensor as CompiledTensor, compile};
 use ingraft_import::{
-    Aligned, Fault, ImportError, Matching, export_native, import_lycoris, import_native, import_peft,
+    Aligned, Base, Fault, ImportError, Matching, export_native, import_lycoris, import_native, import_peft,
     read_tensors,
 };
+use ingraft_plan::PlanView;
+use ingraft_tensor::DType;
 use safetensors::tensor::{Dtype, TensorView};
 use serde_json::{Value, json};
 
@@ -192,6 +196,58 @@ fn tensors_that_do_not_fit_are_named() {
     for (what, error, parts) in cases {
         assert!(parts.iter().all(|part| error.contains(part)), "{what}: {error}");
     }
+}
+
+#[test]
+fn places_are_whole_numbers_that_their_type_tells_apart() {
+    let (config, tensors) = held("shira_float");
+    assert_eq!(import(&config, &file(&tensors)), Ok(2));
+    for (value, why) in [
+        (0.5, "no whole number"),
+        (16_777_216.0, "2^24"),
+        (-1.0, "outside the weight"),
+        (15.0, "outside the weight"),
+    ] {
+        let mut tensors = tensors.clone();
+        let (_, _, places) = tensors.iter_mut().find(|(name, ..)| name.ends_with("indices")).expect("places");
+        places[0] = value;
+        let error = refused(&config, &tensors).to_string();
+        assert!(error.contains(why), "{value}: {error}");
+    }
+}
+
+/// Places in a row are written in 16 bits: one beyond was another weight's.
+#[test]
+fn single_weights_of_rows_too_long_are_refused_and_factors_are_not() {
+    const ROW: usize = 65_540;
+    let weight = CompiledTensor::from_f32(&[2, ROW], &vec![0.5; 2 * ROW]).expect("as many values");
+    let graph = GraphProto::new("long")
+        .with_input("x", DType::F32, &[1.into(), ROW.into()])
+        .with_constant(TensorProto::new("long.weight", &weight))
+        .with_node(NodeProto::new("Gemm", &["x", "long.weight"], &["y"]).with_int("transB", 1))
+        .with_output("y", DType::F32);
+    let plan = compile(&ModelProto::new(13, graph).to_bytes(), &CompileOptions::default()).expect("compiles");
+    let plan = Aligned::copy_of(&plan.plan);
+    let base = Base {
+        plan: PlanView::new(plan.as_slice()).expect("a plan we wrote is valid"),
+        initializers: Default::default(),
+    };
+    let import = |config: Value, tensors: Held| {
+        let config = config.to_string();
+        import_peft(&base, config.as_bytes(), &file(&tensors), &Matching::default(), "test")
+    };
+    let key = |leaf: &str| format!("base_model.model.long.{leaf}");
+    let sparse = vec![
+        (key("shira_weight"), vec![1], vec![1.0]),
+        (key("shira_indices"), vec![2, 1], vec![1.0, 65_537.0]),
+    ];
+    let error = import(json!({ "peft_type": "SHIRA", "r": 1 }), sparse).expect_err("one weight").to_string();
+    assert!(error.contains("65536"), "{error}");
+    let factors = vec![
+        (key("lora_A.weight"), vec![1, ROW], vec![0.25; ROW]),
+        (key("lora_B.weight"), vec![2, 1], vec![1.0, -1.0]),
+    ];
+    import(json!({ "peft_type": "LORA", "r": 1 }), factors).expect("factors have no places");
 }
 
 #[test]

@@ -9,11 +9,12 @@ use ingraft_train::{FrozenSite, Method};
 
 use super::TensorReport;
 
-/// Sizes at which the method is asked. All have the divisors that methods split by; no two agree in anything else.
-const PROBES: [Probe; 3] = [
+/// Sizes at which the method is asked. All have the divisors that methods split by; no two agree in anything else, not all in their largest common divisor.
+const PROBES: [Probe; 4] = [
     Probe { out: 96, row: 64, rank: 4 },
     Probe { out: 64, row: 160, rank: 8 },
-    Probe { out: 224, row: 128, rank: 2 },
+    Probe { out: 144, row: 96, rank: 4 },
+    Probe { out: 128, row: 192, rank: 2 },
 ];
 
 #[derive(Clone, Copy)]
@@ -23,10 +24,18 @@ struct Probe {
     rank: usize,
 }
 
-/// The tensors of `row` at a linear layer, or at a normalization.
+/// The tensors of `row` at a linear layer, or at a normalization; of one that has none there, those of the head it trains.
 pub(super) fn of(row: &MethodRow) -> Vec<TensorReport> {
     let probes: Option<Vec<Vec<TensorInfo>>> = PROBES.iter().map(|probe| ask(row, *probe)).collect();
     let Some(probes) = probes else { return Vec::new() };
+    if probes.iter().all(Vec::is_empty) {
+        let part = |name, shape: &[&str]| TensorReport {
+            name,
+            shape: shape.iter().map(|extent| (*extent).to_owned()).collect(),
+            trained: true,
+        };
+        return vec![part("head/weight", &["classes", "features"]), part("head/bias", &["classes"])];
+    }
     let shape = |at: usize| {
         let first = &probes[0][at];
         (0..first.dims.len()).map(|axis| symbol(row, &probes, at, axis)).collect()
@@ -98,7 +107,7 @@ fn measured(
 }
 
 /// The first expression in a setting, a whole number, that gives the extent at every size.
-fn whole(row: &MethodRow, extents: [Option<usize>; 3]) -> Option<String> {
+fn whole(row: &MethodRow, extents: [Option<usize>; 4]) -> Option<String> {
     let numbers = row.settings.iter().filter_map(|s| Some((s.name, s.default.parse::<usize>().ok()?)));
     // By 1 everything divides.
     let mut numbers = numbers.filter(|(name, value)| *name != "rank" && *value > 1);
@@ -179,7 +188,7 @@ fn symbol(row: &MethodRow, probes: &[Vec<TensorInfo>], at: usize, axis: usize) -
     let mut settings = numbers.filter(|(name, value)| *name != "rank" && fits(&|_| *value));
     match settings.next() {
         Some((name, _)) => name.to_owned(),
-        None => match whole(row, [0, 1, 2].map(extent))
+        None => match whole(row, [0, 1, 2, 3].map(extent))
             .or_else(|| Some(extent(0).filter(|n| fits(&|_| *n))?.to_string()))
         {
             Some(form) => form,
@@ -200,10 +209,106 @@ mod tests {
     }
 
     #[test]
-    fn every_method_but_a_head_alone_lists_its_tensors() {
-        let none: Vec<&str> =
-            METHODS.iter().map(|row| row.name).filter(|name| listed(name).is_empty()).collect();
-        assert_eq!(none, ["head"]);
+    fn every_method_lists_its_tensors() {
+        for row in METHODS {
+            assert!(!listed(row.name).is_empty(), "{}", row.name);
+        }
+        let head =
+            [("head/weight", "classes features".to_owned(), true), ("head/bias", "classes".to_owned(), true)];
+        assert_eq!(listed("head"), head);
+    }
+
+    /// What a reader of the JSON works out of a shape: a product, quotient, sum or difference from left to right by rank.
+    struct Reader<'r> {
+        text: core::iter::Peekable<core::str::Chars<'r>>,
+        row: &'r MethodRow,
+        probe: Probe,
+    }
+
+    impl Reader<'_> {
+        fn sum(&mut self) -> f64 {
+            let mut value = self.product();
+            while let Some(sign) = self.text.next_if(|c| matches!(c, '+' | '−')) {
+                let next = self.product();
+                value = if sign == '+' { value + next } else { value - next };
+            }
+            value
+        }
+
+        fn product(&mut self) -> f64 {
+            let mut value = self.factor();
+            while let Some(sign) = self.text.next_if(|c| matches!(c, '·' | '/')) {
+                let next = self.factor();
+                value = if sign == '·' { value * next } else { value / next };
+            }
+            value
+        }
+
+        fn factor(&mut self) -> f64 {
+            if self.text.next_if_eq(&'(').is_some() {
+                // Brackets are whole.
+                let value = self.sum().floor();
+                assert_eq!(self.text.next(), Some(')'));
+                return value;
+            }
+            let mut word = String::new();
+            while let Some(next) = self.text.next_if(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '.'))
+            {
+                word.push(next);
+            }
+            let value = match &*word {
+                "out" => self.probe.out as f64,
+                "in" => self.probe.row as f64,
+                "rank" => self.probe.rank as f64,
+                "min" | "max" => {
+                    assert_eq!(self.text.next(), Some('('));
+                    let first = self.sum();
+                    assert_eq!((self.text.next(), self.text.next()), (Some(','), Some(' ')));
+                    let second = self.sum();
+                    assert_eq!(self.text.next(), Some(')'));
+                    if word == "min" { first.min(second) } else { first.max(second) }
+                }
+                name => {
+                    let setting = self.row.settings.iter().find(|setting| setting.name == name);
+                    let text = setting.map_or(name, |setting| setting.default);
+                    text.parse().unwrap_or_else(|_| panic!("{}: {name:?} is no number", self.row.name))
+                }
+            };
+            if self.text.next_if_eq(&'²').is_some() { value * value } else { value }
+        }
+    }
+
+    /// At a size that was not asked for: what is printed is what a checkpoint made by hand has to hold.
+    #[test]
+    fn shapes_hold_at_another_size() {
+        let probe = Probe { out: 224, row: 128, rank: 2 };
+        let (mut open, mut wrong, mut others) = (Vec::new(), Vec::new(), Vec::new());
+        for row in METHODS.iter().filter(|row| row.name != "head") {
+            let held = ask(row, probe).unwrap_or_else(|| panic!("{} is defined here", row.name));
+            let listed = of(row);
+            let names = |all: &[TensorInfo]| all.iter().map(|t| (t.name, t.trained)).collect::<Vec<_>>();
+            if names(&held) != listed.iter().map(|t| (t.name, t.trained)).collect::<Vec<_>>() {
+                others.push(row.name);
+                continue;
+            }
+            for (report, info) in listed.iter().zip(&held) {
+                assert_eq!(report.shape.len(), info.dims.len(), "{}.{}", row.name, info.name);
+                for (extent, dim) in report.shape.iter().zip(&info.dims) {
+                    if extent == "…" {
+                        open.push(format!("{}.{}", row.name, info.name));
+                        continue;
+                    }
+                    let value = Reader { text: extent.chars().peekable(), row, probe }.sum();
+                    if ![value.floor(), value.round()].contains(&(*dim as f64)) {
+                        wrong.push(format!("{}.{}: {extent} is {value}, not {dim}", row.name, info.name));
+                    }
+                }
+            }
+        }
+        assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+        // It chooses between entries and factors by the size.
+        assert_eq!(others, ["spt"]);
+        println!("{} extents follow from divisors: {}", open.len(), open.join(", "));
     }
 
     #[test]

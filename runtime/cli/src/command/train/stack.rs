@@ -70,8 +70,8 @@ impl Stack {
                 option: "--from",
                 value: file.path().display().to_string(),
                 expected: format!(
-                    "one method is trained at a time, so that one member may be left unfrozen (frozen: {}; not: {}); \
-                     say which with `ingraft compose --by stack --freeze`",
+                    "one method is trained at a time: the gradients of a site go to the parameters of one (frozen: {}; not: {}); \
+                     leave one member unfrozen with `ingraft compose --by stack --freeze`, and train the others in turn",
                     named(true),
                     named(false)
                 ),

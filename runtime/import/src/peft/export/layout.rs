@@ -12,12 +12,24 @@ pub(super) struct Layout {
     pub(super) fixed: &'static [(&'static str, &'static str)],
     /// Tensors by our name, and theirs with the form they have there.
     pub(super) tensors: &'static [(&'static str, &'static str, Form)],
+    /// Settings of ours that follow from the tensors, or from which theirs follow: [`super::parts::complete`] writes those.
+    pub(super) derived: &'static [&'static str],
+    /// Tensors of ours that PEFT's file does not have.
+    pub(super) dropped: &'static [&'static str],
     /// Whether PEFT has it for linear layers alone.
     pub(super) linear: bool,
 }
 
-const ANYWHERE: Layout =
-    Layout { method: "", peft_type: "", settings: &[], fixed: &[], tensors: &[], linear: false };
+const ANYWHERE: Layout = Layout {
+    method: "",
+    peft_type: "",
+    settings: &[],
+    fixed: &[],
+    tensors: &[],
+    derived: &[],
+    dropped: &[],
+    linear: false,
+};
 const LINEAR: Layout = Layout { linear: true, ..ANYWHERE };
 
 /// The shape of a tensor in PEFT's file.
@@ -39,6 +51,14 @@ pub(super) enum Form {
     Tiles,
     /// One extent.
     Flat,
+    /// `[k, rows/k, columns]`, k a setting.
+    Slices(&'static str),
+    /// `[m, blocks, b, b]` of blocks under each other, m a setting.
+    Blocks(&'static str),
+    /// `[out/b, row/b, b]`.
+    Kernels,
+    /// `[out, 1]`, or `[1, out]` on convolutions.
+    Column,
 }
 
 pub(super) const LAYOUTS: &[Layout] = &[
@@ -112,6 +132,8 @@ pub(super) const LAYOUTS: &[Layout] = &[
         settings: &[("rank", "r")],
         fixed: &[("bias", "\"none\"")],
         tensors: &[("hra_u", "hra_u", Form::Same)],
+        // Where training began.
+        dropped: &["start"],
         ..ANYWHERE
     },
     Layout {
@@ -128,6 +150,8 @@ pub(super) const LAYOUTS: &[Layout] = &[
         settings: &[],
         fixed: &[("feedforward_modules", "[]")],
         tensors: &[("scale", "ia3_l", Form::Scale)],
+        // It has none.
+        dropped: &["shift"],
         ..ANYWHERE
     },
     Layout {
@@ -156,6 +180,8 @@ pub(super) const LAYOUTS: &[Layout] = &[
             ("vera_lambda_b", "vera_lambda_b", Form::Flat),
             ("vera_lambda_d", "vera_lambda_d", Form::Flat),
         ],
+        // One of all sites there.
+        dropped: &["vera_A", "vera_B"],
         ..LINEAR
     },
     Layout {
@@ -175,18 +201,120 @@ pub(super) const LAYOUTS: &[Layout] = &[
         peft_type: "OFT",
         fixed: &[("r", "0"), ("bias", "\"none\"")],
         tensors: &[("oft_R", "oft_R.weight", Form::Same)],
+        derived: &["block"],
+        ..LINEAR
+    },
+    Layout {
+        method: "boft",
+        peft_type: "BOFT",
+        settings: &[("factors", "boft_n_butterfly_factor")],
+        fixed: &[("boft_block_num", "0"), ("bias", "\"none\"")],
+        tensors: &[("boft_R", "boft_R", Form::Blocks("factors")), ("boft_s", "boft_s", Form::Column)],
+        derived: &["block"],
+        ..ANYWHERE
+    },
+    Layout {
+        method: "adalora",
+        peft_type: "ADALORA",
+        settings: &[
+            ("rank", "init_r"),
+            ("alpha", "lora_alpha"),
+            ("target_rank", "target_r"),
+            ("warm_up", "tinit"),
+            ("final", "tfinal"),
+            ("interval", "deltaT"),
+            ("orthogonality", "orth_reg_weight"),
+        ],
+        fixed: &[("bias", "\"none\"")],
+        tensors: &[
+            ("lora_A", "lora_A", Form::Same),
+            ("lora_B", "lora_B", Form::Same),
+            ("lora_E", "lora_E", Form::Same),
+        ],
+        derived: &["steps"],
+        ..ANYWHERE
+    },
+    Layout {
+        method: "gralora",
+        peft_type: "GRALORA",
+        settings: &[("grid", "gralora_k"), ("rank", "r"), ("hybrid_rank", "hybrid_r"), ("alpha", "alpha")],
+        fixed: &[("bias", "\"none\"")],
+        tensors: &[
+            ("gralora_A", "gralora_A", Form::Slices("grid")),
+            ("gralora_B", "gralora_B", Form::Slices("grid")),
+            ("gralora_A_general", "gralora_A_general.weight", Form::Same),
+            ("gralora_B_general", "gralora_B_general.weight", Form::Same),
+        ],
+        ..LINEAR
+    },
+    Layout {
+        method: "beft",
+        peft_type: "BEFT",
+        tensors: &[("beft_bias", "beft_bias", Form::Same)],
+        ..LINEAR
+    },
+    Layout {
+        method: "deft",
+        peft_type: "DEFT",
+        settings: &[("decomposition", "decomposition_method"), ("para", "para")],
+        fixed: &[("bias", "\"none\"")],
+        tensors: &[("deft_P", "deft_P", Form::Same), ("deft_R", "deft_R", Form::Same)],
+        derived: &["rank"],
+        ..LINEAR
+    },
+    Layout {
+        method: "road",
+        peft_type: "ROAD",
+        tensors: &[("road_theta", "road_theta", Form::Flat), ("road_alpha", "road_alpha", Form::Flat)],
+        derived: &["variant", "group"],
+        ..LINEAR
+    },
+    Layout {
+        method: "c3a",
+        peft_type: "C3A",
+        fixed: &[("bias", "\"none\"")],
+        tensors: &[("c3a_kernel", "c3a_kernel", Form::Kernels)],
+        derived: &["block"],
+        ..LINEAR
+    },
+    Layout {
+        method: "fourierft",
+        peft_type: "FOURIERFT",
+        settings: &[("scale", "scaling"), ("random_loc_seed", "random_loc_seed")],
+        fixed: &[("bias", "\"none\"")],
+        tensors: &[("fourierft_spectrum", "fourierft_spectrum", Form::Flat)],
+        derived: &["frequencies"],
+        dropped: &["indices"],
+        ..LINEAR
+    },
+    Layout {
+        method: "waveft",
+        peft_type: "WAVEFT",
+        settings: &[("scale", "scaling"), ("random_loc_seed", "random_loc_seed")],
+        fixed: &[("wavelet_family", "\"db1\""), ("use_idwt", "true"), ("bias", "\"none\"")],
+        tensors: &[("waveft_spectrum", "waveft_spectrum", Form::Flat)],
+        derived: &["coefficients"],
+        dropped: &["indices"],
         ..LINEAR
     },
     Layout {
         method: "shira",
         peft_type: "SHIRA",
         fixed: &[("mask_type", "\"random\"")],
+        // The places are stored.
+        derived: &["density", "mask"],
         tensors: &[("values", "shira_weight", Form::Same), ("indices", "shira_indices", Form::Same)],
         ..LINEAR
     },
 ];
 
-pub(super) fn shaped(form: Form, dims: &[usize], site: &SiteDesc<'_>) -> Vec<usize> {
+/// The extents that a tensor of `dims` has in PEFT's file; `setting` gives a whole number among the method's.
+pub(super) fn shaped(
+    form: Form,
+    dims: &[usize],
+    site: &SiteDesc<'_>,
+    setting: &dyn Fn(&str) -> usize,
+) -> Vec<usize> {
     let [kh, kw] = site.kernel;
     let conv = site.kind != SiteKind::Linear;
     let (first, last) = (dims.first().copied().unwrap_or(1), dims.last().copied().unwrap_or(1));
@@ -203,6 +331,16 @@ pub(super) fn shaped(form: Form, dims: &[usize], site: &SiteDesc<'_>) -> Vec<usi
             vec![count / (last * last).max(1), last, last]
         }
         Form::Flat => vec![dims.iter().product()],
+        Form::Slices(count) => {
+            let count = setting(count).max(1);
+            vec![count, first / count, last]
+        }
+        Form::Blocks(count) => {
+            let count = setting(count).max(1);
+            vec![count, first / (count * last).max(1), last, last]
+        }
+        Form::Kernels => vec![site.out / last.max(1), site.row() / last.max(1), last],
+        Form::Column if conv => vec![1, first],
         _ => dims.to_vec(),
     }
 }

@@ -10,7 +10,8 @@ use ingraft_train::FrozenSite;
 use serde_json::Value;
 
 use super::layout::Layout;
-use super::projection;
+use super::{places, projection};
+use crate::json::Ordered;
 use crate::tensors::{Tensor, Tensors};
 use crate::{Fault, ImportError};
 
@@ -61,16 +62,21 @@ pub(super) fn unfold(plan: &PlanView<'_>, site: &SiteDesc<'_>, index: usize, nam
 pub(super) fn complete(
     method: &str,
     plan: &PlanView<'_>,
+    hyper: &Ordered,
     section: &ParameterSection<'_>,
     modules: &BTreeMap<usize, &str>,
     tensors: &mut Tensors,
 ) -> Result<Vec<(String, Value)>, ImportError> {
     let mut sites: Vec<usize> = section.tensors().map(|tensor| tensor.site).collect();
     sites.dedup();
-    let key = |site: usize, name: &str| {
+    let module = |site: usize| {
         let own = plan.site(site).map_or("", |desc| desc.name);
-        let module = modules.get(&site).copied().unwrap_or(own.strip_suffix(".weight").unwrap_or(own));
-        format!("base_model.model.{module}.{name}")
+        modules.get(&site).copied().unwrap_or(own.strip_suffix(".weight").unwrap_or(own)).to_owned()
+    };
+    let key = |site: usize, name: &str| format!("base_model.model.{}.{name}", module(site));
+    let dims = |tensors: &Tensors, name: &str| -> Vec<(String, Vec<usize>)> {
+        let held = |site: &usize| Some((module(*site), tensors.get(&key(*site, name))?.dims.clone()));
+        sites.iter().filter_map(held).collect()
     };
     match method {
         "delora" => {
@@ -82,26 +88,100 @@ pub(super) fn complete(
         }
         "oft" => {
             // b(b − 1)/2 columns.
-            let sizes = sites.iter().filter_map(|site| tensors.get(&key(*site, "oft_R.weight")));
-            let size = |tensor: &Tensor| {
-                let columns = tensor.dims.last().copied().unwrap_or(0);
-                (1..=columns + 1).find(|b| b * (b - 1) / 2 == columns).unwrap_or(0)
+            let size = |columns: usize| (1..=columns + 1).find(|b| b * (b - 1) / 2 == columns).unwrap_or(0);
+            block_size(method, "oft_block_size", &dims(tensors, "oft_R.weight"), &size)
+        }
+        "boft" => block_size(method, "boft_block_size", &dims(tensors, "boft_R"), &|size| size),
+        // At most as many as there are outputs.
+        "deft" => one_size(method, "r", &last(&dims(tensors, "deft_P"))),
+        "road" => {
+            let setting = |name: &str| hyper.get(name).and_then(Value::as_u64).unwrap_or(0);
+            let most = setting("group") as usize;
+            let outs = sites.iter().filter_map(|site| Some((module(*site), plan.site(*site)?.out)));
+            // As the method chooses it.
+            let group = |out: usize| {
+                let fits = |g: &usize| g.is_multiple_of(2) && out.is_multiple_of(*g);
+                (2..=most.min(out)).rev().find(fits).unwrap_or(0)
             };
-            let sizes: Vec<usize> = sizes.map(size).collect();
-            match sizes.iter().any(|size| *size != sizes[0]) {
-                true => {
-                    let why = "blocks of different sizes, of which PEFT's file has one; use --layout ingraft";
-                    Err(ImportError::at(method, Fault::Unsupported(why)))
-                }
-                false => {
-                    Ok(vec![("oft_block_size".to_owned(), Value::from(sizes.first().copied().unwrap_or(0)))])
-                }
-            }
+            let groups: Vec<(String, usize)> = outs.map(|(module, out)| (module, group(out))).collect();
+            let mut own = one_size(method, "group_size", &groups)?;
+            own.push(("variant".to_owned(), Value::from(format!("road_{}", setting("variant")))));
+            Ok(own)
+        }
+        "c3a" => by_module("block_size", "block_size_pattern", &last(&dims(tensors, "c3a_kernel"))),
+        "fourierft" | "waveft" => {
+            places::drawn(method, plan, hyper, section, &sites)?;
+            let counts = last(&dims(tensors, &format!("{method}_spectrum")));
+            by_module("n_frequency", "n_frequency_pattern", &counts)
+        }
+        "adalora" => {
+            // PEFT wants a step between both ends, which a short training may not have had.
+            let step = |name: &str| hyper.get(name).and_then(Value::as_u64).unwrap_or(0);
+            let total = step("steps").max(step("warm_up") + step("final") + 1);
+            Ok(vec![("total_step".to_owned(), Value::from(total))])
         }
         "vera" => projection::vera(section, &sites, &key, tensors),
         "shira" => shira(plan, &sites, &key, tensors),
         _ => Ok(Vec::new()),
     }
+}
+
+/// The last extent of every module's tensor.
+fn last(dims: &[(String, Vec<usize>)]) -> Vec<(String, usize)> {
+    dims.iter().map(|(module, dims)| (module.clone(), dims.last().copied().unwrap_or(0))).collect()
+}
+
+/// The one size of all blocks, `size` of the last extent.
+fn block_size(
+    method: &str,
+    setting: &str,
+    dims: &[(String, Vec<usize>)],
+    size: &dyn Fn(usize) -> usize,
+) -> Result<Vec<(String, Value)>, ImportError> {
+    let sizes: Vec<(String, usize)> =
+        last(dims).into_iter().map(|(module, columns)| (module, size(columns))).collect();
+    one_size(method, setting, &sizes)
+}
+
+/// The number that all modules have in common.
+///
+/// # Errors
+/// [`Fault::Unsupported`] where they have none.
+fn one_size(
+    method: &str,
+    setting: &str,
+    sizes: &[(String, usize)],
+) -> Result<Vec<(String, Value)>, ImportError> {
+    let first = sizes.first().map_or(0, |(_, size)| *size);
+    if sizes.iter().any(|(_, size)| *size != first) {
+        let why = "blocks of different sizes, of which PEFT's file has one; use --layout ingraft";
+        return Err(ImportError::at(method, Fault::Unsupported(why)));
+    }
+    Ok(vec![(setting.to_owned(), Value::from(first))])
+}
+
+/// A whole number of every module: the first one's for all, and what differs by path.
+///
+/// # Errors
+/// [`Fault::Unsupported`] where PEFT would take one module for another: it goes by how paths end.
+fn by_module(
+    setting: &str,
+    patterns: &str,
+    values: &[(String, usize)],
+) -> Result<Vec<(String, Value)>, ImportError> {
+    let first = values.first().map_or(0, |(_, value)| *value);
+    let others: Vec<&(String, usize)> = values.iter().filter(|(_, value)| *value != first).collect();
+    let taken = |(path, value): &(String, usize)| {
+        let end = |(other, own): &&(String, usize)| own != value && path.ends_with(&format!(".{other}"));
+        others.iter().copied().any(|other| end(&other))
+    };
+    if let Some((path, _)) = values.iter().find(|module| taken(module)) {
+        let why = "its path ends in that of another module, whose number PEFT would take for it; use --layout ingraft";
+        return Err(ImportError::at(path, Fault::Unsupported(why)));
+    }
+    let others: serde_json::Map<String, Value> =
+        others.into_iter().map(|(path, value)| (path.clone(), Value::from(*value))).collect();
+    Ok(vec![(setting.to_owned(), Value::from(first)), (patterns.to_owned(), Value::from(others))])
 }
 
 /// ‖·‖ of the columns of the frozen weight.

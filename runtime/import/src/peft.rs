@@ -9,6 +9,7 @@ mod export;
 mod kinds;
 mod low_rank;
 mod module;
+mod norm;
 mod product;
 mod rotation;
 mod sparse;

@@ -75,6 +75,20 @@ class Norm(torch.nn.Module):
         return self.score(torch.relu(self.norm1(self.lin1(torch.relu(self.norm0(self.lin0(x)))))))
 
 
+class Batch(torch.nn.Module):
+    """Batch norms where no convolution can take them in: of the input, and behind an activation."""
+
+    def __init__(self):
+        super().__init__()
+        self.batch0 = torch.nn.BatchNorm2d(3)
+        self.mix = torch.nn.Conv2d(3, 6, 1)
+        self.batch1 = torch.nn.BatchNorm2d(6)
+        self.fc = torch.nn.Linear(6, 4)
+
+    def forward(self, x):
+        return self.fc(self.batch1(torch.relu(self.mix(self.batch0(x)))).mean(dim=(2, 3)))
+
+
 class Tokens(torch.nn.Module):
     """A table whose rows are looked up."""
 
@@ -162,6 +176,12 @@ def write_bases():
         node("Gemm", ["flat", "fc.weight", "fc.bias"], "y", transB=1),
     ]
     write_onnx(base(Conv), [2, 3, 9, 7], conv, HERE / "conv.onnx")
+    batch = [
+        norm("x", "batch0", "b0"), node("Conv", ["b0", "mix.weight", "mix.bias"], "mix"), node("Relu", ["mix"], "r0"),
+        norm("r0", "batch1", "b1"), node("GlobalAveragePool", ["b1"], "pool"), node("Flatten", ["pool"], "flat"),
+        node("Gemm", ["flat", "fc.weight", "fc.bias"], "y", transB=1),
+    ]
+    write_onnx(base(Batch), [2, 3, 4, 5], batch, HERE / "batch.onnx")
     layer = lambda x, parameters, y: node("LayerNormalization", [x] + parameters, y, epsilon=1e-5)
     norms = [
         node("Gemm", ["x", "lin0.weight", "lin0.bias"], "lin0", transB=1),
@@ -206,7 +226,7 @@ def write_attention():
                turned={"attn.in_proj_weight", "attn.out_proj.weight"}, constants=constants)
 
 
-SHAPES = {Linear: (3, 12), Conv: (2, 3, 9, 7), Norm: (3, 12), Tokens: (3, 5), Line: (2, 3, 11), Attention: (2, 3, 8)}
+SHAPES = {Linear: (3, 12), Conv: (2, 3, 9, 7), Norm: (3, 12), Batch: (2, 3, 4, 5), Tokens: (3, 5), Line: (2, 3, 11), Attention: (2, 3, 8)}
 
 
 def sample(kind):
@@ -301,13 +321,15 @@ case("dora_line", "LoraConfig", Line, ["line0"], r=2, use_dora=True)
 case("loha_line", "LoHaConfig", Line, ["line0", "line1"], r=2, alpha=3)
 case("lokr_line", "LoKrConfig", Line, ["line0", "line1"], r=8, alpha=2)
 case("lora_attention", "LoraConfig", Attention, ["attn"], r=3, lora_alpha=2)
+case("ln_batch", "LNTuningConfig", Batch, ["batch0", "batch1"])
+case("ln_batch_moved", "LNTuningConfig", Batch, ["batch0", "batch1"], moved=True)
 
 
 def run(index, name, config, kind, settings, outputs):
     torch.manual_seed(index)
     rng = np.random.default_rng(index)
     settings = dict(settings)
-    classes = settings.pop("classes", None)
+    classes, moved = settings.pop("classes", None), settings.pop("moved", False)
     wrapped = peft.get_peft_model(base(kind, classes), config(**settings), autocast_adapter_dtype=False).eval()
     with torch.no_grad():
         for parameter_name, tensor in wrapped.named_parameters():
@@ -317,6 +339,11 @@ def run(index, name, config, kind, settings, outputs):
             old = tensor if any(part in parameter_name for part in ["modules_to_save", "base_layer", "ln_tuning", ".bias", "tokens_delta"]) else float(near_one)
             scale = 3.0 if "logits" in parameter_name else 0.4
             tensor.copy_(rounded(rng, tuple(tensor.shape), scale) + old)
+    if moved:
+        # As a forward pass in training mode does.
+        for buffer_name, tensor in wrapped.named_buffers():
+            if "ln_tuning" in buffer_name and "running" in buffer_name:
+                tensor += rounded(rng, tuple(tensor.shape), 0.4)
     folder = HERE / name
     shutil.rmtree(folder, ignore_errors=True)
     wrapped.save_pretrained(folder)

@@ -14,6 +14,7 @@ mod norms;
 mod refusal;
 mod resident;
 mod stacked;
+mod steps;
 mod switches;
 mod tables;
 mod term;

@@ -36,6 +36,13 @@ impl Writer {
         self.graph = core::mem::take(&mut self.graph).with_constant(TensorProto::new(name, &tensor));
     }
 
+    /// From a half to one and a half.
+    pub(crate) fn positive(&mut self, name: &str, dims: &[usize]) {
+        let values: Vec<f32> = (0..dims.iter().product()).map(|_| self.random.real() + 0.5).collect();
+        let tensor = Tensor::from_f32(dims, &values).expect("as many values");
+        self.graph = core::mem::take(&mut self.graph).with_constant(TensorProto::new(name, &tensor));
+    }
+
     pub(crate) fn node(&mut self, node: NodeProto) {
         self.graph = core::mem::take(&mut self.graph).with_node(node);
     }

@@ -57,6 +57,32 @@ fn grouped() -> AlignedBytes {
     it.plan(23)
 }
 
+/// Batch normalizations where no convolution can take them in: of an input, behind an activation, of features.
+fn batched() -> AlignedBytes {
+    let (channels, positions) = (3, WIDE / 3);
+    let dims = [1usize.into(), channels.into(), positions.into()];
+    let mut it = Writer::new(GraphProto::new("batched").with_input("x", DType::F32, &dims));
+    let norm = |it: &mut Writer, from: &str, name: &str, count: usize, to: &str| {
+        let part = |rest: &str| format!("{name}.{rest}");
+        for rest in ["weight", "bias", "mean"] {
+            it.constant(&part(rest), &[count], 1.0);
+        }
+        it.positive(&part("variance"), &[count]);
+        let inputs = ["weight", "bias", "mean", "variance"].map(part);
+        let [weight, bias, mean, variance] = inputs.each_ref().map(String::as_str);
+        it.node(NodeProto::new("BatchNormalization", &[from, weight, bias, mean, variance], &[to]));
+    };
+    norm(&mut it, "x", "first", channels, "n0");
+    it.constant("mix.weight", &[6, channels, 1], 0.8);
+    it.node(NodeProto::new("Conv", &["n0", "mix.weight"], &["mixed"]));
+    it.node(NodeProto::new("Relu", &["mixed"], &["active"]));
+    norm(&mut it, "active", "second", 6, "n1");
+    it.node(NodeProto::new("Flatten", &["n1"], &["flat"]));
+    norm(&mut it, "flat", "third", 6 * positions, "n2");
+    it.linear("n2", "classes.weight", [6 * positions, CLASSES], "logits");
+    it.plan(23)
+}
+
 pub(crate) fn setup<'a>(method: &'a dyn Method, sites: &'a [u32]) -> Setup<'a> {
     let rate = LearningRate { rate: 2e-2, weight_decay: 0.0 };
     Setup { adapter: rate, head: rate, clip_norm: None, ..methods::setup(method, sites) }
@@ -127,6 +153,17 @@ fn normalizations_over_groups_of_channels_are_too() {
     assert_eq!(found, [("instance.weight", SiteKind::Norm, 3), ("group.weight", SiteKind::Norm, 6)]);
     // Every channel loses the mean of its three positions: there is less to learn from.
     trained_and_run(&file, 0.85);
+}
+
+#[test]
+fn batch_normalizations_left_are_too() {
+    let file = batched();
+    let plan = PlanView::new(file.as_slice()).expect("a plan we wrote is valid");
+    let found: Vec<(&str, SiteKind, usize)> =
+        sites(&plan).filter(|(_, s)| s.kind.is_norm()).map(|(_, s)| (s.name, s.kind, s.out)).collect();
+    let wanted = [("first.weight", 3), ("second.weight", 6), ("third.weight", 18)];
+    assert_eq!(found, wanted.map(|(name, count)| (name, SiteKind::Norm, count)));
+    trained_and_run(&file, 0.8);
 }
 
 /// Trains to less than `share` of the first loss, and runs what was written.

@@ -1,6 +1,6 @@
 //! From a float graph and sample inputs to a quantized graph.
 //!
-//! The graph is equalized, run on the samples by the executor, rounded where its operators have integer forms, and its
+//! Batch normalizations that no convolution took in become products and sums. The graph is equalized, run on the samples by the executor, rounded where its operators have integer forms, and its
 //! biases are corrected for what rounding did. Each step takes the result of the one before and changes none.
 
 mod correct;
@@ -22,6 +22,7 @@ use self::observe::{ChannelMeans, Watch, observe};
 pub use self::range::RangeMethod;
 use self::runs::Runs;
 use crate::graph::diagonal::Diagonals;
+use crate::graph::simplify::batch_norm;
 use crate::graph::{Graph, ValueId};
 use crate::lower::LowerError;
 use crate::op::Op;
@@ -166,6 +167,7 @@ pub fn calibrate(
     if let Some(node) = graph.nodes.iter().find(|node| matches!(node.op, Op::QuantizeLinear { .. })) {
         return Err(CalibrateError::AlreadyQuantized { node: node.name.clone() });
     }
+    let graph = batch_norm::written_out(graph);
     let runs = Runs::new(&graph, &options.samples)?;
     let Equalized { graph, diagonals } = match options.equalize {
         true => equalize::equalize(graph, diagonals, &runs, &options.target)?,

@@ -162,8 +162,11 @@ pub enum Op {
     /// `x -> y`.
     Pool(Pool),
 
-    /// `x, scale, bias, mean, variance -> y`, per channel (dimension 1); all but `x` are constants. Simplification leaves none.
+    /// `x, scale, bias, mean, variance -> y`, per channel; all but `x` are constants. Simplification leaves those that no
+    /// convolution takes in.
     BatchNorm {
+        /// The dimension of the channels.
+        axis: usize,
         /// Added to the variance.
         epsilon: f32,
     },
@@ -311,7 +314,7 @@ impl Op {
             Self::Conv(conv) => one(conv.infer(x)),
             Self::ConvInteger(conv) => one(conv.infer_integer(x)),
             Self::Pool(pool) => one(pool.infer(x)),
-            Self::BatchNorm { .. } => one(norm::infer_batch_norm(x)),
+            Self::BatchNorm { axis, .. } => one(norm::infer_batch_norm(*axis, x)),
             Self::LayerNorm { axis, .. } | Self::RmsNorm { axis, .. } => {
                 one(norm::infer_layer_norm(*axis, x))
             }

@@ -143,11 +143,12 @@ fn apply(graph: &Graph, node: &Node, operands: &[Option<&Tensor>]) -> Vec<Tensor
         }
         Op::Softmax { axis, log } => softmax(x, *axis, *log, y),
         Op::Reduce { kind, axes, .. } => reduce(*kind, x, axes, y),
-        Op::BatchNorm { epsilon } => {
+        Op::BatchNorm { axis, epsilon } => {
             let [scale, bias, mean, variance] = [1, 2, 3, 4].map(|i| to_f64(at(i).unwrap()));
             let deviation = |c: usize| (variance[c] + f64::from(*epsilon)).sqrt();
             let apply = |(c, v): (usize, f64)| (v - mean[c]) / deviation(c) * scale[c] + bias[c];
-            floats(y, channels(x.shape(), Layout::ChannelsFirst).into_iter().zip(to_f64(x)).map(apply))
+            let others: Vec<usize> = (0..x.shape().len()).filter(|i| i != axis).collect();
+            floats(y, groups(x.shape(), &others).into_iter().zip(to_f64(x)).map(apply))
         }
         Op::LayerNorm { axis, epsilon } => {
             let axes: Vec<usize> = (*axis..x.shape().len()).collect();

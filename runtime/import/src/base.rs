@@ -1,9 +1,11 @@
 //! The base an adapter is made for: its sites, as they were before compilation folded anything into them.
 
 use ingraft_adapter::AdapterBuilder;
-use ingraft_kernel::{SiteDesc, Sites};
+use ingraft_kernel::attrs::{Attrs, NormAttrs};
+use ingraft_kernel::{OpCode, SiteDesc, Sites, norm};
 use ingraft_method::in_kernel;
 use ingraft_plan::{Phase, PlanView};
+use ingraft_tensor::bytes;
 use ingraft_train::FrozenSite;
 
 use crate::matrix::Matrix;
@@ -34,6 +36,19 @@ pub(crate) struct Place<'p> {
     pub(crate) bias: Option<Vec<f64>>,
     /// Whether `weight` is the float one, not the quantized one read back.
     pub(crate) exact: bool,
+    /// Those of a batch normalization that compilation left one.
+    pub(crate) statistics: Option<Statistics>,
+}
+
+/// The statistics of a batch normalization, per channel.
+#[derive(Clone, Debug)]
+pub(crate) struct Statistics {
+    /// μ.
+    pub(crate) centre: Vec<f64>,
+    /// σ, with its ε.
+    pub(crate) deviation: Vec<f64>,
+    /// σ² without ε, where the initializers have it.
+    pub(crate) variance: Option<Vec<f64>>,
 }
 
 impl<'p> Place<'p> {
@@ -99,8 +114,17 @@ impl<'p> Base<'p> {
             held.map_or_else(|| vec![1.0; count], |held| held.iter().map(|v| f64::from(*v)).collect())
         };
         let (output, input) = (factors(output, out), factors(input, frozen.desc.inputs));
-        let mut place =
-            Place { index, frozen, weight: Matrix::zeros(out, row), output, input, bias: None, exact: false };
+        let mut place = Place {
+            index,
+            frozen,
+            weight: Matrix::zeros(out, row),
+            output,
+            input,
+            bias: None,
+            exact: false,
+            statistics: None,
+        };
+        place.statistics = self.statistics(index);
         match self.initializers.get(name).and_then(|tensor| published(tensor, &place.frozen.desc)) {
             Some(weight) => (place.weight, place.exact) = (weight, true),
             None => place.weight = read_back(&place),
@@ -118,6 +142,28 @@ impl<'p> Base<'p> {
             place.output[channel] * place.weight.at(channel, position) * place.input_factor(position)
         };
         Some((0..out * row).map(|i| carried(i / row, i % row)).collect())
+    }
+
+    /// The statistics of site `index`: the constants of the step before it, where it is a batch normalization.
+    fn statistics(&self, index: usize) -> Option<Statistics> {
+        let last = self.plan.site_tensors(Phase::Infer, index)?.step as usize;
+        let read =
+            *self.plan.step(Phase::Infer, last).filter(|step| step.op == OpCode::Norm)?.inputs.first()?;
+        let mut before = (0..last).rev().filter_map(|step| self.plan.step(Phase::Infer, step));
+        let step = before.find(|step| step.outputs.contains(&read))?;
+        let affine = NormAttrs::read(step.attrs).is_some_and(|attrs| attrs.kind == norm::AFFINE);
+        (step.op == OpCode::Norm && affine && step.site.is_none()).then_some(())?;
+        let vector = |at: usize| match self.plan.tensor(*step.inputs.get(at)?)?.operand.place {
+            ingraft_kernel::Place::Plan(held) => bytes::cast::<f32>(held),
+            ingraft_kernel::Place::Memory(_) => None,
+        };
+        let deviation: Vec<f64> = vector(1)?.iter().map(|inverse| 1.0 / f64::from(*inverse)).collect();
+        let centre =
+            vector(2)?.iter().zip(&deviation).map(|(shift, deviation)| -f64::from(*shift) * deviation);
+        let name = self.plan.site(index)?.name.strip_suffix("weight")?;
+        let variance = self.initializers.get(&format!("{name}running_var")).map(|held| held.values.clone());
+        let variance = variance.filter(|held| held.len() == deviation.len());
+        Some(Statistics { centre: centre.collect(), deviation, variance })
     }
 
     /// The bias beside the weight of `place`, which is called like it.

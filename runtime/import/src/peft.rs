@@ -10,6 +10,7 @@ mod kinds;
 mod low_rank;
 mod merge;
 mod module;
+mod norm;
 mod product;
 mod rotation;
 mod sparse;

@@ -7,6 +7,7 @@ use crate::expression::{Expression, Form, Revised, Start, Tape};
 use crate::row::{
     ALPHA, Definition, Family, Make, MethodRow, RANK, SettingRow, Settings, TWO_FACTOR, boxed, count,
 };
+use crate::schedule::Schedule;
 
 /// Trains a delta shaped like a singular value decomposition, and prunes its values over all sites:
 /// `W' = W + s·B·diag(E)·A`, s = α/(r + 10⁻⁵).
@@ -45,24 +46,20 @@ impl AdaLora {
         })
     }
 
-    /// The last step at which the pruned may still change.
-    fn settled(&self) -> u32 {
-        self.steps.saturating_sub(self.last)
+    /// When triplets are pruned; at its end what is pruned is settled.
+    fn schedule(&self) -> Schedule {
+        Schedule::periodic(self.interval, self.steps.saturating_sub(self.last)).behind(self.warm_up)
     }
 
     /// Triplets that `sites` sites keep at `step`; `None` when none are pruned then.
     fn budget(&self, sites: usize, step: u32) -> Option<usize> {
         let (initial, target) = (sites * self.rank as usize, sites * self.target_rank as usize);
-        if step <= self.warm_up || step > self.settled() {
-            return None;
-        }
-        if step == self.settled() {
-            return Some(target);
-        }
-        let length = self.settled().saturating_sub(self.warm_up).max(1);
-        let left = 1.0 - f64::from(step - self.warm_up) / f64::from(length);
+        let schedule = self.schedule();
+        let left = schedule.left(step);
         let above = libm::floor((initial - target) as f64 * left * left * left) as usize;
-        step.is_multiple_of(self.interval).then_some(target + above)
+        // The end prunes whether or not an interval ends with it.
+        let due = schedule.is_due(step) || (step == schedule.until && schedule.spans(step));
+        due.then_some(target + above)
     }
 }
 
@@ -130,11 +127,12 @@ impl Expression for AdaLora {
     fn revise(&self, sites: &mut Revised<'_, '_>, at: &Revision) {
         let (rank, mut count) = (self.rank as usize, 0);
         let rate = at.learning_rate * self.orthogonality as f32;
+        let settled = self.schedule().until;
         sites.each(&mut |site| {
             count += 1;
             for (name, means) in [("lora_A", "~means_A"), ("lora_B", "~means_B"), ("lora_E", "~means_E")] {
                 let (values, gradients, means) = site.beside(name, means);
-                if at.step < self.settled() {
+                if at.step < settled {
                     observe(values, gradients, at.gradient, means);
                 }
             }
@@ -150,7 +148,7 @@ impl Expression for AdaLora {
         }
         sites.each(&mut |site| {
             let (e, _, kept) = site.beside("lora_E", "~kept");
-            let fixed = at.step >= self.settled();
+            let fixed = at.step >= settled;
             e.iter_mut().zip(kept).filter(|(_, kept)| fixed && **kept == 0.0).for_each(|(e, _)| *e = 0.0);
         });
     }

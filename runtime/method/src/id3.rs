@@ -5,6 +5,7 @@ use ingraft_train::{Revision, Setting, Unfit};
 use crate::MethodError;
 use crate::expression::{Expression, Form, Revised, Start, Tape};
 use crate::row::{Definition, FUSED, Family, Make, MethodRow, SettingRow, Settings, boxed};
+use crate::schedule::Schedule;
 use crate::sparse::Budget;
 
 /// Unmasks weights step by step: `W' = W + S`, where every step of the first T lets those weights of all sites train whose
@@ -38,8 +39,10 @@ impl Id3 {
     /// How many of `total` weights step `step`, from 1, unmasks.
     fn quota(&self, total: usize, step: u32) -> usize {
         let (budget, steps) = (Budget::of(self.budget).units(total), self.steps as usize);
-        let at = step as usize;
-        if at == 0 || at > steps { 0 } else { budget / steps + usize::from(at <= budget % steps) }
+        match Schedule::per_step(self.steps).is_due(step) {
+            true => budget / steps + usize::from(step as usize <= budget % steps),
+            false => 0,
+        }
     }
 
     /// What the weight of this size with this gradient is worth; its bits are ordered as it is.

@@ -154,6 +154,8 @@ mod saliency;
 #[cfg(feature = "alloc")]
 mod saturation;
 #[cfg(feature = "alloc")]
+mod schedule;
+#[cfg(feature = "alloc")]
 mod score;
 #[cfg(feature = "alloc")]
 mod select;

@@ -11,10 +11,11 @@ use crate::row::{Definition, Family, Make, MethodRow, SettingRow, Settings, boxe
 
 /// Trains the steps of the weight's quantizer, its integers untouched: `W' = s₀·(1 + δ) ⊙ W̄`, s₀ the base's steps.
 ///
-/// One step per output channel, or with `group` one per so many elements of a row, which must divide it. The base is
-/// symmetric, so a step per channel is a scale of the output before the bias, `y = (1 + δ) ⊙ (Wx) + b`, exactly: the terms
-/// are a scale and a shift, and integers need none of their own. The published Δs is s₀·δ; δ is trained, so that one learning rate
-/// fits all channels. Tensor: `peqa_delta` `[out, row/group]`. Starts as the base. Parameters: `out·row/group`.
+/// One step per output channel, which a plan has even where the file had one for the whole tensor, or with `group` one per so
+/// many elements of a row, which must divide it. The base is symmetric, so a step per channel is a scale of the output before
+/// the bias, `y = (1 + δ) ⊙ (Wx) + b`, exactly: the terms are a scale and a shift, and integers need none of their own. The
+/// published Δs is s₀·δ; δ is trained, so that one learning rate fits all channels. Tensor: `peqa_delta` `[out, row/group]`.
+/// Starts as the base. Parameters: `out·row/group`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Peqa {
     group: u32,

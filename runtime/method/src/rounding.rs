@@ -27,7 +27,7 @@ pub(crate) struct Rounded {
     out: usize,
     row: usize,
     /// Real weight less rounded one, `[out, row]`, rows in published order.
-    error: Vec<f64>,
+    pub(crate) error: Vec<f64>,
     /// Σ x·xᵀ of every group, `[groups, row, row]`, in published order.
     gram: Vec<f64>,
     /// Where element i of a kernel's row stands in a published one.
@@ -37,13 +37,18 @@ pub(crate) struct Rounded {
 
 impl Saliency {
     /// Says what the weight of site `site` of `plan` was before it was rounded: `[out, row]`, rows in published order, on the scales
-    /// of the plan (what compilation folded in stays folded in). For [`Score::Rounding`], before [`Self::measure`].
+    /// of the plan (what compilation folded in stays folded in). For [`Score::Rounding`], before [`Self::measure`], and
+    /// [`Score::Unrounded`].
     ///
     /// Gives `false`, and takes nothing in, for another score, another size, or a site without int8 weights of a linear layer
     /// or convolution.
     pub fn unrounded(&mut self, plan: &PlanView<'_>, site: u32, weight: &[f64]) -> bool {
-        let frozen = FrozenSite::new(plan, site as usize).filter(|_| self.score() == Score::Rounding);
-        let rounded = frozen.and_then(|frozen| Rounded::new(&frozen, site, weight));
+        let score = self.score();
+        let frozen = FrozenSite::new(plan, site as usize).filter(|_| score.is_of_rounding());
+        let rounded = frozen.and_then(|frozen| match score {
+            Score::Rounding => Rounded::new(&frozen, site, weight),
+            _ => Rounded::without_inputs(&frozen, site, weight),
+        });
         rounded.map(|rounded| self.rounded.push(rounded)).is_some()
     }
 }
@@ -55,7 +60,19 @@ impl Rounded {
         Self::of_site(frozen, site, weight)
     }
 
+    /// The error alone.
+    fn without_inputs(frozen: &FrozenSite<'_>, site: u32, weight: &[f64]) -> Option<Self> {
+        frozen.codes()?;
+        Self::of_error(frozen, site, weight)
+    }
+
     fn of_site(frozen: &FrozenSite<'_>, site: u32, weight: &[f64]) -> Option<Self> {
+        let (groups, row) = (frozen.desc.groups.max(1), frozen.desc.row());
+        let made = Self::of_error(frozen, site, weight)?;
+        Some(Self { gram: vec![0.0; groups * row * row], ..made })
+    }
+
+    fn of_error(frozen: &FrozenSite<'_>, site: u32, weight: &[f64]) -> Option<Self> {
         let desc: &SiteDesc<'_> = &frozen.desc;
         let (out, row) = (desc.out, desc.row());
         (weight.len() == out * row).then_some(())?;
@@ -66,7 +83,7 @@ impl Rounded {
             out,
             row,
             error: weight.iter().enumerate().map(|(i, real)| real - held(i)).collect(),
-            gram: vec![0.0; desc.groups.max(1) * row * row],
+            gram: Vec::new(),
             order: (0..row).map(|at| published(desc, at)).collect(),
             patch: Vec::new(),
         })

@@ -51,6 +51,8 @@ pub enum Score {
     Token(u32),
     /// No score of weights: the error of their rounding, weighed by the inputs it meets (QWHA; Jeon et al., 2025).
     Rounding,
+    /// No score of weights, and no clip is looked at: what they were before they were rounded (L4Q; Jeon et al., 2024).
+    Unrounded,
 }
 
 /// What a measuring pass keeps of one weight matrix for one score.
@@ -85,6 +87,7 @@ impl Score {
             Self::Gate(_) => "gate",
             Self::Token(_) => "token",
             Self::Rounding => "rounding",
+            Self::Unrounded => "unrounded",
         }
     }
 
@@ -92,11 +95,17 @@ impl Score {
     pub const fn passes(self) -> usize {
         match self {
             Self::Grasp => 2,
+            Self::Unrounded => 0,
             _ => 1,
         }
     }
 
-    /// Whether it needs a pass over training data.
+    /// Whether it is of weights as they were before they were rounded, which [`Saliency::unrounded`](crate::Saliency::unrounded) takes.
+    pub const fn is_of_rounding(self) -> bool {
+        matches!(self, Self::Rounding | Self::Unrounded)
+    }
+
+    /// Whether it needs more than the plan: a pass over training data, or the weights before rounding.
     pub const fn needs_data(self) -> bool {
         !matches!(self, Self::Random | Self::Magnitude | Self::Smallness)
     }
@@ -113,7 +122,12 @@ impl Score {
     const fn sums(self) -> bool {
         let apart = matches!(
             self,
-            Self::Stack | Self::Attribution(_) | Self::Gate(_) | Self::Token(_) | Self::Rounding
+            Self::Stack
+                | Self::Attribution(_)
+                | Self::Gate(_)
+                | Self::Token(_)
+                | Self::Rounding
+                | Self::Unrounded
         );
         self.needs_data() && !apart
     }
@@ -133,7 +147,7 @@ impl Score {
                     .flat_map(|votes| (0..row).map(move |at| if at == 0 { votes as f64 } else { 0.0 }))
                     .collect()
             }
-            Self::Gate(_) | Self::Token(_) | Self::Rounding => vec![0.0; w.len()],
+            Self::Gate(_) | Self::Token(_) | Self::Rounding | Self::Unrounded => vec![0.0; w.len()],
             Self::Sum | Self::Travel | Self::SynFlow | Self::Stack => seen.first.clone(),
             Self::Gradient => with(&|_, g| g.abs()),
             Self::Snip => with(&|w, g| (w * g).abs()),

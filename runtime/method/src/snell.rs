@@ -6,6 +6,7 @@ use crate::MethodError;
 use crate::adalora::{importance, observe};
 use crate::expression::{Expression, Form, Node, Revised, Start, Tape};
 use crate::row::{Definition, FUSED, Family, Make, MethodRow, SettingRow, Settings, boxed};
+use crate::schedule::Schedule;
 
 /// Trains points p_i for inputs and q_o for outputs in two spaces of half the rank; the delta is the sparse difference of their
 /// distances: `D = 0.1·(‖q_o − p_i‖₁ − ‖q_o − p_i‖₂)`, what is above the quantile τ of its sizes kept.
@@ -104,9 +105,14 @@ impl Snella {
         })
     }
 
+    /// When the kept are shared out.
+    fn schedule(&self) -> Schedule {
+        Schedule::periodic(self.interval, self.steps)
+    }
+
     /// How many of `total` weights are kept after `step` steps.
     fn budget(&self, total: usize, step: u32) -> usize {
-        let left = 1.0 - f64::from(step.min(self.steps)) / f64::from(self.steps);
+        let left = self.schedule().left(step);
         let [first, last] = [self.own.tau, self.target].map(|share| (1.0 - share) * total as f64);
         (last + (first - last) * left * left * left) as usize
     }
@@ -175,7 +181,7 @@ impl Expression for Snella {
             let [inputs, outputs, _] = site.kept(["means_In", "means_Out", "tau"]);
             total += side(inputs) * side(outputs);
         });
-        if self.own.tau == 0.0 || at.step > self.steps || !at.step.is_multiple_of(self.interval) {
+        if self.own.tau == 0.0 || !self.schedule().is_due(at.step) {
             return;
         }
         // Meanwhile the place of each share holds the number that is kept.

@@ -5,6 +5,7 @@ use ingraft_train::{Revision, Setting, Unfit};
 use crate::MethodError;
 use crate::expression::{Expression, Form, Revised, Start, Tape};
 use crate::row::{Definition, FUSED, Family, Make, MethodRow, SettingRow, Settings, boxed, count};
+use crate::schedule::Schedule;
 
 /// Trains the singular values and the bias: `W' = U·diag(σ + δσ)·Vᵀ`, `b' = b + δb`.
 ///
@@ -70,19 +71,23 @@ impl Expression for VectorFit {
                 }
             }
         });
-        let after = at.step.saturating_sub(self.warm_up);
-        if after != 0
-            && after.is_multiple_of(self.interval)
-            && after / self.interval <= self.rounds.saturating_add(1)
-        {
+        let checks = self.checks();
+        if checks.is_due(at.step) {
             // The check after the last round sets all free.
-            let last = after / self.interval > self.rounds;
+            let last = at.step == checks.until;
             self.check(sites, if last { 0 } else { self.frozen as usize });
         }
     }
 }
 
 impl VectorFit {
+    /// When vectors are frozen, and at the end set free: a check before every round, and one behind the last.
+    fn checks(&self) -> Schedule {
+        let length = self.interval.saturating_mul(self.rounds.saturating_add(1));
+        let until = self.warm_up.saturating_add(length);
+        Schedule::periodic(self.interval, until).behind(self.warm_up).counted_from(self.warm_up)
+    }
+
     /// Takes the strengths, and freezes the `count` strongest until the next check.
     fn check(&self, sites: &mut Revised<'_, '_>, count: usize) {
         sites.each(&mut |site| {

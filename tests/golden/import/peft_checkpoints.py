@@ -80,6 +80,20 @@ class Norm(torch.nn.Module):
         return self.score(torch.relu(self.norm1(self.lin1(torch.relu(self.norm0(self.lin0(x)))))))
 
 
+class Batch(torch.nn.Module):
+    """Batch norms where no convolution can take them in: of the input, and behind an activation."""
+
+    def __init__(self):
+        super().__init__()
+        self.batch0 = torch.nn.BatchNorm2d(3)
+        self.mix = torch.nn.Conv2d(3, 6, 1)
+        self.batch1 = torch.nn.BatchNorm2d(6)
+        self.fc = torch.nn.Linear(6, 4)
+
+    def forward(self, x):
+        return self.fc(self.batch1(torch.relu(self.mix(self.batch0(x)))).mean(dim=(2, 3)))
+
+
 class Tokens(torch.nn.Module):
     """A table whose rows are looked up."""
 
@@ -172,6 +186,12 @@ def write_bases():
         node("Gemm", ["flat", "fc.weight", "fc.bias"], "y", transB=1),
     ]
     write_onnx(base(Conv), [2, 3, 9, 7], conv, HERE / "conv.onnx")
+    batch = [
+        norm("x", "batch0", "b0"), node("Conv", ["b0", "mix.weight", "mix.bias"], "mix"), node("Relu", ["mix"], "r0"),
+        norm("r0", "batch1", "b1"), node("GlobalAveragePool", ["b1"], "pool"), node("Flatten", ["pool"], "flat"),
+        node("Gemm", ["flat", "fc.weight", "fc.bias"], "y", transB=1),
+    ]
+    write_onnx(base(Batch), [2, 3, 4, 5], batch, HERE / "batch.onnx")
     layer = lambda x, parameters, y: node("LayerNormalization", [x] + parameters, y, epsilon=1e-5)
     norms = [
         node("Gemm", ["x", "lin0.weight", "lin0.bias"], "lin0", transB=1),
@@ -216,7 +236,7 @@ def write_attention():
                turned={"attn.in_proj_weight", "attn.out_proj.weight"}, constants=constants)
 
 
-SHAPES = {Linear: (3, 12), Conv: (2, 3, 9, 7), Norm: (3, 12), Tokens: (3, 5), Line: (2, 3, 11), Attention: (2, 3, 8)}
+SHAPES = {Linear: (3, 12), Conv: (2, 3, 9, 7), Norm: (3, 12), Batch: (2, 3, 4, 5), Tokens: (3, 5), Line: (2, 3, 11), Attention: (2, 3, 8)}
 
 
 def sample(kind):
@@ -339,6 +359,9 @@ for name, config, settings in [
 MERGED = {"lora_rank_1": 1, "lora_rank_2": 2, "lora_rank_9": 9}
 for name, rank in MERGED.items():
     case(name, "LoraConfig", Linear, LIN, r=rank, lora_alpha=7)
+# By seeds of their own: of others, the place in this list is the seed.
+case("ln_batch", "LNTuningConfig", Batch, ["batch0", "batch1"], seed=78)
+case("ln_batch_moved", "LNTuningConfig", Batch, ["batch0", "batch1"], moved=True, seed=79)
 
 
 class Blocks:
@@ -362,10 +385,11 @@ def prune(wrapped):
 
 
 def run(index, name, config, kind, settings, outputs):
+    settings = dict(settings)
+    index = settings.pop("seed", index)
     torch.manual_seed(index)
     rng = np.random.default_rng(index)
-    settings = dict(settings)
-    classes = settings.pop("classes", None)
+    classes, moved = settings.pop("classes", None), settings.pop("moved", False)
     # Without its extension PEFT makes one factor of many.
     butterflies = settings.get("boft_n_butterfly_factor", 1) > 1
     boft.get_fbd_cuda = (lambda: Blocks) if butterflies else (lambda: None)
@@ -382,6 +406,11 @@ def run(index, name, config, kind, settings, outputs):
                 tensor.copy_(torch.tensor(rng.standard_normal(tuple(tensor.shape)) / 3, dtype=torch.float32))
     if name == "adalora_pruned":
         prune(wrapped)
+    if moved:
+        # As a forward pass in training mode does.
+        for buffer_name, tensor in wrapped.named_buffers():
+            if "ln_tuning" in buffer_name and "running" in buffer_name:
+                tensor += rounded(rng, tuple(tensor.shape), 0.4)
     folder = HERE / name
     shutil.rmtree(folder, ignore_errors=True)
     # On Windows PEFT saves the places of SHiRA as float32.
@@ -391,6 +420,8 @@ def run(index, name, config, kind, settings, outputs):
     (folder / "README.md").unlink(missing_ok=True)
     path = folder / "adapter_config.json"
     held = json.loads(path.read_text())
+    # PEFT keeps a set, which is written in another order in every run.
+    held["target_modules"] = sorted(held["target_modules"])
     path.write_text(json.dumps({k: v for k, v in held.items() if v is not None}, indent=1, sort_keys=False) + "\n")
     x = sample(kind)
     if name in MERGED:

@@ -47,6 +47,14 @@ impl Course<'_> {
         (score, floats): (Score, &[(u32, Vec<f64>)]),
         console: &Console<'_>,
     ) -> Result<Saliency, CliError> {
+        let mut saliency = Saliency::new(&plan, self.sites, score);
+        for (site, weight) in floats.iter().filter(|(site, _)| self.sites.contains(site)) {
+            // One that has no rounding has no error of it.
+            saliency.unrounded(&plan, *site, weight);
+        }
+        if score.passes() == 0 {
+            return Ok(saliency);
+        }
         // An attribution is of one answer's probability.
         let smoothing = if matches!(score, Score::Attribution(_)) { 0.0 } else { self.smoothing };
         let course = Course { smoothing, ..self.measuring() };
@@ -71,11 +79,6 @@ impl Course<'_> {
             }
         }
         let bar = console.bar(score.passes() * learned.len(), "measuring");
-        let mut saliency = Saliency::new(&plan, self.sites, score);
-        for (site, weight) in floats.iter().filter(|(site, _)| self.sites.contains(site)) {
-            // One that has no rounding has no error of it.
-            saliency.unrounded(&plan, *site, weight);
-        }
         for pass in 0..score.passes() {
             if pass > 0 {
                 saliency.again();

@@ -157,6 +157,27 @@ fn a_network_of_operators_with_integer_forms_computes_on_codes() {
     assert!(off < 2e-3, "{off}");
 }
 
+#[test]
+fn batch_normalization_that_no_convolution_took_in_computes_on_codes() {
+    let mut b = Builder::new(0);
+    let x = b.input("x", DType::F32, vec![1, 3, 6, 6]).unwrap();
+    let (w1, w2) = (b.constant("w1", noise(&[4, 3, 3, 3], 1)), b.constant("w2", noise(&[5, 4, 1, 1], 2)));
+    let stem = b.add("stem", conv([3, 3], 1, 1), &[x, w1]).unwrap();
+    let stem = b.add("stem.relu", Op::Unary(Unary::Relu), &[stem]).unwrap();
+    let mut inputs = vec![stem];
+    inputs.extend((3..6).map(|seed| b.constant("norm", noise(&[4], seed))));
+    inputs.push(b.constant("variance", Tensor::from_f32(&[4], &[9.0, 4.0, 16.0, 25.0]).unwrap()));
+    let norm = b.add("norm", Op::BatchNorm { axis: 1, epsilon: 1e-5 }, &inputs).unwrap();
+    let last = b.add("last", conv([1, 1], 0, 1), &[norm, w2]).unwrap();
+    let graph = channels_last(b.finish(&[last])).into_graph();
+    let program = lowered(&calibrated(&graph, &options(&graph)));
+    assert_eq!(program.notes.float_nodes, Vec::<[String; 3]>::new());
+    assert_eq!((ops(&program).get(&OpCode::Norm), ops(&program)[&OpCode::QMul]), (None, 1));
+    let want = outputs(&select(&graph).unwrap(), &graph, 20);
+    let off = error(&want, &outputs(&program, &graph, 20));
+    assert!(off < 2e-3, "{off}");
+}
+
 /// Codes as the graph states them, by the direct interpreter.
 #[test]
 fn the_plan_computes_what_the_quantized_graph_states() {

@@ -2,7 +2,7 @@
 
 mod activation;
 mod affine;
-mod batch_norm;
+pub(crate) mod batch_norm;
 mod layer_norm;
 pub(super) mod merge;
 pub(super) mod noop;
@@ -15,7 +15,7 @@ use super::Graph;
 
 /// A graph in its simplest form.
 ///
-/// No identities, no batch normalization, no transposes in a row; activations
+/// No identities, no batch normalization behind a convolution that nothing else reads, no transposes in a row; activations
 /// and layer normalizations that the exporter wrote out are one node.
 #[derive(Clone, Debug)]
 pub struct Simplified {

@@ -48,6 +48,7 @@ pub(super) fn lower(selector: &mut Selector<'_>, id: NodeId) -> Result<(), Lower
         Op::CumSum { axis, exclusive, reverse } => {
             reduce::running_sum(selector, node, *axis, [*exclusive, *reverse])
         }
+        Op::BatchNorm { axis, epsilon } => norm::batch(selector, node, *axis, *epsilon),
         Op::LayerNorm { axis, epsilon } => norm::layer(selector, node, *axis, *epsilon),
         Op::RmsNorm { axis, epsilon } => norm::root_mean_square(selector, node, *axis, *epsilon),
         Op::GroupNorm { groups, epsilon, layout } => norm::group(selector, node, *groups, *epsilon, *layout),
@@ -77,6 +78,7 @@ fn report(selector: &mut Selector<'_>, node: &Node) {
             | Op::Reduce { .. }
             | Op::Softmax { .. }
             | Op::CumSum { .. }
+            | Op::BatchNorm { .. }
             | Op::LayerNorm { .. }
             | Op::RmsNorm { .. }
             | Op::GroupNorm { .. }

@@ -7,9 +7,9 @@ use crate::error::Fault;
 use crate::graph::{Tensor, ValueId};
 use crate::onnx::NodeReader;
 
-pub(super) fn infer_batch_norm(x: Operands<'_>) -> Result<ValueType, Fault> {
+pub(super) fn infer_batch_norm(axis: usize, x: Operands<'_>) -> Result<ValueType, Fault> {
     let input = x.float(0)?;
-    let channels = *input.shape.get(1).ok_or(Fault::shape("the input has no channels"))?;
+    let channels = *input.shape.get(axis).ok_or(Fault::shape("the input has no channels"))?;
     (1..=4).try_for_each(|i| x.at(i).and_then(|_| x.vector(i, channels)))?;
     Ok(input.clone())
 }
@@ -51,7 +51,7 @@ pub(crate) fn batch_norm(node: &mut NodeReader<'_>) -> Result<(), Fault> {
         return Err(Fault::Attribute { attribute: "training_mode", reason: "must be zero" });
     }
     let operands = (0..5).map(|i| node.input(i).map(Some)).collect::<Result<Vec<_>, _>>()?;
-    node.finish(Op::BatchNorm { epsilon }, &operands)
+    node.finish(Op::BatchNorm { axis: 1, epsilon }, &operands)
 }
 
 /// `LayerNormalization`; the mean and the inverse deviation it can also return are computed beside it.

@@ -3,7 +3,7 @@
 use crate::ImportError;
 use crate::change::Change;
 use crate::peft::module::Module;
-use crate::peft::{low_rank, product, rotation, sparse, weighed};
+use crate::peft::{low_rank, norm, product, rotation, sparse, weighed};
 
 /// A method that can be read.
 #[derive(Clone, Copy, Debug)]
@@ -82,7 +82,9 @@ pub(crate) static KINDS: &[Kind] = kinds! {
     "C3A" "c3a" sparse::c3a: ["c3a_kernel"] ["block_size"];
     "IA3" "ia3" sparse::ia3: ["ia3_l"] ["fan_in_fan_out"];
     "BEFT" "beft" sparse::beft: ["beft_bias"] [];
-    "LN_TUNING" "ln" sparse::ln: ["ln_tuning_layers.weight" "ln_tuning_layers.bias"] [];
+    "LN_TUNING" "ln" norm::ln:
+        ["ln_tuning_layers.weight" "ln_tuning_layers.bias" "ln_tuning_layers.running_mean"
+         "ln_tuning_layers.running_var" "ln_tuning_layers.num_batches_tracked"] [];
     "GLORA" "glora" weighed::glora:
         ["glora_A.Xd" "glora_A.Xu" "glora_A.X" "glora_A.zeros" "glora_B.Xd" "glora_B.Xu" "glora_B.X" "glora_B.zeros"
          "glora_C.Xd" "glora_C.Xu" "glora_C.X" "glora_C.zeros" "glora_D.X" "glora_D.zeros" "glora_E.X" "glora_E.zeros"]

@@ -209,26 +209,3 @@ pub(super) fn beft(module: &Module<'_>) -> Result<Change> {
     let (out, _) = module.place.shape();
     Ok(Change { shift: Some(module.vector("beft_bias", out)?), ..Change::default() })
 }
-
-/// A copy of a normalization's own scale and shift, trained.
-pub(super) fn ln(module: &Module<'_>) -> Result<Change> {
-    let place = module.place;
-    let (out, row) = place.shape();
-    let kind = place.desc().kind;
-    if !kind.is_norm() {
-        return module.refuse("LN tuning replaces a normalization, and this site is none");
-    }
-    let (weight, bias) = ("ln_tuning_layers.weight", "ln_tuning_layers.bias");
-    if kind == SiteKind::NormScale && module.optional(bias).is_some() {
-        return module.refuse("the normalization has no bias, and the checkpoint has one");
-    }
-    let scale = Matrix::new(out, row, module.vector(weight, out)?);
-    let shift = match kind {
-        SiteKind::Norm => {
-            let pairs = module.vector(bias, out)?;
-            Some(pairs.iter().zip(module.bias()?).map(|(new, old)| new - old).collect())
-        }
-        _ => None,
-    };
-    Ok(Change { dense: Some(scale.minus(&place.weight)), shift, ..Change::default() })
-}

@@ -40,6 +40,7 @@ pub(crate) fn cases(outputs: &Tensors) -> Vec<(String, &'static str)> {
             (".conv", "conv"),
             (".point", "conv"),
             (".norm", "norm"),
+            (".batch", "batch"),
             (".emb.", "tokens"),
             (".attn.", "attention"),
             (".line", "line"),
@@ -50,10 +51,10 @@ pub(crate) fn cases(outputs: &Tensors) -> Vec<(String, &'static str)> {
 }
 
 /// The models that checkpoints were made on.
-pub(crate) const MODELS: [&str; 6] = ["linear", "conv", "norm", "tokens", "line", "attention"];
+pub(crate) const MODELS: [&str; 7] = ["linear", "conv", "norm", "batch", "tokens", "line", "attention"];
 
 /// Every model, compiled.
-pub(crate) fn models(quantized: bool) -> [(&'static str, Compiled); 6] {
+pub(crate) fn models(quantized: bool) -> [(&'static str, Compiled); 7] {
     MODELS.map(|model| (model, Compiled::new(model, quantized)))
 }
 

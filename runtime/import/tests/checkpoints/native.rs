@@ -28,6 +28,12 @@ fn every_imported_checkpoint_returns_to_the_same_bytes() {
             let base = models.iter().find(|(name, _)| *name == model).expect("one of them").1.base(true);
             let (config, tensors) = checkpoint(&case);
             let imported = import_peft(&base, &config, &tensors, &Matching::default(), "test");
+            if quantized && model == "batch" {
+                // Calibration computes a batch normalization on codes: there is no pair to stand in place of.
+                let error = imported.expect_err("no such site").to_string();
+                assert!(error.contains("batch0"), "{error}");
+                continue;
+            }
             returns(&base, &imported.unwrap_or_else(|error| panic!("{case}: {error}")).bytes, &case);
         }
     }

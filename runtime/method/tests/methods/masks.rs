@@ -8,18 +8,22 @@ use ingraft_train::{Method, Setup, Trainer, Unfit};
 
 use crate::setup::{HEAD, setup};
 use crate::starts::{SITES as ALL, saliency};
-use crate::tiny::{Aligned, DEPTH, MIX, Net};
+use crate::tiny::{Aligned, DEPTH, MIX, Net, POINT};
 
 const SITES: [u32; 2] = [DEPTH, MIX];
 
 /// The positions chosen at each site, as (channel, position in the row).
 fn positions(method: &dyn Method, seed: u64) -> [Vec<(usize, usize)>; 2] {
+    positions_at(method, seed, SITES)
+}
+
+fn positions_at(method: &dyn Method, seed: u64, sites: [u32; 2]) -> [Vec<(usize, usize)>; 2] {
     let plan = Net::new(11).plan();
     let plan = PlanView::new(plan.bytes()).unwrap();
-    let setup = Setup { seed, ..setup(method, &SITES, HEAD) };
+    let setup = Setup { seed, ..setup(method, &sites, HEAD) };
     let mut memory = Aligned::zeroed(Trainer::memory(&plan, &Host::SCALAR, &setup).unwrap().total());
     let trainer = Trainer::bind(plan, &Host::SCALAR, setup, memory.bytes_mut()).unwrap();
-    SITES.map(|site| {
+    sites.map(|site| {
         let sparse = trainer.parameters().terms(site as usize).sparse.unwrap();
         let desc = plan.site(site as usize).unwrap();
         assert_eq!((sparse.indptr.len(), sparse.indptr[0]), (desc.out + 1, 0));
@@ -83,6 +87,37 @@ fn rows_are_whole() {
             assert_eq!((*position, *channel), (i % row, chosen[i / row * row].0));
         }
     }
+}
+
+#[test]
+fn layers_that_share_channels_train_the_same_ones() {
+    let made =
+        |kind, ratio, seed| build("s2ft", &[("kind", kind), ("ratio", ratio), ("seed", seed)]).unwrap();
+    // All places of these channels.
+    let whole = |of: &dyn Fn(usize, usize) -> usize, [out, row]: [usize; 2], chosen: &[usize]| {
+        let all = (0..out).flat_map(move |channel| (0..row).map(move |position| (channel, position)));
+        all.filter(|(channel, position)| chosen.contains(&of(*channel, *position))).collect::<Vec<_>>()
+    };
+    let mut found = Vec::new();
+    for (ratio, seed) in [("0.5", "0"), ("0.5", "1"), ("0.5", "2"), ("0.25", "3"), ("0.01", "4"), ("1", "5")]
+    {
+        // The pointwise layer writes what the depthwise one reads and writes; the trainer's seed says nothing.
+        let [point, depth] = positions_at(&*made("up", ratio, seed), 1, [POINT, DEPTH]);
+        let mut chosen: Vec<usize> = depth.iter().map(|(channel, _)| *channel).collect();
+        chosen.dedup();
+        let count = ((ratio.parse::<f64>().unwrap() * 4.0) as usize).max(1);
+        assert_eq!(chosen.len(), count);
+        let written = |channel, _| channel;
+        assert_eq!(point, whole(&written, [4, 4], &chosen));
+        assert_eq!(depth, whole(&written, [4, 9], &chosen));
+        assert_eq!(positions_at(&*made("up", ratio, seed), 2, [POINT, DEPTH]), [point, depth.clone()]);
+        // And the last, in two groups of two channels, reads the same, at every place of its kernel.
+        let [again, mix] = positions_at(&*made("down", ratio, seed), 1, [DEPTH, MIX]);
+        assert_eq!(again, depth);
+        assert_eq!(mix, whole(&|channel, position| channel / 3 * 2 + position % 2, [6, 18], &chosen));
+        found.push(chosen);
+    }
+    assert!(found[0] != found[1] || found[1] != found[2], "{found:?}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use ingraft_kernel::{Factors, Host, Sites};
 use ingraft_method::{Full, Head, Lora, METHODS, Saliency, Score, build, build_on, in_kernel, score_for};
 use ingraft_plan::PlanView;
 use ingraft_tensor::Rng;
-use ingraft_train::{Clip, FrozenSite, LearningRate, Method, Part, Setup, TermLayout, Trainer, Truth};
+use ingraft_train::{Clip, FrozenSite, LearningRate, Method, Part, Setup, TermLayout, Trainer, Truth, Unfit};
 
 use crate::oracle::check;
 use crate::setup::{HEAD, setup};
@@ -210,6 +210,53 @@ fn scales_are_those_of_the_papers() {
     assert_eq!((scale(4, 16.0, true), scale(64, 16.0, true)), (8.0, 2.0));
     let method = Lora { rank: 4, alpha: 16.0, ..Lora::default() };
     assert_eq!((method.rate(Part::Up).scale, method.rate(Part::Down).scale), (4.0, 1.0));
+}
+
+#[test]
+fn factors_behind_a_quantizer_start_from_the_weights_before_rounding() {
+    let plan = Net::new(11).plan();
+    let plan = PlanView::new(plan.bytes()).unwrap();
+    let settings = [("weights", "float"), ("bits", "8")];
+    let score = score_for("l4q", &settings).unwrap().unwrap();
+    assert_eq!((score, score.passes(), score_for("l4q", &[]).unwrap()), (Score::Unrounded, 0, None));
+    let frozen = FrozenSite::new(&plan, MIX as usize).unwrap();
+    let (out, row) = (frozen.desc.out, frozen.desc.row());
+    let mut rng = Rng::new(9);
+    let held = |i: usize| f64::from(frozen.weight(i / row, in_kernel(&frozen.desc, i % row)));
+    let half = f64::from(frozen.weight_step(0).unwrap()) / 2.0;
+    let real: Vec<f64> = (0..out * row).map(|i| held(i) + rng.uniform(-half, half)).collect();
+    let mut saliency = Saliency::new(&plan, &SITES, score);
+    assert!(saliency.unrounded(&plan, MIX, &real));
+    let method = build_on("l4q", &settings, &saliency).unwrap();
+    // A site of codes whose weights were not given is refused, and so are all without any.
+    assert_eq!(method.layout(&plan.site(POINT as usize).unwrap()), Err(Unfit::Rounded));
+    assert_eq!(build("l4q", &settings).unwrap().layout(&frozen.desc), Err(Unfit::Rounded));
+    let delta_of = |method: &dyn Method| -> Vec<f64> {
+        let setup = setup(method, &[MIX], HEAD);
+        let mut memory = Aligned::zeroed(Trainer::memory(&plan, &Host::SCALAR, &setup).unwrap().total());
+        let trainer = Trainer::bind(plan, &Host::SCALAR, setup, memory.bytes_mut()).unwrap();
+        let delta = trainer.parameters().terms(MIX as usize).dense.unwrap();
+        let at = |i: usize| frozen.offset(i / row, in_kernel(&frozen.desc, i % row));
+        (0..out * row).map(|i| f64::from(delta[at(i)])).collect()
+    };
+    let (given, without) = (delta_of(&*method), delta_of(&*build("l4q", &[("bits", "8")]).unwrap()));
+    let (mut off, mut off_without) = (0.0, 0.0);
+    for channel in 0..out {
+        let mine = &real[channel * row..][..row];
+        let least = mine.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = mine.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let (q, low) = ((most - least) / 255.0, -128.0);
+        let beta = least - low * q;
+        for (position, real) in mine.iter().enumerate() {
+            let i = channel * row + position;
+            let wanted = ((real - beta) / q).clamp(low, 127.0).round_ties_even() * q + beta;
+            assert!((held(i) + given[i] - wanted).abs() < 1e-5, "{channel} {position}");
+            off += (held(i) + given[i] - real).powi(2);
+            off_without += (held(i) + without[i] - real).powi(2);
+        }
+    }
+    // Rounded once in place of twice.
+    assert!(off < 0.75 * off_without, "{off} {off_without}");
 }
 
 #[test]

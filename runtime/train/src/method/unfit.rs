@@ -36,6 +36,8 @@ pub enum Unfit {
     },
     /// The method chooses what it trains by gradients of training data, which were not measured.
     Unmeasured,
+    /// The method needs the weights as they were before they were rounded, which were not given.
+    Rounded,
     /// The method's expression has no meaning for a weight of this shape, or is too long to be recorded.
     Expression {
         /// Output channels.
@@ -66,6 +68,9 @@ impl core::fmt::Display for Unfit {
             }
             Self::Unmeasured => f.write_str(
                 "the method chooses weights by gradients of the training data; measure them first (`ingraft train` does)",
+            ),
+            Self::Rounded => f.write_str(
+                "the method needs the weights as they were before rounding; give the float model (`ingraft train --onnx`), or leave this site out",
             ),
             Self::Expression { out, row } => {
                 write!(f, "the method is not defined on a weight of {out} by {row}; leave this site out")

@@ -82,7 +82,10 @@ impl Candidate<'_> {
         let trainee = Trainee { method, sites, readout };
         let Some(score) = score_for(self.name, &self.settings)? else { return Ok((trainee, 0)) };
         let course = terms.course_of(&trainee);
-        let needed = course.measuring_memory(&terms.plan, terms.target)?.total();
+        let needed = match score.passes() {
+            0 => 0,
+            _ => course.measuring_memory(&terms.plan, terms.target)?.total(),
+        };
         terms.check(needed)?;
         let floats = terms.floats_for(score)?;
         let saliency = course.measure(terms.plan, terms.target, lessons, (score, &floats), console)?;
@@ -101,8 +104,11 @@ impl<'t> Terms<'t> {
     }
 
     /// The float weights of the plan's sites, where `score` is of their rounding.
+    ///
+    /// # Errors
+    /// [`CliError::Setting`] where there are none.
     fn floats_for(&self, score: Score) -> Result<Vec<(u32, Vec<f64>)>, CliError> {
-        if score != Score::Rounding {
+        if !score.is_of_rounding() {
             return Ok(Vec::new());
         }
         let base = Base { plan: self.plan, initializers: self.floats.clone() };
@@ -111,7 +117,7 @@ impl<'t> Terms<'t> {
         if floats.is_empty() {
             return Err(CliError::Setting {
                 option: "--set",
-                value: "start=error".to_owned(),
+                value: if score == Score::Rounding { "start=error" } else { "weights=float" }.to_owned(),
                 expected: "the float model beside it, as --onnx MODEL.onnx with the names of the plan"
                     .to_owned(),
             });

@@ -73,6 +73,9 @@ fn following(op: &Op, order: &Order) -> Option<(Op, Order)> {
             (Op::QuantizeLinear { axis: order.position(*axis), to: *to }, same())
         }
         Op::DequantizeLinear { axis } => (Op::DequantizeLinear { axis: order.position(*axis) }, same()),
+        Op::BatchNorm { axis, epsilon } => {
+            (Op::BatchNorm { axis: order.position(*axis), epsilon: *epsilon }, same())
+        }
         Op::Softmax { axis, log } => (Op::Softmax { axis: order.position(*axis), log: *log }, same()),
         Op::CumSum { axis, exclusive, reverse } => {
             let axis = order.position(*axis);

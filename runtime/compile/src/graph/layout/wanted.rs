@@ -45,6 +45,7 @@ fn keeps_order(op: &Op) -> bool {
         | Op::Slice { .. }
         | Op::Tile { .. }
         | Op::Resize(_)
+        | Op::BatchNorm { .. }
         | Op::Softmax { .. }
         | Op::QuantizeLinear { .. }
         | Op::DequantizeLinear { .. } => true,

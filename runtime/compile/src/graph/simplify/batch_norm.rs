@@ -1,35 +1,32 @@
 //! Batch normalization at inference is a multiplication and an addition.
 
-use super::super::{Graph, Node, NodeId, Tensor, Uses};
+use super::super::{Graph, Node, Tensor, Uses};
 use super::Factors;
 use super::affine::{ChannelMap, channels_of, fold, take_over};
 use crate::op::{Binary, Op};
 
-/// Folds every batch normalization into the convolution before it, and writes the others out. Gives the number of
-/// edits; factors are multiplied into `factors`.
+/// Folds every batch normalization into the convolution before it, where it alone reads that. Gives the number of edits;
+/// factors are multiplied into `factors`.
 pub(super) fn run(graph: &mut Graph, factors: &mut Factors) -> usize {
     let uses = Uses::of(graph);
     let mut edits = 0;
-    let mut written_out = Vec::new();
     for id in graph.node_ids() {
-        let Op::BatchNorm { epsilon } = graph[id].op else { continue };
-        let Some(map) = channel_map(graph, &graph[id], epsilon) else { continue };
-        edits += 1;
+        let Some(map) = channel_map(graph, &graph[id]) else { continue };
         let conv =
             graph[id].input(0).and_then(|x| uses.producer(x).filter(|_| uses.only_consumer(x) == Some(id)));
         let conv = conv.filter(|&conv| channels_of(graph, conv) == Some(map.shift.len()));
-        match conv.and_then(|conv| fold(graph, &uses, conv, &map, factors).map(|()| conv)) {
-            Some(conv) => take_over(graph, conv, id),
-            None => written_out.push((id, map)),
+        if let Some(conv) = conv.filter(|&conv| fold(graph, &uses, conv, &map, factors).is_some()) {
+            take_over(graph, conv, id);
+            edits += 1;
         }
     }
-    write_out(graph, written_out);
     graph.remove_dead();
     edits
 }
 
-/// What a batch normalization does per channel, in binary64.
-fn channel_map(graph: &Graph, node: &Node, epsilon: f32) -> Option<ChannelMap> {
+/// What a batch normalization does per channel, in binary64; `None` for another node.
+fn channel_map(graph: &Graph, node: &Node) -> Option<ChannelMap> {
+    let Op::BatchNorm { epsilon, .. } = node.op else { return None };
     let operand = |i: usize| Some(graph.konst_input(node, i)?.to_f32().into_iter().map(f64::from));
     let factor: Vec<f64> =
         operand(1)?.zip(operand(4)?).map(|(s, v)| s / (v + f64::from(epsilon)).sqrt()).collect();
@@ -37,41 +34,41 @@ fn channel_map(graph: &Graph, node: &Node, epsilon: f32) -> Option<ChannelMap> {
     Some(ChannelMap { factor: Some(factor), shift })
 }
 
-/// Replaces each of these nodes by a multiplication and an addition.
-fn write_out(graph: &mut Graph, maps: Vec<(NodeId, ChannelMap)>) {
-    let mut maps = maps.into_iter().peekable();
-    let nodes = core::mem::take(&mut graph.nodes);
-    for (index, node) in nodes.into_iter().enumerate() {
-        let Some((_, map)) = maps.next_if(|(id, _)| id.index() == index) else {
-            graph.nodes.push(node);
-            continue;
-        };
-        let (x, y) = (node.inputs[0], node.outputs[0]);
-        // Per channel means dimension 1; the dimensions after it broadcast.
-        let mut shape = vec![1; graph[y].shape.len() - 1];
-        shape[0] = map.shift.len();
-        let vector = |values: Vec<f64>| {
-            let values: Vec<f32> = values.into_iter().map(|v| v as f32).collect();
-            Tensor::from_f32(&shape, &values)
-        };
-        let (Some(factor), Some(shift)) = (vector(map.factor.unwrap_or_default()), vector(map.shift)) else {
-            graph.nodes.push(node);
-            continue;
-        };
-        let factor = graph.add_constant(&format!("{}.factor", node.name), factor);
-        let shift = graph.add_constant(&format!("{}.shift", node.name), shift);
-        let product = graph.add_like(&node.name, y);
-        let name = node.name;
-        let mul = Op::Binary(Binary::Mul);
-        graph.nodes.push(Node {
-            name: name.clone(),
-            op: mul,
-            inputs: vec![x, Some(factor)],
-            outputs: vec![product],
-        });
-        let add = Op::Binary(Binary::Add);
-        graph.nodes.push(Node { name, op: add, inputs: vec![Some(product), Some(shift)], outputs: vec![y] });
+/// The graph with a product and a sum in place of every batch normalization, which have an integer form.
+pub(crate) fn written_out(mut graph: Graph) -> Graph {
+    for node in core::mem::take(&mut graph.nodes) {
+        match constants(&graph, &node) {
+            Some(constants) => replace(&mut graph, node, constants),
+            None => graph.nodes.push(node),
+        }
     }
+    graph.remove_dead();
+    graph
+}
+
+/// Factor and shift of a batch normalization, so that they broadcast along its channels.
+fn constants(graph: &Graph, node: &Node) -> Option<[Tensor; 2]> {
+    let map = channel_map(graph, node)?;
+    let Op::BatchNorm { axis, .. } = node.op else { return None };
+    let mut shape = vec![1; graph[*node.outputs.first()?].shape.len().checked_sub(axis)?];
+    *shape.first_mut()? = map.shift.len();
+    let vector = |values: Vec<f64>| {
+        let values: Vec<f32> = values.into_iter().map(|v| v as f32).collect();
+        Tensor::from_f32(&shape, &values)
+    };
+    Some([vector(map.factor?)?, vector(map.shift)?])
+}
+
+fn replace(graph: &mut Graph, node: Node, [factor, shift]: [Tensor; 2]) {
+    let (x, y, name) = (node.inputs[0], node.outputs[0], node.name);
+    let factor = graph.add_constant(&format!("{name}.factor"), factor);
+    let shift = graph.add_constant(&format!("{name}.shift"), shift);
+    let product = graph.add_like(&name, y);
+    let mut push = |name: String, binary, inputs, output| {
+        graph.nodes.push(Node { name, op: Op::Binary(binary), inputs, outputs: vec![output] });
+    };
+    push(name.clone(), Binary::Mul, vec![x, Some(factor)], product);
+    push(name, Binary::Add, vec![Some(product), Some(shift)], y);
 }
 
 #[cfg(test)]
@@ -92,7 +89,7 @@ mod tests {
         ];
         let mut inputs = vec![x];
         inputs.extend(parameters.into_iter().map(|p| b.constant("bn", p)));
-        b.add("y", Op::BatchNorm { epsilon: 1e-3 }, &inputs).unwrap()
+        b.add("y", Op::BatchNorm { axis: 1, epsilon: 1e-3 }, &inputs).unwrap()
     }
 
     #[test]
@@ -111,14 +108,16 @@ mod tests {
     }
 
     #[test]
-    fn is_written_out_elsewhere() {
+    fn stays_elsewhere_and_can_be_written_out() {
         for shape in [vec![1, 4, 5, 5], vec![3, 4]] {
             let mut b = Builder::new(0);
             let x = b.input("x", DType::F32, shape).unwrap();
             let y = batch_norm(&mut b, x, 4);
             let before = b.finish(&[y]);
             let mut after = before.clone();
-            assert_eq!(run(&mut after, &mut Factors::new()), 1);
+            assert_eq!(run(&mut after, &mut Factors::new()), 0);
+            assert_eq!(after.census(), before.census());
+            let after = written_out(after);
             assert_eq!(after.census(), [("Add", 1), ("Mul", 1)].into());
             assert_same(&before, &after, 1e-6);
         }

@@ -59,11 +59,16 @@ fn push_site(
 ) -> Result<(), LowerError> {
     let site = site(selector, node, &inputs, len);
     selector.push_result(node, OpCode::Norm, attrs, inputs)?;
+    add_last(selector, site);
+    Ok(())
+}
+
+/// Adds the site of the step made last.
+fn add_last(selector: &mut Selector<'_>, site: Option<ProgSite>) {
     let step = selector.program.steps.len() - 1;
     if let Some(site) = site {
         add_site(selector, ProgSite { step, ..site });
     }
-    Ok(())
 }
 
 /// The site of a normalization with a scale of its own in the file, and a shift or none; `None` where either is computed,
@@ -142,6 +147,49 @@ pub(super) fn group(
     // Scale and shift are of channels, not of groups: a step of their own, and the site.
     let inputs =
         vec![normal, factor(selector, node, 1, &[channels])?, factor(selector, node, 2, &[channels])?];
-    let attrs = NormAttrs { kind: AFFINE, axes: 1, epsilon: 0.0 };
-    push_site(selector, node, &attrs, inputs, channels)
+    push_site(selector, node, &PER_CHANNEL, inputs, channels)
+}
+
+/// Scale and shift along the last dimension.
+const PER_CHANNEL: NormAttrs = NormAttrs { kind: AFFINE, axes: 1, epsilon: 0.0 };
+
+/// By the statistics of the file, which are constants: one step for them, and one, the site, for scale and shift as the
+/// file has them.
+pub(super) fn batch(
+    selector: &mut Selector<'_>,
+    node: &Node,
+    axis: usize,
+    epsilon: f32,
+) -> Result<(), LowerError> {
+    let x = selector.real_operand(node, 0)?;
+    let statistic = |index: usize| Some(selector.graph.konst_input(node, index)?.to_f32());
+    let (Some(mean), Some(variance)) = (statistic(3), statistic(4)) else {
+        return Err(selector.unsupported(node, "its statistics are not constant"));
+    };
+    let inverse: Vec<f64> =
+        variance.iter().map(|v| 1.0 / (f64::from(*v) + f64::from(epsilon)).sqrt()).collect();
+    let centre: Vec<f32> = mean.iter().zip(&inverse).map(|(m, i)| (-f64::from(*m) * i) as f32).collect();
+    let inverse: Vec<f32> = inverse.iter().map(|i| *i as f32).collect();
+    let channels = inverse.len();
+    // Channels last, and back: nothing moves where they are.
+    let rank = selector.extents(x).len();
+    let there: Vec<usize> = (0..rank).filter(|i| *i != axis).chain([axis]).collect();
+    let back: Vec<usize> = (0..axis).chain([rank - 1]).chain(axis..rank - 1).collect();
+    let x = selector.transposed(node, x, &there)?;
+    let extents = selector.extents(x);
+    let statistics = vec![
+        x,
+        selector.constant_of(node, &[channels], &inverse)?,
+        selector.constant_of(node, &[channels], &centre)?,
+    ];
+    let step = (OpCode::Norm, &PER_CHANNEL);
+    let normal = selector.push_temporary(node, step, statistics, DType::F32, &extents)?;
+    let inputs =
+        vec![normal, factor(selector, node, 1, &[channels])?, factor(selector, node, 2, &[channels])?];
+    let site = site(selector, node, &inputs, channels);
+    let y = selector.push_temporary(node, step, inputs, DType::F32, &extents)?;
+    add_last(selector, site);
+    let y = selector.transposed(node, y, &back)?;
+    selector.finish(node.outputs[0], y);
+    Ok(())
 }

@@ -81,6 +81,25 @@ fn weights_with_zero_points_stay_int8() {
 }
 
 #[test]
+fn batch_normalization_between_codes_is_a_site() {
+    let mut b = Builder::new(0);
+    let x = input(&mut b, "x", &[1, 2, 5, 4]);
+    let mut inputs = vec![x];
+    inputs.extend((5..8).map(|seed| b.constant("norm", reference::noise(&[2], seed))));
+    inputs.push(b.constant("variance", Tensor::from_f32(&[2], &[4.0, 9.0]).unwrap()));
+    let y = b.add("norm", Op::BatchNorm { axis: 1, epsilon: 1e-3 }, &inputs).unwrap();
+    let y = output(&mut b, y);
+    let w = weights(&mut b, DType::I8, &[3, 2, 3, 3], 0);
+    let y = b.add("conv", conv(1), &[y, w]).unwrap();
+    let y = output(&mut b, y);
+    let program = assert_agrees(&b.finish(&[y]), Y.scale * 1.001);
+    let found = census(&program);
+    assert_eq!((found[&OpCode::Norm], found[&OpCode::QConv], found[&OpCode::Dequantize]), (2, 1, 2));
+    assert_eq!(program.sites[0].kind, ingraft_kernel::SiteKind::Norm);
+    assert!(program.notes.float_nodes.iter().any(|[_, op, _]| op == "BatchNormalization"));
+}
+
+#[test]
 fn depthwise_results_need_not_be_rounded() {
     let mut b = Builder::new(0);
     let x = input(&mut b, "x", &[1, 3, 5, 4]);

@@ -1,6 +1,8 @@
 //! Element types: conversions, and arithmetic on those that kernels do not compute in.
 
 use super::*;
+use ingraft_kernel::SiteKind;
+
 use crate::graph::{Builder, ValueId};
 use crate::op::{Binary, Lstm, Op, Pad, PadMode, ReduceKind, SliceRange, Unary};
 
@@ -115,6 +117,36 @@ fn linear_layers_take_any_rank() {
     let y = b.add("y", Op::Binary(Binary::Add), &[y, bias]).unwrap();
     let program = assert_agrees(&b.finish(&[y]), 1e-5);
     assert_eq!((census(&program)[&OpCode::Conv], program.sites.len()), (1, 1));
+}
+
+#[test]
+fn batch_normalization_is_its_statistics_and_a_site() {
+    // Channels last because a convolution reads them, by their only dimension, and moved there and back.
+    for (shape, convolved, copies) in [
+        (vec![2, 4, 3, 5], true, 2),
+        (vec![3, 4], false, 0),
+        (vec![2, 4, 3], false, 2),
+        (vec![2, 4, 1], false, 0),
+    ] {
+        let mut b = Builder::new(0);
+        let x = b.input("x", DType::F32, shape).unwrap();
+        let variance: Vec<f32> = reference::noise(&[4], 9).to_f32().iter().map(|v| v.abs() + 0.1).collect();
+        let mut inputs = vec![x];
+        for (seed, name) in [(5, "norm.weight"), (6, "norm.bias"), (7, "norm.mean")] {
+            inputs.push(b.constant(name, reference::noise(&[4], seed)));
+        }
+        inputs.push(b.constant("norm.variance", Tensor::from_f32(&[4], &variance).unwrap()));
+        let mut y = b.add("norm", Op::BatchNorm { axis: 1, epsilon: 1e-3 }, &inputs).unwrap();
+        if convolved {
+            let w = b.constant("w", reference::noise(&[2, 4, 1, 1], 3));
+            y = b.add("conv", reference::conv_2d([1, 1], [0, 0], 1), &[y, w]).unwrap();
+        }
+        let program = assert_agrees(&b.finish(&[y]), 1e-4);
+        let found = census(&program);
+        assert_eq!((found[&OpCode::Norm], found.get(&OpCode::Copy).copied().unwrap_or(0)), (2, copies));
+        let site = &program.sites[0];
+        assert_eq!((site.name.as_str(), site.kind, site.out), ("norm.weight", SiteKind::Norm, 4));
+    }
 }
 
 #[test]

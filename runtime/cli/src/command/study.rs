@@ -9,12 +9,14 @@ mod feeds;
 mod latency;
 mod page;
 mod plot;
+mod queue;
 mod report;
 mod size;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use clap::builder::PossibleValuesParser;
 use ingraft_dataset::split::{read_splits, stratified_folds};
@@ -36,6 +38,7 @@ use crate::{CliError, Console, target};
 
 use arm::{Arm, Judged};
 use feeds::Feeds;
+use queue::{Queue, Taken};
 use report::StudyReport;
 
 #[derive(Debug, clap::Args)]
@@ -126,14 +129,12 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
         .iter()
         .map(|fold| Judged::read(&reader, &dataset, &fold.split.test))
         .collect::<Result<_, _>>()?;
-    // Runs are taken in this order and told in it, whichever thread made them.
-    let order: Vec<(usize, usize)> =
-        (0..folds.len()).flat_map(|fold| (0..arms.len()).map(move |arm| (fold, arm))).collect();
-    let (waiting, made) = (Mutex::new(order.iter()), Mutex::new(BTreeMap::new()));
+    // Runs are told by fold and method, in whichever order they were made.
+    let queue = Mutex::new(Queue::new(folds.len(), arms.len(), args.jobs));
+    let made = Mutex::new(BTreeMap::new());
     side_by_side(args.jobs, || {
-        let next = || lock(&waiting).next().copied();
-        let mut taken = next();
-        while let Some((fold, _)) = taken {
+        let next = || lock(&queue).take();
+        while let Some(Taken { fold, arm, kept }) = next() {
             let Fold { split, seed } = &folds[fold];
             let source = Source::new(&reader, &dataset, &split.train, augment.clone(), *seed)?;
             let (labels, groups) = source.labels(&map, false)?;
@@ -141,7 +142,7 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
                 labels: &labels,
                 groups: &groups,
                 classes: dataset.classes(),
-                clips: &Feeds::new(&source),
+                clips: &Feeds::new(&source, &kept),
                 provenance: format!(
                     "ingraft {} study --data {}",
                     env!("CARGO_PKG_VERSION"),
@@ -170,15 +171,13 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
                 private: None,
                 memory,
             };
-            // What a thread has read of a fold serves all its runs there.
-            while let Some((_, arm)) = taken.filter(|run| run.0 == fold) {
-                bar.set_message(arms[arm].name().to_owned());
-                if let Some(run) = arms[arm].run(fold, &terms, &lessons, &judged[fold], args.parameters)? {
-                    lock(&made).insert((fold, arm), run);
-                }
-                bar.inc(1);
-                taken = next();
+            bar.set_message(arms[arm].name().to_owned());
+            let started = Instant::now();
+            if let Some(run) = arms[arm].run(fold, &terms, &lessons, &judged[fold], args.parameters)? {
+                lock(&made).insert((fold, arm), run);
             }
+            lock(&queue).took(arm, started.elapsed().as_secs_f64());
+            bar.inc(1);
         }
         Ok(())
     })?;

@@ -57,7 +57,9 @@ pub(super) struct Verdict {
     parameters: usize,
     arena_bytes: usize,
     error: f64,
-    adapter: Vec<u8>,
+    adapter_bytes: usize,
+    /// The adapter, of the first run.
+    adapter: Option<Vec<u8>>,
 }
 
 /// A method and what its runs gave.
@@ -146,7 +148,11 @@ impl<'a> Arm<'a> {
             return Ok(None);
         }
         match self.verdict(terms, lessons, judged, budget) {
-            Ok(verdict) => Ok(Some(Run::Judged(Box::new(verdict)))),
+            Ok(verdict) => {
+                // One adapter of a method is measured: the others have been judged, and are not kept.
+                let adapter = verdict.adapter.filter(|_| fold == 0);
+                Ok(Some(Run::Judged(Box::new(Verdict { adapter, ..verdict }))))
+            }
             Err(error) if is_about_the_method(&error) => {
                 self.refused.fetch_min(fold, Ordering::Relaxed);
                 Ok(Some(Run::Refused(error)))
@@ -187,7 +193,8 @@ impl<'a> Arm<'a> {
             parameters,
             arena_bytes: needed.max(measured),
             error: sites.iter().map(|site| site.error).fold(0.0, f64::max),
-            adapter: bytes,
+            adapter_bytes: bytes.len(),
+            adapter: Some(bytes),
         })
     }
 
@@ -228,10 +235,10 @@ impl<'a> Arm<'a> {
         self.rank = verdict.rank;
         self.seconds += verdict.seconds;
         self.parameters = verdict.parameters;
-        self.adapter_bytes = self.adapter_bytes.max(verdict.adapter.len());
+        self.adapter_bytes = self.adapter_bytes.max(verdict.adapter_bytes);
         self.arena_bytes = self.arena_bytes.max(verdict.arena_bytes);
         self.error = self.error.max(verdict.error);
-        self.first.get_or_insert(verdict.adapter);
+        self.first = self.first.take().or(verdict.adapter);
     }
 
     /// Measures an inference with the adapter of the first run, when nothing trains beside it.

@@ -1,32 +1,36 @@
 //! Versions of clips, computed once for all methods.
 
-use core::cell::RefCell;
 use std::collections::BTreeMap;
+use std::sync::{Mutex, PoisonError};
 
 use crate::CliError;
 use crate::training::{Clips, Version};
 
+/// Versions that were asked for, by clip and version.
+pub(super) type Kept = Mutex<BTreeMap<(usize, u32), Version>>;
+
 /// Clips that are read and varied the first time they are asked for, and kept: all methods learn from the same of them.
 pub(super) struct Feeds<'c> {
     clips: &'c dyn Clips,
-    /// By clip and version.
-    kept: RefCell<BTreeMap<(usize, u32), Version>>,
+    kept: &'c Kept,
 }
 
 impl<'c> Feeds<'c> {
-    /// Those of `clips`.
-    pub(super) fn new(clips: &'c dyn Clips) -> Self {
-        Self { clips, kept: RefCell::new(BTreeMap::new()) }
+    /// Those of `clips`; what was `kept` is of the same clips.
+    pub(super) fn new(clips: &'c dyn Clips, kept: &'c Kept) -> Self {
+        Self { clips, kept }
     }
 }
 
 impl Clips for Feeds<'_> {
     fn view(&self, clip: usize, view: u32, learned: &[usize]) -> Result<Version, CliError> {
-        if let Some(version) = self.kept.borrow().get(&(clip, view)) {
+        let kept = || self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(version) = kept().get(&(clip, view)) {
             return Ok(version.clone());
         }
+        // Not under the lock: others read meanwhile, at worst the same.
         let version = self.clips.view(clip, view, learned)?;
-        self.kept.borrow_mut().insert((clip, view), version.clone());
+        kept().insert((clip, view), version.clone());
         Ok(version)
     }
 }

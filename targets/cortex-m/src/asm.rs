@@ -53,6 +53,27 @@ mod instructions {
         result
     }
 
+    /// The products of eight weights at R0 with four rows at R2.
+    macro_rules! eight_codes {
+        () => {
+            ".rept 2
+            ldr r12, [r0], #4
+            sxtb16 r3, r12
+            sxtb16 r12, r12, ror #8
+            ldmia r2!, {{r4, r5, r6, r7}}
+            smlad r8, r3, r4, r8
+            smlad r8, r12, r5, r8
+            smlad r9, r3, r6, r9
+            smlad r9, r12, r7, r9
+            ldmia r2!, {{r4, r5, r6, r7}}
+            smlad r10, r3, r4, r10
+            smlad r10, r12, r5, r10
+            smlad r11, r3, r6, r11
+            smlad r11, r12, r7, r11
+            .endr"
+        };
+    }
+
     /// `bias + Σ weights·row` of four rows, modulo 2³², over twice as many quads as `weights` has elements.
     ///
     /// None for no weights, or rows that are shorter.
@@ -63,28 +84,24 @@ mod instructions {
         }
         let (mut a, mut b, mut c, mut d) = (bias, bias, bias, bias);
         let weights = weights.as_ptr_range();
-        // SAFETY: one turn reads eight weights and two quads of each row, which the lengths just checked
+        // SAFETY: every eight codes read eight weights and two quads of each row, which the lengths just checked
         // cover; R6 and R7, which cannot be operands, are put back, and all others are named. The
         // build script found that the program is compiled for a processor with the instructions.
         unsafe {
             asm!(
                 "push {{r6, r7}}",
-                "2:",
-                ".rept 2",
-                "ldr r12, [r0], #4",
-                "sxtb16 r3, r12",
-                "sxtb16 r12, r12, ror #8",
-                "ldmia r2!, {{r4, r5, r6, r7}}",
-                "smlad r8, r3, r4, r8",
-                "smlad r8, r12, r5, r8",
-                "smlad r9, r3, r6, r9",
-                "smlad r9, r12, r7, r9",
-                "ldmia r2!, {{r4, r5, r6, r7}}",
-                "smlad r10, r3, r4, r10",
-                "smlad r10, r12, r5, r10",
-                "smlad r11, r3, r6, r11",
-                "smlad r11, r12, r7, r11",
-                ".endr",
+                // The first turn takes what is over a multiple of four.
+                "sub r3, r1, r0",
+                "ands r3, r3, #24",
+                "beq 2f",
+                "cmp r3, #16",
+                "bhi 3f",
+                "beq 4f",
+                "b 5f",
+                "2:", eight_codes!(),
+                "3:", eight_codes!(),
+                "4:", eight_codes!(),
+                "5:", eight_codes!(),
                 "cmp r0, r1",
                 "bne 2b",
                 "pop {{r6, r7}}",
@@ -98,29 +115,36 @@ mod instructions {
         Some([a, b, c, d])
     }
 
-    /// `bias[i] + Σ taps[t][first + i]·weights[t·channels + first + i]` of four channels, modulo 2³².
+    /// `sums[c] = bias[c] + Σ taps[t][first + c]·weights[t·channels + first + c]`, modulo 2³², of channels in fours.
     ///
     /// None for fewer codes than that takes.
     #[inline(always)]
-    pub(crate) fn four_channels(
+    pub(crate) fn channels_by_four(
         taps: &Taps<'_>,
         weights: &[i8],
         first: usize,
-        bias: [i32; 4],
-    ) -> Option<[i32; 4]> {
+        bias: &[[i32; 4]],
+        sums: &mut [[i32; 4]],
+    ) -> Option<()> {
         let (channels, starts) = (taps.channels(), taps.starts());
-        if first + 4 > channels || weights.len() < starts.len() * channels {
+        let last = first.checked_add(bias.len().checked_mul(4)?)?;
+        if last > channels || weights.len() < starts.len() * channels {
             return None;
         }
         let (lone, threes) = starts.split_at_checked(starts.len() % 3)?;
-        let start = weights.as_ptr().wrapping_add(first);
-        // SAFETY: every tap has `channels` codes, as `Taps` keeps them, and so have the weights of every tap by the
-        // length just checked; four of them from `first` on are read.
-        unsafe {
-            let sums = turns::<1>(lone, start, channels, first, bias);
-            let start = start.wrapping_add(lone.len() * channels);
-            Some(turns::<3>(threes, start, channels, first, sums))
+        let start = weights.as_ptr();
+        let behind = start.wrapping_add(lone.len() * channels);
+        let mut at = first;
+        for (sums, bias) in sums.iter_mut().zip(bias) {
+            // SAFETY: every tap has `channels` codes, as `Taps` keeps them, and so have the weights of every tap by the
+            // length just checked; four of them from `at` on, at most `last − 4`, are read.
+            *sums = unsafe {
+                let sums = turns::<1>(lone, start.wrapping_add(at), channels, at, *bias);
+                turns::<3>(threes, behind.wrapping_add(at), channels, at, sums)
+            };
+            at += 4;
         }
+        Some(())
     }
 
     /// The sums of `N` taps a turn.
@@ -175,168 +199,11 @@ mod instructions {
         }
         [a, b, c, d]
     }
-
-    /// Writes the sum of `zero_point` and each rounded product, saturated to int8, and says how many: as many fours
-    /// as all slices have.
-    #[inline(always)]
-    pub(crate) fn saturated(sums: &[i32], multiplier: &[f32], zero_point: i32, out: &mut [i8]) -> usize {
-        let count = sums.len().min(multiplier.len()).min(out.len()) & !3;
-        if count == 0 {
-            return 0;
-        }
-        let out = out.as_mut_ptr();
-        // SAFETY: as in `round`; the loop reads and writes `count` elements, which all slices have.
-        unsafe {
-            asm!(
-                "2:",
-                "vldmia {sums}!, {{s0-s3}}",
-                "vldmia {multiplier}!, {{s4-s7}}",
-                "vcvt.f32.s32 s0, s0",
-                "vcvt.f32.s32 s1, s1",
-                "vcvt.f32.s32 s2, s2",
-                "vcvt.f32.s32 s3, s3",
-                "vmul.f32 s0, s0, s4",
-                "vmul.f32 s1, s1, s5",
-                "vmul.f32 s2, s2, s6",
-                "vmul.f32 s3, s3, s7",
-                "vcvtr.s32.f32 s0, s0",
-                "vcvtr.s32.f32 s1, s1",
-                "vcvtr.s32.f32 s2, s2",
-                "vcvtr.s32.f32 s3, s3",
-                "vmov {a}, {b}, s0, s1",
-                "vmov {c}, {d}, s2, s3",
-                "qadd {a}, {a}, {zero_point}",
-                "qadd {b}, {b}, {zero_point}",
-                "qadd {c}, {c}, {zero_point}",
-                "qadd {d}, {d}, {zero_point}",
-                "ssat {a}, #8, {a}",
-                "ssat {b}, #8, {b}",
-                "ssat {c}, #8, {c}",
-                "ssat {d}, #8, {d}",
-                "strb {a}, [{out}], #1",
-                "strb {b}, [{out}], #1",
-                "strb {c}, [{out}], #1",
-                "strb {d}, [{out}], #1",
-                "cmp {out}, {end}",
-                "bne 2b",
-                sums = inout(reg) sums.as_ptr() => _, multiplier = inout(reg) multiplier.as_ptr() => _,
-                out = inout(reg) out => _, end = in(reg) out.add(count), zero_point = in(reg) zero_point,
-                a = out(reg) _, b = out(reg) _, c = out(reg) _, d = out(reg) _,
-                out("s0") _, out("s1") _, out("s2") _, out("s3") _,
-                out("s4") _, out("s5") _, out("s6") _, out("s7") _,
-                options(nostack),
-            );
-        }
-        count
-    }
-
-    /// `value` rounded half to even, saturated to int32.
-    ///
-    /// Stable compilers take no float registers as operands here, so the value passes through others.
-    #[inline(always)]
-    pub(crate) fn round(value: f32) -> i32 {
-        let result;
-        // SAFETY: these read and write the named registers and cumulative flags only. VCVTR rounds
-        // as FPSCR says, which Rust requires to be half to even. The build script found that the program is
-        // compiled for a processor with a single-precision unit.
-        unsafe {
-            asm!("vmov s0, {value}", "vcvtr.s32.f32 s0, s0", "vmov {result}, s0",
-                value = in(reg) value.to_bits(), result = lateout(reg) result, out("s0") _,
-                options(pure, nomem, nostack));
-        }
-        result
-    }
-
-    /// `sums` as floats times `multiplier`, rounded half to even, saturated to int32.
-    #[inline(always)]
-    pub(crate) fn scale(sums: &[i32; 4], multiplier: &[f32; 4]) -> [i32; 4] {
-        let (a, b, c, d);
-        // SAFETY: as in `round`; the loads read the four words of each reference.
-        unsafe {
-            asm!(
-                "vldmia {sums}, {{s0-s3}}",
-                "vldmia {multiplier}, {{s4-s7}}",
-                "vcvt.f32.s32 s0, s0",
-                "vcvt.f32.s32 s1, s1",
-                "vcvt.f32.s32 s2, s2",
-                "vcvt.f32.s32 s3, s3",
-                "vmul.f32 s0, s0, s4",
-                "vmul.f32 s1, s1, s5",
-                "vmul.f32 s2, s2, s6",
-                "vmul.f32 s3, s3, s7",
-                "vcvtr.s32.f32 s0, s0",
-                "vcvtr.s32.f32 s1, s1",
-                "vcvtr.s32.f32 s2, s2",
-                "vcvtr.s32.f32 s3, s3",
-                "vmov {a}, {b}, s0, s1",
-                "vmov {c}, {d}, s2, s3",
-                sums = in(reg) sums, multiplier = in(reg) multiplier,
-                a = lateout(reg) a, b = lateout(reg) b, c = lateout(reg) c, d = lateout(reg) d,
-                out("s0") _, out("s1") _, out("s2") _, out("s3") _,
-                out("s4") _, out("s5") _, out("s6") _, out("s7") _,
-                options(pure, readonly, nostack),
-            );
-        }
-        [a, b, c, d]
-    }
-
-    /// As [`scale`] of the sum of two products.
-    #[inline(always)]
-    pub(crate) fn scale_two(terms: [(&[i32; 4], &[f32; 4]); 2]) -> [i32; 4] {
-        let (a, b, c, d);
-        let [(sums, multiplier), (low, low_scale)] = terms;
-        // SAFETY: as in `scale`.
-        unsafe {
-            asm!(
-                "vldmia {sums}, {{s0-s3}}",
-                "vldmia {multiplier}, {{s4-s7}}",
-                "vldmia {low}, {{s8-s11}}",
-                "vldmia {low_scale}, {{s12-s15}}",
-                "vcvt.f32.s32 s0, s0",
-                "vcvt.f32.s32 s1, s1",
-                "vcvt.f32.s32 s2, s2",
-                "vcvt.f32.s32 s3, s3",
-                "vcvt.f32.s32 s8, s8",
-                "vcvt.f32.s32 s9, s9",
-                "vcvt.f32.s32 s10, s10",
-                "vcvt.f32.s32 s11, s11",
-                "vmul.f32 s0, s0, s4",
-                "vmul.f32 s1, s1, s5",
-                "vmul.f32 s2, s2, s6",
-                "vmul.f32 s3, s3, s7",
-                "vmul.f32 s8, s8, s12",
-                "vmul.f32 s9, s9, s13",
-                "vmul.f32 s10, s10, s14",
-                "vmul.f32 s11, s11, s15",
-                "vadd.f32 s0, s0, s8",
-                "vadd.f32 s1, s1, s9",
-                "vadd.f32 s2, s2, s10",
-                "vadd.f32 s3, s3, s11",
-                "vcvtr.s32.f32 s0, s0",
-                "vcvtr.s32.f32 s1, s1",
-                "vcvtr.s32.f32 s2, s2",
-                "vcvtr.s32.f32 s3, s3",
-                "vmov {a}, {b}, s0, s1",
-                "vmov {c}, {d}, s2, s3",
-                sums = in(reg) sums, multiplier = in(reg) multiplier,
-                low = in(reg) low, low_scale = in(reg) low_scale,
-                a = lateout(reg) a, b = lateout(reg) b, c = lateout(reg) c, d = lateout(reg) d,
-                out("s0") _, out("s1") _, out("s2") _, out("s3") _,
-                out("s4") _, out("s5") _, out("s6") _, out("s7") _,
-                out("s8") _, out("s9") _, out("s10") _, out("s11") _,
-                out("s12") _, out("s13") _, out("s14") _, out("s15") _,
-                options(pure, readonly, nostack),
-            );
-        }
-        [a, b, c, d]
-    }
 }
 
 /// The same without the instructions.
 #[cfg(not(dsp))]
 mod instructions {
-    use ingraft_tensor::ROUND_MAGIC;
-
     use super::Quad;
     use crate::taps::Taps;
 
@@ -369,57 +236,27 @@ mod instructions {
         None
     }
 
-    /// `bias[i] + Σ taps[t][first + i]·weights[t·channels + first + i]` of four channels, modulo 2³².
+    /// `sums[c] = bias[c] + Σ taps[t][first + c]·weights[t·channels + first + c]`, modulo 2³², of channels in fours.
     ///
     /// None for fewer codes than that takes.
     #[inline(always)]
-    pub(crate) fn four_channels(
+    pub(crate) fn channels_by_four(
         taps: &Taps<'_>,
         weights: &[i8],
         first: usize,
-        bias: [i32; 4],
-    ) -> Option<[i32; 4]> {
-        let mut sums = bias;
+        bias: &[[i32; 4]],
+        sums: &mut [[i32; 4]],
+    ) -> Option<()> {
+        let (sums, bias) = (sums.as_flattened_mut(), bias.as_flattened());
+        sums.get_mut(..bias.len())?.copy_from_slice(bias);
         let mut weights = weights.chunks_exact(taps.channels().max(1));
         for codes in taps.iter() {
             let (codes, weights) = (codes.get(first..)?, weights.next()?.get(first..)?);
-            for ((sum, x), w) in sums.iter_mut().zip(codes).zip(weights) {
+            for ((sum, x), w) in sums.iter_mut().zip(codes.get(..bias.len())?).zip(weights) {
                 *sum = sum.wrapping_add(i32::from(*x).wrapping_mul(i32::from(*w)));
             }
         }
-        Some(sums)
-    }
-
-    /// None: the caller's own loop is as good.
-    pub(crate) fn saturated(_: &[i32], _: &[f32], _: i32, _: &mut [i8]) -> usize {
-        0
-    }
-
-    /// `value` rounded half to even, saturated to 2²² either way: more than any code needs.
-    #[inline(always)]
-    pub(crate) fn round(value: f32) -> i32 {
-        let bound = (1 << 22) as f32;
-        let value = if value > bound { bound } else { value };
-        let value = if value > -bound { value } else { -bound };
-        ((value + ROUND_MAGIC) - ROUND_MAGIC) as i32
-    }
-
-    /// `sums` as floats times `multiplier`, rounded as [`round`] does.
-    #[inline(always)]
-    pub(crate) fn scale(sums: &[i32; 4], multiplier: &[f32; 4]) -> [i32; 4] {
-        let mut values = *multiplier;
-        values.iter_mut().zip(sums).for_each(|(m, sum)| *m *= *sum as f32);
-        values.map(round)
-    }
-
-    /// As [`scale`] of the sum of two products.
-    #[inline(always)]
-    pub(crate) fn scale_two(terms: [(&[i32; 4], &[f32; 4]); 2]) -> [i32; 4] {
-        let [(sums, multiplier), (low, low_scale)] = terms;
-        let mut values = *multiplier;
-        values.iter_mut().zip(sums).for_each(|(m, sum)| *m *= *sum as f32);
-        values.iter_mut().zip(low.iter().zip(low_scale)).for_each(|(v, (sum, n))| *v += *sum as f32 * n);
-        values.map(round)
+        Some(())
     }
 }
 
@@ -441,11 +278,5 @@ mod tests {
         let (a, b) = (even_codes(0x0080_0080), even_codes(0x0080_0080));
         assert_eq!(multiply_pairs(a, b, i32::MAX), i32::MAX.wrapping_add(2 * 128 * 128));
         assert_eq!(multiply_pairs(a, 3 | 2 << 16, 1), 1 - 5 * 128);
-    }
-
-    #[test]
-    fn rounds_half_to_even() {
-        assert_eq!([0.5, 1.5, -0.5, -2.5].map(round), [0, 2, 0, -2]);
-        assert!(round(1e9) >= 1 << 22 && round(-1e9) <= -(1 << 22));
     }
 }

@@ -7,7 +7,7 @@
 use ingraft_kernel::window::ConvShape;
 use ingraft_tensor::bytes;
 
-use crate::asm::{Quad, even_codes, four_channels, four_rows, multiply_pairs, odd_codes};
+use crate::asm::{Quad, channels_by_four, even_codes, four_rows, multiply_pairs, odd_codes};
 use crate::isa::{Isa, Latents, RANK, ROWS, Sums, WIDTH};
 use crate::patch::{Patches, buffer_bytes};
 use crate::portable::Portable;
@@ -35,9 +35,13 @@ fn widen(codes: [u8; 4]) -> Quad {
 /// The last codes of a row, filled up with zeros.
 #[inline(always)]
 fn widen_tail(codes: &[i8]) -> Quad {
-    let mut quad = [0; 4];
-    quad.iter_mut().zip(codes).for_each(|(to, from)| *to = *from as u8);
-    widen(quad)
+    let half = |code: i8| u32::from(i16::from(code) as u16);
+    match *codes {
+        [a] => [half(a), 0],
+        [a, b] => [half(a), half(b)],
+        [a, b, c, ..] => [half(a) | half(c) << 16, half(b)],
+        [] => [0; 2],
+    }
 }
 
 /// Widens `codes` into every `rows`-th quad.
@@ -81,6 +85,25 @@ fn four_dots(rows: &[[Quad; ROWS]], weight: &[i8], bias: i32) -> [i32; ROWS] {
         return sums;
     }
     dots(rows.get(eights.len() * 2..).unwrap_or(&[]), rest, sums)
+}
+
+/// `sums[row][c] = Σ rows[row]·up[c]` where a quad has the whole rows.
+#[inline(always)]
+fn one_quad<const R: usize>(
+    rows: &[Quad; ROWS],
+    up: &[[i8; R]],
+    channels: usize,
+    sums: &mut Sums,
+    widen: impl Fn(&[i8; R]) -> Quad,
+) -> Option<()> {
+    let mut up = up.iter();
+    let [a, b, c, d] = sums.each_mut().map(|sums| sums.iter_mut());
+    for (((a, b), c), d) in a.zip(b).zip(c).zip(d).take(channels) {
+        let [even, odd] = widen(up.next()?);
+        let dot = |row: &Quad| multiply_pairs(odd, row[1], multiply_pairs(even, row[0], 0));
+        [*a, *b, *c, *d] = rows.each_ref().map(dot);
+    }
+    Some(())
 }
 
 impl Isa for Dsp {
@@ -148,15 +171,22 @@ impl Isa for Dsp {
                 *quads.get_mut(index)? = [a | c << 16, b | d << 16];
             }
         }
-        for (c, up) in up.chunks_exact(rank.max(1)).take(channels).enumerate() {
-            for (sums, dot) in sums.iter_mut().zip(dots(&quads, up, [0; ROWS])) {
-                *sums.get_mut(c)? = dot;
+        let [quad, ..] = &quads;
+        match rank {
+            2 => one_quad(quad, up.as_chunks().0, channels, sums, |up: &[i8; 2]| widen_tail(up)),
+            4 => one_quad(quad, up.as_chunks().0, channels, sums, |up: &[i8; 4]| widen(up.map(|u| u as u8))),
+            _ => {
+                let mut up = up.chunks_exact(rank.max(1));
+                let [a, b, c, d] = sums.each_mut().map(|sums| sums.iter_mut());
+                for (((a, b), c), d) in a.zip(b).zip(c).zip(d).take(channels) {
+                    [*a, *b, *c, *d] = dots(&quads, up.next()?, [0; ROWS]);
+                }
+                Some(())
             }
         }
-        Some(())
     }
 
-    #[inline]
+    #[inline(never)]
     fn depthwise(
         taps: &Taps<'_>,
         weights: &[i8],
@@ -165,9 +195,7 @@ impl Isa for Dsp {
         sums: &mut [i32; WIDTH],
     ) -> Option<()> {
         let (quads, rest) = bias.as_chunks::<4>();
-        for ((q, bias), sums) in quads.iter().enumerate().zip(sums.as_chunks_mut::<4>().0) {
-            *sums = four_channels(taps, weights, first + q * 4, *bias)?;
-        }
+        channels_by_four(taps, weights, first, quads, sums.as_chunks_mut::<4>().0)?;
         let done = quads.len() * 4;
         Portable::channels(taps, weights, first + done, rest, sums.get_mut(done..)?)
     }

@@ -5,6 +5,9 @@
 //! written, so rows of any length stay where they are. Loads that widen and stores that narrow take their address in
 //! R0 to R7 only, which no operand class says: those registers are named.
 
+#[cfg(helium)]
+mod factors;
+
 use ingraft_kernel::window::ConvShape;
 
 use crate::isa::{Isa, Latents, Sums, WIDTH};
@@ -45,11 +48,8 @@ impl Isa for Helium {
         let [sums, ..] = sums;
         let (x, weights) = (x.get(..len)?, weights.get(..bias.len() * len)?);
         let (quads, rest) = bias.as_chunks::<4>();
-        let mut slots = sums.as_chunks_mut::<4>().0.iter_mut();
-        let mut lines = weights.chunks_exact((4 * len).max(1));
-        for bias in quads {
-            *slots.next()? = instructions::four_dots(x, lines.next()?, *bias);
-        }
+        let slots = sums.as_chunks_mut::<4>().0.get_mut(..quads.len())?;
+        instructions::dots_by_four(x, weights.get(..quads.len() * 4 * len)?, quads, slots);
         let first = quads.len() * 4;
         for (c, bias) in (first..).zip(rest) {
             *sums.get_mut(c)? = instructions::dot(x, row(weights, c, len)?, *bias);
@@ -66,6 +66,15 @@ impl Isa for Helium {
         channels: usize,
         sums: &mut Sums,
     ) -> Option<()> {
+        #[cfg(helium)]
+        {
+            let up = up.get(..channels.checked_mul(rank)?)?;
+            for (latent, sums) in latents.iter().zip(sums).take(count) {
+                factors::apply(latent.get(..rank)?, up, sums.get_mut(..channels)?)?;
+            }
+            Some(())
+        }
+        #[cfg(not(helium))]
         Portable::apply(latents, count, rank, up, channels, sums)
     }
 
@@ -106,45 +115,61 @@ mod instructions {
     use crate::requantize::{Limits, Scaled};
     use crate::taps::Taps;
 
-    /// `bias[c] + Σ x·weights[c]` of four rows of weights as long as `x`, modulo 2³².
+    /// `sums[c] = bias[c] + Σ x·weights[c]` of as many rows of weights, each as long as `x`, modulo 2³², four at a time.
     #[inline(always)]
-    pub(super) fn four_dots(x: &[i8], weights: &[i8], bias: [i32; 4]) -> [i32; 4] {
+    pub(super) fn dots_by_four(x: &[i8], weights: &[i8], bias: &[[i32; 4]], sums: &mut [[i32; 4]]) {
         let len = x.len();
-        debug_assert!(weights.len() >= 4 * len);
-        let [mut a, mut b, mut c, mut d] = bias;
-        let first = weights.as_ptr();
-        // SAFETY: the build script found that the program is compiled for a processor with Helium. The
-        // loop reads `len` bytes from each of five pointers: `x` has as many, and the weights four times
-        // as many, as the only caller cuts them so.
+        debug_assert!(weights.len() == 4 * len * bias.len() && sums.len() == bias.len());
+        if bias.is_empty() {
+            return;
+        }
+        let sums = sums.as_mut_ptr_range();
+        // SAFETY: the build script found that the program is compiled for a processor with Helium. Every turn of the outer
+        // loop reads four words of `bias` and writes as many of `sums`, which has as many elements; it reads `len` bytes
+        // from each of five pointers: `x` has as many, and the weights four times as many for each element, as the only
+        // caller cuts them so. R6 and R7, which cannot be operands, are put back, and all others are named.
         unsafe {
             asm!(
-                "wlstp.8 lr, {len}, 3f",
+                "push {{r6, r7}}",
+                "4:",
+                "ldrd r0, r2, [r10], #8",
+                "ldrd r4, r8, [r10], #8",
+                "add r5, r3, r9",
+                "add r6, r5, r9",
+                "add r7, r6, r9",
+                "wlstp.8 lr, r9, 3f",
                 "2:",
-                "vldrb.u8 q0, [{x}], #16",
-                "vldrb.u8 q1, [{w0}], #16",
+                "vldrb.u8 q0, [r1], #16",
+                "vldrb.u8 q1, [r3], #16",
                 "vmladava.s8 r0, q0, q1",
-                "vldrb.u8 q2, [{w1}], #16",
+                "vldrb.u8 q2, [r5], #16",
                 "vmladava.s8 r2, q0, q2",
-                "vldrb.u8 q3, [{w2}], #16",
+                "vldrb.u8 q3, [r6], #16",
                 "vmladava.s8 r4, q0, q3",
-                "vldrb.u8 q1, [{w3}], #16",
+                "vldrb.u8 q1, [r7], #16",
                 "vmladava.s8 r8, q0, q1",
                 "letp lr, 2b",
                 "3:",
-                len = in(reg) len,
-                x = inout(reg) x.as_ptr() => _,
-                w0 = inout(reg) first => _,
-                w1 = inout(reg) first.add(len) => _,
-                w2 = inout(reg) first.add(2 * len) => _,
-                w3 = inout(reg) first.add(3 * len) => _,
-                inout("r0") a, inout("r2") b, inout("r4") c, inout("r8") d,
+                "strd r0, r2, [r11], #8",
+                "strd r4, r8, [r11], #8",
+                // The pointers stand behind whole vectors: back to `x`, and on to the next row.
+                "add r0, r9, #15",
+                "bic r0, r0, #15",
+                "sub r1, r1, r0",
+                "sub r3, r7, r0",
+                "add r3, r3, r9",
+                "cmp r11, r12",
+                "bne 4b",
+                "pop {{r6, r7}}",
+                inout("r1") x.as_ptr() => _, inout("r3") weights.as_ptr() => _,
+                in("r9") len, inout("r10") bias.as_ptr() => _,
+                inout("r11") sums.start => _, in("r12") sums.end,
+                out("r0") _, out("r2") _, out("r4") _, out("r5") _, out("r8") _,
                 out("lr") _,
                 out("d0") _, out("d1") _, out("d2") _, out("d3") _,
                 out("d4") _, out("d5") _, out("d6") _, out("d7") _,
-                options(nostack, readonly),
             );
         }
-        [a, b, c, d]
     }
 
     /// `sums[i] = bias[i] + Σ taps[t][first + i]·weights[t·channels + first + i]`, modulo 2³².
@@ -214,7 +239,7 @@ mod instructions {
     #[inline(always)]
     pub(super) fn dot(x: &[i8], w: &[i8], bias: i32) -> i32 {
         let mut sum = bias;
-        // SAFETY: as in `four_dots`; both slices have at least as many bytes as are read.
+        // SAFETY: as in `dots_by_four`; both slices have at least as many bytes as are read.
         unsafe {
             asm!(
                 "wlstp.8 lr, {len}, 3f",

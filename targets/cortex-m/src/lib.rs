@@ -28,6 +28,7 @@
 #![no_std]
 
 mod asm;
+mod asm_float;
 mod dsp;
 mod helium;
 mod isa;

@@ -27,8 +27,8 @@ fn check(step: &Step<'_>) -> Result<(), KernelError> {
     if few && attrs.fits_codes() { Ok(()) } else { Err(KernelError::Operands(step.op)) }
 }
 
-/// Lists the taps of `pixel`.
-#[inline]
+/// Lists the taps of `pixel`. By itself: among what its caller keeps, too few registers are left for it.
+#[inline(never)]
 fn list<'t>(
     shape: &ConvShape,
     input: &'t [i8],
@@ -40,15 +40,27 @@ fn list<'t>(
     let channels = shape.input[3];
     let top = (pixel.y * shape.stride[0]).wrapping_sub(shape.pad[0]);
     let left = (pixel.x * shape.stride[1]).wrapping_sub(shape.pad[1]);
+    // Of every line of the window, so many columns lie in the padding before and in the input.
+    let [width, step, columns] = [shape.input[2], shape.dilation[1], shape.kernel[1]];
+    let (mut before, mut inside) = (0, columns);
+    let right = left.wrapping_add(columns.saturating_sub(1) * step);
+    if left >= width || right >= width {
+        let is_inside = |kx: &usize| left.wrapping_add(*kx * step) < width;
+        before = (0..columns).find(is_inside).unwrap_or(columns);
+        inside = (before..columns).filter(is_inside).count();
+    }
+    let behind = columns - before - inside;
+    let column = left.wrapping_add(before * step);
     for ky in 0..shape.kernel[0] {
         let y = top.wrapping_add(ky * shape.dilation[0]);
-        let inside = y < shape.input[1];
-        let row = (pixel.n * shape.input[1]).wrapping_add(y).wrapping_mul(shape.input[2]);
-        for kx in 0..shape.kernel[1] {
-            let x = left.wrapping_add(kx * shape.dilation[1]);
-            let inside = inside && x < shape.input[2];
-            taps.push(if inside { input.get((row + x) * channels..)?.get(..channels)? } else { padding })?;
+        if y >= shape.input[1] || inside == 0 {
+            taps.push(padding, columns, 0)?;
+            continue;
         }
+        let start = (pixel.n * shape.input[1] + y) * width + column;
+        taps.push(padding, before, 0)?;
+        taps.push(input.get(start * channels..)?, inside, step * channels)?;
+        taps.push(padding, behind, 0)?;
     }
     Some(())
 }

@@ -3,7 +3,7 @@
 use ingraft_kernel::attrs::QConvAttrs;
 use ingraft_tensor::ROUND_MAGIC;
 
-use crate::asm::{round, saturated, scale, scale_two};
+use crate::asm_float::{round, saturated, saturated_two, scale, scale_two};
 
 /// Sums and what they are multiplied by.
 pub(crate) type Scaled<'a> = (&'a [i32], &'a [f32]);
@@ -64,15 +64,30 @@ impl Limits {
         match (low, self.are_full()) {
             (None, true) => {
                 let done = saturated(terms.0, terms.1, self.zero_point, out);
-                let rest = (terms.0.get(done..).unwrap_or(&[]), terms.1.get(done..).unwrap_or(&[]));
-                let out = out.get_mut(done..).unwrap_or(&mut []);
+                if done == out.len() {
+                    return;
+                }
+                let (rest, out) = (behind(terms, done), out.get_mut(done..).unwrap_or(&mut []));
                 each(rest, rest, out, |[t, _]| scale(t.0, t.1), |v| self.saturated(v));
             }
             (None, false) => each(terms, terms, out, |[t, _]| scale(t.0, t.1), |v| self.clamped(v)),
-            (Some(low), true) => each(terms, low, out, scale_two, |v| self.saturated(v)),
+            (Some(low), true) => {
+                let done = saturated_two([terms, low], self.zero_point, out);
+                if done == out.len() {
+                    return;
+                }
+                let out = out.get_mut(done..).unwrap_or(&mut []);
+                each(behind(terms, done), behind(low, done), out, scale_two, |v| self.saturated(v));
+            }
             (Some(low), false) => each(terms, low, out, scale_two, |v| self.clamped(v)),
         }
     }
+}
+
+/// What is left of `terms` after `done` of them.
+#[inline(always)]
+fn behind(terms: Scaled<'_>, done: usize) -> Scaled<'_> {
+    (terms.0.get(done..).unwrap_or(&[]), terms.1.get(done..).unwrap_or(&[]))
 }
 
 /// Rounds four values at a time; the last ones among zeros.

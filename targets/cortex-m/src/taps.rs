@@ -27,13 +27,23 @@ impl<'t> Taps<'t> {
         self.count = 0;
     }
 
-    /// Adds a tap; `None` for another number of codes than of channels, or too many taps.
+    /// Adds `count` taps, each `step` codes behind the one before, the first at the start of `codes`; `None` where these
+    /// are fewer than the taps have, or for too many taps.
     #[inline(always)]
-    pub(crate) fn push(&mut self, codes: &'t [i8]) -> Option<()> {
-        let start = self.starts.get_mut(self.count)?;
-        (codes.len() == self.channels).then_some(())?;
-        *start = codes.as_ptr();
-        self.count += 1;
+    pub(crate) fn push(&mut self, codes: &'t [i8], count: usize, step: usize) -> Option<()> {
+        let Some(last) = count.checked_sub(1) else { return Some(()) };
+        let behind = self.count.checked_add(count)?;
+        let slots = self.starts.get_mut(self.count..behind)?;
+        (codes.len() >= last.checked_mul(step)?.checked_add(self.channels)?).then_some(())?;
+        let start = |tap: usize| codes.as_ptr().wrapping_add(tap * step);
+        // Compilers unroll a loop over so few into more than it takes.
+        match slots {
+            [a] => *a = start(0),
+            [a, b] => [*a, *b] = [start(0), start(1)],
+            [a, b, c] => [*a, *b, *c] = [start(0), start(1), start(2)],
+            slots => slots.iter_mut().enumerate().for_each(|(tap, slot)| *slot = start(tap)),
+        }
+        self.count = behind;
         Some(())
     }
 

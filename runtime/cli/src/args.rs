@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use clap::Parser;
 use clap::builder::PossibleValuesParser;
-use ingraft_method::METHODS;
+use ingraft_method::{METHODS, MethodRow};
 use ingraft_train::OPTIMIZERS;
 
 use crate::command::Command;
@@ -55,6 +55,44 @@ pub(crate) fn assignment(text: &str) -> Result<(String, String), String> {
     match (name.trim(), value.trim()) {
         ("", _) | (_, "") => Err("expected NAME=VALUE".to_owned()),
         (name, value) => Ok((name.to_owned(), value.to_owned())),
+    }
+}
+
+/// The settings that are meant for a method.
+pub(crate) type Meant<'a> = (&'static MethodRow, Vec<(&'a str, &'a str)>);
+
+/// The settings `given`, `[METHOD.]NAME` and value each, by the methods they are meant for.
+///
+/// # Errors
+/// [`CliError::Setting`] for a setting that none of the methods has.
+pub(crate) fn meant<'a>(
+    rows: impl Iterator<Item = &'static MethodRow>,
+    given: &'a [(String, String)],
+) -> Result<Vec<Meant<'a>>, CliError> {
+    let mut used = vec![false; given.len()];
+    let of = |row: &'static MethodRow| {
+        let mut settings = Vec::new();
+        for ((name, value), used) in given.iter().zip(&mut used) {
+            let (method, setting) = name.split_once('.').map_or((None, name.as_str()), |(m, s)| (Some(m), s));
+            let meant = match method {
+                Some(method) => method == row.name,
+                None => row.settings.iter().any(|known| known.name == setting),
+            };
+            if meant {
+                *used = true;
+                settings.push((setting, value.as_str()));
+            }
+        }
+        (row, settings)
+    };
+    let all = rows.map(of).collect();
+    match given.iter().zip(used).find(|(_, used)| !used) {
+        Some(((name, value), _)) => Err(CliError::Setting {
+            option: "--set",
+            value: format!("{name}={value}"),
+            expected: "none of the methods has it; `ingraft methods` lists the settings".to_owned(),
+        }),
+        None => Ok(all),
     }
 }
 

@@ -29,7 +29,7 @@ use super::train::candidate::{Candidate, Terms};
 use super::train::class_map;
 use super::train::lessons::Source;
 use super::train::options::{AugmentArgs, CourseArgs, PlaceArgs};
-use crate::args::{assignment, target_names};
+use crate::args::{Meant, assignment, meant, target_names};
 use crate::input::Reader;
 use crate::plan_file::{ArtifactFile, check_folder, write_whole};
 use crate::report::hex;
@@ -226,32 +226,8 @@ impl Args {
     fn candidates(&self) -> Result<Vec<Candidate<'_>>, CliError> {
         let all = self.methods.iter().any(|name| name == "all");
         let rows = METHODS.iter().filter(|row| all || self.methods.iter().any(|name| name == row.name));
-        let mut used = vec![false; self.settings.len()];
-        let mut candidates = Vec::new();
-        for row in rows {
-            let mut settings = Vec::new();
-            for ((name, value), used) in self.settings.iter().zip(&mut used) {
-                let (method, setting) =
-                    name.split_once('.').map_or((None, name.as_str()), |(m, s)| (Some(m), s));
-                let meant = match method {
-                    Some(method) => method == row.name,
-                    None => row.settings.iter().any(|known| known.name == setting),
-                };
-                if meant {
-                    *used = true;
-                    settings.push((setting, value.as_str()));
-                }
-            }
-            candidates.push(Candidate { name: row.name, settings });
-        }
-        match self.settings.iter().zip(used).find(|(_, used)| !used) {
-            Some(((name, value), _)) => Err(CliError::Setting {
-                option: "--set",
-                value: format!("{name}={value}"),
-                expected: "none of the methods has it; `ingraft methods` lists the settings".to_owned(),
-            }),
-            None => Ok(candidates),
-        }
+        let candidate = |(row, settings): Meant<'_>| Candidate { name: row.name, settings };
+        Ok(meant(rows, &self.settings)?.into_iter().map(candidate).collect())
     }
 
     /// Every fold with every seed.

@@ -282,4 +282,15 @@ fn methods_say_how_to_set_them() {
     }
     let table = folder.run("methods").ok().out;
     names.iter().for_each(|name| assert!(table.contains(name), "{name}"));
+    // At a size: what a checkpoint made by hand has to hold.
+    let lokr = folder.run("methods --method lokr --at 12x10 --set rank=2 --json").json();
+    let shapes: Vec<String> = lokr[0]["tensors"]
+        .as_array()
+        .expect("a list")
+        .iter()
+        .map(|tensor| format!("{} {}", tensor["name"], tensor["shape"]))
+        .collect();
+    assert!(!shapes.is_empty() && !shapes.concat().contains('…'), "{shapes:?}");
+    folder.run("methods --set rank=2").refused(&["--at"]);
+    folder.run("methods --at 12x10 --set colour=red").refused(&["colour", "ingraft methods"]);
 }

@@ -7,7 +7,7 @@ use ingraft_method::{
 use ingraft_tensor::{DType, Rng};
 use ingraft_train::{FrozenSite, Method};
 
-use super::TensorReport;
+use super::{Size, TensorReport};
 
 /// Sizes at which the method is asked. All have the divisors that methods split by; no two agree in anything else, not all in their largest common divisor.
 const PROBES: [Probe; 4] = [
@@ -29,12 +29,7 @@ pub(super) fn of(row: &MethodRow) -> Vec<TensorReport> {
     let probes: Option<Vec<Vec<TensorInfo>>> = PROBES.iter().map(|probe| ask(row, *probe)).collect();
     let Some(probes) = probes else { return Vec::new() };
     if probes.iter().all(Vec::is_empty) {
-        let part = |name, shape: &[&str]| TensorReport {
-            name,
-            shape: shape.iter().map(|extent| (*extent).to_owned()).collect(),
-            trained: true,
-        };
-        return vec![part("head/weight", &["classes", "features"]), part("head/bias", &["classes"])];
+        return head();
     }
     let shape = |at: usize| {
         let first = &probes[0][at];
@@ -47,32 +42,63 @@ pub(super) fn of(row: &MethodRow) -> Vec<TensorReport> {
         .collect()
 }
 
-fn ask(row: &MethodRow, probe: Probe) -> Option<Vec<TensorInfo>> {
-    let site = SiteDesc {
-        // What methods of experts take for one.
-        name: "experts.0.weight",
-        kind: SiteKind::Linear,
-        dtype: DType::F32,
-        out: probe.out,
-        inputs: probe.row,
-        kernel: [1, 1],
-        groups: 1,
-        transposed: false,
+fn head() -> Vec<TensorReport> {
+    let part = |name, shape: &[&str]| TensorReport {
+        name,
+        shape: shape.iter().map(|extent| (*extent).to_owned()).collect(),
+        trained: true,
     };
+    vec![part("head/weight", &["classes", "features"]), part("head/bias", &["classes"])]
+}
+
+/// The tensors of `row` with `settings` at a linear layer of this size, or else at a normalization of as many outputs; why
+/// there are none.
+pub(super) fn at(
+    row: &MethodRow,
+    size: Size,
+    settings: &[(&str, &str)],
+) -> Result<Vec<TensorReport>, String> {
+    let infos = declared_at(row, size, settings)?;
+    let report = |info: &TensorInfo| TensorReport {
+        name: info.name,
+        shape: info.dims.iter().map(usize::to_string).collect(),
+        trained: info.trained,
+    };
+    Ok(if infos.is_empty() { head() } else { infos.iter().map(report).collect() })
+}
+
+fn ask(row: &MethodRow, probe: Probe) -> Option<Vec<TensorInfo>> {
     let rank = probe.rank.to_string();
     // The rank that is aimed at is at most that.
     let ranks = row.settings.iter().map(|setting| setting.name);
     let ranks = ranks.filter(|name| ["rank", "target_rank"].contains(name));
     let settings: Vec<(&str, &str)> = ranks.map(|name| (name, &*rank)).collect();
-    let method = match score_for(row.name, &settings).ok()? {
-        None => build(row.name, &settings),
-        Some(score) => measured(row, &settings, site, score),
+    declared_at(row, Size { out: probe.out, inputs: probe.row }, &settings).ok()
+}
+
+fn declared_at(row: &MethodRow, size: Size, settings: &[(&str, &str)]) -> Result<Vec<TensorInfo>, String> {
+    let site = SiteDesc {
+        // What methods of experts take for one.
+        name: "experts.0.weight",
+        kind: SiteKind::Linear,
+        dtype: DType::F32,
+        out: size.out,
+        inputs: size.inputs,
+        kernel: [1, 1],
+        groups: 1,
+        transposed: false,
     };
-    let method = method.ok()?;
+    let method = match score_for(row.name, settings).map_err(|error| error.to_string())? {
+        None => build(row.name, settings),
+        Some(score) => measured(row, settings, site, score),
+    };
+    let method = method.map_err(|error| error.to_string())?;
     // What is not defined on a weight is on a normalization.
-    let norm = SiteDesc { kind: SiteKind::Norm, inputs: 1, groups: probe.out, ..site };
-    let tensors = declared(&*method, &site).ok()?;
-    if tensors.is_empty() { declared(&*method, &norm).ok() } else { Some(tensors) }
+    let norm = SiteDesc { kind: SiteKind::Norm, inputs: 1, groups: size.out, ..site };
+    match declared(&*method, &site).map_err(|error| error.to_string())? {
+        none if none.is_empty() => declared(&*method, &norm).map_err(|error| error.to_string()),
+        tensors => Ok(tensors),
+    }
 }
 
 /// The method on what random data would say of the site: how many places are chosen depends on the sizes alone.

@@ -29,7 +29,7 @@ use super::train::candidate::{Candidate, Terms};
 use super::train::class_map;
 use super::train::lessons::Source;
 use super::train::options::{AugmentArgs, CourseArgs, PlaceArgs};
-use crate::args::{Meant, assignment, meant, target_names};
+use crate::args::{assignment, meant, target_names};
 use crate::input::Reader;
 use crate::plan_file::{ArtifactFile, check_folder, write_whole};
 use crate::report::hex;
@@ -226,8 +226,8 @@ impl Args {
     fn candidates(&self) -> Result<Vec<Candidate<'_>>, CliError> {
         let all = self.methods.iter().any(|name| name == "all");
         let rows = METHODS.iter().filter(|row| all || self.methods.iter().any(|name| name == row.name));
-        let candidate = |(row, settings): Meant<'_>| Candidate { name: row.name, settings };
-        Ok(meant(rows, &self.settings)?.into_iter().map(candidate).collect())
+        let all = meant(rows, &self.settings)?.into_iter();
+        Ok(all.map(|(row, settings)| Candidate { name: row.name, settings }).collect())
     }
 
     /// Every fold with every seed.

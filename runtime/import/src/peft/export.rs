@@ -87,7 +87,10 @@ pub fn export_peft(bytes: &[u8], plan: &PlanView<'_>) -> Result<Exported, Import
                 held.dims = shaped(*form, &held.dims, &desc, &setting);
                 // Theirs are f32.
                 held.values.iter_mut().for_each(|value| *value = f64::from(*value as f32));
-                format!("base_model.model.{module}.{theirs}")
+                match theirs.starts_with("base_model.") {
+                    true => (*theirs).to_owned(),
+                    false => format!("base_model.model.{module}.{theirs}"),
+                }
             }
         };
         tensors.insert(name, held);

@@ -40,8 +40,19 @@ impl ByHand<'_> {
         let (mut tensors, mut sites) = (Vec::new(), serde_json::Map::new());
         for site in self.sites.iter().map(|index| self.base.plan.site(*index).expect("a site")) {
             let wanted = declared(&*method, &site).expect("defined here");
-            let kept = ["indices", "vera_A", "vera_B"];
-            for info in wanted.iter().filter(|info| info.trained || kept.contains(&info.name)) {
+            let kept = [
+                "indices",
+                "vera_A",
+                "vera_B",
+                "randlora_A",
+                "randlora_B",
+                "unilora_indices",
+                "unilora_scales",
+            ];
+            for info in wanted
+                .iter()
+                .filter(|info| info.trained || kept.iter().any(|kept| info.name.starts_with(kept)))
+            {
                 let count: usize = info.dims.iter().product();
                 let columns = info.dims.last().copied().unwrap_or(1);
                 let near = ["magnitude", "scale", "lambda", "boft_s", "alpha"]
@@ -59,6 +70,8 @@ impl ByHand<'_> {
                     "vera_A" | "vera_B" => {
                         small((i / columns) * 53 + i % columns * 17) * (6.0 / columns as f32).sqrt()
                     }
+                    "randlora_A" | "randlora_B" => small((i / columns) * 53 + i % columns * 17),
+                    "unilora_indices_A" | "unilora_indices_B" => (i * 7 % 20) as f32,
                     _ => f32::from(u8::from(near)) + small(i * 37 + info.name.len() * 7),
                 };
                 let values = (0..count).map(value).collect();
@@ -119,7 +132,7 @@ fn methods_that_peft_has_are_written_in_its_layout() {
     let outputs = outputs();
     let compiled = Compiled::new("linear", false);
     let base = compiled.base(true);
-    let cases: [(&str, &str); 28] = [
+    let cases: [(&str, &str); 31] = [
         ("lora", r#""rank": 3, "alpha": 5"#),
         ("rslora", r#""rank": 4, "alpha": 3"#),
         ("dora", r#""rank": 2, "alpha": 3"#),
@@ -148,6 +161,9 @@ fn methods_that_peft_has_are_written_in_its_layout() {
         ("road", r#""group": 4"#),
         ("road", r#""variant": 2, "group": 10"#),
         ("road", r#""variant": 4, "group": 10"#),
+        ("randlora", r#""rank": 3, "alpha": 5"#),
+        ("vblora", r#""rank": 3, "vectors": 7, "vector_length": 2"#),
+        ("unilora", r#""rank": 3, "theta_d_length": 20"#),
     ];
     for (number, (method, settings)) in cases.into_iter().enumerate() {
         let made = ByHand { base: &base, method, settings, sites: &[0], classes: 0 };
@@ -278,6 +294,18 @@ fn a_projection_that_sites_share_is_written_once() {
     let dims = |name: &str| held[name].dims.clone();
     assert_eq!(dims("base_model.vera_A"), [5, first.row().max(second.row())]);
     assert_eq!(dims("base_model.vera_B"), [first.out.max(second.out), 5]);
+    let two = |method: &str, settings: &str| {
+        let made = ByHand { base: &base, method, settings, sites: &[0, 1], classes: 0 };
+        let written = made.there_and_back(&format!("{method}-two"), "linear", &outputs["linear/input"]);
+        read_tensors(&written.tensors).expect("whole")
+    };
+    // PEFT's widest of either side: 12 inputs and 15 outputs, which no site has both of.
+    let held = two("randlora", r#""rank": 5, "alpha": 3"#);
+    assert_eq!(held["base_model.randlora_A"].dims, [5, 1, 12]);
+    assert_eq!(held["base_model.randlora_B"].dims, [15, 3, 5]);
+    let held = two("vblora", r#""rank": 2, "vectors": 7, "vector_length": 1"#);
+    assert_eq!(held["base_model.vblora_vector_bank"].dims, [7, 1]);
+    assert_eq!(two("unilora", r#""rank": 2, "theta_d_length": 20"#)["base_model.unilora_theta_d"].dims, [20]);
     // Sites that drew from seeds of their own have no projection in common.
     let mut tensors = Vec::new();
     for (seed, site) in [first, second].into_iter().enumerate() {

@@ -10,7 +10,7 @@ pub(super) struct Layout {
     pub(super) settings: &'static [(&'static str, &'static str)],
     /// Settings it always has.
     pub(super) fixed: &'static [(&'static str, &'static str)],
-    /// Tensors by our name, and theirs with the form they have there.
+    /// Tensors by our name, and theirs with the form they have there; one of all modules by its whole key.
     pub(super) tensors: &'static [(&'static str, &'static str, Form)],
     /// Settings of ours that follow from the tensors, or from which theirs follow: [`super::parts::complete`] writes those.
     pub(super) derived: &'static [&'static str],
@@ -53,6 +53,8 @@ pub(super) enum Form {
     Flat,
     /// `[k, rows/k, columns]`, k a setting.
     Slices(&'static str),
+    /// `[rows/k, k, columns]`, k a setting.
+    Stacked(&'static str),
     /// `[m, blocks, b, b]` of blocks under each other, m a setting.
     Blocks(&'static str),
     /// `[out/b, row/b, b]`.
@@ -182,6 +184,50 @@ pub(super) const LAYOUTS: &[Layout] = &[
         ],
         // One of all sites there.
         dropped: &["vera_A", "vera_B"],
+        ..LINEAR
+    },
+    Layout {
+        method: "randlora",
+        peft_type: "RANDLORA",
+        settings: &[("rank", "r"), ("alpha", "randlora_alpha"), ("projection_seed", "projection_prng_key")],
+        fixed: &[("bias", "\"none\""), ("save_projection", "true")],
+        tensors: &[
+            ("randlora_lambda", "randlora_lambda", Form::Same),
+            ("randlora_gamma", "randlora_gamma", Form::Same),
+        ],
+        // One of all sites there.
+        dropped: &["randlora_A", "randlora_B"],
+        ..LINEAR
+    },
+    Layout {
+        method: "vblora",
+        peft_type: "VBLORA",
+        settings: &[
+            ("rank", "r"),
+            ("vectors", "num_vectors"),
+            ("vector_length", "vector_length"),
+            ("topk", "topk"),
+        ],
+        fixed: &[("bias", "\"none\""), ("save_only_topk_weights", "false")],
+        tensors: &[
+            ("vblora_vector_bank", "base_model.vblora_vector_bank", Form::Same),
+            ("vblora_logits_A", "vblora_logits_A", Form::Slices("rank")),
+            ("vblora_logits_B", "vblora_logits_B", Form::Stacked("rank")),
+        ],
+        ..LINEAR
+    },
+    Layout {
+        method: "unilora",
+        peft_type: "UNILORA",
+        settings: &[("rank", "r"), ("theta_d_length", "theta_d_length")],
+        fixed: &[("bias", "\"none\""), ("save_indices", "true")],
+        tensors: &[
+            ("unilora_theta_d", "base_model.unilora_theta_d", Form::Flat),
+            ("unilora_indices_A", "unilora_indices_A", Form::Same),
+            ("unilora_indices_B", "unilora_indices_B", Form::Same),
+            ("unilora_scales_A", "unilora_scales_A", Form::Same),
+            ("unilora_scales_B", "unilora_scales_B", Form::Same),
+        ],
         ..LINEAR
     },
     Layout {
@@ -334,6 +380,10 @@ pub(super) fn shaped(
         Form::Slices(count) => {
             let count = setting(count).max(1);
             vec![count, first / count, last]
+        }
+        Form::Stacked(count) => {
+            let count = setting(count).max(1);
+            vec![first / count, count, last]
         }
         Form::Blocks(count) => {
             let count = setting(count).max(1);

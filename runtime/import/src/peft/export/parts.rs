@@ -121,6 +121,10 @@ pub(super) fn complete(
             Ok(vec![("total_step".to_owned(), Value::from(total))])
         }
         "vera" => projection::vera(section, &sites, &key, tensors),
+        "randlora" => {
+            let rank = hyper.get("rank").and_then(Value::as_u64).unwrap_or(0) as usize;
+            projection::randlora(plan, rank, section, &sites, &key, tensors)
+        }
         "shira" => shira(plan, &sites, &key, tensors),
         _ => Ok(Vec::new()),
     }

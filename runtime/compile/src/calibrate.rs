@@ -1,7 +1,8 @@
 //! From a float graph and sample inputs to a quantized graph.
 //!
-//! Batch normalizations that no convolution took in become products and sums. The graph is equalized, run on the samples by the executor, rounded where its operators have integer forms, and its
-//! biases are corrected for what rounding did. Each step takes the result of the one before and changes none.
+//! Batch normalizations that no convolution took in become products and sums. The graph is equalized, run on the samples by
+//! the executor, rounded where its operators have integer forms, and its biases are corrected for what rounding did. Each step
+//! takes the result of the one before and changes none.
 
 mod correct;
 mod equalize;

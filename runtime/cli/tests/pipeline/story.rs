@@ -291,6 +291,6 @@ fn methods_say_how_to_set_them() {
         .map(|tensor| format!("{} {}", tensor["name"], tensor["shape"]))
         .collect();
     assert!(!shapes.is_empty() && !shapes.concat().contains('…'), "{shapes:?}");
-    folder.run("methods --set rank=2").refused(&["--at"]);
+    folder.run("methods --set rank=2").misused(&["--at"]);
     folder.run("methods --at 12x10 --set colour=red").refused(&["colour", "ingraft methods"]);
 }

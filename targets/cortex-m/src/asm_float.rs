@@ -6,6 +6,54 @@
 mod instructions {
     use core::arch::asm;
 
+    /// Four sums in S0 to S3 times the scales in S4 to S7, rounded.
+    macro_rules! products {
+        () => {
+            "vcvt.f32.s32 s0, s0
+            vcvt.f32.s32 s1, s1
+            vcvt.f32.s32 s2, s2
+            vcvt.f32.s32 s3, s3
+            vmul.f32 s0, s0, s4
+            vmul.f32 s1, s1, s5
+            vmul.f32 s2, s2, s6
+            vmul.f32 s3, s3, s7
+            vcvtr.s32.f32 s0, s0
+            vcvtr.s32.f32 s1, s1
+            vcvtr.s32.f32 s2, s2
+            vcvtr.s32.f32 s3, s3"
+        };
+    }
+
+    /// As `products`, of the sum with that of four sums in S8 to S11 times the scales in S12 to S15.
+    macro_rules! products_of_two {
+        () => {
+            "vcvt.f32.s32 s0, s0
+            vcvt.f32.s32 s1, s1
+            vcvt.f32.s32 s2, s2
+            vcvt.f32.s32 s3, s3
+            vcvt.f32.s32 s8, s8
+            vcvt.f32.s32 s9, s9
+            vcvt.f32.s32 s10, s10
+            vcvt.f32.s32 s11, s11
+            vmul.f32 s0, s0, s4
+            vmul.f32 s1, s1, s5
+            vmul.f32 s2, s2, s6
+            vmul.f32 s3, s3, s7
+            vmul.f32 s8, s8, s12
+            vmul.f32 s9, s9, s13
+            vmul.f32 s10, s10, s14
+            vmul.f32 s11, s11, s15
+            vadd.f32 s0, s0, s8
+            vadd.f32 s1, s1, s9
+            vadd.f32 s2, s2, s10
+            vadd.f32 s3, s3, s11
+            vcvtr.s32.f32 s0, s0
+            vcvtr.s32.f32 s1, s1
+            vcvtr.s32.f32 s2, s2
+            vcvtr.s32.f32 s3, s3"
+        };
+    }
+
     /// Writes the sum of `zero_point` and each rounded product, saturated to int8, and says how many: as many fours
     /// as all slices have.
     #[inline(always)]
@@ -21,18 +69,7 @@ mod instructions {
                 "2:",
                 "vldmia {sums}!, {{s0-s3}}",
                 "vldmia {multiplier}!, {{s4-s7}}",
-                "vcvt.f32.s32 s0, s0",
-                "vcvt.f32.s32 s1, s1",
-                "vcvt.f32.s32 s2, s2",
-                "vcvt.f32.s32 s3, s3",
-                "vmul.f32 s0, s0, s4",
-                "vmul.f32 s1, s1, s5",
-                "vmul.f32 s2, s2, s6",
-                "vmul.f32 s3, s3, s7",
-                "vcvtr.s32.f32 s0, s0",
-                "vcvtr.s32.f32 s1, s1",
-                "vcvtr.s32.f32 s2, s2",
-                "vcvtr.s32.f32 s3, s3",
+                products!(),
                 "vmov {a}, {b}, s0, s1",
                 "vmov {c}, {d}, s2, s3",
                 "qadd {a}, {a}, {zero_point}",
@@ -81,30 +118,7 @@ mod instructions {
                 "vldmia {multiplier}!, {{s4-s7}}",
                 "vldmia {low}!, {{s8-s11}}",
                 "vldmia {low_scale}!, {{s12-s15}}",
-                "vcvt.f32.s32 s0, s0",
-                "vcvt.f32.s32 s1, s1",
-                "vcvt.f32.s32 s2, s2",
-                "vcvt.f32.s32 s3, s3",
-                "vcvt.f32.s32 s8, s8",
-                "vcvt.f32.s32 s9, s9",
-                "vcvt.f32.s32 s10, s10",
-                "vcvt.f32.s32 s11, s11",
-                "vmul.f32 s0, s0, s4",
-                "vmul.f32 s1, s1, s5",
-                "vmul.f32 s2, s2, s6",
-                "vmul.f32 s3, s3, s7",
-                "vmul.f32 s8, s8, s12",
-                "vmul.f32 s9, s9, s13",
-                "vmul.f32 s10, s10, s14",
-                "vmul.f32 s11, s11, s15",
-                "vadd.f32 s0, s0, s8",
-                "vadd.f32 s1, s1, s9",
-                "vadd.f32 s2, s2, s10",
-                "vadd.f32 s3, s3, s11",
-                "vcvtr.s32.f32 s0, s0",
-                "vcvtr.s32.f32 s1, s1",
-                "vcvtr.s32.f32 s2, s2",
-                "vcvtr.s32.f32 s3, s3",
+                products_of_two!(),
                 "vmov {a}, {b}, s0, s1",
                 "qadd {a}, {a}, {zero_point}",
                 "qadd {b}, {b}, {zero_point}",
@@ -161,18 +175,7 @@ mod instructions {
             asm!(
                 "vldmia {sums}, {{s0-s3}}",
                 "vldmia {multiplier}, {{s4-s7}}",
-                "vcvt.f32.s32 s0, s0",
-                "vcvt.f32.s32 s1, s1",
-                "vcvt.f32.s32 s2, s2",
-                "vcvt.f32.s32 s3, s3",
-                "vmul.f32 s0, s0, s4",
-                "vmul.f32 s1, s1, s5",
-                "vmul.f32 s2, s2, s6",
-                "vmul.f32 s3, s3, s7",
-                "vcvtr.s32.f32 s0, s0",
-                "vcvtr.s32.f32 s1, s1",
-                "vcvtr.s32.f32 s2, s2",
-                "vcvtr.s32.f32 s3, s3",
+                products!(),
                 "vmov {a}, {b}, s0, s1",
                 "vmov {c}, {d}, s2, s3",
                 sums = in(reg) sums, multiplier = in(reg) multiplier,
@@ -197,30 +200,7 @@ mod instructions {
                 "vldmia {multiplier}, {{s4-s7}}",
                 "vldmia {low}, {{s8-s11}}",
                 "vldmia {low_scale}, {{s12-s15}}",
-                "vcvt.f32.s32 s0, s0",
-                "vcvt.f32.s32 s1, s1",
-                "vcvt.f32.s32 s2, s2",
-                "vcvt.f32.s32 s3, s3",
-                "vcvt.f32.s32 s8, s8",
-                "vcvt.f32.s32 s9, s9",
-                "vcvt.f32.s32 s10, s10",
-                "vcvt.f32.s32 s11, s11",
-                "vmul.f32 s0, s0, s4",
-                "vmul.f32 s1, s1, s5",
-                "vmul.f32 s2, s2, s6",
-                "vmul.f32 s3, s3, s7",
-                "vmul.f32 s8, s8, s12",
-                "vmul.f32 s9, s9, s13",
-                "vmul.f32 s10, s10, s14",
-                "vmul.f32 s11, s11, s15",
-                "vadd.f32 s0, s0, s8",
-                "vadd.f32 s1, s1, s9",
-                "vadd.f32 s2, s2, s10",
-                "vadd.f32 s3, s3, s11",
-                "vcvtr.s32.f32 s0, s0",
-                "vcvtr.s32.f32 s1, s1",
-                "vcvtr.s32.f32 s2, s2",
-                "vcvtr.s32.f32 s3, s3",
+                products_of_two!(),
                 "vmov {a}, {b}, s0, s1",
                 "vmov {c}, {d}, s2, s3",
                 sums = in(reg) sums, multiplier = in(reg) multiplier,

@@ -292,5 +292,5 @@ fn methods_say_how_to_set_them() {
         .collect();
     assert!(!shapes.is_empty() && !shapes.concat().contains('…'), "{shapes:?}");
     folder.run("methods --set rank=2").misused(&["--at"]);
-    folder.run("methods --at 12x10 --set colour=red").refused(&["colour", "ingraft methods"]);
+    folder.run("methods --at 12x10 --set colour=red").misused(&["colour", "ingraft methods"]);
 }

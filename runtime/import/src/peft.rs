@@ -127,6 +127,11 @@ impl Checkpoint {
     }
 }
 
+/// The path of the module that a site was bound to, as the site's settings in the adapter file say.
+fn module_path(settings: &str) -> Option<&str> {
+    settings.lines().find_map(|line| line.strip_prefix("module="))
+}
+
 /// Tensors that belong to the whole adapter stand right under the wrapper.
 fn is_shared(rest: &str) -> bool {
     ["vera_", "pvera_", "randlora_", "vblora_vector_bank", "unilora_theta_d", "tinylora_v", "frod_"]

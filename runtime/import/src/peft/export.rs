@@ -17,7 +17,7 @@ use self::layout::{LAYOUTS, Layout, shaped};
 use crate::aligned::Aligned;
 use crate::json::Ordered;
 use crate::native::Exported;
-use crate::peft::SHARED;
+use crate::peft::{SHARED, module_path};
 use crate::tensors::{self, Tensor, Tensors};
 use crate::{Fault, ImportError};
 
@@ -39,9 +39,7 @@ pub fn export_peft(bytes: &[u8], plan: &PlanView<'_>) -> Result<Exported, Import
     }
     let modules: BTreeMap<usize, &str> = section
         .site_settings()
-        .filter_map(|(site, _, lines)| {
-            Some((site, lines.lines().find_map(|line| line.strip_prefix("module="))?))
-        })
+        .filter_map(|(site, _, settings)| Some((site, module_path(settings)?)))
         .collect();
     let imported = adapter.hyper().lines().any(|line| line.starts_with("peft_type="));
     let layout = LAYOUTS.iter().find(|layout| layout.method == adapter.method());

@@ -9,7 +9,7 @@ use crate::base::Place;
 use crate::json::Ordered;
 use crate::matrix::Matrix;
 use crate::peft::config::Config;
-use crate::peft::{WRAPPED, low_rank};
+use crate::peft::{WRAPPED, low_rank, module_path};
 
 /// ΔW of the LoRA that `adapter` has at `place`, an f32 site, as PEFT 0.21 computes it in f32, `(B·A)·s`; `None` for anything
 /// else, and where compilation folded something into the weight.
@@ -44,7 +44,7 @@ pub(crate) fn lora_delta(
         return None;
     }
     let module = section.site_settings().find(|(site, ..)| *site == place.index);
-    let module = module.and_then(|(.., lines)| lines.lines().find_map(|line| line.strip_prefix("module=")));
+    let module = module.and_then(|(.., settings)| module_path(settings));
     let scale = scale(adapter, module.unwrap_or(""), rank)? as f32;
     Some(Matrix::from_fn(out, row, |o, j| {
         let product = |sum: f32, k: usize| (up[o * rank + k] as f32).mul_add(down[k * row + j] as f32, sum);

@@ -205,12 +205,14 @@ fn for_each_part<P: Products>(
 ) -> Option<()> {
     let layout = layout(&conv.shape);
     let mut values: Values = [[0.0; WIDTH]; BLOCK];
+    // Scale and shift read no row.
+    let terms_read_rows = conv.terms.two_factor.is_some() || conv.terms.has_delta();
     for group in 0..conv.shape.groups {
         for block_of in Block::all(&conv.shape, group, BLOCK) {
             let rows = products.rows(block_of, scratch.patches)?;
             let floats = match P::floats(&rows) {
                 Some(floats) => floats,
-                None if conv.terms.is_none() => Rows::EMPTY,
+                None if !terms_read_rows => Rows::EMPTY,
                 None => Rows::new(&conv.shape, conv.input, 0.0, block_of, scratch.floats)?,
             };
             project(conv, block_of, &floats, scratch.latent)?;

@@ -124,7 +124,7 @@ def int8_model(model: bytes, batches: np.ndarray) -> bytes:
     float_values = {i.name: numpy_helper.to_array(i) for i in source.initializer}
     names = quantized_tensors(source)
     qparams = {n: asymmetric(*r) for n, r in ranges(model, names, batches).items()}
-    graph, current = Graph(), {}
+    graph, current, results = Graph(), {}, {o.name for o in source.output}
 
     def pair(name: str, linear: str, output: str) -> None:
         scale, zero_point = qparams[name]
@@ -162,5 +162,5 @@ def int8_model(model: bytes, batches: np.ndarray) -> bytes:
             copy.output[0] = f"{name}.f"
         graph.nodes.append(copy)
         if name in qparams:
-            pair(name, f"{name}.f", name if name == "logits" else f"{name}.dq")
-    return graph.finish("demo_base_int8", list(source.input), list(source.output))
+            pair(name, f"{name}.f", name if name in results else f"{name}.dq")
+    return graph.finish(f"{source.name}_int8", list(source.input), list(source.output))

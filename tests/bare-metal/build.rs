@@ -75,8 +75,8 @@ fn inference(write: &dyn Fn(&str, &[u8])) -> usize {
     write("infer.plan", plan_file.bytes());
     write("site.adapter", adapter_file.bytes());
     write("input.f32", bytes::of(&input));
-    write("base.out", &run(plan, &input, &Base));
-    write("adapter.out", &run(plan, &input, &adapter));
+    write("base.out", &run(plan, bytes::of(&input), &Base));
+    write("adapter.out", &run(plan, bytes::of(&input), &adapter));
     MemoryNeeds::new(&plan, Phase::Infer, &device()).expect("every target runs every step").total()
 }
 
@@ -142,12 +142,12 @@ fn input(plan: &PlanView<'_>) -> Vec<f32> {
     (0..count).map(|i| ((i * 37 + 11) % 101) as f32 / 20.0 - 4.0).collect()
 }
 
-fn run<S: TermSource>(plan: PlanView<'_>, input: &[f32], source: &S) -> Vec<u8> {
+fn run<S: TermSource>(plan: PlanView<'_>, input: &[u8], source: &S) -> Vec<u8> {
     let needs = MemoryNeeds::new(&plan, Phase::Infer, &Host::SCALAR).expect("the reference runs every step");
     let mut memory = Aligned::zeroed(needs.total());
     let mut session =
         Session::bind(plan, Phase::Infer, &Host::SCALAR, memory.bytes_mut()).expect("memory suffices");
-    session.write_input(0, bytes::of(input)).expect("the input has this length");
+    session.write_input(0, input).expect("the input has this length");
     session.run(source).expect("bound steps run");
     session.output(0).expect("the model has an output").bytes().to_vec()
 }

@@ -16,9 +16,9 @@ mod aligned;
 mod learn;
 #[path = "../../firmware/build/lesson.rs"]
 mod lesson;
-#[path = "../../firmware/build/sounds.rs"]
-#[allow(dead_code, reason = "the firmware hears frames")]
-mod sounds;
+#[path = "../../firmware/build/sources/mod.rs"]
+#[allow(dead_code, reason = "the firmware senses frames")]
+mod sources;
 
 fn main() {
     let folder = env::args().nth(1).expect("a folder to write to");
@@ -26,7 +26,7 @@ fn main() {
     fs::create_dir_all(folder).expect("the folder can be made");
     let write =
         |name: &str, bytes: &[u8]| fs::write(folder.join(name), bytes).expect("the folder is writable");
-    let lesson = Lesson::new(sounds::chosen(Path::new(env!("CARGO_MANIFEST_DIR"))));
+    let lesson = Lesson::new(sources::chosen(Path::new(env!("CARGO_MANIFEST_DIR"))));
     let (_, first) = lesson.clips.held_out.first().expect("there are clips");
     let (_, base_output) = lesson.classify(first, &Base);
     write("base.plan", lesson.file.bytes());

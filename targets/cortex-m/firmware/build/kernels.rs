@@ -37,6 +37,7 @@ pub(crate) fn list(plan: &PlanView<'_>, target: &Host, adapters: Adapters) -> St
 /// Where rows stand in the source, by family and types.
 const ROWS: &[(&str, &str)] = &[
     ("add_qs8_qs8_qs8", "ingraft_kernel::elementwise::KERNEL_ADD_Q"),
+    ("conv_backward_f32_qc8w_f32", "ingraft_kernel::backward::conv::KERNEL_Q"),
     ("copy_x_x", "ingraft_kernel::copy::KERNEL"),
     ("dequantize_qs8_f32", "ingraft_kernel::quantize::KERNEL_DEQUANTIZE"),
     ("lookup_qs8_qs8", "ingraft_kernel::lookup::KERNEL"),

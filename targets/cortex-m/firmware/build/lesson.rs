@@ -10,14 +10,14 @@ use ingraft_tensor::bytes;
 
 use crate::aligned::Aligned;
 use crate::learn::{self, Codes, Example, Room};
-use crate::sounds::{Clips, Sounds};
+use crate::sources::{Clips, Source};
 
 /// What a clip and its class are.
 type Clip = (usize, Vec<i8>);
 
 /// A model, its clips and what was learned of them.
 pub(crate) struct Lesson {
-    pub(crate) model: Sounds,
+    pub(crate) model: Source,
     /// The plan, with room for a head.
     pub(crate) file: Aligned,
     pub(crate) clips: Clips,
@@ -29,7 +29,7 @@ pub(crate) struct Lesson {
 
 impl Lesson {
     /// Compiles the model and learns twice.
-    pub(crate) fn new(model: Sounds) -> Self {
+    pub(crate) fn new(model: Source) -> Self {
         let head_classes = model.labels.len() as u32;
         let mut options = CompileOptions { head_classes, ..CompileOptions::default() };
         options.import.dims.insert("N".into(), 1);
@@ -121,7 +121,7 @@ pub(crate) fn stored(clips: &[Clip]) -> Vec<u8> {
 }
 
 /// What the host's reference learns of `clips`.
-fn learn_from(plan: &PlanView<'_>, model: &Sounds, clips: &[Clip]) -> Aligned {
+fn learn_from(plan: &PlanView<'_>, model: &Source, clips: &[Clip]) -> Aligned {
     let classes = model.labels.len();
     let bytes = learn::memory(plan, &Host::SCALAR, classes as u32).unwrap_or_else(|error| panic!("{error}"));
     let (mut memory, mut file) = (Aligned::zeroed(bytes), Aligned::zeroed(adapter_bytes(plan, classes)));

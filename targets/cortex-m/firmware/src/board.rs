@@ -6,7 +6,10 @@ use core::sync::atomic::{AtomicBool, Ordering};
 use cortex_m::peripheral::syst::SystClkSource;
 use cortex_m::peripheral::{SCB, SYST};
 use cortex_m_semihosting::debug::{EXIT_FAILURE, EXIT_SUCCESS, exit};
+#[cfg(not(feature = "defmt"))]
 use cortex_m_semihosting::hio;
+#[cfg(feature = "defmt")]
+use defmt_rtt as _;
 use embedded_hal::delay::DelayNs;
 use embedded_hal::digital::{ErrorType, OutputPin};
 
@@ -88,7 +91,16 @@ pub fn finish(passed: bool) -> ! {
     }
 }
 
-/// Says `text` and `number` to whom listens: a debugger's console here, `defmt` or a UART elsewhere. No formatting is linked.
+/// Says `text` and `number` to whom listens: a debugger's console, or `defmt` with the feature of that name. No formatting is
+/// linked.
+#[cfg(feature = "defmt")]
+pub fn say(text: &str, number: u32) {
+    defmt::info!("{=str}{=u32}", text, number);
+}
+
+/// Says `text` and `number` to whom listens: a debugger's console, or `defmt` with the feature of that name. No formatting is
+/// linked.
+#[cfg(not(feature = "defmt"))]
 pub fn say(text: &str, number: u32) {
     let mut digits = *b"          \n";
     let mut rest = number;

@@ -5,10 +5,12 @@
 #[repr(C, align(16))]
 pub struct Aligned<T: ?Sized>(pub T);
 
+/// A file of the build script, at a 16-byte boundary.
+#[macro_export]
 macro_rules! file {
     ($name:literal) => {
-        &Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/", $name)))
+        &$crate::flash::Aligned(*include_bytes!(concat!(env!("OUT_DIR"), "/", $name)))
     };
 }
 
-pub(crate) use file;
+pub use file;

@@ -17,9 +17,9 @@ static LOST: AtomicU32 = AtomicU32::new(0);
 
 /// The end of the queue that an interrupt feeds, one frame at a time.
 ///
-/// Here it plays a stored clip. On a board this is where the microphone's samples have passed the front end
+/// Here it plays a stored clip. On a board this is where the samples have passed the front end
 /// (`ingraft_signal::Stream`).
-pub struct Microphone {
+pub struct Sensor {
     frames: Producer<'static, Frame>,
     clip: &'static [i8],
 }
@@ -37,12 +37,12 @@ pub struct Overrun {
 }
 
 /// Both ends of `queue`.
-pub fn split(queue: &'static mut Frames) -> (Microphone, Listener) {
+pub fn split(queue: &'static mut Frames) -> (Sensor, Listener) {
     let (producer, consumer) = queue.split();
-    (Microphone { frames: producer, clip: &[] }, Listener { frames: consumer })
+    (Sensor { frames: producer, clip: &[] }, Listener { frames: consumer })
 }
 
-impl Microphone {
+impl Sensor {
     /// Begins to play `clip`.
     pub fn play(&mut self, clip: &'static [i8]) {
         self.clip = clip;
@@ -53,7 +53,7 @@ impl Microphone {
         self.clip.len() >= FRAME
     }
 
-    /// Called by the interrupt: the next frame, lost where the queue is full. A microphone does not wait.
+    /// Called by the interrupt: the next frame, lost where the queue is full. A sensor does not wait.
     pub fn tick(&mut self) {
         let Some((frame, rest)) = self.clip.split_first_chunk::<FRAME>() else { return };
         self.clip = rest;

@@ -13,7 +13,7 @@ use ingraft_firmware::board::{Board, Clock, Led, finish, reset, say, wait};
 use ingraft_firmware::device::{Device, Running};
 use ingraft_firmware::flash::Aligned;
 use ingraft_firmware::keep::{self, Places};
-use ingraft_firmware::listen::{Frames, Listener, Microphone, Overrun, split};
+use ingraft_firmware::listen::{Frames, Listener, Overrun, Sensor, split};
 use ingraft_firmware::model::{
     ADAPTER_BYTES, EXPECTED, FEATURE_VALUES, HELD_OUT_CLIPS, LABORATORY, MEMORY_BYTES, PLAN, WINDOW, held_out,
 };
@@ -21,16 +21,16 @@ use ingraft_firmware::nor::{NorFault, SimulatedNor};
 use ingraft_store::{Guard, Observed, Place, Refusal, StoreError, Verdict};
 use ingraft_tensor::hash::blake3;
 
-static MICROPHONE: Mutex<RefCell<Option<Microphone>>> = Mutex::new(RefCell::new(None));
+static SENSOR: Mutex<RefCell<Option<Sensor>>> = Mutex::new(RefCell::new(None));
 
 /// A frame has come.
 #[exception]
 fn SysTick() {
-    with_microphone(Microphone::tick);
+    with_sensor(Sensor::tick);
 }
 
-fn with_microphone<R>(act: impl FnOnce(&mut Microphone) -> R) -> Option<R> {
-    free(|section| MICROPHONE.borrow(section).try_borrow_mut().ok()?.as_mut().map(act))
+fn with_sensor<R>(act: impl FnOnce(&mut Sensor) -> R) -> Option<R> {
+    free(|section| SENSOR.borrow(section).try_borrow_mut().ok()?.as_mut().map(act))
 }
 
 /// Everything that is not on the stack.
@@ -52,9 +52,9 @@ fn main() -> ! {
     static mut FILE: Aligned<[u8; ADAPTER_BYTES]> = Aligned([0; ADAPTER_BYTES]);
     static mut FRAMES: Frames = Frames::new();
     static mut PLACES: Places = [Place::EMPTY; Place::places(4)];
-    let (microphone, listener) = split(FRAMES);
+    let (sensor, listener) = split(FRAMES);
     let Some(board) = Board::take() else { finish(false) };
-    free(|section| MICROPHONE.borrow(section).try_borrow_mut().map(|mut slot| *slot = Some(microphone)).ok());
+    free(|section| SENSOR.borrow(section).try_borrow_mut().map(|mut slot| *slot = Some(sensor)).ok());
     let Ok(device) = Device::new(&mut MEMORY.0, FEATURES, board.led, board.clock) else { finish(false) };
     let mut parts =
         Parts { device, listener, window: WINDOW_VALUES, file: &mut FILE.0, nor: board.nor, places: PLACES };
@@ -107,8 +107,8 @@ fn overrun(
     window: &mut [f32; WINDOW],
 ) -> Option<()> {
     let clip = held_out().next()?;
-    with_microphone(|microphone| microphone.play(clip.codes))?;
-    while with_microphone(|microphone| microphone.is_playing())? {
+    with_sensor(|sensor| sensor.play(clip.codes))?;
+    while with_sensor(|sensor| sensor.is_playing())? {
         wait();
     }
     let Err(Overrun { frames }) = listener.window(window, wait) else { return None };
@@ -181,21 +181,11 @@ fn judge<const N: usize>(
 /// Hears `clip` whole; says it again where the loop was late.
 fn hear(listener: &mut Listener, clip: &'static [i8], window: &mut [f32; WINDOW]) -> Option<()> {
     for _ in 0..100 {
-        with_microphone(|microphone| microphone.play(clip))?;
+        with_sensor(|sensor| sensor.play(clip))?;
         if listener.window(window, wait).is_ok() {
             return Some(());
         }
-        with_microphone(|microphone| microphone.play(&[]))?;
+        with_sensor(|sensor| sensor.play(&[]))?;
     }
     None
-}
-
-unsafe extern "C" {
-    fn ingraft_a_panic_is_reachable() -> !;
-}
-
-#[panic_handler]
-fn panic(_: &core::panic::PanicInfo<'_>) -> ! {
-    // SAFETY: the symbol is defined nowhere, so a program that contains this call does not link and the call never runs.
-    unsafe { ingraft_a_panic_is_reachable() }
 }

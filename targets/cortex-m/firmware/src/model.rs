@@ -8,7 +8,7 @@ use crate::learn::{Codes, Example};
 
 /// The base.
 pub static PLAN: &Aligned<[u8]> = file!("base.plan");
-/// A head that was trained in the laboratory, on clips of its microphone.
+/// A head that was trained in the laboratory, on windows of its sensor.
 pub static LABORATORY: &Aligned<[u8]> = file!("laboratory.adapter");
 /// The clips that were stored on the spot, to learn from.
 static EXAMPLES: &Aligned<[u8]> = file!("examples");

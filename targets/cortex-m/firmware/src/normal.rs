@@ -1,0 +1,142 @@
+//! Learning what is normal, the same code on the host and on the device: a shift of every channel of an autoencoder is
+//! trained until windows of a machine in good order come back as they are. What does not come back is out of order.
+//!
+//! A sensor that adds a constant to every band moves the first layer's sums by constants, and what is to come back by
+//! others: shifts can undo just that.
+
+use ingraft_adapter::{EncodeError, Encoder, FileFacts};
+use ingraft_kernel::{Host, Sites};
+use ingraft_method::Bias;
+use ingraft_plan::PlanView;
+use ingraft_tensor::bytes;
+use ingraft_train::{
+    AdamW, Clip, LearningRate, Loss, Moves, Readout, Schedule, Setup, TrainError, Trainer, Truth,
+};
+
+use crate::learn::Codes;
+
+/// Passes over the windows.
+const PASSES: usize = 8;
+/// Windows a step of the optimizer.
+const BATCH: usize = 5;
+/// Sites of a model, at most.
+const SITES: usize = 16;
+/// Deviations of a window's error above its mean at which a clip is out of order.
+const DEVIATIONS: f32 = 1.0;
+
+/// Why nothing was learned.
+#[derive(Clone, Copy, Debug)]
+pub enum NormalError {
+    /// The trainer refused.
+    Train(TrainError),
+    /// The adapter was not written.
+    Encode(EncodeError),
+}
+
+impl From<TrainError> for NormalError {
+    fn from(error: TrainError) -> Self {
+        Self::Train(error)
+    }
+}
+
+/// The sites of `plan`, first to last.
+#[derive(Clone, Copy, Debug)]
+pub struct AllSites {
+    sites: [u32; SITES],
+    count: usize,
+}
+
+impl AllSites {
+    /// Those of `plan`; past the sixteenth, none.
+    pub fn new(plan: &PlanView<'_>) -> Self {
+        Self { sites: core::array::from_fn(|index| index as u32), count: plan.site_count().min(SITES) }
+    }
+
+    fn as_slice(&self) -> &[u32] {
+        self.sites.get(..self.count).unwrap_or_default()
+    }
+}
+
+/// Shifts at `sites`, by AdamW on the squared error of what comes back.
+fn setup(sites: &AllSites) -> Setup<'_> {
+    Setup {
+        method: &Bias,
+        sites: sites.as_slice(),
+        readout: Readout::Logits,
+        loss: Loss::MeanSquaredError,
+        optimizer: &AdamW::DEFAULT,
+        adapter: LearningRate { rate: 3e-2, weight_decay: 0.0 },
+        head: LearningRate { rate: 0.0, weight_decay: 0.0 },
+        moves: Moves::PLAIN,
+        schedule: Schedule::CONSTANT,
+        clip_norm: None,
+        seed: 1,
+    }
+}
+
+/// Bytes that the trainer needs on `target`.
+///
+/// # Errors
+/// [`TrainError`]: the plan has no training schedule.
+pub fn memory(plan: &PlanView<'_>, target: &Host) -> Result<usize, TrainError> {
+    Trainer::memory(plan, target, &setup(&AllSites::new(plan))).map(|memory| memory.total())
+}
+
+/// Trains on `windows`, codes of a machine in good order, and writes what was learned to `file` as an adapter of the plan;
+/// gives the adapter. `input` has room for a window.
+///
+/// # Errors
+/// [`NormalError`].
+pub fn learn<'w, 'f>(
+    (plan, target): (PlanView<'_>, &Host),
+    windows: impl Iterator<Item = &'w [i8]> + Clone,
+    codes: Codes,
+    memory: &mut [u8],
+    input: &mut [f32],
+    file: &'f mut [u8],
+) -> Result<&'f [u8], NormalError> {
+    let sites = AllSites::new(&plan);
+    let mut trainer = Trainer::bind(plan, target, setup(&sites), memory)?;
+    for _ in 0..PASSES {
+        for (index, window) in windows.clone().enumerate() {
+            codes.read(window, input);
+            trainer.accumulate(Clip::Inputs(bytes::of(input)), Truth::Values(input))?;
+            if index % BATCH == BATCH - 1 {
+                trainer.step()?;
+            }
+        }
+    }
+    let facts =
+        FileFacts { method: "bias", method_version: 1, hyper: "", provenance: "trained on the device" };
+    Encoder::new(trainer.plan(), trainer.parameters(), facts).write(file).map_err(NormalError::Encode)
+}
+
+/// The mean squared error of what came back of `input`.
+pub fn error(input: &[f32], back: &[f32]) -> f32 {
+    let sum: f32 = input.iter().zip(back).map(|(value, back)| (value - back) * (value - back)).sum();
+    sum / input.len().max(1) as f32
+}
+
+/// Above which error a clip is out of order, from the errors of windows in good order.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Limit {
+    count: f32,
+    sum: f32,
+    squares: f32,
+}
+
+impl Limit {
+    /// Takes notice of the error of a window.
+    pub fn observe(&mut self, error: f32) {
+        self.count += 1.0;
+        self.sum += error;
+        self.squares += error * error;
+    }
+
+    /// The limit: the mean and a deviation.
+    pub fn value(&self) -> f32 {
+        let mean = self.sum / self.count.max(1.0);
+        let variance = self.squares / self.count.max(1.0) - mean * mean;
+        mean + DEVIATIONS * libm::sqrtf(variance.max(0.0))
+    }
+}

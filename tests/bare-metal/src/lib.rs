@@ -3,8 +3,9 @@
 //! `infer` runs the built-in model from flash, `train` teaches it something, both
 //! compared with the host to the bit; `no-panic` is linked and never run.
 #![no_std]
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
+pub mod command;
 pub mod end;
 pub mod flash;
 #[path = "../../../targets/cortex-m/firmware/src/flash.rs"]

@@ -5,22 +5,20 @@
 #![no_std]
 #![no_main]
 
-mod pieces;
 mod stack;
 
 use core::panic::PanicInfo;
 
 use cortex_m_rt::entry;
-use cortex_m_semihosting::nr::GET_CMDLINE;
-use cortex_m_semihosting::{hprintln, syscall1};
+use cortex_m_semihosting::hprintln;
 use ingraft_adapter::AdapterSet;
+use ingraft_bare_metal::command::{command_line, target};
 use ingraft_bare_metal::end::{fail, finish};
 use ingraft_bare_metal::flash::{
     Aligned, COUNT_BYTES, COUNT_CLASSES, COUNT_FEATURES, COUNT_INPUT, COUNT_LOW_RANK, COUNT_MACS,
     COUNT_OUTPUT, COUNT_PLAN, COUNT_RANK_2, COUNT_SPARSE,
 };
 use ingraft_bare_metal::learn;
-use ingraft_cortex_m::{dsp, helium, native, portable};
 use ingraft_exec::Session;
 use ingraft_kernel::{Host, Target};
 use ingraft_plan::{Phase, PlanView};
@@ -42,10 +40,10 @@ fn run(line: &str, memory: &mut [u8]) -> Option<()> {
     let mut words = line.split_ascii_whitespace().skip(1);
     let (target, source, runs) = (target(words.next()?)?, words.next()?, words.next()?.parse().ok()?);
     let plan = PlanView::new(&COUNT_PLAN.0).ok()?;
-    match source {
-        "train" => train(plan, &target, runs, memory),
-        "pieces" => pieces::longest(plan, &target, memory),
-        _ => infer(plan, &target, (source, runs), memory),
+    if source == "train" {
+        train(plan, &target, runs, memory)
+    } else {
+        infer(plan, &target, (source, runs), memory)
     }
 }
 
@@ -101,28 +99,6 @@ fn train(plan: PlanView<'_>, target: &Host, runs: u32, memory: &mut [u8]) -> Opt
     }
     hprintln!("target={} ram={} stack={}", target.name(), needed, painted.depth());
     Some(())
-}
-
-fn target(name: &str) -> Option<Host> {
-    Some(match name {
-        "scalar" => Host::SCALAR,
-        "portable" => portable(),
-        "dsp" => dsp(),
-        "helium" => helium(),
-        "native" => native(),
-        _ => return None,
-    })
-}
-
-/// What the host says behind `-semihosting-config`.
-fn command_line(buffer: &mut [u8; 128]) -> Option<&str> {
-    let mut block = [buffer.as_mut_ptr() as usize, buffer.len()];
-    // SAFETY: the call writes a string into the buffer that the first word points to, at most as
-    // long as the second says, and its length into the second.
-    let failed = unsafe { syscall1(GET_CMDLINE, block.as_mut_ptr() as usize) };
-    let [_, len] = block;
-    let line = core::str::from_utf8(buffer.get(..len)?).ok()?;
-    (failed == 0).then_some(line.trim_end_matches('\0'))
 }
 
 #[panic_handler]

@@ -1,6 +1,8 @@
 //! One training step of a model, timed on demand: what `train.py` puts beside PyTorch.
 //!
-//! Usage: `train_step MODEL.onnx head|lora|full late|all BATCH inputs|cached [TARGET]`. Prints a line of JSON with the memory
+//! Usage: `train_step MODEL.onnx METHOD late|all BATCH inputs|cached [TARGET] [dense]`, METHOD one of `ingraft methods` with settings
+//! behind it, as in `paca,rank=16`; `lora` is of rank 8 on dense layers. With `dense`, depthwise
+//! layers are left out. Prints a line of JSON with the memory
 //! it takes; then, for every line on standard input, the microseconds of processor time of a step, the mean over about a second.
 #![forbid(unsafe_code)]
 
@@ -13,8 +15,8 @@ use std::time::Instant;
 
 use ingraft::compile::lower::train::TrainFrom;
 use ingraft::compile::{CompileOptions, compile};
-use ingraft::kernel::{Host, Target};
-use ingraft::method::{DepthwiseTerm, Full, Head, Lora};
+use ingraft::kernel::{Host, SiteKind, Sites, Target};
+use ingraft::method::{DepthwiseTerm, Lora, build};
 use ingraft::plan::PlanView;
 use ingraft::tensor::{DType, Rng};
 use ingraft::train::{Clip, Method, Trainer, Truth};
@@ -23,13 +25,17 @@ use support::{AlignedBytes, CLASSES, as_bytes};
 fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [model, method, from, batch, kept, rest @ ..] = &arguments[..] else {
-        panic!("usage: train_step MODEL.onnx head|lora|full late|all BATCH inputs|cached [TARGET]");
+        panic!("usage: train_step MODEL.onnx METHOD late|all BATCH inputs|cached [TARGET] [dense]");
     };
-    let method: &dyn Method = match method.as_str() {
-        "head" => &Head,
-        "lora" => &LORA,
-        "full" => &Full,
-        other => panic!("no method {other}"),
+    let (name, settings) = method.split_once(',').unwrap_or((method, ""));
+    let settings: Vec<_> = settings.split(',').filter_map(|setting| setting.split_once('=')).collect();
+    let built;
+    let method: &dyn Method = match (name, settings.as_slice()) {
+        ("lora", []) => &LORA,
+        _ => {
+            built = build(name, &settings).unwrap_or_else(|error| panic!("{error}"));
+            built.as_ref()
+        }
     };
     let train_from = match from.as_str() {
         "late" => TrainFrom::Late,
@@ -43,7 +49,11 @@ fn main() {
     let plan = compiled(model, train_from);
     let plan = PlanView::new(plan.as_slice()).expect("a plan we wrote is valid");
     let batch = batch.parse().expect("a number of samples");
-    serve(plan, &target.expect("a target of this machine"), method, batch, kept == "cached");
+    let mut sites = if method.name() == "head" { Vec::new() } else { support::trained_sites(&plan, method) };
+    if rest.get(1).is_some_and(|part| part == "dense") {
+        sites.retain(|site| plan.site(*site as usize).is_some_and(|site| site.kind != SiteKind::Depthwise));
+    }
+    serve(plan, &target.expect("a target of this machine"), (method, &sites), batch, kept == "cached");
 }
 
 /// r = 8 on every dense layer.
@@ -59,10 +69,15 @@ fn compiled(model: &str, train_from: TrainFrom) -> AlignedBytes {
 }
 
 /// Binds a trainer and times a step for every line that comes.
-fn serve(plan: PlanView<'_>, target: &Host, method: &dyn Method, batch: usize, cached: bool) {
-    let sites = if method.name() == "head" { Vec::new() } else { support::trained_sites(&plan, method) };
+fn serve(
+    plan: PlanView<'_>,
+    target: &Host,
+    (method, sites): (&dyn Method, &[u32]),
+    batch: usize,
+    cached: bool,
+) {
     // So slow that a batch seen a thousand times is not learned: gradients would become subnormal, and time theirs.
-    let setup = support::setup(method, &sites, 1e-9);
+    let setup = support::setup(method, sites, 1e-9);
     let memory = Trainer::memory(&plan, target, &setup).expect("the plan can be trained");
     let mut arena = AlignedBytes::zeroed(memory.total());
     let mut trainer = Trainer::bind(plan, target, setup, arena.as_mut()).expect("memory suffices");

@@ -12,6 +12,7 @@ mod norm;
 mod product;
 mod row;
 mod softmax;
+mod sparse;
 mod stored;
 
 use ingraft_kernel::backward::layer::{Layer, check_dynamic, check_quantized, check_real};
@@ -55,18 +56,12 @@ rows! {
     /// Through an int8 convolution of codes whose parameters were found at run time.
     conv_dynamic: ConvDynamic, conv_reference::KERNEL_DYNAMIC, |call, v| conv::run(v, call, Layer::dynamic(call)?),
         [.with_workspace(|step| check_dynamic(step).map_or(0, |shape| conv::workspace(&shape)))];
-    /// Through an f32 depthwise convolution; a sparse delta takes the reference.
-    depthwise: Depthwise, depthwise_reference::KERNEL, |call, v| {
-        if call.terms.sparse.is_some() { depthwise_reference::run(call) } else { depthwise::run(v, call, Layer::real(call)?) }
-    }, [.with_workspace(depthwise_workspace::<V>)];
-    /// Through an int8 depthwise convolution; a sparse delta takes the reference.
-    depthwise_quantized: DepthwiseQuantized, depthwise_reference::KERNEL_Q, |call, v| {
-        if call.terms.sparse.is_some() {
-            depthwise_reference::run_quantized(call)
-        } else {
-            depthwise::run(v, call, Layer::quantized(call)?)
-        }
-    }, [.with_workspace(depthwise_workspace::<V>)];
+    /// Through an f32 depthwise convolution.
+    depthwise: Depthwise, depthwise_reference::KERNEL, |call, v| depthwise::run(v, call, Layer::real(call)?),
+        [.with_workspace(depthwise_workspace::<V>)];
+    /// Through an int8 depthwise convolution.
+    depthwise_quantized: DepthwiseQuantized, depthwise_reference::KERNEL_Q,
+        |call, v| depthwise::run(v, call, Layer::quantized(call)?), [.with_workspace(depthwise_workspace::<V>)];
     /// Of a product of two activations.
     matmul: MatMul, matmul_reference::KERNEL, |call, v| matmul::run(v, call), [];
     /// Of an f32 softmax; its logarithm takes the reference.
@@ -75,11 +70,8 @@ rows! {
     norm: Norm, norm_reference::KERNEL, |call, v| norm::run(v, call), [];
 }
 
-/// The lines of a vector of channels, or what the reference needs.
+/// The lines of a vector of channels.
 fn depthwise_workspace<V: Vector>(step: &Step<'_>) -> usize {
-    let (reference, shape) = match check_real(step) {
-        Ok(shape) => (depthwise_reference::KERNEL.workspace, Ok(shape)),
-        Err(_) => (depthwise_reference::KERNEL_Q.workspace, check_quantized(step)),
-    };
-    shape.map_or(0, |shape| depthwise::workspace(&shape, V::LANES)).max(reference(step))
+    let shape = check_real(step).or_else(|_| check_quantized(step));
+    shape.map_or(0, |shape| depthwise::workspace(&shape, V::LANES))
 }

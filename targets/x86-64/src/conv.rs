@@ -71,10 +71,10 @@ fn pack<S: Simd>(step: &Step<'_>, packed: &mut [u8]) -> Result<(), KernelError> 
 }
 
 fn run<S: Simd>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
-    match (call.terms.is_none(), call.outputs.len()) {
-        (true, 1) => entry::<S, Products>(call),
-        (false, 1) => entry::<S, WithTerms>(call),
-        _ => (avx2::KERNEL.run)(call),
+    if call.terms.is_none() && call.outputs.len() == 1 {
+        entry::<S, Products>(call)
+    } else {
+        entry::<S, WithTerms>(call)
     }
 }
 

@@ -36,7 +36,7 @@ pub(crate) const AVX512: Kernel = Kernel::new(
     run::<Avx512>,
 )
 .checked(REFERENCE.check)
-.with_workspace(REFERENCE.workspace);
+.with_workspace(avx2::workspace);
 
 /// As [`AVX512`], on vectors of 256 bits.
 pub(crate) const AVX2: Kernel =

@@ -98,6 +98,7 @@ mod elementwise;
 mod features;
 mod gemm;
 mod lookup;
+mod mask;
 mod matmul;
 mod patches;
 pub mod peak;

@@ -9,6 +9,7 @@ mod factors;
 mod finish;
 mod low_rank;
 pub(crate) mod ranks;
+mod real_sparse;
 mod real_terms;
 mod terms;
 mod weights;

@@ -13,18 +13,19 @@
 use ingraft_kernel::backward::conv::scatter;
 use ingraft_kernel::backward::gradient;
 use ingraft_kernel::backward::layer::Layer;
-use ingraft_kernel::backward::trained::{LowRank, Trained};
+use ingraft_kernel::backward::trained::{LowRank, SparseRows, Trained};
 use ingraft_kernel::window::{ConvShape, row, row_mut};
 use ingraft_kernel::{Call, KernelError, SiteGrads};
 
 use super::incoming::Read;
 use super::product::{Dots, Left, Outer, Output, Right};
+use super::sparse::{Entries, OfInput, OfValues};
 use super::stored::Stored;
 use crate::Vector;
 use crate::memory::take;
 
 /// Most pixels of a block: whole tiles of six.
-const MOST: usize = 48;
+pub(super) const MOST: usize = 48;
 
 /// Elements of a block's patches: half of a second-level cache of 512 KiB.
 const PATCHES: usize = 1 << 16;
@@ -114,7 +115,7 @@ struct Site<'a, V, T> {
 struct Work<'w> {
     /// The gradient of the pre-activation values, `[pixels, out/groups]`.
     dz: &'w mut [f32],
-    /// The patches, `[pixels, row]`.
+    /// The patches, `[pixels, row]`; for a sparse delta afterwards their columns, or those of their gradients.
     x: &'w mut [f32],
     /// Their gradients, where patches are no runs of the input.
     dpatch: &'w mut [f32],
@@ -164,8 +165,8 @@ impl<V: Vector, T: Stored> Site<'_, V, T> {
             out: work.dz,
             pitch: self.plan.dz,
         })?;
-        let SiteGrads { down, up, sparse, scale, dense, .. } = &work.grads;
-        if [down, up, sparse, scale, dense].iter().any(|grad| grad.is_some()) {
+        let SiteGrads { down, up, scale, dense, .. } = &work.grads;
+        if [down, up, scale, dense].iter().any(|grad| grad.is_some()) {
             self.patches(work.x, block)?;
             self.latent(work, block)?;
         }
@@ -183,6 +184,32 @@ impl<V: Vector, T: Stored> Site<'_, V, T> {
         }
         self.parameters(work, block)?;
         self.input(work, block)
+    }
+
+    /// The dequantized patches of a block, `[row, pixels]`.
+    #[inline(always)]
+    fn columns(&self, columns: &mut [f32], block: Block) -> Option<()> {
+        let (shape, layer, pixels) = (&self.layer.shape, &self.layer, block.count);
+        let channels = shape.input[3];
+        let own = block.group * shape.in_group;
+        for (pixel, index) in (block.first..).enumerate().take(pixels) {
+            let at = shape.pixel(index)?;
+            let mut first = pixel;
+            for ky in 0..shape.kernel[0] {
+                for kx in 0..shape.kernel[1] {
+                    let column = columns.get_mut(first..)?.iter_mut().step_by(pixels).take(shape.in_group);
+                    match shape.tap(at, ky, kx) {
+                        Some(at) => {
+                            let stored = layer.input.get(at * channels + own..)?.get(..shape.in_group)?;
+                            column.zip(stored).for_each(|(x, stored)| *x = layer.dequantized(*stored));
+                        }
+                        None => column.for_each(|x| *x = 0.0),
+                    }
+                    first += shape.in_group * pixels;
+                }
+            }
+        }
+        Some(())
     }
 
     /// The dequantized patches of a block.
@@ -373,37 +400,36 @@ impl<V: Vector, T: Stored> Site<'_, V, T> {
             })?;
         }
         if let (Some(sparse), Some(values)) = (self.terms.sparse, &mut grads.sparse) {
-            for local in 0..shape.out_group {
-                for delta in sparse.deltas(block.group * shape.out_group + local)? {
-                    let sum = values.get_mut(delta.at)?;
-                    for pixel in 0..block.count {
-                        *sum += dz.get(pixel * self.plan.dz + local)?
-                            * x.get(pixel * self.plan.x + delta.index)?;
-                    }
-                }
-            }
+            self.columns(x, block)?;
+            let entries = self.entries(sparse, dz, block);
+            self.v.perform(OfValues { entries, columns: x, values })?;
         }
         Some(())
+    }
+
+    fn entries<'e>(&self, sparse: SparseRows<'e>, dz: &'e [f32], block: Block) -> Entries<'e> {
+        let channels = self.layer.shape.out_group;
+        let (first, pitch, pixels) = (block.group * channels, self.plan.dz, block.count);
+        Entries { sparse, dz, pitch, pixels, first, channels }
     }
 
     /// The gradient of the input, where it is wanted.
     #[inline(always)]
     fn input(&self, work: &mut Work<'_>, block: Block) -> Option<()> {
         let shape = &self.layer.shape;
-        let Work { dz, dt, dpatch, dx, overwrite, .. } = work;
+        let Work { dz, x, dt, dpatch, dx, overwrite, .. } = work;
         let Some(dx) = dx else { return Some(()) };
         if self.plan.in_place {
             let channels = shape.input[3];
             let values = dx.get_mut(block.first * channels + block.group * shape.in_group..)?;
             return self.patch_gradients(
-                dz,
-                dt,
+                (dz, x, dt),
                 block,
                 Output { values, stride: channels, add: !*overwrite },
             );
         }
         let output = Output { values: dpatch, stride: self.plan.x, add: false };
-        self.patch_gradients(dz, dt, block, output)?;
+        self.patch_gradients((dz, x, dt), block, output)?;
         for (index, patch) in (block.first..).zip(dpatch.chunks_exact(self.plan.x)).take(block.count) {
             scatter(shape, patch.get(..shape.row())?, shape.pixel(index)?, block.group, dx)?;
         }
@@ -412,7 +438,12 @@ impl<V: Vector, T: Stored> Site<'_, V, T> {
 
     /// `dt·down + dz·Δ + dz·W`; `dz` is in steps of the weight thereafter.
     #[inline(always)]
-    fn patch_gradients(&self, dz: &mut [f32], dt: &[f32], block: Block, output: Output<'_>) -> Option<()> {
+    fn patch_gradients(
+        &self,
+        (dz, columns, dt): (&mut [f32], &mut [f32], &[f32]),
+        block: Block,
+        output: Output<'_>,
+    ) -> Option<()> {
         let (shape, len) = (&self.layer.shape, self.layer.shape.row());
         let Output { values, stride, mut add } = output;
         let rows = block.count;
@@ -438,26 +469,20 @@ impl<V: Vector, T: Stored> Site<'_, V, T> {
             })?;
             add = true;
         }
-        let first = block.group * shape.out_group;
         if let Some(sparse) = self.terms.sparse {
-            if !add {
-                values
-                    .chunks_mut(stride)
-                    .take(rows)
-                    .try_for_each(|row| row.get_mut(..len).map(|row| row.fill(0.0)))?;
-            }
-            for local in 0..shape.out_group {
-                for delta in sparse.deltas(first + local)? {
-                    for pixel in 0..rows {
-                        *values.get_mut(pixel * stride + delta.index)? +=
-                            dz.get(pixel * self.plan.dz + local)? * delta.value;
-                    }
+            let columns = columns.get_mut(..len * rows)?;
+            columns.fill(0.0);
+            self.v.perform(OfInput { entries: self.entries(sparse, dz, block), columns })?;
+            for (pixel, row) in values.chunks_mut(stride).enumerate().take(rows) {
+                let column = columns.get(pixel..)?.iter().step_by(rows);
+                for (to, value) in row.get_mut(..len)?.iter_mut().zip(column) {
+                    *to = if add { *to + value } else { *value };
                 }
             }
             add = true;
         }
         for dz in dz.chunks_exact_mut(self.plan.dz).take(rows) {
-            let scales = (first..).map(|channel| self.layer.weight_scale(channel));
+            let scales = (block.group * shape.out_group..).map(|channel| self.layer.weight_scale(channel));
             dz.iter_mut().zip(scales).take(shape.out_group).for_each(|(dz, scale)| *dz *= scale);
         }
         self.v.perform(Outer {

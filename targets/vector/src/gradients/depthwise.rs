@@ -62,7 +62,7 @@ pub(super) fn workspace(shape: &ConvShape, lanes: usize) -> usize {
     Lines::new(shape).vectors() * lanes * size_of::<f32>()
 }
 
-/// Adds every gradient that `call` wants; `None` for a sparse delta.
+/// Adds every gradient that `call` wants; a sparse delta is one of all taps, of which some are trained.
 #[inline(always)]
 pub(super) fn run<V: Vector, T: Stored>(
     v: V,
@@ -71,7 +71,7 @@ pub(super) fn run<V: Vector, T: Stored>(
 ) -> Result<(), KernelError> {
     let (error, lines) = (KernelError::Memory(call.op), Lines::new(&layer.shape));
     let terms = Trained::new(call, &layer.shape)?;
-    if terms.low_rank.is_some() || terms.sparse.is_some() {
+    if terms.low_rank.is_some() {
         return Err(KernelError::Terms(call.op));
     }
     if layer.shape.in_group != 1 || layer.shape.out_group != 1 {
@@ -122,7 +122,7 @@ impl<T: Stored, V: Vector> Task<V> for Chunk<'_, '_, '_, T> {
         let pixels = samples * height * width;
         let inputs = shape.input.iter().product::<usize>();
         // A frozen layer keeps no input: only the gradients of its terms read one.
-        let reads = self.grads.dense.is_some() || self.grads.scale.is_some();
+        let reads = self.of_taps() || self.grads.scale.is_some();
         let inside = self.memory.len() >= lines.vectors() * V::LANES
             && self.first + self.count <= channels
             && self.layer.incoming.gradient.len() >= pixels * channels
@@ -162,6 +162,12 @@ struct Constants<R> {
 }
 
 impl<T: Stored> Chunk<'_, '_, '_, T> {
+    /// Whether the gradients of taps are wanted.
+    #[inline(always)]
+    fn of_taps(&self) -> bool {
+        self.grads.dense.is_some() || self.grads.sparse.is_some()
+    }
+
     /// Writes the real weights, delta included.
     #[inline(always)]
     fn weights<V: Vector>(&mut self, v: V, work: &Work) -> Option<Constants<V::Real>> {
@@ -179,6 +185,12 @@ impl<T: Stored> Chunk<'_, '_, '_, T> {
                 };
                 // SAFETY: a vector for every tap.
                 unsafe { *work.weight.add(tap * V::LANES + local) = stored * scale + delta };
+            }
+            if let Some(sparse) = self.terms.sparse {
+                for delta in sparse.deltas(channel)?.filter(|delta| delta.index < self.lines.taps) {
+                    // SAFETY: as above.
+                    unsafe { *work.weight.add(delta.index * V::LANES + local) += delta.value };
+                }
             }
             *bias.get_mut(local)? = self.layer.value(channel, sum * self.layer.zero.into())?;
             if let Some(term) = self.terms.affine {
@@ -233,7 +245,7 @@ impl<T: Stored> Chunk<'_, '_, '_, T> {
             for ky in 0..shape.kernel[0] {
                 let Some(line) = self.line(n, y, ky) else { continue };
                 let taps = ky * shape.kernel[1];
-                if self.grads.dense.is_some() {
+                if self.of_taps() {
                     self.input_line(v, work, line);
                     self.weight_gradient(v, work, taps);
                 }
@@ -407,6 +419,16 @@ impl<T: Stored> Chunk<'_, '_, '_, T> {
                 let sum = unsafe { v.load(work.dweight.add(tap * V::LANES)) };
                 let first = tap * channels + self.first;
                 add(v, gradient, first..first + count, sum)?;
+            }
+        }
+        if let (Some(gradient), Some(sparse)) = (&mut self.grads.sparse, self.terms.sparse) {
+            for local in 0..count {
+                for delta in sparse.deltas(self.first + local)?.filter(|delta| delta.index < self.lines.taps)
+                {
+                    // SAFETY: a vector for every tap.
+                    *gradient.get_mut(delta.at)? +=
+                        unsafe { *work.dweight.add(delta.index * V::LANES + local) };
+                }
             }
         }
         Some(())

@@ -1,17 +1,17 @@
 //! f32 depthwise convolution, vectorized over channels.
 //!
 //! # Numerics
-//! Taps and terms are added in the reference's order without contraction, so
-//! results equal it to the bit.
+//! Taps are added in the reference's order without contraction, so results equal it to the bit. Deltas are added to the
+//! weights before, where the reference adds their products: within a few units of the last place of `Σ|a·b|`.
 
 use ingraft_kernel::attrs::ConvAttrs;
 use ingraft_kernel::conv::check_float_terms;
 use ingraft_kernel::depthwise::KERNEL as REFERENCE;
-use ingraft_kernel::terms::{SiteTerms, SparseValues};
+use ingraft_kernel::terms::{SiteTerms, Sparse, SparseValues};
 use ingraft_kernel::window::{ConvShape, Pixel, row};
-use ingraft_kernel::{Call, Kernel, KernelError, OpCode};
+use ingraft_kernel::{Call, Kernel, KernelError, OpCode, Step};
 use ingraft_tensor::DType;
-use ingraft_tensor::bytes::cast_mut;
+use ingraft_vector::memory::take;
 
 use crate::avx2::requantize;
 use crate::avx2::tile::after_operands;
@@ -20,7 +20,13 @@ use crate::avx2::tile::after_operands;
 pub(crate) const KERNEL: Kernel =
     Kernel::new("depthwise_f32_f32_f32__avx2", OpCode::Depthwise, Some(DType::F32), Some(DType::F32), run)
         .checked(REFERENCE.check)
-        .with_workspace(REFERENCE.workspace);
+        .with_workspace(workspace);
+
+/// The values of a pixel, and the weights with what deltas add to them.
+pub(crate) fn workspace(step: &Step<'_>) -> usize {
+    let weights = step.input(1).map_or(0, |weight| weight.shape.elements() * size_of::<f32>());
+    (REFERENCE.workspace)(step).next_multiple_of(16) + weights
+}
 
 fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     // SAFETY: rows leave this crate only through `target`, whose argument proves AVX2.
@@ -29,15 +35,16 @@ fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
 
 #[target_feature(enable = "avx2")]
 fn compute(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
-    let (conv, error) = (Depthwise::new(call)?, after_operands(call));
+    let (mut conv, error) = (Depthwise::new(call)?, after_operands(call));
     let ConvAttrs { lo, hi, .. } = *conv.attrs;
     let channels = conv.shape.output[3];
-    let y: &mut [f32] = cast_mut(core::mem::take(&mut call.workspace)).ok_or(error)?;
-    let y = y.get_mut(..channels).ok_or(error)?;
+    let mut memory = core::mem::take(&mut call.workspace);
+    let y: &mut [f32] = take(&mut memory, channels).ok_or(error)?;
+    conv.change_weights(memory).ok_or(error)?;
     let (out, mut mask) = call.out_and_mask::<f32>()?;
     conv.shape.for_each_pixel(|index, pixel| {
         conv.accumulate(pixel, y).ok_or(error)?;
-        conv.add_terms(pixel, y).ok_or(error)?;
+        conv.scale(y).ok_or(error)?;
         let at = index * channels;
         let out = out.get_mut(at..).and_then(|out| out.get_mut(..channels)).ok_or(error)?;
         requantize::clamped(y, lo, hi, out);
@@ -79,6 +86,32 @@ impl<'a> Depthwise<'a> {
         fits.then_some(Self { attrs, shape, input, weight, bias, terms }).ok_or(error)
     }
 
+    /// Puts weights with the deltas added into the place of the base's, where there are deltas.
+    fn change_weights(&mut self, mut memory: &'a mut [u8]) -> Option<()> {
+        let SiteTerms { dense, sparse, .. } = self.terms;
+        if dense.is_none() && sparse.is_none() {
+            return Some(());
+        }
+        let changed: &mut [f32] = take(&mut memory, self.weight.len())?;
+        changed.copy_from_slice(self.weight);
+        if let Some(delta) = dense {
+            changed.iter_mut().zip(delta).for_each(|(weight, delta)| *weight += delta);
+        }
+        if let Some(Sparse { values: SparseValues::F32(values), indices, .. }) = sparse {
+            let channels = self.shape.output[3];
+            for channel in 0..channels {
+                let span = sparse?.span(channel)?;
+                for (index, value) in indices.get(span.clone())?.iter().zip(values.get(span)?) {
+                    // Past the window the reference reads nothing.
+                    let weight = changed.get_mut(usize::from(*index) * channels + channel);
+                    weight.into_iter().for_each(|weight| *weight += value);
+                }
+            }
+        }
+        self.weight = changed;
+        Some(())
+    }
+
     /// The bias and the taps of every channel at `pixel`.
     #[inline]
     #[target_feature(enable = "avx2")]
@@ -89,32 +122,18 @@ impl<'a> Depthwise<'a> {
             for kx in 0..self.shape.kernel[1] {
                 let Some(at) = self.shape.tap(pixel, ky, kx) else { continue };
                 let x = row(self.input, at, channels)?;
-                for weight in [Some(self.weight), self.terms.dense].into_iter().flatten() {
-                    let weight = row(weight, ky * self.shape.kernel[1] + kx, channels)?;
-                    y.iter_mut().zip(weight).zip(x).for_each(|((y, w), x)| *y += w * x);
-                }
+                let weight = row(self.weight, ky * self.shape.kernel[1] + kx, channels)?;
+                y.iter_mut().zip(weight).zip(x).for_each(|((y, w), x)| *y += w * x);
             }
         }
         Some(())
     }
 
+    /// The affine term of every channel.
     #[inline]
     #[target_feature(enable = "avx2")]
-    fn add_terms(&self, pixel: Pixel, y: &mut [f32]) -> Option<()> {
+    fn scale(&self, y: &mut [f32]) -> Option<()> {
         let channels = y.len();
-        if let Some(sparse) = self.terms.sparse
-            && let SparseValues::F32(values) = sparse.values
-        {
-            for (channel, (y, span)) in y.iter_mut().zip(sparse.indptr.windows(2)).enumerate() {
-                let &[start, end] = span else { return None };
-                let span = start as usize..end as usize;
-                for (i, v) in sparse.indices.get(span.clone())?.iter().zip(values.get(span)?) {
-                    if let Some(at) = tap(&self.shape, pixel, *i) {
-                        *y += self.input.get(at * channels + channel)? * v;
-                    }
-                }
-            }
-        }
         if let Some(affine) = self.terms.affine {
             let (scale, shift) = (affine.scale.get(..channels)?, affine.shift.get(..channels)?);
             y.iter_mut().zip(scale).zip(shift).for_each(|((y, scale), shift)| *y = *y * scale + shift);

@@ -8,7 +8,7 @@ use core::arch::x86_64::*;
 
 use ingraft_kernel::attrs::QConvAttrs;
 use ingraft_kernel::qdepthwise::{KERNEL as REFERENCE, QDepthwise};
-use ingraft_kernel::terms::SparseValues;
+use ingraft_kernel::terms::{Sparse, SparseValues};
 use ingraft_kernel::window::{Pixel, row};
 use ingraft_kernel::{Call, Kernel, KernelError, OpCode, Step};
 use ingraft_tensor::DType;
@@ -32,11 +32,13 @@ fn check(step: &Step<'_>) -> Result<(), KernelError> {
 }
 
 pub(crate) fn workspace(step: &Step<'_>) -> usize {
-    step.input(0).map_or(0, |x| x.shape.dims().last().map_or(0, |c| *c as usize * CHANNEL_BYTES))
+    let channels = step.input(0).ok().and_then(|x| x.shape.dims().last().copied()).unwrap_or(0);
+    let weights = step.input(1).map_or(0, |weight| weight.shape.elements());
+    channels as usize * CHANNEL_BYTES + weights * size_of::<f32>()
 }
 
-/// An accumulator, a pre-activation value, a padding code and a zero weight.
-const CHANNEL_BYTES: usize = 4 + 4 + 1 + 1;
+/// An accumulator, a pre-activation value, the sum of a sparse delta, a padding code and a zero weight.
+const CHANNEL_BYTES: usize = 4 + 4 + 4 + 1 + 1;
 
 fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     // SAFETY: rows leave this crate only through `target`, whose argument proves AVX2.
@@ -67,6 +69,9 @@ fn compute(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
 struct Scratch<'m> {
     acc: &'m mut [i32],
     v: &'m mut [f32],
+    /// What a sparse delta of real values adds, and the delta with all that is not in it, `[tap, channel]`.
+    sums: &'m mut [f32],
+    delta: &'m mut [f32],
     /// A row of padding.
     padding: &'m [i8],
     /// The weights of a tap that completes the last pair.
@@ -77,11 +82,14 @@ impl<'m> Scratch<'m> {
     fn new(mut memory: &'m mut [u8], conv: &QDepthwise<'_>) -> Option<Self> {
         let channels = conv.shape.output[3];
         let (acc, v) = (take(&mut memory, channels)?, take(&mut memory, channels)?);
+        let taps = if conv.terms.sparse.is_some() { conv.weight.len() } else { 0 };
+        let (sums, delta) = (take(&mut memory, channels)?, take(&mut memory, taps)?);
+        spread(conv, delta)?;
         let (padding, nothing): (&mut [i8], &mut [i8]) =
             (take(&mut memory, channels)?, take(&mut memory, channels)?);
         padding.fill(conv.attrs.in_zero_point as i8);
         nothing.fill(0);
-        Some(Self { acc, v, padding, nothing })
+        Some(Self { acc, v, sums, delta, padding, nothing })
     }
 }
 
@@ -146,7 +154,7 @@ fn pre_activation(conv: &QDepthwise<'_>, pixel: Pixel, scratch: &mut Scratch<'_>
     for ((v, acc), m) in scratch.v.iter_mut().zip(&*scratch.acc).zip(conv.multiplier) {
         *v = *acc as f32 * m;
     }
-    add_real_sparse(conv, pixel, inv, scratch.v)?;
+    add_real_sparse(conv, pixel, inv, scratch)?;
     add_dense(conv, pixel, inv, scratch.v)?;
     if let Some(affine) = conv.terms.affine {
         let channels = scratch.v.len();
@@ -172,16 +180,39 @@ fn add_integer_sparse(conv: &QDepthwise<'_>, pixel: Pixel, acc: &mut [i32]) -> O
     Some(())
 }
 
-#[inline(always)]
-fn add_real_sparse(conv: &QDepthwise<'_>, pixel: Pixel, inv: f32, v: &mut [f32]) -> Option<()> {
+/// Adds `Σ Δ·(x − zx)` of a sparse delta: what is not in it adds zeros.
+#[inline]
+#[target_feature(enable = "avx2")]
+fn add_real_sparse(conv: &QDepthwise<'_>, pixel: Pixel, inv: f32, scratch: &mut Scratch<'_>) -> Option<()> {
+    let Some(Sparse { values: SparseValues::F32(_), .. }) = conv.terms.sparse else { return Some(()) };
+    let channels = conv.shape.output[3];
+    scratch.sums.fill(0.0);
+    for (tap, delta) in scratch.delta.chunks_exact(channels.max(1)).enumerate() {
+        let ky = tap.checked_div(conv.shape.kernel[1])?;
+        let Some(at) = conv.shape.tap(pixel, ky, tap - ky * conv.shape.kernel[1]) else { continue };
+        for ((sum, delta), x) in scratch.sums.iter_mut().zip(delta).zip(row(conv.input, at, channels)?) {
+            *sum += i32::from(*x).wrapping_sub(conv.attrs.in_zero_point) as f32 * delta;
+        }
+    }
+    for (v, sum) in scratch.v.iter_mut().zip(&*scratch.sums) {
+        *v += sum * conv.attrs.in_scale * inv;
+    }
+    Some(())
+}
+
+/// Writes a sparse delta of real values between zeros, `[tap, channel]`.
+fn spread(conv: &QDepthwise<'_>, delta: &mut [f32]) -> Option<()> {
     let Some(sparse) = conv.terms.sparse else { return Some(()) };
     let SparseValues::F32(values) = sparse.values else { return Some(()) };
-    for (channel, (v, span)) in v.iter_mut().zip(sparse.indptr.windows(2)).enumerate() {
-        let &[start, end] = span else { return None };
-        let span = start as usize..end as usize;
-        let pairs = sparse.indices.get(span.clone())?.iter().zip(values.get(span)?);
-        let sum = pairs.fold(0.0f32, |s, (i, value)| s + centered(conv, pixel, channel, *i) as f32 * value);
-        *v += sum * conv.attrs.in_scale * inv;
+    delta.fill(0.0);
+    let channels = conv.shape.output[3];
+    for channel in 0..channels {
+        let span = sparse.span(channel)?;
+        for (index, value) in sparse.indices.get(span.clone())?.iter().zip(values.get(span)?) {
+            // Past the window the reference reads nothing.
+            let entry = delta.get_mut(usize::from(*index) * channels + channel);
+            entry.into_iter().for_each(|entry| *entry = *value);
+        }
     }
     Some(())
 }

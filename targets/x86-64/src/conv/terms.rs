@@ -1,4 +1,4 @@
-//! f32 output with adapter terms.
+//! f32 output with adapter terms or a straight-through mask.
 
 use ingraft_kernel::conv::Conv;
 use ingraft_kernel::{Call, KernelError};
@@ -8,6 +8,7 @@ use super::{Clamped, avx2, product};
 use crate::affine::ChunkAffine;
 use crate::columns::Chunk;
 use crate::gemm::{Finish, Pixels, Reals, Rows, STRIP, multiply, strip_bytes};
+use crate::mask;
 use crate::patches::Patches;
 use crate::real_factors::{self, LowRank, Projection};
 use crate::simd::{Row, Simd};
@@ -38,7 +39,7 @@ impl<S: Simd> Row<S> for WithTerms {
 #[inline(always)]
 fn compute<S: Simd>(call: &mut Call<'_, '_>, conv: &Conv<'_>, simd: S, mut memory: &mut [u8]) -> Option<()> {
     let (mut product, mut weights) = (product::<S>(conv, call.packed)?, Effective::new(conv)?);
-    let (out, _) = call.out_and_mask::<f32>().ok()?;
+    let (out, mask) = call.out_and_mask::<f32>().ok()?;
     let patches = product.patches;
     let copy: &mut [u8] = take(&mut memory, patches.copy_bytes().next_multiple_of(16))?;
     let strip: &mut [u8] = take(&mut memory, strip_bytes::<S>(&patches))?;
@@ -53,7 +54,7 @@ fn compute<S: Simd>(call: &mut Call<'_, '_>, conv: &Conv<'_>, simd: S, mut memor
         product.block = patches.pixels.max(1);
     }
     let base = Clamped { simd, conv, bias: [0.0; STRIP], first: 0, count: 0, out };
-    let mut finish = Adapted { base, low_rank, affine: ChunkAffine::new(conv.terms.affine, 1.0) };
+    let mut finish = Adapted { base, low_rank, affine: ChunkAffine::new(conv.terms.affine, 1.0), mask };
     multiply(simd, &product, [copy, strip], &mut weights, &mut finish)
 }
 
@@ -61,6 +62,7 @@ struct Adapted<'a, 'm, 'o, S> {
     base: Clamped<'a, 'o, S>,
     low_rank: Option<LowRank<'a, 'm>>,
     affine: ChunkAffine<'a>,
+    mask: Option<&'o mut [u8]>,
 }
 
 impl<S: Simd> Finish<S, Reals> for Adapted<'_, '_, '_, S> {
@@ -99,6 +101,14 @@ impl<S: Simd> Finish<S, Reals> for Adapted<'_, '_, '_, S> {
         }
         for sums in &mut sums {
             self.affine.apply(simd, sums);
+        }
+        if let Some(mask) = self.mask.as_deref_mut() {
+            let Clamped { conv, first, count, .. } = &self.base;
+            let limits = [conv.attrs.lo, conv.attrs.hi];
+            for (pixel, values) in (pixels.first..).zip(&sums).take(pixels.count) {
+                let at = pixel * conv.shape.output[3] + first;
+                simd.perform(mask::Write { values, count: *count, limits, mask, at })?;
+            }
         }
         self.base.tile(pixels, &sums)
     }

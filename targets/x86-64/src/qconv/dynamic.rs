@@ -6,7 +6,7 @@ use ingraft_kernel::window::ConvShape;
 use ingraft_kernel::{Call, Kernel, KernelError, Place, Step};
 
 use super::finish::ToReals;
-use super::{correction, layout, product, real_terms, sums_into, with_real_terms};
+use super::{correction, layout, product, real_sparse, real_terms, sums_into, with_real_terms};
 use crate::features::{Avx2, Avx512, AvxVnni};
 use crate::patches::Patches;
 use crate::real_factors::bytes_of_codes;
@@ -54,7 +54,7 @@ fn patches<S: Simd>(step: &Step<'_>) -> Option<(ConvShape, Patches)> {
 fn workspace<S: Simd>(step: &Step<'_>) -> usize {
     let own = patches::<S>(step).map_or(0, |(shape, patches)| {
         let copy = patches.copy_bytes().next_multiple_of(16);
-        shape.output[3] * 8 + copy + bytes_of_codes::<S>(shape.row()) + 64
+        shape.output[3] * 8 + copy + bytes_of_codes::<S>(shape.row()) + real_sparse::bytes(shape.row()) + 64
     });
     own.max((REFERENCE.workspace)(step))
 }

@@ -209,7 +209,7 @@ impl<S: Simd, A: Arithmetic<S, Sum = S::Int>, const SHIFT: bool, E: Extra<S>> Fi
             let shifts = self.shifts.get(self.constants.channels_of_chunk())?;
             self.shift.get_mut(..chunk.count)?.copy_from_slice(shifts);
         }
-        self.extra.chunk(group, chunk)
+        self.extra.chunk(self.simd, group, chunk)
     }
 
     #[inline(always)]

@@ -8,12 +8,12 @@ use ingraft_kernel::{Call, KernelError};
 use super::factors::Up;
 use super::finish::{Bounds, Constants};
 use super::low_rank::{self, Latents, LowRank};
-use super::real_terms::{Extra, RealTerms};
+use super::real_terms::{Extra, RealTerms, is_real};
 use super::weights::Effective;
-use super::{avx2, product};
-use crate::avx2::requantize;
+use super::{avx2, product, real_sparse};
 use crate::columns::Chunk;
-use crate::gemm::{Arithmetic, BLOCK, Finish, Pixels, Product, Rows, STRIP, multiply, strip_bytes};
+use crate::gemm::{Arithmetic, BLOCK, Finish, Pixels, Product, Rows, multiply, strip_bytes};
+use crate::mask;
 use crate::patches::Patches;
 use crate::real_factors;
 use crate::simd::{Row, Simd, Task};
@@ -24,10 +24,11 @@ pub(super) fn bytes<S: Simd>(patches: &Patches, out_group: usize) -> usize {
     strip_bytes::<S>(patches)
         + low_rank::bytes::<S>(patches.segments, out_group)
             .max(real_factors::bytes_of_codes::<S>(patches.segments.row()))
+        + real_sparse::bytes(patches.segments.row())
         + 64
 }
 
-/// The layer with its integer terms, real factors and scales; real deltas take the row that reads weights in place.
+/// The layer with its integer terms, real factors, sparse deltas and scales; dense deltas take the row that reads weights in place.
 pub(super) struct WithIntegerTerms;
 
 impl<S: Simd> Row<S> for WithIntegerTerms {
@@ -59,7 +60,7 @@ fn compute<S: Simd>(
     let patches = product.patches;
     let (out, mask) = call.out_and_mask::<i8>().ok()?;
     let copy: &mut [u8] = take(&mut memory, patches.copy_bytes().next_multiple_of(16))?;
-    let wide = conv.terms.two_factor.is_some();
+    let wide = conv.terms.two_factor.is_some() || conv.terms.sparse.is_some_and(|sparse| is_real(&sparse));
     let integer = conv.terms.two_factor.is_some_and(|term| matches!(term.factors, Factors::I8 { .. }));
     let low_rank = if integer { Some(LowRank::new::<S>(conv, patches.segments, &mut memory)?) } else { None };
     let real = RealTerms::new::<S>(conv, &mut memory)?;
@@ -100,7 +101,7 @@ impl<S: Simd, A: Arithmetic<S, Sum = S::Int>> Finish<S, A> for WithTerms<'_, '_,
         if let Some(term) = &mut self.low_rank {
             term.chunk(chunk)?;
         }
-        Extra::<S>::chunk(&mut self.real, group, chunk)
+        self.real.chunk(self.simd, group, chunk)
     }
 
     #[inline(always)]
@@ -253,17 +254,8 @@ impl<S: Simd> Store<'_, S> {
         // SAFETY: `out` is the pixel's channels of the chunk.
         unsafe { simd.store_codes(out.as_mut_ptr(), codes, zero_point, out.len()) };
         let Some(mask) = self.mask.as_deref_mut() else { return Some(()) };
-        const { assert!(N * S::LANES <= STRIP) };
-        let mut reals = [0.0f32; STRIP];
-        for (n, v) in values.iter().enumerate() {
-            // SAFETY: `STRIP` values cover `N` vectors.
-            unsafe { simd.store_some(reals.as_mut_ptr().add(n * S::LANES), *v, S::LANES) };
-        }
-        let [lo, hi] = self.limits;
-        let reals = reals.get(..constants.channels_of_chunk().len())?;
-        // SAFETY: every instruction set of this crate has AVX2.
-        unsafe { requantize::mask(reals, lo, hi, mask, constants.element(pixel)) };
-        Some(())
+        let (count, at) = (constants.channels_of_chunk().len(), constants.element(pixel));
+        simd.perform(mask::Write { values, count, limits: self.limits, mask, at })
     }
 }
 

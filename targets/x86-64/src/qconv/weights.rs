@@ -28,7 +28,8 @@ pub(super) enum Effective<'a> {
 }
 
 impl<'a> Effective<'a> {
-    /// The weights of `conv` under its terms; `None` for terms whose weights are real.
+    /// The weights of `conv` under its terms, of which a sparse delta of real values is added to products instead; `None`
+    /// for other terms whose weights are real.
     pub(super) fn new(conv: &QConv<'a>) -> Option<Self> {
         let (terms, out_group) = (conv.terms, conv.shape.out_group);
         if terms.dense.is_some() {
@@ -37,15 +38,16 @@ impl<'a> Effective<'a> {
         if terms.overlay_is_packed() && terms.patched.is_none() {
             return Some(Self::Base);
         }
-        match (terms.sparse, terms.patched) {
+        let overlay = terms.sparse.and_then(|sparse| match sparse.values {
+            SparseValues::I16(values) => Some((sparse, values)),
+            SparseValues::F32(_) => None,
+        });
+        match (overlay, terms.patched) {
             (None, None) => Some(Self::Base),
             (None, Some(patched)) => Some(Self::Patched { weight: patched.weight, out_group }),
-            (Some(sparse), None) => match sparse.values {
-                SparseValues::I16(values) => {
-                    Some(Self::Overlay { sparse, values, zero_point: conv.attrs.in_zero_point, out_group })
-                }
-                SparseValues::F32(_) => None,
-            },
+            (Some((sparse, values)), None) => {
+                Some(Self::Overlay { sparse, values, zero_point: conv.attrs.in_zero_point, out_group })
+            }
             (Some(_), Some(_)) => None,
         }
     }

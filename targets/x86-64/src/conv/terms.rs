@@ -11,7 +11,7 @@ use crate::gemm::{Finish, Pixels, Reals, Rows, STRIP, multiply, strip_bytes};
 use crate::mask;
 use crate::patches::Patches;
 use crate::real_factors::{self, LowRank, Projection};
-use crate::simd::{Row, Simd};
+use crate::simd::{Row, Simd, Task};
 use ingraft_vector::memory::take;
 
 /// Workspace beside the copy of a sample: a chunk's weights, and what a two-factor term needs.
@@ -92,6 +92,23 @@ impl<S: Simd> Finish<S, Reals> for Adapted<'_, '_, '_, S> {
         pixels: Pixels,
         sums: &[[S::Real; N]; M],
     ) -> Option<()> {
+        if self.mask.is_some() {
+            // As in `Write` of the layers on codes: a function of its own, so that the loop of products keeps its sums.
+            return self.base.simd.perform(WithMask { terms: self, pixels, sums });
+        }
+        let sums = self.adapted(pixels, sums)?;
+        self.base.tile(pixels, &sums)
+    }
+}
+
+impl<S: Simd> Adapted<'_, '_, '_, S> {
+    /// The values of a tile before they are clamped.
+    #[inline(always)]
+    fn adapted<const M: usize, const N: usize>(
+        &self,
+        pixels: Pixels,
+        sums: &[[S::Real; N]; M],
+    ) -> Option<[[S::Real; N]; M]> {
         let (simd, mut sums) = (self.base.simd, *sums);
         if let Some(term) = &self.low_rank {
             let latents = term.latents(pixels)?;
@@ -102,14 +119,31 @@ impl<S: Simd> Finish<S, Reals> for Adapted<'_, '_, '_, S> {
         for sums in &mut sums {
             self.affine.apply(simd, sums);
         }
-        if let Some(mask) = self.mask.as_deref_mut() {
-            let Clamped { conv, first, count, .. } = &self.base;
-            let limits = [conv.attrs.lo, conv.attrs.hi];
-            for (pixel, values) in (pixels.first..).zip(&sums).take(pixels.count) {
-                let at = pixel * conv.shape.output[3] + first;
-                simd.perform(mask::Write { values, count: *count, limits, mask, at })?;
-            }
+        Some(sums)
+    }
+}
+
+/// Output of a tile, and its bits of the mask.
+struct WithMask<'t, 'a, 'm, 'o, S: Simd, const M: usize, const N: usize> {
+    terms: &'t mut Adapted<'a, 'm, 'o, S>,
+    pixels: Pixels,
+    sums: &'t [[S::Real; N]; M],
+}
+
+impl<S: Simd, const M: usize, const N: usize> Task<S> for WithMask<'_, '_, '_, '_, S, M, N> {
+    type Output = Option<()>;
+
+    #[inline(always)]
+    fn run(self, simd: S) -> Option<()> {
+        let Self { terms, pixels, sums } = self;
+        let sums = terms.adapted(pixels, sums)?;
+        let Clamped { conv, first, count, .. } = &terms.base;
+        let limits = [conv.attrs.lo, conv.attrs.hi];
+        let mask = terms.mask.as_deref_mut()?;
+        for (pixel, values) in (pixels.first..).zip(&sums).take(pixels.count) {
+            let at = pixel * conv.shape.output[3] + first;
+            mask::Write { values, count: *count, limits, mask, at }.run(simd)?;
         }
-        self.base.tile(pixels, &sums)
+        terms.base.tile(pixels, &sums)
     }
 }

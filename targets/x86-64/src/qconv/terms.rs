@@ -255,7 +255,7 @@ impl<S: Simd> Store<'_, S> {
         unsafe { simd.store_codes(out.as_mut_ptr(), codes, zero_point, out.len()) };
         let Some(mask) = self.mask.as_deref_mut() else { return Some(()) };
         let (count, at) = (constants.channels_of_chunk().len(), constants.element(pixel));
-        simd.perform(mask::Write { values, count, limits: self.limits, mask, at })
+        mask::Write { values, count, limits: self.limits, mask, at }.run(simd)
     }
 }
 

@@ -8,8 +8,8 @@
 //! ```
 //! use ingraft_models::tiny::Net;
 //!
-//! let plan = Net::AnomalyDetection.quantized(1, &Default::default())?;
-//! assert!(ingraft_plan::PlanView::new(&plan.plan).is_ok());
+//! let compiled = Net::AnomalyDetection.quantized(1, &Default::default())?;
+//! assert!(compiled.program.notes.float_nodes.is_empty());
 //! # Ok::<(), ingraft_compile::CompileError>(())
 //! ```
 

@@ -115,6 +115,74 @@ mod instructions {
         Some([a, b, c, d])
     }
 
+    /// The products of eight codes of a row at R2, as quads, with the weights of four channels at R0 and R7, R1 apart.
+    macro_rules! eight_codes_of_four {
+        () => {
+            ".rept 2
+            ldmia r2!, {{r4, r5}}
+            ldr r12, [r0, r1]
+            sxtb16 r3, r12
+            sxtb16 r12, r12, ror #8
+            smlad r9, r3, r4, r9
+            smlad r9, r12, r5, r9
+            ldr r12, [r0], #4
+            sxtb16 r3, r12
+            sxtb16 r12, r12, ror #8
+            smlad r8, r3, r4, r8
+            smlad r8, r12, r5, r8
+            ldr r12, [r7, r1]
+            sxtb16 r3, r12
+            sxtb16 r12, r12, ror #8
+            smlad r11, r3, r4, r11
+            smlad r11, r12, r5, r11
+            ldr r12, [r7], #4
+            sxtb16 r3, r12
+            sxtb16 r12, r12, ror #8
+            smlad r10, r3, r4, r10
+            smlad r10, r12, r5, r10
+            .endr"
+        };
+    }
+
+    /// `bias[c] + Σ weights[c·len + i]·row[i]` of four channels, modulo 2³², over the whole eights of `len` codes.
+    ///
+    /// None for fewer than eight, or operands that are shorter.
+    #[inline(always)]
+    pub(crate) fn four_channels(
+        row: &[Quad],
+        weights: &[i8],
+        len: usize,
+        bias: [i32; 4],
+    ) -> Option<[i32; 4]> {
+        let eights = len / 8;
+        if eights == 0 || row.len() < eights * 2 || weights.len() < len.checked_mul(4)? {
+            return None;
+        }
+        let [mut a, mut b, mut c, mut d] = bias;
+        let third = weights.get(len * 2..)?.as_ptr();
+        // SAFETY: every turn reads eight weights of each channel and two quads, which the lengths just checked cover; R6
+        // and R7 are put back, and all others are named. The build script found that the program is compiled for a
+        // processor with the instructions, whose loads need no alignment.
+        unsafe {
+            asm!(
+                "push {{r6, r7}}",
+                "mov r7, r4",
+                "mov r6, r5",
+                "2:", eight_codes_of_four!(),
+                "subs r6, r6, #1",
+                "bne 2b",
+                "pop {{r6, r7}}",
+                inout("r0") weights.as_ptr() => _, in("r1") len,
+                inout("r2") row.as_ptr() => _,
+                inout("r4") third => _, inout("r5") eights => _,
+                out("r3") _, out("r12") _,
+                inout("r8") a, inout("r9") b, inout("r10") c, inout("r11") d,
+                options(readonly),
+            );
+        }
+        Some([a, b, c, d])
+    }
+
     /// `sums[c] = bias[c] + Σ taps[t][first + c]·weights[t·channels + first + c]`, modulo 2³², of channels in fours.
     ///
     /// None for fewer codes than that takes.
@@ -233,6 +301,12 @@ mod instructions {
 
     /// None: the caller's own loop is as good.
     pub(crate) fn four_rows(_: &[[Quad; 4]], _: &[[i8; 8]], _: i32) -> Option<[i32; 4]> {
+        None
+    }
+
+    /// None: loops of the compiler's are as good.
+    #[inline(always)]
+    pub(crate) fn four_channels(_: &[Quad], _: &[i8], _: usize, _: [i32; 4]) -> Option<[i32; 4]> {
         None
     }
 

@@ -7,7 +7,7 @@
 use ingraft_kernel::window::ConvShape;
 use ingraft_tensor::bytes;
 
-use crate::asm::{Quad, channels_by_four, even_codes, four_rows, multiply_pairs, odd_codes};
+use crate::asm::{Quad, channels_by_four, even_codes, four_channels, four_rows, multiply_pairs, odd_codes};
 use crate::isa::{Isa, Latents, RANK, ROWS, Sums, WIDTH};
 use crate::patch::{Patches, buffer_bytes};
 use crate::portable::Portable;
@@ -87,6 +87,36 @@ fn four_dots(rows: &[[Quad; ROWS]], weight: &[i8], bias: i32) -> [i32; ROWS] {
     dots(rows.get(eights.len() * 2..).unwrap_or(&[]), rest, sums)
 }
 
+/// `sums[c] = bias[c] + Σ weights[c]·row` of one row: four channels at a time, which share what is loaded of it.
+#[inline(always)]
+fn one_row(row: &[Quad], len: usize, mut weights: &[i8], bias: &[i32], sums: &mut [i32]) -> Option<()> {
+    let whole = len - len % 8;
+    let quads = row.as_chunks::<1>().0;
+    let (fours, rest) = bias.as_chunks::<4>();
+    let (sum_fours, sum_rest) = sums.get_mut(..bias.len())?.as_chunks_mut::<4>();
+    for (sums, bias) in sum_fours.iter_mut().zip(fours) {
+        let (channels, others) = weights.split_at_checked(len.checked_mul(4)?)?;
+        weights = others;
+        let done = four_channels(row, channels, len, *bias);
+        *sums = done.unwrap_or(*bias);
+        let first = if done.is_some() { whole } else { 0 };
+        if first != len {
+            let (left, mut channels) = (quads.get(first / 4..)?, channels);
+            for sum in sums {
+                let (channel, others) = channels.split_at_checked(len)?;
+                channels = others;
+                [*sum] = dots(left, channel.get(first..)?, [*sum]);
+            }
+        }
+    }
+    for (sum, bias) in sum_rest.iter_mut().zip(rest) {
+        let (channel, others) = weights.split_at_checked(len)?;
+        weights = others;
+        [*sum] = dots(quads, channel, [*bias]);
+    }
+    Some(())
+}
+
 /// `sums[row][c] = Σ rows[row]·up[c]` where a quad has the whole rows.
 #[inline(always)]
 fn one_quad<const R: usize>(
@@ -136,16 +166,12 @@ impl Isa for Dsp {
 
     #[inline]
     fn multiply(rows: Rows<'_>, weights: &[i8], len: usize, bias: &[i32], sums: &mut Sums) -> Option<()> {
+        if rows.count == 1 {
+            let [sums, ..] = sums;
+            return one_row(rows.quads, len, weights, bias, sums);
+        }
         // Not in the `zip`: that divides by the length to know how many there are, and may panic for all the compiler sees.
         let mut weights = weights.chunks_exact(len.max(1));
-        if rows.count == 1 {
-            let quads = rows.quads.as_chunks::<1>().0;
-            let [sums, ..] = sums;
-            for (sum, bias) in sums.iter_mut().zip(bias) {
-                [*sum] = dots(quads, weights.next()?, [*bias]);
-            }
-            return Some(());
-        }
         let quads = rows.quads.as_chunks::<ROWS>().0;
         let [a, b, c, d] = sums.each_mut().map(|sums| sums.iter_mut());
         for ((((a, b), c), d), bias) in a.zip(b).zip(c).zip(d).zip(bias) {

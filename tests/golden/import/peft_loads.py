@@ -18,15 +18,15 @@ import peft
 import torch
 from safetensors.torch import load_file
 
-from peft_checkpoints import SHAPES, Conv, Linear, Norm, base, rounded
+from peft_checkpoints import SHAPES, Conv, Groups, Linear, Norm, base, rounded
 
-MODELS = {"linear": Linear, "conv": Conv, "norm": Norm}
+MODELS = {"linear": Linear, "conv": Conv, "norm": Norm, "groups": Groups}
 
 
 def model(name, case):
     """The base that `case` was made for: with a last layer of as many classes as the file has one for."""
     found = base(MODELS[name])
-    last = "fc" if name == "conv" else "score"
+    last = "fc" if name in ("conv", "groups") else "score"
     held = load_file(case / "adapter_model.safetensors").get(f"base_model.model.{last}.weight")
     if held is not None:
         setattr(found, last, torch.nn.Linear(held.shape[1], held.shape[0]))
@@ -53,7 +53,7 @@ def main(folder):
         if missing or apart > 1e-5 or moved < 1e-3:
             raise SystemExit(f"{case.name}: {apart:.1e} apart, moved by {moved:.1e}, {missing}")
         checked += 1
-    if checked < 39:
+    if checked < 66:
         raise SystemExit(f"only {checked} exports in {folder}")
     print(f"PEFT {peft.__version__} loads {checked} exports and agrees")
 

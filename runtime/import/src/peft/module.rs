@@ -21,6 +21,9 @@ pub(crate) struct Module<'c> {
     pub(crate) place: &'c Place<'c>,
     /// The most output and input features of the modules that were adapted.
     pub(crate) widest: (usize, usize),
+    /// Its number among the adapted modules, and how many these are, in the order of the plan's sites; `None` unless the user takes
+    /// that order for PyTorch's.
+    pub(crate) order: Option<(usize, usize)>,
 }
 
 impl Module<'_> {

@@ -44,15 +44,20 @@ pub(super) fn oft(module: &Module<'_>) -> Result<Change> {
 
 fn oft_block(module: &Module<'_>, skew: &Matrix) -> Result<Matrix> {
     if !module.config.flag("use_cayley_neumann", true)? {
-        return cayley(module, skew);
+        return cayley(skew).ok_or_else(|| ImportError::at(module.path, Fault::NotFinite));
     }
     if older_than_0_18(module.config.text("peft_version")) {
         return module
             .refuse("before PEFT 0.18 the Neumann series of OFT was another one; save it with a newer PEFT");
     }
-    let terms = module.config.count("num_cayley_neumann_terms", 5)?;
+    series(skew, module.config.count("num_cayley_neumann_terms", 5)?)
+}
+
+/// `I + 2·Q + 2·Q² + …`, the last power once.
+pub(super) fn series(skew: &Matrix, terms: usize) -> Result<Matrix> {
     if terms > MOST_TERMS {
-        return module.refuse("num_cayley_neumann_terms is above 64; the series has long converged by then");
+        let why = "above 64; the series has long converged by then";
+        return Err(ImportError::at("num_cayley_neumann_terms", Fault::Unsupported(why)));
     }
     let mut sum = Matrix::identity(skew.rows);
     if terms > 1 {
@@ -82,15 +87,14 @@ fn older_than_0_18(version: &str) -> bool {
 }
 
 /// `(I − Q)(I + Q)⁻¹`.
-fn cayley(module: &Module<'_>, skew: &Matrix) -> Result<Matrix> {
+pub(super) fn cayley(skew: &Matrix) -> Option<Matrix> {
     let identity = Matrix::identity(skew.rows);
-    let inverse = identity.clone().plus(skew).inverse();
-    let inverse = inverse.ok_or_else(|| ImportError::at(module.path, Fault::NotFinite))?;
-    Ok(identity.minus(skew).matmul(&inverse))
+    let inverse = identity.clone().plus(skew).inverse()?;
+    Some(identity.minus(skew).matmul(&inverse))
 }
 
 /// The skew matrix with `upper` above its diagonal, row by row.
-fn skew(upper: &[f64], size: usize) -> Matrix {
+pub(super) fn skew(upper: &[f64], size: usize) -> Matrix {
     let mut matrix = Matrix::zeros(size, size);
     let places = (0..size).flat_map(|i| (i + 1..size).map(move |j| (i, j)));
     for ((i, j), value) in places.zip(upper) {
@@ -128,7 +132,7 @@ pub(super) fn boft(module: &Module<'_>) -> Result<Change> {
         for (block, values) in values.chunks_exact(size * size).enumerate() {
             let values = Matrix::new(size, size, values.to_vec());
             let skew = values.clone().minus(&values.transpose()).scaled(0.5);
-            let rotation = cayley(module, &skew)?;
+            let rotation = cayley(&skew).ok_or_else(|| ImportError::at(module.path, Fault::NotFinite))?;
             for o in 0..out {
                 for j in 0..size {
                     let product = |k: usize| rotation.at(j, k) * turned.at(o, order[block * size + k]);

@@ -196,13 +196,12 @@ pub(super) fn ia3(module: &Module<'_>) -> Result<Change> {
     if !feedforward {
         return Ok(Change { scale: Some(module.vector("ia3_l", out)?), ..Change::default() });
     }
-    if desc.groups != 1 {
-        return module.refuse("inputs of a grouped convolution are scaled across its groups");
-    }
-    let scale = module.vector("ia3_l", desc.inputs)?;
-    let window = row / desc.inputs.max(1);
-    let factors: Vec<f64> = (0..row).map(|j| scale[j / window.max(1)] - 1.0).collect();
-    Ok(Change::dense(module.place.weight.clone().columns_times(&factors)))
+    let scale = module.vector("ia3_l", desc.inputs * desc.groups)?;
+    let (window, outputs) = ((row / desc.inputs.max(1)).max(1), (out / desc.groups.max(1)).max(1));
+    let weight = &module.place.weight;
+    // The inputs of an output are those of its group.
+    let factor = |o: usize, j: usize| scale[o / outputs * desc.inputs + j / window] - 1.0;
+    Ok(Change::dense(Matrix::from_fn(out, row, |o, j| weight.at(o, j) * factor(o, j))))
 }
 
 pub(super) fn beft(module: &Module<'_>) -> Result<Change> {

@@ -1,7 +1,8 @@
 //! Checkpoints: safetensors with the configuration beside them.
 
 use ingraft_import::{
-    Base, Imported, Matching, export_native, export_peft, import_lycoris, import_native, import_peft, read_tensors,
+    Base, Imported, Matching, export_native, export_peft, import_lycoris, import_native, import_peft,
+    read_tensors,
 };
 
 use super::base::golden;

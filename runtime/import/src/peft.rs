@@ -17,6 +17,7 @@ mod product;
 mod psoft;
 mod rotation;
 mod sparse;
+mod wavelet;
 mod weighed;
 
 use std::collections::BTreeMap;

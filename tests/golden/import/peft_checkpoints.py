@@ -421,6 +421,16 @@ case("dora_gaps", "LoraConfig", Groups, ["far"], r=2, use_dora=True, merged=True
 case("adalora_gaps", "AdaLoraConfig", Groups, ["far"], init_r=3, target_r=2, lora_alpha=4, total_step=10)
 case("hira_gaps", "HiraConfig", Groups, ["far"], r=2)
 case("hra_gaps", "HRAConfig", Groups, ["far"], r=4, merged=True)
+# Tables too.
+case("hira_table", "HiraConfig", Tokens, ["emb", "lin0"], r=2)
+case("oft_table", "OFTConfig", Tokens, ["emb"], oft_block_size=3, r=0)
+case("oft_table_exact", "OFTConfig", Tokens, ["emb", "lin0"], oft_block_size=2, r=0, use_cayley_neumann=False)
+case("tinylora_table", "TinyLoraConfig", Tokens, ["emb", "lin0"], r=2, u=5, weight_tying=1.0)
+# Other wavelets, other seeds; filters longer than a side among them.
+case("waveft_db3", "WaveFTConfig", Linear, LIN, n_frequency=23, scaling=3.0, wavelet_family="db3", random_loc_seed=5)
+case("waveft_sym5", "WaveFTConfig", Linear, LIN, n_frequency=23, scaling=3.0, wavelet_family="sym5")
+case("waveft_coif2", "WaveFTConfig", Linear, LIN, n_frequency=23, scaling=3.0, wavelet_family="coif2")
+case("fourierft_seed", "FourierFTConfig", Linear, LIN, n_frequency=19, scaling=40.0, random_loc_seed=2**31 + 9)
 case("tinylora_untied", "TinyLoraConfig", Linear, LIN, r=2, u=5)
 
 

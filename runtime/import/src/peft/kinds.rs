@@ -63,9 +63,9 @@ pub(crate) static KINDS: &[Kind] = kinds! {
     "LOKR" "lokr" product::lokr:
         ["lokr_w1" "lokr_w1_a" "lokr_w1_b" "lokr_w2" "lokr_w2_a" "lokr_w2_b" "lokr_t2"]
         ["r" "alpha" "rank_pattern" "alpha_pattern"];
-    "HIRA" "hira" product::hira: ["hira_A" "hira_B"] ["r" "rank_pattern" "fan_in_fan_out"];
+    "HIRA" "hira" product::hira: ["hira_A" "hira_B" "hira_embedding_A" "hira_embedding_B"] ["r" "rank_pattern" "fan_in_fan_out"];
     "DEFT" "deft" product::deft: ["deft_P" "deft_R"] ["r" "alpha" "para" "decomposition_method" "fan_in_fan_out"];
-    "OFT" "oft" rotation::oft: ["oft_R.weight"]
+    "OFT" "oft" rotation::oft: ["oft_R.weight" "oft_embedding_R.weight"]
         ["r" "block_share" "coft" "use_cayley_neumann" "num_cayley_neumann_terms" "fan_in_fan_out"];
     "BOFT" "boft" rotation::boft: ["boft_R" "boft_s"] ["fan_in_fan_out"];
     "HRA" "hra" rotation::hra: ["hra_u"] ["r" "apply_GS"];

@@ -18,7 +18,9 @@ pub(super) fn oft(module: &Module<'_>) -> Result<Change> {
              PEFT if that is what was meant",
         );
     }
-    let stored = module.matrix("oft_R.weight", 0, 0)?;
+    let table = module.optional("oft_embedding_R.weight").is_some();
+    let name = if table { "oft_embedding_R.weight" } else { "oft_R.weight" };
+    let stored = module.matrix(name, 0, 0)?;
     // b(b − 1)/2 values above the diagonal.
     let size = ((1.0 + (1.0 + 8.0 * stored.columns as f64).sqrt()) / 2.0) as usize;
     if size * (size - 1) / 2 != stored.columns || !row.is_multiple_of(size) {
@@ -26,15 +28,16 @@ pub(super) fn oft(module: &Module<'_>) -> Result<Change> {
     }
     let blocks = row / size;
     let shared = module.config.flag("block_share", false)?;
-    module.fits("oft_R.weight", &stored, if shared { 1 } else { blocks }, 0)?;
+    module.fits(name, &stored, if shared { 1 } else { blocks }, 0)?;
     let mut turned = Matrix::zeros(module.place.weight.rows, row);
     for block in 0..blocks {
         let skew = skew(stored.row(if shared { 0 } else { block }), size);
         let rotation = oft_block(module, &skew)?;
-        // y = W·(x·R): the weight's columns of this block times Rᵀ.
+        // y = W·(x·R): the weight's columns of this block times Rᵀ. Rows of a table are what is turned: times R.
+        let turn = if table { rotation.transpose() } else { rotation };
         for o in 0..turned.rows {
             for j in 0..size {
-                let product = |k: usize| module.place.weight.at(o, block * size + k) * rotation.at(j, k);
+                let product = |k: usize| module.place.weight.at(o, block * size + k) * turn.at(j, k);
                 turned.data[o * row + block * size + j] = (0..size).map(product).sum();
             }
         }

@@ -70,7 +70,9 @@ pub(super) fn lora(module: &Module<'_>) -> Result<Change> {
 /// the outputs of each group.
 fn within_groups(module: &Module<'_>, a: &Matrix, b: &Matrix) -> Result<(Matrix, Matrix)> {
     let ((out, row), groups) = (module.place.shape(), module.place.desc().groups);
-    if module.config.flag("use_dora", false)? || module.config.text("init_lora_weights") != "" {
+    if module.config.flag("use_dora", false)?
+        || matches!(module.config.text("init_lora_weights"), "pissa" | "olora")
+    {
         module.ungrouped()?;
     }
     let rows = b.columns;

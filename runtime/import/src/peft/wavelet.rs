@@ -1,5 +1,7 @@
 //! Planes of orthogonal wavelets, put together from their four bands as WaveFT does.
 
+use core::f64::consts::FRAC_1_SQRT_2;
+
 use crate::matrix::Matrix;
 
 /// The low-pass filter that puts a signal of wavelet `family` together; `None` for a family that PEFT has none of.
@@ -55,7 +57,7 @@ fn line(bands: &Matrix, filter: &[f64], size: usize) -> Matrix {
 /// published ones, nor orthonormal: a checkpoint means what PEFT computes.
 #[rustfmt::skip]
 const FILTERS: &[(&str, &[f64])] = &[
-    ("db1", &[0.7071067811865476, 0.7071067811865476]),
+    ("db1", &[FRAC_1_SQRT_2, FRAC_1_SQRT_2]),
     ("db2", &[0.48296291314453416, 0.8365163037378079, 0.2241438680420134, -0.12940952255126037]),
     ("db3", &[0.33267055295008263, 0.8068915093133388, 0.4598775021193313, -0.13501102001039084, -0.08544127388224149, 0.035226291882100656]),
     ("db4", &[0.2303778133088965, 0.7148465705529157, 0.6308807679298589, -0.027983769416859854, -0.18703481171909309, 0.030841381835560764, 0.0328830116668852, -0.010597401785069032]),

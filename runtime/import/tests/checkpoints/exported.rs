@@ -111,16 +111,20 @@ impl ByHand<'_> {
         let want = result(&made);
         let apart = distance(&result(&again.bytes), &want);
         assert!(apart < 1e-5, "{name} {}: {apart:.1e} apart", self.settings);
+        self.leave(name, json!({ "model": model, "output": want }), &written);
+        written
+    }
+
+    /// Leaves `written` for PEFT to load, with what is to come out.
+    fn leave(&self, name: &str, output: Value, written: &Exported) {
         let folder = std::env::var_os("INGRAFT_PEFT_EXPORTS").filter(|_| !name.is_empty());
         if let Some(folder) = folder.map(PathBuf::from) {
             let folder = folder.join(name);
-            let output = json!({ "model": model, "output": want });
             std::fs::create_dir_all(&folder).expect("a folder");
             std::fs::write(folder.join("adapter_config.json"), &written.json).expect("written");
             std::fs::write(folder.join("adapter_model.safetensors"), &written.tensors).expect("written");
             std::fs::write(folder.join("output.json"), output.to_string()).expect("written");
         }
-        written
     }
 }
 
@@ -220,6 +224,29 @@ fn what_differs_between_modules_is_written_by_path() {
         read_tensors(&written.tensors).expect("whole")["base_model.model.lin0.boft_R"].dims,
         [2, 6, 2, 2]
     );
+}
+
+#[test]
+fn skills_are_written_in_its_layout_and_mixed_by_task() {
+    let outputs = outputs();
+    let compiled = Compiled::new("linear", false);
+    let base = compiled.base(true);
+    for (method, settings, task) in [
+        ("poly", r#""rank": 3, "skills": 4, "tasks": 3, "task": 2"#, 2),
+        ("mhr", r#""rank": 2, "skills": 3, "splits": 2, "tasks": 2, "task": 1"#, 1),
+    ] {
+        let made = ByHand { base: &base, method, settings, sites: &[0], classes: 0 };
+        let adapter = made.adapter();
+        let written = export_peft(&adapter, &base.plan).expect("PEFT has it");
+        // Of all tasks, so that it is no weight to be read here.
+        let error =
+            import_peft(&base, written.json.as_bytes(), &written.tensors, &Matching::default(), "back");
+        assert!(error.expect_err("of all tasks").to_string().contains("by task"));
+        let held = Aligned::copy_of(&adapter);
+        let attached = Adapter::attach(held.as_slice(), &base.plan).expect("import checked it");
+        let want = run(base.plan, &outputs["linear/input"], &attached);
+        made.leave(method, json!({ "model": "linear", "output": want, "task": task }), &written);
+    }
 }
 
 #[test]

@@ -31,6 +31,19 @@ const ANYWHERE: Layout = Layout {
     linear: false,
 };
 const LINEAR: Layout = Layout { linear: true, ..ANYWHERE };
+/// Skills that PEFT mixes by the task it is told at run time.
+const POLY: Layout = Layout {
+    peft_type: "POLY",
+    settings: &[("rank", "r"), ("skills", "n_skills"), ("tasks", "n_tasks"), ("splits", "n_splits")],
+    fixed: &[("poly_type", "\"poly\"")],
+    tensors: &[
+        ("poly_lora_A", "poly_lora_A", Form::Skills),
+        ("poly_lora_B", "poly_lora_B", Form::Skills),
+        ("module_logits", "poly_router.module_logits", Form::Same),
+    ],
+    derived: &["task"],
+    ..LINEAR
+};
 /// Two factors, which [`super::factors`] writes.
 const PAIR: Layout = Layout {
     peft_type: "LORA",
@@ -76,6 +89,8 @@ pub(super) enum Form {
     Kernels,
     /// `[out, 1]`, or `[1, out]` on convolutions.
     Column,
+    /// `[splits, skills, rows, columns]`, of settings of these names.
+    Skills,
 }
 
 pub(super) const LAYOUTS: &[Layout] = &[
@@ -353,6 +368,8 @@ pub(super) const LAYOUTS: &[Layout] = &[
         dropped: &["indices"],
         ..LINEAR
     },
+    Layout { method: "poly", ..POLY },
+    Layout { method: "mhr", ..POLY },
     Layout {
         method: "tinylora",
         peft_type: "TINYLORA",
@@ -422,6 +439,10 @@ pub(super) fn shaped(
         Form::Blocks(count) => {
             let count = setting(count).max(1);
             vec![count, first / (count * last).max(1), last, last]
+        }
+        Form::Skills => {
+            let (splits, skills) = (setting("splits").max(1), setting("skills").max(1));
+            vec![splits, skills, first / (splits * skills), last]
         }
         Form::Kernels => vec![site.out / last.max(1), site.row() / last.max(1), last],
         Form::Column if conv => vec![1, first],

@@ -34,10 +34,13 @@ pub(super) fn adamss(module: &Module<'_>) -> Result<Change> {
         return module.refuse("adamss_newB has more rows than the weight has directions");
     }
     let left = left_vectors(module, &whole, &right)?;
-    let parts = (0..out).take_while(|part| module.optional(&format!("adamss_A.{part}")).is_some()).count();
     let of_part = |part: &str, held: usize| format!("adamss_{part}.{held}");
+    let parts = module.numbered("adamss_A.", "")?;
     if parts == 0 {
         return Err(ImportError::at(module.path, Fault::Missing(of_part("A", 0))));
+    }
+    if parts > out || module.numbered("adamss_B.", "")? != parts {
+        return module.refuse(OTHERS);
     }
     // Rows of an orthogonal matrix lie equally far from each other.
     let decided = rank < out || parts == 1 || parts == out;

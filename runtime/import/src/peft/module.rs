@@ -68,6 +68,16 @@ impl Module<'_> {
         Err(ImportError::at(&format!("{}.{name}", self.path), Fault::Shape { given, wanted }))
     }
 
+    /// How many tensors are called `head`, a number and `tail`: the numbers from 0 on.
+    pub(crate) fn numbered(&self, head: &str, tail: &str) -> Result<usize, ImportError> {
+        let count = self.tensors.keys().filter(|name| name.starts_with(head)).count();
+        let name = |at: usize| format!("{head}{at}{tail}");
+        match (0..count).find(|at| !self.tensors.contains_key(&name(*at))) {
+            Some(at) => Err(ImportError::at(self.path, Fault::Missing(name(at)))),
+            None => Ok(count),
+        }
+    }
+
     /// Tensor `name` with `count` values, of any shape.
     pub(crate) fn vector(&self, name: &str, count: usize) -> Result<Vec<f64>, ImportError> {
         let tensor = self.tensor(name)?;

@@ -64,11 +64,21 @@ fn rotation(module: &Module<'_>, rank: usize) -> Result<Matrix> {
         }
         false => module.matrix("psoft_R.weight", rank, rank)?,
     };
-    if module.config.flag("psoft_mag_b", true)? {
-        rotation = rotation.rows_times(&module.vector("psoft_R.vector_b", rank)?);
+    let diagonal = |side: &str| -> Result<Option<Vec<f64>>> {
+        let name = format!("psoft_R.vector_{side}");
+        match (module.config.flag(&format!("psoft_mag_{side}"), true)?, module.optional(&name).is_some()) {
+            (true, _) => module.vector(&name, rank).map(Some),
+            (false, true) => {
+                module.refuse("a vector of psoft_R that psoft_mag_a or psoft_mag_b says there is not")
+            }
+            (false, false) => Ok(None),
+        }
+    };
+    if let Some(factors) = diagonal("b")? {
+        rotation = rotation.rows_times(&factors);
     }
-    if module.config.flag("psoft_mag_a", true)? {
-        rotation = rotation.columns_times(&module.vector("psoft_R.vector_a", rank)?);
+    if let Some(factors) = diagonal("a")? {
+        rotation = rotation.columns_times(&factors);
     }
     Ok(rotation)
 }

@@ -69,9 +69,9 @@ pub(super) fn peanut(module: &Module<'_>) -> Result<Change> {
     let a = module.matrix("peanut_A.weight", 0, out)?;
     let rank = a.rows;
     let layers = |side: &str| -> Result<Vec<Matrix>> {
-        let names = (0..).map(|at| format!("peanut_{side}.{at}.weight"));
-        let held = names.take_while(|name| module.optional(name).is_some());
-        held.map(|name| module.matrix(&name, rank, rank)).collect()
+        let head = format!("peanut_{side}.");
+        let count = module.numbered(&head, ".weight")?;
+        (0..count).map(|at| module.matrix(&format!("{head}{at}.weight"), rank, rank)).collect()
     };
     let (encoders, decoders) = (layers("encoders")?, layers("decoders")?);
     let depth = module.config.count("depth", 0)?;

@@ -432,6 +432,11 @@ case("waveft_sym5", "WaveFTConfig", Linear, LIN, n_frequency=23, scaling=3.0, wa
 case("waveft_coif2", "WaveFTConfig", Linear, LIN, n_frequency=23, scaling=3.0, wavelet_family="coif2")
 case("fourierft_seed", "FourierFTConfig", Linear, LIN, n_frequency=19, scaling=40.0, random_loc_seed=2**31 + 9)
 case("tinylora_untied", "TinyLoraConfig", Linear, LIN, r=2, u=5)
+case("fourierft_turned", "FourierFTConfig", Linear, ["lin1"], n_frequency=19, scaling=40.0, fan_in_fan_out=True)
+case("waveft_turned", "WaveFTConfig", Linear, ["lin1"], n_frequency=19, scaling=3.0, wavelet_family="db2", fan_in_fan_out=True)
+# Blocks that are drawn back to a bound, and such as are within it.
+case("oft_constrained", "OFTConfig", Linear, LIN, oft_block_size=2, r=0, coft=True, eps=0.4)
+case("oft_constrained_shared", "OFTConfig", Linear, LIN, oft_block_size=5, r=0, coft=True, eps=1.1, block_share=True, use_cayley_neumann=False)
 
 
 class Blocks:

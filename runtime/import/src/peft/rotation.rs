@@ -10,7 +10,6 @@ use crate::{Fault, ImportError};
 type Result<T> = core::result::Result<T, ImportError>;
 
 pub(super) fn oft(module: &Module<'_>) -> Result<Change> {
-    module.off("coft", "constrained OFT projects its blocks anew at every run; merge it in PEFT first")?;
     let (_, row) = module.place.shape();
     if module.place.desc().kernel != [1, 1] {
         return module.refuse(
@@ -29,9 +28,16 @@ pub(super) fn oft(module: &Module<'_>) -> Result<Change> {
     let blocks = row / size;
     let shared = module.config.flag("block_share", false)?;
     module.fits(name, &stored, if shared { 1 } else { blocks }, 0)?;
+    // Constrained OFT draws every block back to a bound, in every run.
+    let bound = match module.config.flag("coft", false)? {
+        true => module.config.number("eps", 6e-5)? / (stored.rows as f64).sqrt(),
+        false => f64::INFINITY,
+    };
     let mut turned = Matrix::zeros(module.place.weight.rows, row);
     for block in 0..blocks {
         let skew = skew(stored.row(if shared { 0 } else { block }), size);
+        let norm = skew.norm();
+        let skew = if norm > bound { skew.scaled(bound / norm) } else { skew };
         let rotation = oft_block(module, &skew)?;
         // y = W·(x·R): the weight's columns of this block times Rᵀ. Rows of a table are what is turned: times R.
         let turn = if table { rotation.transpose() } else { rotation };

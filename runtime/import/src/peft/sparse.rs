@@ -115,7 +115,6 @@ fn drawn(module: &Module<'_>, count: usize) -> Result<Vec<usize>> {
 }
 
 pub(super) fn fourierft(module: &Module<'_>) -> Result<Change> {
-    module.off("fan_in_fan_out", "places of a weight stored as (in, out) are not redrawn")?;
     let (out, row) = module.place.shape();
     let spectrum = &module.tensor("fourierft_spectrum")?.values;
     let places = drawn(module, spectrum.len())?;
@@ -135,7 +134,6 @@ pub(super) fn fourierft(module: &Module<'_>) -> Result<Change> {
 }
 
 pub(super) fn waveft(module: &Module<'_>) -> Result<Change> {
-    module.off("fan_in_fan_out", "places of a weight stored as (in, out) are not redrawn")?;
     let (out, row) = module.place.shape();
     let spectrum = &module.tensor("waveft_spectrum")?.values;
     let places = drawn(module, spectrum.len())?;

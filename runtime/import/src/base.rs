@@ -34,6 +34,8 @@ pub(crate) struct Place<'p> {
     pub(crate) input: Vec<f64>,
     /// The bias that belongs to `weight`; unknown where a batch norm was folded and no initializers are at hand.
     pub(crate) bias: Option<Vec<f64>>,
+    /// The one that the initializers have beside `weight`.
+    pub(crate) float_bias: Option<Vec<f64>>,
     /// Whether `weight` is the float one, not the quantized one read back.
     pub(crate) exact: bool,
     /// Those of a batch normalization that compilation left one.
@@ -121,6 +123,7 @@ impl<'p> Base<'p> {
             output,
             input,
             bias: None,
+            float_bias: None,
             exact: false,
             statistics: None,
         };
@@ -129,6 +132,8 @@ impl<'p> Base<'p> {
             Some(weight) => (place.weight, place.exact) = (weight, true),
             None => place.weight = read_back(&place),
         }
+        let bias = name.strip_suffix("weight").and_then(|stem| self.initializers.get(&format!("{stem}bias")));
+        place.float_bias = bias.map(|bias| bias.values.clone()).filter(|values| values.len() == out);
         place.bias = self.bias(&place, folded);
         Ok(place)
     }
@@ -172,11 +177,7 @@ impl<'p> Base<'p> {
         if !folded {
             return Some((0..out).map(|channel| f64::from(place.frozen.real_bias(channel))).collect());
         }
-        let name = place.frozen.desc.name.strip_suffix("weight")?;
-        match self.initializers.get(&format!("{name}bias")) {
-            Some(bias) => Some(bias.values.clone()).filter(|values| values.len() == out),
-            None => place.exact.then(|| vec![0.0; out]),
-        }
+        place.float_bias.clone().or_else(|| place.exact.then(|| vec![0.0; out]))
     }
 }
 

@@ -216,7 +216,7 @@ fn named_members(list: Option<&Value>) -> Result<Vec<(String, bool)>, ImportErro
 }
 
 /// Values as texts: `"8"` and `8` are the same setting.
-fn plain(entries: &Ordered) -> Vec<(String, String)> {
+pub(crate) fn plain(entries: &Ordered) -> Vec<(String, String)> {
     let value = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
     entries.0.iter().map(|(name, held)| (name.clone(), value(held))).collect()
 }

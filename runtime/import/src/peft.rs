@@ -3,7 +3,9 @@
 //! Modules are bound by the names of tensors; the config gives scales and ranks, and is checked against them.
 //! What the file does not determine is refused with the reason. Layout and mathematics are those of PEFT 0.21.2.
 
+mod adamss;
 mod block_diagonal;
+mod cluster;
 mod config;
 mod export;
 mod kinds;
@@ -12,8 +14,10 @@ mod merge;
 mod module;
 mod norm;
 mod product;
+mod psoft;
 mod rotation;
 mod sparse;
+mod wavelet;
 mod weighed;
 
 use std::collections::BTreeMap;
@@ -87,12 +91,8 @@ impl Checkpoint {
                 checkpoint.shared.insert(shared.to_owned(), tensor);
                 continue;
             }
-            let leaf = kind
-                .leaves
-                .iter()
-                .find(|leaf| key.strip_suffix(**leaf).is_some_and(|path| path.ends_with('.')));
-            let (path, leaf, map) = match leaf {
-                Some(leaf) => (&key[..key.len() - leaf.len() - 1], *leaf, &mut checkpoint.adapted),
+            let (path, leaf, map) = match kind.leaves.iter().find_map(|leaf| split(key, leaf)) {
+                Some((path, leaf)) => (path, leaf, &mut checkpoint.adapted),
                 None => {
                     let split = key.rsplit_once('.').filter(|(_, leaf)| matches!(*leaf, "weight" | "bias"));
                     let known = split.filter(|(path, _)| !foreign(path));
@@ -125,6 +125,18 @@ impl Checkpoint {
         }
         Ok(checkpoint)
     }
+}
+
+/// The module of tensor `key`, and the end that `leaf` names, in which `#` stands for a number.
+fn split<'k>(key: &'k str, leaf: &str) -> Option<(&'k str, &'k str)> {
+    let (head, tail) = leaf.split_once('#').unwrap_or((leaf, ""));
+    let mut before = key.strip_suffix(tail)?;
+    if leaf.contains('#') {
+        let stem = before.trim_end_matches(|digit: char| digit.is_ascii_digit());
+        before = Some(stem).filter(|stem| stem.len() < before.len())?;
+    }
+    let path = before.strip_suffix(head)?.strip_suffix('.')?;
+    Some((path, &key[path.len() + 1..]))
 }
 
 /// The path of the module that a site was bound to, as the site's settings in the adapter file say.
@@ -183,6 +195,11 @@ impl Reading<'_> {
         let places = sites.iter().map(|site| self.base.place(*site)).collect::<Result<Vec<_>, _>>()?;
         let widest =
             places.iter().map(Place::shape).fold((0, 0), |(o, r), (out, row)| (o.max(out), r.max(row)));
+        // Of those with tensors of the method.
+        let adapted = |path: &&String| self.checkpoint.adapted.contains_key(*path);
+        let mut placed: Vec<usize> =
+            paths.iter().zip(&sites).filter(|(path, _)| adapted(path)).map(|(_, site)| *site).collect();
+        placed.sort_unstable();
         let mut builder = self.base.builder();
         let mut imported = Vec::new();
         let mut shared = Some(&self.checkpoint.shared);
@@ -194,7 +211,9 @@ impl Reading<'_> {
                 }
                 Some(tensors) => {
                     let (config, shared) = (self.config, &self.checkpoint.shared);
-                    (self.kind.change)(&Module { path, tensors, shared, config, place, widest })?
+                    let number = placed.iter().position(|site| *site == place.index);
+                    let order = number.filter(|_| matching.accept_proposal).map(|at| (at, placed.len()));
+                    (self.kind.change)(&Module { path, tensors, shared, config, place, widest, order })?
                 }
                 None => Change::default(),
             };

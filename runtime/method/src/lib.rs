@@ -247,4 +247,4 @@ pub use ssf::Ssf;
 #[cfg(feature = "alloc")]
 pub use torch::TorchRng;
 #[cfg(feature = "alloc")]
-pub use values::{NamedTensor, OwnedTerms, TensorInfo, declared, evaluate};
+pub use values::{NamedTensor, OwnedTerms, TensorInfo, constants, declared, evaluate};

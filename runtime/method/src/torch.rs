@@ -2,6 +2,7 @@
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
+use core::f64::consts::PI;
 
 /// The Mersenne Twister (Matsumoto & Nishimura, 1998), MT19937, seeded as `torch.Generator().manual_seed` does.
 #[derive(Clone, Debug)]
@@ -91,7 +92,50 @@ impl TorchRng {
         let unit = (self.bits() & 0xff_ffff) as f32 * (1.0 / 16_777_216.0);
         unit * (high - low) + low
     }
+
+    /// The elements of an f32 `torch.randn` that nothing normal was drawn before, as far as f32 functions tell: they differ by instruction set.
+    pub fn normals(&mut self, count: usize) -> Vec<f32> {
+        if count < LANES {
+            return self.few_normals(count);
+        }
+        let unit = |rng: &mut Self| rng.uniform(0.0, 1.0);
+        let mut values: Vec<f32> = (0..count).map(|_| unit(self)).collect();
+        values.chunks_exact_mut(LANES).for_each(turn);
+        if !count.is_multiple_of(LANES) {
+            // The last sixteen are drawn anew, over what was there.
+            let last = &mut values[count - LANES..];
+            last.iter_mut().for_each(|value| *value = unit(self));
+            turn(last);
+        }
+        values
+    }
+
+    /// Pairs in f64, one after the other.
+    fn few_normals(&mut self, count: usize) -> Vec<f32> {
+        let mut values = Vec::with_capacity(count + 1);
+        let fraction = |rng: &mut Self| (rng.wide_bits() & ((1 << 53) - 1)) as f64 / (1u64 << 53) as f64;
+        while values.len() < count {
+            let (angle, length) = (fraction(self), fraction(self));
+            let (angle, length) = (2.0 * PI * angle, libm::sqrt(-2.0 * libm::log1p(-length)));
+            values.extend([(length * libm::cos(angle)) as f32, (length * libm::sin(angle)) as f32]);
+        }
+        values.truncate(count);
+        values
+    }
 }
+
+/// Sixteen uniform values to normal ones (Box & Muller, 1958): the first eight give lengths, the others angles.
+fn turn(values: &mut [f32]) {
+    let (lengths, angles) = values.split_at_mut(LANES / 2);
+    for (a, b) in lengths.iter_mut().zip(angles) {
+        let length = libm::sqrt(-2.0 * libm::log(f64::from(1.0 - *a)));
+        let angle = 2.0 * PI * f64::from(*b);
+        (*a, *b) = ((length * libm::cos(angle)) as f32, (length * libm::sin(angle)) as f32);
+    }
+}
+
+/// How many values PyTorch draws together.
+const LANES: usize = 16;
 
 const SIZE: usize = 624;
 
@@ -122,6 +166,20 @@ mod tests {
         let mut all = first(150, 150);
         all.sort_unstable();
         assert!(all.into_iter().eq(0..150));
+    }
+
+    /// `torch.manual_seed(5); torch.randn(count)` of PyTorch 2.15: few, as many as are drawn together, and a rest.
+    #[test]
+    fn normal_values_are_those_of_pytorch() {
+        let first = |count| TorchRng::new(5).normals(count);
+        let near = |got: &[f32], want: &[f32]| got.iter().zip(want).all(|(g, w)| (g - w).abs() < 2e-6);
+        let few =
+            [-0.486_780_8, -0.603_821_6, -0.558_096_2, 0.667_524_3, -0.197_415_1, 1.942_783, -1.401_702];
+        assert!(near(&first(7), &few), "{:?}", first(7));
+        let sixteen = [1.842_33, 0.518_887_2, -1.711_921, -1.701_379, 2.019_419, -0.268_614_4];
+        assert!(near(&first(16), &sixteen), "{:?}", first(16));
+        let rest = [0.031_656_89, -1.172_414, -1.506_94, -0.148_104_6];
+        assert!(near(&first(21), &sixteen[..5]) && near(&first(21)[17..], &rest), "{:?}", first(21));
     }
 
     /// What is not asked for changes nothing of what is.

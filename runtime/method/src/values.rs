@@ -185,6 +185,21 @@ pub fn evaluate(
     }
 }
 
+/// The constants that `method` keeps at `site` beside `tensors`: those among these, and those that follow from the frozen
+/// weight. One that was drawn and is not among them is another than it was.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn constants(
+    method: &dyn Method,
+    site: &FrozenSite<'_>,
+    tensors: &[NamedTensor<'_>],
+) -> Result<Vec<(TensorInfo, Vec<f64>)>, ValuesError> {
+    let layout = method.layout(&site.desc).map_err(ValuesError::Unfit)?;
+    known(method, site, &layout, tensors)?;
+    latent::constants(method, site, &layout, tensors)
+}
+
 /// Sets what a trainer holds at `site`: a latent site's own values, or its terms, to `tensors`, which must be all that
 /// `method` trains there. Constants that are left out stay as they are.
 ///

@@ -64,10 +64,12 @@ pub fn packed(golden: &Path) -> io::Result<Vec<(&'static str, String, Vec<u8>)>>
         ) else {
             continue;
         };
-        // The float base of either model, whose weights some methods need.
-        for choice in [4, 5] {
+        // On the model it was made for, whose weights some methods need.
+        for choice in (0..exercise::MODELS.len()).map(exercise::on) {
             let bytes = exercise::joined(choice, &config, &tensors);
-            seeds.push(("safetensors_peft", format!("{name}-{choice}"), bytes));
+            if exercise::fits(&bytes) {
+                seeds.push(("safetensors_peft", format!("{name}-{choice}"), bytes));
+            }
         }
     }
     for entry in fs::read_dir(golden.join("lycoris"))? {

@@ -5,7 +5,10 @@ Writes, beside this file, an ONNX file of each model; a folder per case with `ad
 `adapter_model.safetensors`; and `outputs.safetensors` with `CASE/output` and, where PEFT can merge the case,
 `CASE/delta/MODULE`. Needs peft 0.21.2, torch, numpy, onnx and safetensors; made with torch 2.15.0.
 
-    python tests/golden/import/peft_checkpoints.py
+    python tests/golden/import/peft_checkpoints.py [CASE...]
+
+makes all of them, or those that are named. The same files come out in every run on one machine; on another, singular vectors of the
+weight that some methods store (FRoD, TinyLoRA, PSOFT, AdaMSS) differ in their last bits, or in more (see the record of PSOFT).
 """
 
 import copy
@@ -13,6 +16,7 @@ import json
 import pathlib
 import platform
 import shutil
+import sys
 from unittest import mock
 
 import numpy as np
@@ -23,7 +27,7 @@ import peft
 import torch
 from peft.tuners.boft import layer as boft
 from peft.tuners.lora.config import BdLoraConfig
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from transformers.pytorch_utils import Conv1D
 
 HERE = pathlib.Path(__file__).parent
@@ -120,6 +124,22 @@ class Line(torch.nn.Module):
         return self.fc(torch.relu(self.line1(torch.relu(self.line0(x)))).mean(dim=2))
 
 
+class Groups(torch.nn.Module):
+    """Convolutions with groups, with gaps, with both and one per channel; windows that are not square."""
+
+    def __init__(self):
+        super().__init__()
+        self.mix = torch.nn.Conv2d(6, 9, (3, 2), padding=(1, 0), groups=3)
+        self.far = torch.nn.Conv2d(9, 10, 3, padding=2, dilation=2)
+        self.both = torch.nn.Conv2d(10, 5, (2, 3), padding=1, dilation=(2, 1), groups=5)
+        self.deep = torch.nn.Conv2d(5, 5, 3, padding=1, groups=5)
+        self.fc = torch.nn.Linear(5, 4)
+
+    def forward(self, x):
+        x = torch.relu(self.both(torch.relu(self.far(torch.relu(self.mix(x))))))
+        return self.fc(self.deep(x).mean(dim=(2, 3)))
+
+
 class Attention(torch.nn.Module):
     """Attention whose three projections are one parameter."""
 
@@ -214,6 +234,16 @@ def write_bases():
         node("Gemm", ["m", "fc.weight", "fc.bias"], "y", transB=1),
     ]
     write_onnx(base(Line), [2, 3, 11], line, HERE / "line.onnx")
+    layer = lambda x, name, y, **how: node("Conv", [x, f"{name}.weight", f"{name}.bias"], y, **how)
+    groups = [
+        layer("x", "mix", "mix", pads=[1, 0, 1, 0], group=3), node("Relu", ["mix"], "r0"),
+        layer("r0", "far", "far", pads=[2] * 4, dilations=[2, 2]), node("Relu", ["far"], "r1"),
+        layer("r1", "both", "both", pads=[1] * 4, dilations=[2, 1], group=5), node("Relu", ["both"], "r2"),
+        layer("r2", "deep", "deep", pads=[1] * 4, group=5),
+        node("GlobalAveragePool", ["deep"], "pool"), node("Flatten", ["pool"], "flat"),
+        node("Gemm", ["flat", "fc.weight", "fc.bias"], "y", transB=1),
+    ]
+    write_onnx(base(Groups), [2, 6, 9, 7], groups, HERE / "groups.onnx")
 
 
 def write_attention():
@@ -236,7 +266,8 @@ def write_attention():
                turned={"attn.in_proj_weight", "attn.out_proj.weight"}, constants=constants)
 
 
-SHAPES = {Linear: (3, 12), Conv: (2, 3, 9, 7), Norm: (3, 12), Batch: (2, 3, 4, 5), Tokens: (3, 5), Line: (2, 3, 11), Attention: (2, 3, 8)}
+SHAPES = {Linear: (3, 12), Conv: (2, 3, 9, 7), Norm: (3, 12), Batch: (2, 3, 4, 5), Tokens: (3, 5), Line: (2, 3, 11), Attention: (2, 3, 8),
+          Groups: (2, 6, 9, 7)}
 
 
 def sample(kind):
@@ -362,6 +393,50 @@ for name, rank in MERGED.items():
 # By seeds of their own: of others, the place in this list is the seed.
 case("ln_batch", "LNTuningConfig", Batch, ["batch0", "batch1"], seed=78)
 case("ln_batch_moved", "LNTuningConfig", Batch, ["batch0", "batch1"], moved=True, seed=79)
+# Singular vectors of the weight: those that the checkpoint was made with stand beside it (`factors`), for their signs follow from no weight.
+case("psoft", "PsoftConfig", Linear, LIN, r=4, psoft_alpha=3, factors=True)
+case("psoft_neumann", "PsoftConfig", Linear, LIN, r=5, psoft_alpha=2, ab_svd_init="pissa_init", use_cayley_neumann=True,
+     num_cayley_neumann_terms=4, cayley_neumann_eps=0.5, factors=True)
+case("psoft_free", "PsoftConfig", Linear, LIN, r=3, psoft_orth=False, psoft_mag_a=False, factors=True)
+case("psoft_low_rank", "PsoftConfig", Linear, LIN, r=4, psoft_svd="lowrank", factors=True)
+# No angle, no signs.
+case("psoft_scaled", "PsoftConfig", Linear, LIN, r=4, straight=True)
+# Rows that are clustered, once more when it is loaded.
+case("adamss", "AdamssConfig", Linear, LIN, r=4, num_subspaces=3, subspace_rank=2)
+case("adamss_seed", "AdamssConfig", Linear, LIN, r=3, num_subspaces=4, subspace_rank=1, random_seed=5)
+case("adamss_dynamic", "AdamssConfig", Linear, LIN, r=6, num_subspaces=2, subspace_rank=3, use_dynamic_rank=True)
+case("adamss_whole", "AdamssConfig", Linear, ["lin1"], r=100, num_subspaces=3, subspace_rank=2)
+# Groups and gaps. PEFT's LoRA reads every group, unless its values say otherwise (`within`), and merges none; what it runs on gaps
+# does not fit its base, what it merges does (`merged`).
+ALL = ["mix", "far", "both", "deep"]
+case("lora_groups", "LoraConfig", Groups, ["mix", "deep"], r=6, lora_alpha=5, rank_pattern={"deep": 5}, within=True)
+case("lora_groups_all", "LoraConfig", Groups, ["mix"], r=3)
+case("loha_groups", "LoHaConfig", Groups, ALL, r=2, alpha=3)
+case("loha_groups_effective", "LoHaConfig", Groups, ALL, r=2, alpha=60, use_effective_conv2d=True)
+case("lokr_groups", "LoKrConfig", Groups, ALL, r=8, alpha=2)
+case("lokr_groups_effective", "LoKrConfig", Groups, ALL, r=1, alpha=2, use_effective_conv2d=True)
+case("ia3_groups", "IA3Config", Groups, ALL, feedforward_modules=["mix", "both", "deep"])
+case("lora_gaps", "LoraConfig", Groups, ["far"], r=2, lora_alpha=3, merged=True)
+case("dora_gaps", "LoraConfig", Groups, ["far"], r=2, use_dora=True, merged=True)
+case("adalora_gaps", "AdaLoraConfig", Groups, ["far"], init_r=3, target_r=2, lora_alpha=4, total_step=10)
+case("hira_gaps", "HiraConfig", Groups, ["far"], r=2)
+case("hra_gaps", "HRAConfig", Groups, ["far"], r=4, merged=True)
+# Tables too.
+case("hira_table", "HiraConfig", Tokens, ["emb", "lin0"], r=2)
+case("oft_table", "OFTConfig", Tokens, ["emb"], oft_block_size=3, r=0)
+case("oft_table_exact", "OFTConfig", Tokens, ["emb", "lin0"], oft_block_size=2, r=0, use_cayley_neumann=False)
+case("tinylora_table", "TinyLoraConfig", Tokens, ["emb", "lin0"], r=2, u=5, weight_tying=1.0)
+# Other wavelets, other seeds; filters longer than a side among them.
+case("waveft_db3", "WaveFTConfig", Linear, LIN, n_frequency=23, scaling=3.0, wavelet_family="db3", random_loc_seed=5)
+case("waveft_sym5", "WaveFTConfig", Linear, LIN, n_frequency=23, scaling=3.0, wavelet_family="sym5")
+case("waveft_coif2", "WaveFTConfig", Linear, LIN, n_frequency=23, scaling=3.0, wavelet_family="coif2")
+case("fourierft_seed", "FourierFTConfig", Linear, LIN, n_frequency=19, scaling=40.0, random_loc_seed=2**31 + 9)
+case("tinylora_untied", "TinyLoraConfig", Linear, LIN, r=2, u=5)
+case("fourierft_turned", "FourierFTConfig", Linear, ["lin1"], n_frequency=19, scaling=40.0, fan_in_fan_out=True)
+case("waveft_turned", "WaveFTConfig", Linear, ["lin1"], n_frequency=19, scaling=3.0, wavelet_family="db2", fan_in_fan_out=True)
+# Blocks that are drawn back to a bound, and such as are within it.
+case("oft_constrained", "OFTConfig", Linear, LIN, oft_block_size=2, r=0, coft=True, eps=0.4)
+case("oft_constrained_shared", "OFTConfig", Linear, LIN, oft_block_size=5, r=0, coft=True, eps=1.1, block_share=True, use_cayley_neumann=False)
 
 
 class Blocks:
@@ -384,12 +459,35 @@ def prune(wrapped):
     wrapped.peft_config["default"].rank_pattern = pattern
 
 
+def stay_within(wrapped):
+    """Zeroes what factors of grouped convolutions read of other groups."""
+    with torch.no_grad():
+        for layer in wrapped.modules():
+            groups = getattr(layer.get_base_layer(), "groups", 1) if hasattr(layer, "lora_A") else 1
+            if groups > 1:
+                down = layer.lora_A["default"].weight
+                rows, columns = down.shape[0] // groups, down.shape[1] // groups
+                own = torch.block_diag(*[torch.ones(rows, columns)] * groups)
+                down.mul_(own[:, :, None, None])
+
+
+def add_factors(wrapped, path):
+    """Adds the singular vectors that PSOFT computed to its file, as a user would."""
+    held = load_file(path)
+    for name, layer in wrapped.named_modules():
+        if hasattr(layer, "_psoft_A_cache"):
+            held[f"{name}.psoft_A"], held[f"{name}.psoft_B"] = layer._get_psoft_ab_cache_buffers("default")
+    save_file(held, path, metadata={"format": "pt"})
+
+
 def run(index, name, config, kind, settings, outputs):
     settings = dict(settings)
     index = settings.pop("seed", index)
     torch.manual_seed(index)
     rng = np.random.default_rng(index)
     classes, moved = settings.pop("classes", None), settings.pop("moved", False)
+    factors, straight, within, only_merged = (
+        settings.pop(flag, False) for flag in ["factors", "straight", "within", "merged"])
     # Without its extension PEFT makes one factor of many.
     butterflies = settings.get("boft_n_butterfly_factor", 1) > 1
     boft.get_fbd_cuda = (lambda: Blocks) if butterflies else (lambda: None)
@@ -399,13 +497,18 @@ def run(index, name, config, kind, settings, outputs):
             if not tensor.requires_grad:
                 continue
             near_one = any(part in parameter_name for part in ["magnitude", "lambda_d", "delora_lambda", "ia3_l", "boft_s"])
+            near_one |= parameter_name.endswith((".vector_a", ".vector_b"))
             old = tensor if any(part in parameter_name for part in ["modules_to_save", "base_layer", "ln_tuning", ".bias", "tokens_delta"]) else float(near_one)
             scale = 3.0 if "logits" in parameter_name else 0.4
             tensor.copy_(rounded(rng, tuple(tensor.shape), scale) + old)
             if name in MERGED:
                 tensor.copy_(torch.tensor(rng.standard_normal(tuple(tensor.shape)) / 3, dtype=torch.float32))
+            if straight and "psoft_R" in parameter_name and tensor.shape[0] != settings["r"]:
+                tensor.zero_()
     if name == "adalora_pruned":
         prune(wrapped)
+    if within:
+        stay_within(wrapped)
     if moved:
         # As a forward pass in training mode does.
         for buffer_name, tensor in wrapped.named_buffers():
@@ -418,6 +521,8 @@ def run(index, name, config, kind, settings, outputs):
     with mock.patch("platform.system", lambda: system):
         wrapped.save_pretrained(folder)
     (folder / "README.md").unlink(missing_ok=True)
+    if factors:
+        add_factors(wrapped, folder / "adapter_model.safetensors")
     path = folder / "adapter_config.json"
     held = json.loads(path.read_text())
     # PEFT keeps a set, which is written in another order in every run.
@@ -435,13 +540,20 @@ def run(index, name, config, kind, settings, outputs):
             outputs[f"{name}/merged/{module}"] = layers[module].weight.detach().clone()
     before = {n: m.weight.detach().clone() for n, m in base(kind).named_modules() if hasattr(m, "weight")}
     wrapped = wrapped.double()
+    for layer in wrapped.modules():
+        # AdaMSS turns its input into the type it was made with.
+        if hasattr(layer, "adamss_A"):
+            layer.dtype = torch.float64
     with torch.no_grad():
         x = x.double() if x.is_floating_point() else x
-        y = wrapped(x)
-        outputs[f"{name}/output"] = y.to(torch.float32)
+        y = None if only_merged else wrapped(x)
+        if name.startswith("lora_groups"):
+            outputs[f"{name}/output"] = y.to(torch.float32)
+            return
         merged = wrapped.merge_and_unload()
-        if not torch.allclose(merged(x), y, rtol=1e-4, atol=1e-4):
+        if y is not None and not torch.allclose(merged(x), y, rtol=1e-4, atol=1e-4):
             raise SystemExit(f"{name}: what PEFT merges is not what it runs")
+        outputs[f"{name}/output"] = (merged(x) if y is None else y).to(torch.float32)
     for module, old in before.items():
         new = dict(merged.named_modules())[module].weight
         if new.shape == old.shape and not torch.equal(new.float(), old):
@@ -451,12 +563,16 @@ def run(index, name, config, kind, settings, outputs):
 if __name__ == "__main__":
     write_bases()
     write_attention()
-    outputs = {}
+    wanted = sys.argv[1:]
+    outputs = load_file(HERE / "outputs.safetensors") if wanted else {}
     for index, (name, config, kind, settings) in enumerate(CASES):
-        run(index, name, config, kind, settings, outputs)
+        if not wanted or name in wanted:
+            run(index, name, config, kind, settings, outputs)
     for kind in SHAPES:
+        if wanted and f"{kind.__name__.lower()}/input" in outputs:
+            continue
         x = sample(kind)
         outputs[f"{kind.__name__.lower()}/input"] = x
         outputs[f"{kind.__name__.lower()}/output"] = base(kind)(x).detach()
     save_file(outputs, HERE / "outputs.safetensors")
-    print(len(CASES), "checkpoints")
+    print(len(wanted) or len(CASES), "checkpoints")

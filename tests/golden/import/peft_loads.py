@@ -18,15 +18,15 @@ import peft
 import torch
 from safetensors.torch import load_file
 
-from peft_checkpoints import SHAPES, Conv, Linear, Norm, base, rounded
+from peft_checkpoints import SHAPES, Conv, Groups, Linear, Norm, base, rounded
 
-MODELS = {"linear": Linear, "conv": Conv, "norm": Norm}
+MODELS = {"linear": Linear, "conv": Conv, "norm": Norm, "groups": Groups}
 
 
 def model(name, case):
     """The base that `case` was made for: with a last layer of as many classes as the file has one for."""
     found = base(MODELS[name])
-    last = "fc" if name == "conv" else "score"
+    last = "fc" if name in ("conv", "groups") else "score"
     held = load_file(case / "adapter_model.safetensors").get(f"base_model.model.{last}.weight")
     if held is not None:
         setattr(found, last, torch.nn.Linear(held.shape[1], held.shape[0]))
@@ -46,14 +46,19 @@ def main(folder):
             loaded = peft.PeftModel.from_pretrained(model(made["model"], case), case).eval()
         missing = [str(w.message) for w in caught if "missing" in str(w.message).lower()]
         with torch.no_grad():
-            got, before = loaded(x), untouched(x)
+            if "task" in made:
+                # Skills take sequences, here of one.
+                tasks = torch.full((len(x),), made["task"])
+                got, before = loaded.base_model(x[:, None], task_ids=tasks)[:, 0], untouched(x)
+            else:
+                got, before = loaded(x), untouched(x)
         apart = ((got - want).abs().max() / want.abs().max()).item()
         moved = ((got - before).abs().max() / before.abs().max()).item()
         print(f"{case.name}: {apart:.1e} apart")
         if missing or apart > 1e-5 or moved < 1e-3:
             raise SystemExit(f"{case.name}: {apart:.1e} apart, moved by {moved:.1e}, {missing}")
         checked += 1
-    if checked < 39:
+    if checked < 68:
         raise SystemExit(f"only {checked} exports in {folder}")
     print(f"PEFT {peft.__version__} loads {checked} exports and agrees")
 

@@ -262,3 +262,20 @@ fn an_adapter_is_trained_beside_another() {
     let both = "--from domain.adapter --on domain.adapter -o e.adapter";
     folder.run(&line(both)).misused(&["--from"]);
 }
+
+/// The weights from before rounding: of a base of codes the model file has them, of one of reals the plan.
+#[test]
+fn real_weights_are_asked_for_where_the_plan_has_none() {
+    let folder = prepared("real-weights", 3);
+    folder.run(&COMPILE.replace("base.onnx -o base.plan", "base_f32.onnx -o real.plan --allow-float")).ok();
+    let train = |plan: &str, settings: &str| {
+        folder.run(&format!(
+            "train {plan} --data clips --method l4q {settings} --sites late --epochs 1 -o a.adapter"
+        ))
+    };
+    train("base.plan", "--set weights=float").misused(&["weights=float", "--onnx"]);
+    train("real.plan", "--set weights=float").ok();
+    let given = folder.read("a.adapter");
+    train("real.plan", "--set weights=float --onnx base_f32.onnx").ok();
+    assert!(folder.read("a.adapter") == given, "the plan has the same weights");
+}

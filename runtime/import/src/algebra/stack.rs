@@ -2,7 +2,9 @@
 //!
 //! A stack acts as the sum of its members' deltas, and keeps every member's file inside: one can be taken out, frozen or merged
 //! by itself, and training goes on from the one that is not frozen: an adapter for a domain, and one for a task on it (Gema et
-//! al., 2023).
+//! al., 2023). From one, because a trainer holds a site's terms once, and hands their gradients to the parameters of one
+//! method: of the sum of two deltas every part has the same gradient, so what members trained together would learn, each in its turn
+//! learns beside the others as they are then. A stack of which several are not frozen says which it would be (`ingraft train --from`).
 
 use std::collections::BTreeSet;
 

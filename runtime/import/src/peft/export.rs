@@ -1,10 +1,13 @@
 //! Adapters as HF PEFT saves them, for methods that it has.
 
+mod adapted;
+mod factors;
 mod head;
 mod layout;
 mod parts;
 mod places;
 mod projection;
+mod tinylora;
 
 use std::collections::BTreeMap;
 
@@ -13,6 +16,7 @@ use ingraft_kernel::Sites;
 use ingraft_plan::PlanView;
 use serde_json::Value;
 
+use self::adapted::Adapted;
 use self::layout::{LAYOUTS, Layout, shaped};
 use crate::aligned::Aligned;
 use crate::json::Ordered;
@@ -59,8 +63,10 @@ pub fn export_peft(bytes: &[u8], plan: &PlanView<'_>) -> Result<Exported, Import
         if !imported {
             parts::allowed(layout, plan, &desc, tensor.site)?;
         }
-        let stem = desc.name.strip_suffix(".weight").unwrap_or(desc.name);
-        let module = modules.get(&tensor.site).copied().unwrap_or(stem);
+        let module = adapted::module(&modules, tensor.site, &desc);
+        if !targets.iter().any(|target| target == module) {
+            targets.push(module.to_owned());
+        }
         let mut held = Tensor {
             dims: tensor.dims.iter().map(|dim| *dim as usize).collect(),
             values: (0..tensor.values.len()).filter_map(|i| tensor.values.get(i)).collect(),
@@ -81,7 +87,6 @@ pub fn export_peft(bytes: &[u8], plan: &PlanView<'_>) -> Result<Exported, Import
                     let why = "PEFT has no such method, or draws of it what we drew otherwise; use --layout ingraft";
                     ImportError::at(adapter.method(), Fault::Unsupported(why))
                 })?;
-                parts::unfold(plan, &desc, tensor.site, tensor.name, &mut held);
                 held.dims = shaped(*form, &held.dims, &desc, &setting);
                 // Theirs are f32.
                 held.values.iter_mut().for_each(|value| *value = f64::from(*value as f32));
@@ -92,17 +97,17 @@ pub fn export_peft(bytes: &[u8], plan: &PlanView<'_>) -> Result<Exported, Import
             }
         };
         tensors.insert(name, held);
-        if targets.last().is_none_or(|last| last != module) && !targets.iter().any(|target| target == module)
-        {
-            targets.push(module.to_owned());
-        }
     }
     let head = adapter.head().map(|head| head::module(plan, &head, &modules, &mut tensors)).transpose()?;
     let json = match imported {
         true => hyper.to_json(),
         false => {
-            let own = parts::complete(adapter.method(), plan, &hyper, &section, &modules, &mut tensors)?;
-            let Ordered(mut entries) = config(layout, &hyper, &targets)?;
+            let mut sites: Vec<usize> = section.tensors().map(|tensor| tensor.site).collect();
+            sites.dedup();
+            let (method, hyper, section, modules) = (adapter.method(), &hyper, &section, &modules);
+            let adapted = Adapted { method, plan, hyper, section, modules, sites };
+            let own = parts::complete(&adapted, &mut tensors)?;
+            let Ordered(mut entries) = config(layout, hyper, &targets)?;
             entries.extend(head.map(|module| ("modules_to_save".to_owned(), Value::from(vec![module]))));
             entries.extend(own);
             Ordered(entries).to_json()

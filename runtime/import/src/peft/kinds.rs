@@ -3,7 +3,7 @@
 use crate::ImportError;
 use crate::change::Change;
 use crate::peft::module::Module;
-use crate::peft::{low_rank, norm, product, rotation, sparse, weighed};
+use crate::peft::{adamss, low_rank, norm, product, psoft, rotation, sparse, weighed};
 
 /// A method that can be read.
 #[derive(Clone, Copy, Debug)]
@@ -12,7 +12,7 @@ pub(crate) struct Kind {
     pub(crate) peft_type: &'static str,
     /// As `ingraft methods` has it, or would.
     pub(crate) method: &'static str,
-    /// How the tensors of a module end.
+    /// How the tensors of a module end; `#` stands for a number.
     pub(crate) leaves: &'static [&'static str],
     /// Settings that are part of its mathematics.
     pub(crate) honoured: &'static [&'static str],
@@ -63,9 +63,9 @@ pub(crate) static KINDS: &[Kind] = kinds! {
     "LOKR" "lokr" product::lokr:
         ["lokr_w1" "lokr_w1_a" "lokr_w1_b" "lokr_w2" "lokr_w2_a" "lokr_w2_b" "lokr_t2"]
         ["r" "alpha" "rank_pattern" "alpha_pattern"];
-    "HIRA" "hira" product::hira: ["hira_A" "hira_B"] ["r" "rank_pattern" "fan_in_fan_out"];
+    "HIRA" "hira" product::hira: ["hira_A" "hira_B" "hira_embedding_A" "hira_embedding_B"] ["r" "rank_pattern" "fan_in_fan_out"];
     "DEFT" "deft" product::deft: ["deft_P" "deft_R"] ["r" "alpha" "para" "decomposition_method" "fan_in_fan_out"];
-    "OFT" "oft" rotation::oft: ["oft_R.weight"]
+    "OFT" "oft" rotation::oft: ["oft_R.weight" "oft_embedding_R.weight"]
         ["r" "block_share" "coft" "use_cayley_neumann" "num_cayley_neumann_terms" "fan_in_fan_out"];
     "BOFT" "boft" rotation::boft: ["boft_R" "boft_s"] ["fan_in_fan_out"];
     "HRA" "hra" rotation::hra: ["hra_u"] ["r" "apply_GS"];
@@ -90,12 +90,15 @@ pub(crate) static KINDS: &[Kind] = kinds! {
          "glora_C.Xd" "glora_C.Xu" "glora_C.X" "glora_C.zeros" "glora_D.X" "glora_D.zeros" "glora_E.X" "glora_E.zeros"]
         ["r" "config_A_B" "config_C" "config_D_E"];
     "PEANUT" "peanut" weighed::peanut:
-        ["peanut_A.weight" "peanut_B.weight"
-         "peanut_encoders.0.weight" "peanut_encoders.1.weight" "peanut_encoders.2.weight" "peanut_encoders.3.weight"
-         "peanut_decoders.0.weight" "peanut_decoders.1.weight" "peanut_decoders.2.weight" "peanut_decoders.3.weight"]
+        ["peanut_A.weight" "peanut_B.weight" "peanut_encoders.#.weight" "peanut_decoders.#.weight"]
         ["r" "depth" "act_fn" "scaling"];
     "OSF" "osf" weighed::osf: ["osf_svd_params.U_low" "osf_svd_params.S_low" "osf_svd_params.V_low"]
         ["effective_rank" "rank_pattern" "target_svd_config"];
+    "PSOFT" "psoft" psoft::psoft:
+        ["psoft_R.weight" "psoft_R.vector_a" "psoft_R.vector_b" "psoft_A" "psoft_B"]
+        ["r" "psoft_alpha" "ab_svd_init" "psoft_svd" "psoft_svd_lowrank_niter" "psoft_orth" "psoft_mag_a" "psoft_mag_b"
+         "use_cayley_neumann" "num_cayley_neumann_terms" "cayley_neumann_eps"];
+    "ADAMSS" "adamss" adamss::adamss: ["adamss_A.#" "adamss_B.#" "adamss_newB"] ["r" "num_subspaces" "subspace_rank"];
     "FROD" "frod" weighed::frod: ["frod_lambda_l" "frod_lambda_s_values"] ["projection_prng_key" "fan_in_fan_out"];
 };
 
@@ -112,12 +115,4 @@ pub(crate) const REFUSED: &[(&str, &str)] = &[
     ("PREFIX_TUNING", "prefix tuning adds keys and values, no weight"),
     ("CPT", "context prompts add inputs, no weight"),
     ("ADAPTION_PROMPT", "adaption prompts add inputs of attention, no weight"),
-    (
-        "ADAMSS",
-        "which rows AdaMSS's parts write is found by clustering when it is loaded, with the scikit-learn at hand, and is not in the file; merge it in PEFT and compile the merged model",
-    ),
-    (
-        "PSOFT",
-        "PSOFT's factors are singular vectors of the weight, whose signs another library chooses otherwise; convert it with PEFT's save_as_lora",
-    ),
 ];

@@ -29,7 +29,6 @@ pub(super) fn lora_scale(config: &Config, path: &str, rank: usize) -> Result<f64
 pub(super) const TOKENS: &str = "token_adapter.trainable_tokens_delta";
 
 pub(super) fn lora(module: &Module<'_>) -> Result<Change> {
-    module.ungrouped()?;
     match (module.optional(TOKENS).is_some(), module.optional("lora_embedding_A").is_some()) {
         (true, false) => return rows(module, TOKENS, "trainable_token_indices"),
         (true, true) => return module.refuse("a table with both factors and rows of its own"),
@@ -42,11 +41,14 @@ pub(super) fn lora(module: &Module<'_>) -> Result<Change> {
         Some((Factor::B, count)) => (1, count),
         None => (1, 1),
     };
-    let a = diagonal(module, "lora_A.weight", 0, row, left)?;
-    let b = diagonal(module, "lora_B.weight", out, a.rows, right)?;
+    let groups = module.place.desc().groups;
+    let a = diagonal(module, "lora_A.weight", 0, row * groups, left)?;
+    let b = diagonal(module, "lora_B.weight", out, (a.rows / groups).max(1), right)?;
+    let rank = a.rows;
+    let (a, b) = if groups == 1 { (a, b) } else { within_groups(module, &a, &b)? };
     // PEFT 0.21 adds the delta of an attention's output projection twice, merged or not: once with the attention, once by itself.
     let times = if module.path.contains(WRAPPED) { 2.0 } else { 1.0 };
-    let scale = times * lora_scale(module.config, module.path, a.rows)?;
+    let scale = times * lora_scale(module.config, module.path, rank)?;
     let shift =
         module.optional("lora_B.bias").is_some().then(|| module.vector("lora_B.bias", out)).transpose()?;
     let shift = shift.map(|shift| shift.iter().map(|v| v * scale).collect());
@@ -62,6 +64,35 @@ pub(super) fn lora(module: &Module<'_>) -> Result<Change> {
     };
     change.shift = shift;
     Ok(change)
+}
+
+/// The pair of a grouped convolution as one of its weight: PEFT's A reads every channel, and r/groups of its rows belong to
+/// the outputs of each group.
+fn within_groups(module: &Module<'_>, a: &Matrix, b: &Matrix) -> Result<(Matrix, Matrix)> {
+    let ((out, row), groups) = (module.place.shape(), module.place.desc().groups);
+    if module.config.flag("use_dora", false)?
+        || matches!(module.config.text("init_lora_weights"), "pissa" | "olora")
+    {
+        module.ungrouped()?;
+    }
+    let rows = b.columns;
+    if a.rows != rows * groups || !out.is_multiple_of(groups) {
+        return module.refuse("the rank of a grouped convolution's pair is not a multiple of its groups");
+    }
+    let group = |k: usize| k / rows;
+    let reads_others = |at: usize| at % a.columns / row.max(1) != group(at / a.columns);
+    if a.data.iter().enumerate().any(|(at, value)| *value != 0.0 && reads_others(at)) {
+        module.ungrouped()?;
+    }
+    let up =
+        Matrix::from_fn(
+            out,
+            a.rows,
+            |o, k| {
+                if o / (out / groups) == group(k) { b.at(o, k % rows) } else { 0.0 }
+            },
+        );
+    Ok((Matrix::from_fn(a.rows, row, |k, j| a.at(k, group(k) * row + j)), up))
 }
 
 /// `ΔW = s·(B·A)ᵀ` of a table, whose rows are looked up; with DoRA every column has a magnitude.
@@ -306,8 +337,20 @@ pub(super) fn unilora(module: &Module<'_>) -> Result<Change> {
 pub(super) fn tinylora(module: &Module<'_>) -> Result<Change> {
     let (out, row) = module.place.shape();
     let groups: Vec<_> = module.shared.iter().filter(|(name, _)| name.starts_with("tinylora_v.")).collect();
-    let [(_, v)] = groups[..] else {
-        return module.refuse("which of several tied vectors a module uses is not in the file");
+    let v = match (&groups[..], module.order) {
+        ([(_, v)], _) => *v,
+        (_, None) => {
+            return module.refuse(
+                "which of several vectors a module uses follows from the order of PyTorch's modules, which is not in the file; \
+                 --accept-proposal takes the order of the base's sites",
+            );
+        }
+        // As many modules in a row as there are to a vector, and the rest to the last.
+        (_, Some((number, of))) => {
+            let to_each = (of / groups.len().max(1)).max(1);
+            let group = (number / to_each).min(groups.len().saturating_sub(1));
+            module.shared(&format!("tinylora_v.{group}"))?
+        }
     };
     if v.values.is_empty() {
         return module.refuse("a tied vector without values");

@@ -21,6 +21,9 @@ pub(crate) struct Module<'c> {
     pub(crate) place: &'c Place<'c>,
     /// The most output and input features of the modules that were adapted.
     pub(crate) widest: (usize, usize),
+    /// Its number among the adapted modules, and how many these are, in the order of the plan's sites; `None` unless the user takes
+    /// that order for PyTorch's.
+    pub(crate) order: Option<(usize, usize)>,
 }
 
 impl Module<'_> {
@@ -63,6 +66,16 @@ impl Module<'_> {
         let side = |wanted: usize| if wanted == 0 { "any".to_owned() } else { wanted.to_string() };
         let wanted = format!("[{}, {}]", side(rows), side(columns));
         Err(ImportError::at(&format!("{}.{name}", self.path), Fault::Shape { given, wanted }))
+    }
+
+    /// How many tensors are called `head`, a number and `tail`: the numbers from 0 on.
+    pub(crate) fn numbered(&self, head: &str, tail: &str) -> Result<usize, ImportError> {
+        let count = self.tensors.keys().filter(|name| name.starts_with(head)).count();
+        let name = |at: usize| format!("{head}{at}{tail}");
+        match (0..count).find(|at| !self.tensors.contains_key(&name(*at))) {
+            Some(at) => Err(ImportError::at(self.path, Fault::Missing(name(at)))),
+            None => Ok(count),
+        }
     }
 
     /// Tensor `name` with `count` values, of any shape.

@@ -88,9 +88,15 @@ pub(super) fn lokr(module: &Module<'_>) -> Result<Change> {
 pub(super) fn hira(module: &Module<'_>) -> Result<Change> {
     module.ungrouped()?;
     let (out, row) = module.place.shape();
-    let a = module.matrix("hira_A", 0, row)?;
-    let b = module.matrix("hira_B", out, a.rows)?;
-    Ok(Change::dense(b.matmul(&a).zip(&module.place.weight, |delta, w| delta * w)))
+    let product = if module.optional("hira_embedding_A").is_some() {
+        // Of a table, the other way round.
+        let a = module.matrix("hira_embedding_A", 0, out)?;
+        module.matrix("hira_embedding_B", row, a.rows)?.matmul(&a).transpose()
+    } else {
+        let a = module.matrix("hira_A", 0, row)?;
+        module.matrix("hira_B", out, a.rows)?.matmul(&a)
+    };
+    Ok(Change::dense(product.zip(&module.place.weight, |delta, w| delta * w)))
 }
 
 pub(super) fn deft(module: &Module<'_>) -> Result<Change> {

@@ -10,7 +10,6 @@ use crate::{Fault, ImportError};
 type Result<T> = core::result::Result<T, ImportError>;
 
 pub(super) fn oft(module: &Module<'_>) -> Result<Change> {
-    module.off("coft", "constrained OFT projects its blocks anew at every run; merge it in PEFT first")?;
     let (_, row) = module.place.shape();
     if module.place.desc().kernel != [1, 1] {
         return module.refuse(
@@ -18,7 +17,9 @@ pub(super) fn oft(module: &Module<'_>) -> Result<Change> {
              PEFT if that is what was meant",
         );
     }
-    let stored = module.matrix("oft_R.weight", 0, 0)?;
+    let table = module.optional("oft_embedding_R.weight").is_some();
+    let name = if table { "oft_embedding_R.weight" } else { "oft_R.weight" };
+    let stored = module.matrix(name, 0, 0)?;
     // b(b − 1)/2 values above the diagonal.
     let size = ((1.0 + (1.0 + 8.0 * stored.columns as f64).sqrt()) / 2.0) as usize;
     if size * (size - 1) / 2 != stored.columns || !row.is_multiple_of(size) {
@@ -26,15 +27,23 @@ pub(super) fn oft(module: &Module<'_>) -> Result<Change> {
     }
     let blocks = row / size;
     let shared = module.config.flag("block_share", false)?;
-    module.fits("oft_R.weight", &stored, if shared { 1 } else { blocks }, 0)?;
+    module.fits(name, &stored, if shared { 1 } else { blocks }, 0)?;
+    // Constrained OFT draws every block back to a bound, in every run.
+    let bound = match module.config.flag("coft", false)? {
+        true => module.config.number("eps", 6e-5)? / (stored.rows as f64).sqrt(),
+        false => f64::INFINITY,
+    };
     let mut turned = Matrix::zeros(module.place.weight.rows, row);
     for block in 0..blocks {
         let skew = skew(stored.row(if shared { 0 } else { block }), size);
+        let norm = skew.norm();
+        let skew = if norm > bound { skew.scaled(bound / norm) } else { skew };
         let rotation = oft_block(module, &skew)?;
-        // y = W·(x·R): the weight's columns of this block times Rᵀ.
+        // y = W·(x·R): the weight's columns of this block times Rᵀ. Rows of a table are what is turned: times R.
+        let turn = if table { rotation.transpose() } else { rotation };
         for o in 0..turned.rows {
             for j in 0..size {
-                let product = |k: usize| module.place.weight.at(o, block * size + k) * rotation.at(j, k);
+                let product = |k: usize| module.place.weight.at(o, block * size + k) * turn.at(j, k);
                 turned.data[o * row + block * size + j] = (0..size).map(product).sum();
             }
         }
@@ -44,15 +53,20 @@ pub(super) fn oft(module: &Module<'_>) -> Result<Change> {
 
 fn oft_block(module: &Module<'_>, skew: &Matrix) -> Result<Matrix> {
     if !module.config.flag("use_cayley_neumann", true)? {
-        return cayley(module, skew);
+        return cayley(skew).ok_or_else(|| ImportError::at(module.path, Fault::NotFinite));
     }
     if older_than_0_18(module.config.text("peft_version")) {
         return module
             .refuse("before PEFT 0.18 the Neumann series of OFT was another one; save it with a newer PEFT");
     }
-    let terms = module.config.count("num_cayley_neumann_terms", 5)?;
+    series(skew, module.config.count("num_cayley_neumann_terms", 5)?)
+}
+
+/// `I + 2·Q + 2·Q² + …`, the last power once.
+pub(super) fn series(skew: &Matrix, terms: usize) -> Result<Matrix> {
     if terms > MOST_TERMS {
-        return module.refuse("num_cayley_neumann_terms is above 64; the series has long converged by then");
+        let why = "above 64; the series has long converged by then";
+        return Err(ImportError::at("num_cayley_neumann_terms", Fault::Unsupported(why)));
     }
     let mut sum = Matrix::identity(skew.rows);
     if terms > 1 {
@@ -82,15 +96,14 @@ fn older_than_0_18(version: &str) -> bool {
 }
 
 /// `(I − Q)(I + Q)⁻¹`.
-fn cayley(module: &Module<'_>, skew: &Matrix) -> Result<Matrix> {
+pub(super) fn cayley(skew: &Matrix) -> Option<Matrix> {
     let identity = Matrix::identity(skew.rows);
-    let inverse = identity.clone().plus(skew).inverse();
-    let inverse = inverse.ok_or_else(|| ImportError::at(module.path, Fault::NotFinite))?;
-    Ok(identity.minus(skew).matmul(&inverse))
+    let inverse = identity.clone().plus(skew).inverse()?;
+    Some(identity.minus(skew).matmul(&inverse))
 }
 
 /// The skew matrix with `upper` above its diagonal, row by row.
-fn skew(upper: &[f64], size: usize) -> Matrix {
+pub(super) fn skew(upper: &[f64], size: usize) -> Matrix {
     let mut matrix = Matrix::zeros(size, size);
     let places = (0..size).flat_map(|i| (i + 1..size).map(move |j| (i, j)));
     for ((i, j), value) in places.zip(upper) {
@@ -128,7 +141,7 @@ pub(super) fn boft(module: &Module<'_>) -> Result<Change> {
         for (block, values) in values.chunks_exact(size * size).enumerate() {
             let values = Matrix::new(size, size, values.to_vec());
             let skew = values.clone().minus(&values.transpose()).scaled(0.5);
-            let rotation = cayley(module, &skew)?;
+            let rotation = cayley(&skew).ok_or_else(|| ImportError::at(module.path, Fault::NotFinite))?;
             for o in 0..out {
                 for j in 0..size {
                     let product = |k: usize| rotation.at(j, k) * turned.at(o, order[block * size + k]);

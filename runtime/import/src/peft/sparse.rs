@@ -6,6 +6,7 @@ use ingraft_method::TorchRng;
 use crate::change::Change;
 use crate::matrix::Matrix;
 use crate::peft::module::Module;
+use crate::peft::wavelet::{low_pass, padded, plane};
 use crate::{Fault, ImportError};
 
 type Result<T> = core::result::Result<T, ImportError>;
@@ -114,7 +115,6 @@ fn drawn(module: &Module<'_>, count: usize) -> Result<Vec<usize>> {
 }
 
 pub(super) fn fourierft(module: &Module<'_>) -> Result<Change> {
-    module.off("fan_in_fan_out", "places of a weight stored as (in, out) are not redrawn")?;
     let (out, row) = module.place.shape();
     let spectrum = &module.tensor("fourierft_spectrum")?.values;
     let places = drawn(module, spectrum.len())?;
@@ -134,7 +134,6 @@ pub(super) fn fourierft(module: &Module<'_>) -> Result<Change> {
 }
 
 pub(super) fn waveft(module: &Module<'_>) -> Result<Change> {
-    module.off("fan_in_fan_out", "places of a weight stored as (in, out) are not redrawn")?;
     let (out, row) = module.place.shape();
     let spectrum = &module.tensor("waveft_spectrum")?.values;
     let places = drawn(module, spectrum.len())?;
@@ -144,24 +143,16 @@ pub(super) fn waveft(module: &Module<'_>) -> Result<Change> {
         let values: Vec<f64> = spectrum.iter().map(|value| value * scale).collect();
         return entries(module, &places, &values);
     }
-    if !matches!(module.config.text("wavelet_family"), "db1" | "") {
-        return module.refuse("wavelet_family is not db1, the only one that is read");
+    let Some(filter) = low_pass(module.config.text("wavelet_family")) else {
+        return module.refuse("wavelet_family is none that PEFT can put together");
+    };
+    let mut bands = Matrix::zeros(padded(out, filter), padded(row, filter));
+    let (above, before) = ((bands.rows - out) / 2, (bands.columns - row) / 2);
+    let width = bands.columns;
+    for (at, value) in places.iter().zip(spectrum) {
+        bands.data[(at / row + above) * width + at % row + before] = *value;
     }
-    let (rows, columns) = (out.next_multiple_of(2), row.next_multiple_of(2));
-    let mut coefficients = Matrix::zeros(rows, columns);
-    places
-        .iter()
-        .zip(spectrum)
-        .for_each(|(at, value)| coefficients.data[at / row * columns + at % row] = *value);
-    Ok(Change::dense(Matrix::from_fn(out, row, |i, j| {
-        let sign = |odd: usize| if odd == 1 { -0.5 } else { 0.5 };
-        let [down, right] = [rows / 2, columns / 2];
-        let at = |y: usize, x: usize| coefficients.at(i / 2 + y * down, j / 2 + x * right);
-        // Top right changes sign along the rows, bottom left along the columns, bottom right along both.
-        let sum =
-            at(0, 0) * 0.5 + at(0, 1) * sign(i % 2) + at(1, 0) * sign(j % 2) + at(1, 1) * sign((i + j) % 2);
-        sum * scale
-    })))
+    Ok(Change::dense(plane(&bands, filter, out, row).scaled(scale)))
 }
 
 pub(super) fn c3a(module: &Module<'_>) -> Result<Change> {
@@ -196,13 +187,12 @@ pub(super) fn ia3(module: &Module<'_>) -> Result<Change> {
     if !feedforward {
         return Ok(Change { scale: Some(module.vector("ia3_l", out)?), ..Change::default() });
     }
-    if desc.groups != 1 {
-        return module.refuse("inputs of a grouped convolution are scaled across its groups");
-    }
-    let scale = module.vector("ia3_l", desc.inputs)?;
-    let window = row / desc.inputs.max(1);
-    let factors: Vec<f64> = (0..row).map(|j| scale[j / window.max(1)] - 1.0).collect();
-    Ok(Change::dense(module.place.weight.clone().columns_times(&factors)))
+    let scale = module.vector("ia3_l", desc.inputs * desc.groups)?;
+    let (window, outputs) = ((row / desc.inputs.max(1)).max(1), (out / desc.groups.max(1)).max(1));
+    let weight = &module.place.weight;
+    // The inputs of an output are those of its group.
+    let factor = |o: usize, j: usize| scale[o / outputs * desc.inputs + j / window] - 1.0;
+    Ok(Change::dense(Matrix::from_fn(out, row, |o, j| weight.at(o, j) * factor(o, j))))
 }
 
 pub(super) fn beft(module: &Module<'_>) -> Result<Change> {

@@ -69,9 +69,9 @@ pub(super) fn peanut(module: &Module<'_>) -> Result<Change> {
     let a = module.matrix("peanut_A.weight", 0, out)?;
     let rank = a.rows;
     let layers = |side: &str| -> Result<Vec<Matrix>> {
-        let names = (0..DEPTH).map(|at| format!("peanut_{side}.{at}.weight"));
-        let held = names.filter(|name| module.optional(name).is_some());
-        held.map(|name| module.matrix(&name, rank, rank)).collect()
+        let head = format!("peanut_{side}.");
+        let count = module.numbered(&head, ".weight")?;
+        (0..count).map(|at| module.matrix(&format!("{head}{at}.weight"), rank, rank)).collect()
     };
     let (encoders, decoders) = (layers("encoders")?, layers("decoders")?);
     let depth = module.config.count("depth", 0)?;
@@ -94,9 +94,6 @@ pub(super) fn peanut(module: &Module<'_>) -> Result<Change> {
     let b = module.matrix("peanut_B.weight", out, rank)?;
     Ok(Change::factors(b.scaled(scale), hidden.transpose()))
 }
-
-/// Most encoders of a network that are looked for.
-const DEPTH: usize = 4;
 
 /// What transformers calls an activation.
 fn activation(name: &str) -> Option<(UnaryFn, f32, f32)> {
@@ -208,7 +205,7 @@ pub(super) fn taken_out(module: &Module<'_>, rank: usize, scale: f64) -> Result<
 }
 
 /// The singular triplets of the weight in `range`, largest first, as a pair.
-fn triplets(module: &Module<'_>, range: core::ops::Range<usize>) -> Result<(Matrix, Matrix)> {
+pub(super) fn triplets(module: &Module<'_>, range: core::ops::Range<usize>) -> Result<(Matrix, Matrix)> {
     let weight = float(module)?;
     let (u, values, vt) = weight.svd();
     if range.end > values.len() {
@@ -226,11 +223,17 @@ fn triplets(module: &Module<'_>, range: core::ops::Range<usize>) -> Result<(Matr
     Ok((up, Matrix::from_fn(range.len(), vt.columns, |k, j| vt.at(range.start + k, j))))
 }
 
+/// Whether the `count` largest singular values of `weight` differ from each other.
+pub(super) fn separate(weight: &Matrix, count: usize) -> bool {
+    let (_, values, _) = weight.svd();
+    values.windows(2).take(count.saturating_sub(1)).all(|pair| pair[0] - pair[1] > CLOSE * values[0])
+}
+
 /// Singular values nearer than this share of the largest are the same in f32.
 const CLOSE: f64 = 1e-5;
 
 /// The weight before it was rounded, which the checkpoint was made on.
-fn float<'m>(module: &Module<'m>) -> Result<&'m Matrix> {
+pub(super) fn float<'m>(module: &Module<'m>) -> Result<&'m Matrix> {
     let rounded = module.place.frozen.weight_step(0).is_some();
     if module.place.exact || !rounded {
         return Ok(&module.place.weight);

@@ -48,6 +48,7 @@ impl ByHand<'_> {
                 "randlora_B",
                 "unilora_indices",
                 "unilora_scales",
+                "tinylora_P",
             ];
             for info in wanted
                 .iter()
@@ -55,7 +56,7 @@ impl ByHand<'_> {
             {
                 let count: usize = info.dims.iter().product();
                 let columns = info.dims.last().copied().unwrap_or(1);
-                let near = ["magnitude", "scale", "lambda", "boft_s", "alpha"]
+                let near = ["magnitude", "scale", "lambda", "boft_s", "alpha", "vector_"]
                     .iter()
                     .any(|name| info.name.contains(name));
                 let drawn = match self.method {
@@ -110,16 +111,20 @@ impl ByHand<'_> {
         let want = result(&made);
         let apart = distance(&result(&again.bytes), &want);
         assert!(apart < 1e-5, "{name} {}: {apart:.1e} apart", self.settings);
+        self.leave(name, json!({ "model": model, "output": want }), &written);
+        written
+    }
+
+    /// Leaves `written` for PEFT to load, with what is to come out.
+    fn leave(&self, name: &str, output: Value, written: &Exported) {
         let folder = std::env::var_os("INGRAFT_PEFT_EXPORTS").filter(|_| !name.is_empty());
         if let Some(folder) = folder.map(PathBuf::from) {
             let folder = folder.join(name);
-            let output = json!({ "model": model, "output": want });
             std::fs::create_dir_all(&folder).expect("a folder");
             std::fs::write(folder.join("adapter_config.json"), &written.json).expect("written");
             std::fs::write(folder.join("adapter_model.safetensors"), &written.tensors).expect("written");
             std::fs::write(folder.join("output.json"), output.to_string()).expect("written");
         }
-        written
     }
 }
 
@@ -132,7 +137,7 @@ fn methods_that_peft_has_are_written_in_its_layout() {
     let outputs = outputs();
     let compiled = Compiled::new("linear", false);
     let base = compiled.base(true);
-    let cases: [(&str, &str); 31] = [
+    let cases: [(&str, &str); 38] = [
         ("lora", r#""rank": 3, "alpha": 5"#),
         ("rslora", r#""rank": 4, "alpha": 3"#),
         ("dora", r#""rank": 2, "alpha": 3"#),
@@ -164,6 +169,14 @@ fn methods_that_peft_has_are_written_in_its_layout() {
         ("randlora", r#""rank": 3, "alpha": 5"#),
         ("vblora", r#""rank": 3, "vectors": 7, "vector_length": 2"#),
         ("unilora", r#""rank": 3, "theta_d_length": 20"#),
+        ("pissa", r#""rank": 3, "alpha": 5"#),
+        // Above the smaller side of the weight.
+        ("pissa", r#""rank": 16, "alpha": 4"#),
+        ("psoft", r#""rank": 4"#),
+        ("psoft", r#""rank": 5, "neumann_terms": 4"#),
+        ("tinylora", r#""rank": 2, "coefficients": 5"#),
+        ("supertuning", r#""sparsity": 0.9"#),
+        ("supertuning", r#""sparsity": 0.8, "select_top": false, "rank": 2, "alpha": 3"#),
     ];
     for (number, (method, settings)) in cases.into_iter().enumerate() {
         let made = ByHand { base: &base, method, settings, sites: &[0], classes: 0 };
@@ -214,6 +227,29 @@ fn what_differs_between_modules_is_written_by_path() {
 }
 
 #[test]
+fn skills_are_written_in_its_layout_and_mixed_by_task() {
+    let outputs = outputs();
+    let compiled = Compiled::new("linear", false);
+    let base = compiled.base(true);
+    for (method, settings, task) in [
+        ("poly", r#""rank": 3, "skills": 4, "tasks": 3, "task": 2"#, 2),
+        ("mhr", r#""rank": 2, "skills": 3, "splits": 2, "tasks": 2, "task": 1"#, 1),
+    ] {
+        let made = ByHand { base: &base, method, settings, sites: &[0], classes: 0 };
+        let adapter = made.adapter();
+        let written = export_peft(&adapter, &base.plan).expect("PEFT has it");
+        // Of all tasks, so that it is no weight to be read here.
+        let error =
+            import_peft(&base, written.json.as_bytes(), &written.tensors, &Matching::default(), "back");
+        assert!(error.expect_err("of all tasks").to_string().contains("by task"));
+        let held = Aligned::copy_of(&adapter);
+        let attached = Adapter::attach(held.as_slice(), &base.plan).expect("import checked it");
+        let want = run(base.plan, &outputs["linear/input"], &attached);
+        made.leave(method, json!({ "model": "linear", "output": want, "task": task }), &written);
+    }
+}
+
+#[test]
 fn convolutions_are_written_in_its_layout() {
     let outputs = outputs();
     let compiled = Compiled::new("conv", false);
@@ -225,10 +261,51 @@ fn convolutions_are_written_in_its_layout() {
         ("adalora", r#""rank": 3, "target_rank": 2, "steps": 20"#),
         ("boft", r#""block": 4"#),
         ("dora", r#""rank": 2"#),
+        ("pissa", r#""rank": 2, "alpha": 3"#),
+        ("psoft", r#""rank": 3"#),
     ] {
         let made = ByHand { base: &base, method, settings, sites: &[point], classes: 0 };
         made.there_and_back(&format!("{method}-conv"), "conv", &outputs["conv/input"]);
     }
+    // Behind folded batch norms, and behind equalization on int8: what is not told apart from a LoRA is taken out of them.
+    for quantized in [false, true] {
+        let compiled = Compiled::new("conv", quantized);
+        let base = compiled.base(true);
+        for method in ["pissa", "psoft"] {
+            let made =
+                ByHand { base: &base, method, settings: r#""rank": 2"#, sites: &[0, 1, 2], classes: 0 };
+            let name = if quantized { String::new() } else { format!("{method}-folded") };
+            made.there_and_back(&name, "conv", &outputs["conv/input"]);
+        }
+    }
+}
+
+#[test]
+fn pairs_of_grouped_convolutions_are_written_over_all_groups() {
+    let outputs = outputs();
+    let compiled = Compiled::new("groups", false);
+    let base = compiled.base(true);
+    let named = |name: &str| {
+        let named = |index: &usize| base.plan.site(*index).is_some_and(|site| site.name == name);
+        (0..base.plan.site_count()).find(named).expect("a site")
+    };
+    let (mix, fc) = (named("mix.weight"), named("fc.weight"));
+    for (method, settings) in [
+        ("lora", r#""rank": 2, "alpha": 3"#),
+        ("rslora", r#""rank": 2, "alpha": 3"#),
+        ("pissa", r#""rank": 2, "alpha": 3"#),
+        ("psoft", r#""rank": 3"#),
+        ("loha", r#""rank": 2"#),
+        ("lokr", r#""rank": 1"#),
+        ("ia3", ""),
+    ] {
+        // Three groups, and none: ranks of their own.
+        let made = ByHand { base: &base, method, settings, sites: &[mix, fc], classes: 0 };
+        made.there_and_back(&format!("{method}-groups"), "groups", &outputs["groups/input"]);
+    }
+    let made = ByHand { base: &base, method: "hira", settings: r#""rank": 2"#, sites: &[mix], classes: 0 };
+    let error = export_peft(&made.adapter(), &base.plan).expect_err("not in PEFT").to_string();
+    assert!(error.contains("without groups"), "{error}");
 }
 
 #[test]
@@ -303,6 +380,12 @@ fn a_projection_that_sites_share_is_written_once() {
     let held = two("randlora", r#""rank": 5, "alpha": 3"#);
     assert_eq!(held["base_model.randlora_A"].dims, [5, 1, 12]);
     assert_eq!(held["base_model.randlora_B"].dims, [15, 3, 5]);
+    // One vector of both sites' coefficients, of which each module's projections read its own.
+    let held = two("tinylora", r#""rank": 2, "coefficients": 5"#);
+    assert_eq!(held["base_model.tinylora_v.0"].dims, [10]);
+    assert_eq!(held["base_model.model.lin0.tinylora_P"].dims, [10, 2, 2]);
+    two("supertuning", r#""sparsity": 0.9"#);
+    two("pissa", r#""rank": 3"#);
     let held = two("vblora", r#""rank": 2, "vectors": 7, "vector_length": 1"#);
     assert_eq!(held["base_model.vblora_vector_bank"].dims, [7, 1]);
     assert_eq!(two("unilora", r#""rank": 2, "theta_d_length": 20"#)["base_model.unilora_theta_d"].dims, [20]);

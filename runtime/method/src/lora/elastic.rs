@@ -5,6 +5,7 @@ use ingraft_train::{Revision, Setting, Unfit};
 
 use super::Lora;
 use crate::expression::{Expression, Form, Revised, Start, Tape};
+use crate::schedule::Schedule;
 
 /// [`Lora`] of which every step trains a slice, drawn anew for every site: the first rows of A and columns of B.
 ///
@@ -58,9 +59,11 @@ impl Expression for Elastic {
 
     fn revise(&self, sites: &mut Revised<'_, '_>, at: &Revision) {
         let mut rng = Rng::stream(SEED, u64::from(at.step));
+        // The last of them brings the whole pair back.
+        let drawing = Schedule::per_step(self.steps.saturating_sub(1)).is_due(at.step);
         sites.each(&mut |site| {
             let drawn = self.slice(rng.below(self.slices as usize));
-            let rank = if at.step < self.steps { drawn } else { self.lora.rank };
+            let rank = if drawing { drawn } else { self.lora.rank };
             let [active] = site.kept(["active"]);
             active.fill(f64::from(rank));
         });

@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use ingraft_tensor::Rng;
 use ingraft_train::{FrozenSite, Latent, LatentHolder, Method, TermLayout};
 
-use super::{NamedTensor, OwnedTerms, shape};
+use super::{NamedTensor, OwnedTerms, TensorInfo, shape};
 use crate::ValuesError;
 
 /// Terms of a latent site.
@@ -43,6 +43,25 @@ fn computed(
     let absent = take(method, site, tensors, &mut held.lend())?;
     method.compute(site, &mut held.lend(), &mut owned.values());
     Ok((owned, absent, held.constants))
+}
+
+/// The constants of a latent site that holds `tensors`.
+pub(super) fn constants(
+    method: &dyn Method,
+    site: &FrozenSite<'_>,
+    layout: &TermLayout,
+    tensors: &[NamedTensor<'_>],
+) -> Result<Vec<(TensorInfo, Vec<f64>)>, ValuesError> {
+    let (_, _, held) = computed(method, site, layout, tensors, 0)?;
+    let mut constants = Vec::new();
+    method.tensors(&site.desc, &mut |tensor| {
+        let values = held.get(tensor.first..tensor.first + tensor.rows * tensor.columns);
+        if let Some(values) = values.filter(|_| tensor.holder == LatentHolder::Constants) {
+            let dims = vec![tensor.rows, tensor.columns];
+            constants.push((TensorInfo { name: tensor.name, dims, trained: false }, values.to_vec()));
+        }
+    });
+    Ok(constants)
 }
 
 /// Writes `tensors` where the method keeps them; gives the names of constants that are not among them.

@@ -36,15 +36,29 @@ pub fn room<T>(len: usize, with: impl FnOnce(&mut [u8]) -> T) -> Option<T> {
     value
 }
 
-/// The base named `model` among the goldens of the importer, quantized or not, with float weights or without.
-pub fn golden(convolutions: bool, quantized: bool, weights: bool) -> Base<'static> {
-    static BASES: [OnceLock<(Aligned, Tensors)>; 4] = [const { OnceLock::new() }; 4];
-    let cell = &BASES[2 * usize::from(convolutions) + usize::from(quantized)];
+/// The models that the importer's goldens are of.
+pub const MODELS: [&[u8]; 8] = [
+    include_bytes!("../../../golden/import/linear.onnx"),
+    include_bytes!("../../../golden/import/conv.onnx"),
+    include_bytes!("../../../golden/import/norm.onnx"),
+    include_bytes!("../../../golden/import/batch.onnx"),
+    include_bytes!("../../../golden/import/tokens.onnx"),
+    include_bytes!("../../../golden/import/line.onnx"),
+    include_bytes!("../../../golden/import/attention.onnx"),
+    include_bytes!("../../../golden/import/groups.onnx"),
+];
+
+/// The one of whole numbers, which is not quantized.
+const WHOLE: usize = 4;
+
+/// The base of `model` of [`MODELS`], quantized or not, with float weights or without.
+pub fn golden(model: usize, quantized: bool, weights: bool) -> Base<'static> {
+    static BASES: [OnceLock<(Aligned, Tensors)>; 2 * MODELS.len()] =
+        [const { OnceLock::new() }; 2 * MODELS.len()];
+    let quantized = quantized && model != WHOLE;
+    let cell = &BASES[2 * model + usize::from(quantized)];
     let (file, tensors) = cell.get_or_init(|| {
-        let model: &[u8] = match convolutions {
-            true => include_bytes!("../../../golden/import/conv.onnx"),
-            false => include_bytes!("../../../golden/import/linear.onnx"),
-        };
+        let model = MODELS[model];
         let wide = |tensor: Tensor| ingraft_import::Tensor {
             dims: tensor.shape().to_vec(),
             values: tensor.to_f32().into_iter().map(f64::from).collect(),

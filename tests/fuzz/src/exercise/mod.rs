@@ -18,11 +18,11 @@ mod store;
 mod wav;
 
 pub use adapter::adapter;
-pub use base::{hosts, model, plan_file, room};
+pub use base::{MODELS, hosts, model, plan_file, room};
 pub use npy::npy;
 pub use onnx::{MODEL_BYTES, onnx};
 pub use onnx_adapter::onnx_adapter;
-pub use peft::{joined, peft, split};
+pub use peft::{fits, joined, on, peft, split};
 pub use plan::plan;
 pub use store::{IMAGE_BYTES, REGION, lived, store};
 pub use wav::wav;

@@ -120,7 +120,7 @@ fn renamed(input: &mut Input<'_>, name: &str) -> String {
     match input.random.below(3) {
         0 => format!(
             "base_model.model.{}.{leaf}",
-            input.one_of(&["lin0", "block.lin1", "score", "conv0", "point", "fc"])
+            input.one_of(&MODULES)
         ),
         1 => format!("{name}.{leaf}"),
         _ => {
@@ -165,7 +165,7 @@ fn serialize(list: &[Held]) -> Vec<u8> {
 }
 
 /// Settings that PEFT writes and that change what a file means.
-const SETTINGS: [&str; 24] = [
+const SETTINGS: [&str; 53] = [
     "peft_type",
     "r",
     "lora_alpha",
@@ -190,12 +190,47 @@ const SETTINGS: [&str; 24] = [
     "topk",
     "target_rank",
     "oft_block_size",
+    "init_r",
+    "trainable_token_indices",
+    "token_indices",
+    "use_bdlora",
+    "wavelet_family",
+    "use_idwt",
+    "scaling",
+    "random_loc_seed",
+    "random_seed",
+    "variant",
+    "group_size",
+    "feedforward_modules",
+    "num_cayley_neumann_terms",
+    "psoft_alpha",
+    "psoft_orth",
+    "psoft_svd",
+    "cayley_neumann_eps",
+    "ab_svd_init",
+    "depth",
+    "act_fn",
+    "effective_rank",
+    "config_A_B",
+    "mini_r",
+    "init_weights",
+    "decomposition_method",
+    "delora_lambda",
+    "lora_bias",
+    "use_effective_conv2d",
+    "weight_tying",
+];
+
+/// Modules of the goldens' models.
+const MODULES: [&str; 16] = [
+    "lin0", "block.lin1", "score", "conv0", "point", "fc", "norm0", "batch1", "emb", "line1", "attn",
+    "attn.base_layer.out_proj", "mix", "far", "both", "deep",
 ];
 
 const PATTERNS: [&str; 10] =
     ["lin0", "block.lin1", "score", "conv0", "conv1", "point", "all-linear", ".*", "(a{99}){99}", "("];
 
-const TYPES: [&str; 16] = [
+const TYPES: [&str; 34] = [
     "LORA",
     "LOHA",
     "LOKR",
@@ -212,10 +247,28 @@ const TYPES: [&str; 16] = [
     "VBLORA",
     "ADALORA",
     "UNILORA",
+    "PVERA",
+    "GRALORA",
+    "DELORA",
+    "TINYLORA",
+    "HIRA",
+    "DEFT",
+    "ROAD",
+    "SUPERTUNING",
+    "WAVEFT",
+    "BEFT",
+    "LN_TUNING",
+    "GLORA",
+    "PEANUT",
+    "OSF",
+    "FROD",
+    "PSOFT",
+    "ADAMSS",
+    "TRAINABLE_TOKENS",
 ];
 
 /// Ends of the names of tensors.
-const LEAVES: [&str; 40] = [
+const LEAVES: [&str; 76] = [
     "lora_A.weight",
     "lora_B.weight",
     "lora_B.bias",
@@ -256,4 +309,40 @@ const LEAVES: [&str; 40] = [
     "diff",
     "road_theta",
     "delora_lambda",
+    "lora_embedding_A",
+    "lora_embedding_B",
+    "trainable_tokens_delta",
+    "token_adapter.trainable_tokens_delta",
+    "randlora_lambda",
+    "randlora_gamma",
+    "gralora_A",
+    "gralora_B",
+    "delora_w_norm",
+    "vblora_logits_A",
+    "vblora_logits_A_topk_indices",
+    "unilora_indices_A",
+    "unilora_scales_A",
+    "tinylora_A",
+    "tinylora_P",
+    "hira_A",
+    "deft_P",
+    "miss_block",
+    "supertuning_values",
+    "supertuning_indices",
+    "beft_bias",
+    "ln_tuning_layers.weight",
+    "ln_tuning_layers.running_var",
+    "glora_A.Xd",
+    "glora_D.X",
+    "peanut_A.weight",
+    "peanut_encoders.0.weight",
+    "osf_svd_params.S_low",
+    "frod_lambda_l",
+    "psoft_R.weight",
+    "psoft_R.vector_a",
+    "psoft_A",
+    "psoft_B",
+    "adamss_A.0",
+    "adamss_B.1",
+    "adamss_newB",
 ];

@@ -5,6 +5,7 @@ use ingraft_import::{Base, Tensors};
 use ingraft_kernel::{Host, Sites};
 use ingraft_method::{ContinueError, Head, Score, build, build_on, score_for};
 use ingraft_plan::PlanView;
+use ingraft_tensor::DType;
 use ingraft_train::{Method, Optimizer, Readout};
 
 use super::options::{CourseArgs, PlaceArgs};
@@ -103,7 +104,8 @@ impl<'t> Terms<'t> {
         Course { from: self.from, on: self.on, ..course }
     }
 
-    /// The float weights of the plan's sites, where `score` is of their rounding.
+    /// The float weights of the plan's sites, where `score` is of their rounding; none where nothing but they count and
+    /// nothing was rounded: the plan has them.
     ///
     /// # Errors
     /// [`CliError::Setting`] where there are none.
@@ -112,9 +114,11 @@ impl<'t> Terms<'t> {
             return Ok(Vec::new());
         }
         let base = Base { plan: self.plan, initializers: self.floats.clone() };
-        let sites = 0..self.plan.site_count();
-        let floats: Vec<_> = sites.filter_map(|site| Some((site as u32, base.float_weight(site)?))).collect();
-        if floats.is_empty() {
+        let sites = || 0..self.plan.site_count();
+        let floats: Vec<_> =
+            sites().filter_map(|site| Some((site as u32, base.float_weight(site)?))).collect();
+        let codes = |site| self.plan.site(site).is_some_and(|site| site.dtype == DType::I8);
+        if floats.is_empty() && (score != Score::Unrounded || sites().any(codes)) {
             return Err(CliError::Setting {
                 option: "--set",
                 value: if score == Score::Rounding { "start=error" } else { "weights=float" }.to_owned(),

@@ -6,6 +6,7 @@ use ingraft_adapter::HeadView;
 use ingraft_kernel::{NO_SITE, SiteKind, Sites, head};
 use ingraft_plan::{Phase, PlanView};
 
+use super::adapted;
 use crate::tensors::{Tensor, Tensors};
 use crate::{Fault, ImportError};
 
@@ -36,8 +37,7 @@ pub(super) fn module(
              use --layout ingraft",
         ));
     }
-    let stem = site.name.strip_suffix(".weight").unwrap_or(site.name);
-    let module = modules.get(&index).copied().unwrap_or(stem);
+    let module = adapted::module(modules, index, &site);
     // The plan's features are the model's, divided by what equalization took out of them.
     let factor = |at: usize| input.map_or(1.0, |input| f64::from(input[at % site.inputs]));
     let weight =

@@ -31,6 +31,34 @@ const ANYWHERE: Layout = Layout {
     linear: false,
 };
 const LINEAR: Layout = Layout { linear: true, ..ANYWHERE };
+/// Skills that PEFT mixes by the task it is told at run time.
+const POLY: Layout = Layout {
+    peft_type: "POLY",
+    settings: &[("rank", "r"), ("skills", "n_skills"), ("tasks", "n_tasks"), ("splits", "n_splits")],
+    fixed: &[("poly_type", "\"poly\"")],
+    tensors: &[
+        ("poly_lora_A", "poly_lora_A", Form::Skills),
+        ("poly_lora_B", "poly_lora_B", Form::Skills),
+        ("module_logits", "poly_router.module_logits", Form::Same),
+    ],
+    derived: &["task"],
+    ..LINEAR
+};
+/// Two factors, which [`super::factors`] writes.
+const PAIR: Layout = Layout {
+    peft_type: "LORA",
+    fixed: &[("bias", "\"none\"")],
+    derived: &["rank", "alpha"],
+    dropped: &["lora_A", "lora_B"],
+    ..ANYWHERE
+};
+
+impl Layout {
+    /// Whether it is two factors of the weight's delta.
+    pub(super) fn is_pair(&self) -> bool {
+        self.peft_type == PAIR.peft_type && self.method != "dora"
+    }
+}
 
 /// The shape of a tensor in PEFT's file.
 #[derive(Clone, Copy, Debug)]
@@ -61,24 +89,21 @@ pub(super) enum Form {
     Kernels,
     /// `[out, 1]`, or `[1, out]` on convolutions.
     Column,
+    /// `[splits, skills, rows, columns]`, of settings of these names.
+    Skills,
 }
 
 pub(super) const LAYOUTS: &[Layout] = &[
+    Layout { method: "lora", settings: &[("rslora", "use_rslora")], ..PAIR },
+    Layout { method: "rslora", fixed: &[("bias", "\"none\""), ("use_rslora", "true")], ..PAIR },
+    // On a base that did not move.
+    Layout { method: "pissa", ..PAIR },
+    // Its own layout has neither singular vectors nor their signs, and PEFT would take those of the library it runs on.
     Layout {
-        method: "lora",
-        peft_type: "LORA",
-        settings: &[("rank", "r"), ("alpha", "lora_alpha"), ("rslora", "use_rslora")],
-        fixed: &[("bias", "\"none\"")],
-        tensors: &[("lora_A", "lora_A.weight", Form::Rows), ("lora_B", "lora_B.weight", Form::Columns)],
-        ..ANYWHERE
-    },
-    Layout {
-        method: "rslora",
-        peft_type: "LORA",
-        settings: &[("rank", "r"), ("alpha", "lora_alpha")],
-        fixed: &[("bias", "\"none\""), ("use_rslora", "true")],
-        tensors: &[("lora_A", "lora_A.weight", Form::Rows), ("lora_B", "lora_B.weight", Form::Columns)],
-        ..ANYWHERE
+        method: "psoft",
+        derived: &["rank", "neumann_terms"],
+        dropped: &["psoft_R", "vector_a", "vector_b"],
+        ..PAIR
     },
     Layout {
         method: "dora",
@@ -144,7 +169,7 @@ pub(super) const LAYOUTS: &[Layout] = &[
         settings: &[("rank", "r")],
         fixed: &[("bias", "\"none\"")],
         tensors: &[("miss_block", "miss_block", Form::Same)],
-        ..ANYWHERE
+        ..LINEAR
     },
     Layout {
         method: "ia3",
@@ -171,7 +196,7 @@ pub(super) const LAYOUTS: &[Layout] = &[
         settings: &[("rank", "r")],
         fixed: &[("bias", "\"none\""), ("init_weights", "\"bat\"")],
         tensors: &[("miss_block", "miss_block", Form::Tiles)],
-        ..ANYWHERE
+        ..LINEAR
     },
     Layout {
         method: "vera",
@@ -343,6 +368,32 @@ pub(super) const LAYOUTS: &[Layout] = &[
         dropped: &["indices"],
         ..LINEAR
     },
+    Layout { method: "poly", ..POLY },
+    Layout { method: "mhr", ..POLY },
+    Layout {
+        method: "tinylora",
+        peft_type: "TINYLORA",
+        settings: &[("rank", "r")],
+        fixed: &[("bias", "\"none\""), ("save_projection", "true")],
+        // All in another form.
+        derived: &["coefficients"],
+        dropped: &["tinylora_v", "tinylora_P"],
+        ..LINEAR
+    },
+    Layout {
+        method: "supertuning",
+        peft_type: "SUPERTUNING",
+        settings: &[("select_top", "select_top")],
+        fixed: &[("save_precomputed_indices", "true")],
+        tensors: &[
+            ("values", "supertuning_values", Form::Same),
+            ("indices", "supertuning_indices", Form::Same),
+            ("lora_A", "supertuning_lora_A.weight", Form::Same),
+            ("lora_B", "supertuning_lora_B.weight", Form::Same),
+        ],
+        derived: &["sparsity", "rank", "alpha"],
+        ..LINEAR
+    },
     Layout {
         method: "shira",
         peft_type: "SHIRA",
@@ -388,6 +439,10 @@ pub(super) fn shaped(
         Form::Blocks(count) => {
             let count = setting(count).max(1);
             vec![count, first / (count * last).max(1), last, last]
+        }
+        Form::Skills => {
+            let (splits, skills) = (setting("splits").max(1), setting("skills").max(1));
+            vec![splits, skills, first / (splits * skills), last]
         }
         Form::Kernels => vec![site.out / last.max(1), site.row() / last.max(1), last],
         Form::Column if conv => vec![1, first],

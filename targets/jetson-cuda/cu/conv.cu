@@ -20,21 +20,27 @@ __device__ __forceinline__ float value_at(const Conv& p, const Patch& patch, i32
     return __ldg(at<const float>(p.input) + pixel * p.c + group * p.in_group + channel);
 }
 
-/// Four values of two patches from position `k`.
-template <Reading READING>
-__device__ __forceinline__ void values_at(const Conv& p, const Patch* patch, i32 group, i32 k, float4* out) {
+/// Four values of each patch from position `k`.
+template <Reading READING, i32 SIDE>
+__device__ __forceinline__ Fours<SIDE> values_at(const Conv& p, const Patch* patch, i32 group, i32 k) {
+    Fours<SIDE> out;
+    i32 channel = k, ky = 0, kx = 0;
+    if (READING != UNIT) {
+        i32 tap = k / p.in_group;
+        channel = k - tap * p.in_group;
+        ky = tap / p.window.kernel[1];
+        kx = tap - ky * p.window.kernel[1];
+    }
     if (READING == SINGLE) {
-        i32 tap = k / p.in_group, channel = k - tap * p.in_group;
-        i32 ky = tap / p.window.kernel[1], kx = tap - ky * p.window.kernel[1];
-        float found[2][4];
+        float found[SIDE / 2][4];
 #pragma unroll
         for (i32 i = 0; i < 4; i++) {
 #pragma unroll
-            for (i32 half = 0; half < 2; half++) {
-                i32 y = patch[half].y + ky * p.window.dilation[0], x = patch[half].x + kx * p.window.dilation[1];
-                bool inside = patch[half].valid && k + i < p.row && (u32)y < (u32)p.h && (u32)x < (u32)p.w;
-                i64 place = (i64)((patch[half].image * p.h + y) * p.w + x) * p.c + group * p.in_group + channel;
-                found[half][i] = inside ? __ldg(at<const float>(p.input) + place) : 0.0f;
+            for (i32 line = 0; line < SIDE / 2; line++) {
+                i32 y = patch[line].y + ky * p.window.dilation[0], x = patch[line].x + kx * p.window.dilation[1];
+                bool inside = patch[line].valid && k + i < p.row && (u32)y < (u32)p.h && (u32)x < (u32)p.w;
+                i64 place = (i64)((patch[line].image * p.h + y) * p.w + x) * p.c + group * p.in_group + channel;
+                found[line][i] = inside ? __ldg(at<const float>(p.input) + place) : 0.0f;
             }
             if (++channel == p.in_group) {
                 channel = 0;
@@ -45,31 +51,26 @@ __device__ __forceinline__ void values_at(const Conv& p, const Patch* patch, i32
             }
         }
 #pragma unroll
-        for (i32 half = 0; half < 2; half++) {
-            out[half] = make_float4(found[half][0], found[half][1], found[half][2], found[half][3]);
+        for (i32 line = 0; line < SIDE / 2; line++) {
+            out.at[line] = make_float4(found[line][0], found[line][1], found[line][2], found[line][3]);
         }
-        return;
-    }
-    i32 tap = 0, channel = k, ky = 0, kx = 0;
-    if (READING == FOURS) {
-        tap = k / p.in_group;
-        channel = k - tap * p.in_group;
-        ky = tap / p.window.kernel[1];
-        kx = tap - ky * p.window.kernel[1];
+        return out;
     }
 #pragma unroll
-    for (i32 half = 0; half < 2; half++) {
-        bool inside = patch[half].valid && k < p.row;
-        i64 place = READING == UNIT ? patch[half].first + k : 0;
+    for (i32 line = 0; line < SIDE / 2; line++) {
+        bool inside = patch[line].valid && k < p.row;
+        i64 place;
         if (READING == FOURS) {
-            i32 y = patch[half].y + ky * p.window.dilation[0], x = patch[half].x + kx * p.window.dilation[1];
+            i32 y = patch[line].y + ky * p.window.dilation[0], x = patch[line].x + kx * p.window.dilation[1];
             inside = inside && (u32)y < (u32)p.h && (u32)x < (u32)p.w;
-            place = (i64)((patch[half].image * p.h + y) * p.w + x) * p.c + group * p.in_group + channel;
+            place = (i64)((patch[line].image * p.h + y) * p.w + x) * p.c + group * p.in_group + channel;
         } else {
-            inside = inside && patch[half].first >= 0;
+            inside = inside && patch[line].first >= 0;
+            place = patch[line].first + k;
         }
-        out[half] = inside ? __ldg(reinterpret_cast<const float4*>(at<const float>(p.input) + place)) : zeros();
+        out.at[line] = inside ? __ldg(reinterpret_cast<const float4*>(at<const float>(p.input) + place)) : zeros();
     }
+    return out;
 }
 
 /// What the sparse term adds to `channel` of `pixel`.
@@ -89,82 +90,94 @@ __device__ __forceinline__ float finished(const Conv& p, const Terms* terms, i32
     return clamp(y, p.lo, p.hi);
 }
 
-template <Reading READING, i32 SLICES> __device__ __forceinline__ void conv(const Conv& p) {
-    const i32 THREADS = SLICES * TILE_THREADS, EACH = TILE * TILE / THREADS;
-    __shared__ Shared<SLICES> shared;
+template <Reading READING, i32 SIDE, i32 SLICES> __device__ __forceinline__ void conv(const Conv& p) {
+    const i32 TILE = 8 * SIDE, THREADS = SLICES * TILE_THREADS, LINES = THREADS / TILE, EACH = (TILE + LINES - 1) / LINES;
+    __shared__ Shared<SIDE, SLICES> shared;
     __shared__ float latents[TILE][LOW];
     i32 group = blockIdx.z, first_pixel = blockIdx.x * TILE, first_channel = blockIdx.y * TILE;
     i32 columns = min(p.out_group - first_channel, TILE), channel0 = group * p.out_group + first_channel;
     i32 line = threadIdx.x % TILE_THREADS / 4;
-    const Patch patch[2] = {patch_of<READING == UNIT>(p, first_pixel + line, group),
-                            patch_of<READING == UNIT>(p, first_pixel + line + 16, group)};
+    Patch patch[SIDE / 2];
+#pragma unroll
+    for (i32 i = 0; i < SIDE / 2; i++) patch[i] = patch_of<READING == UNIT>(p, first_pixel + line + 16 * i, group);
     const Terms* terms = at<const Terms>(p.terms);
     i32 rank = terms && terms->factors ? terms->rank : 0;
     bool sparse = terms && terms->sparse;
     const float* weight = at<const float>(p.weight) + (i64)channel0 * p.row;
     const float* down = rank ? at<const float>(terms->down) + (i64)group * rank * p.row : 0;
-    auto left = [&](i32 k, float4* out) { values_at<READING>(p, patch, group, k, out); };
-    auto right = [&](i32 k, float4* out) {
-        out[0] = row_at<READING != SINGLE>(weight, columns, line, p.row, k);
-        out[1] = row_at<READING != SINGLE>(weight, columns, line + 16, p.row, k);
+    // A thread has one channel in every pixel of the epilogue: what belongs to it is read ahead of the products.
+    i32 column = threadIdx.x % TILE, channel = channel0 + column, row0 = threadIdx.x / TILE % TILE;
+    bool mine = column < columns && threadIdx.x < TILE * TILE;
+    float bias = mine && p.bias ? __ldg(at<const float>(p.bias) + channel) : 0.0f, up[LOW];
+    const float* ups = rank ? at<const float>(terms->up) + (i64)channel * rank : 0;
+#pragma unroll
+    for (i32 r = 0; r < LOW; r++) up[r] = mine && r < rank ? __ldg(ups + r) : 0.0f;
+    auto left = [&](i32 k) { return values_at<READING, SIDE>(p, patch, group, k); };
+    auto right = [&](i32 k) {
+        Fours<SIDE> out;
+#pragma unroll
+        for (i32 i = 0; i < SIDE / 2; i++) out.at[i] = row_at<READING != SINGLE>(weight, columns, line + 16 * i, p.row, k);
+        return out;
     };
     i32 r0 = 0;
     auto low = [&](i32 r, i32 k) {
         return r0 + r < rank && k < p.row ? __ldg(down + (i64)(r0 + r) * p.row + k) : 0.0f;
     };
-    Sums sums = {};
+    Sums<SIDE> sums = {};
     if (rank) {
-        tile_products<SLICES, true, true, true>(p.row, left, right, low, shared.stages, sums);
-        share<SLICES, true, true>(sums, shared);
+        tile_products<SIDE, SLICES, true, true, true>(p.row, left, right, low, shared.stages, sums);
+        share<SIDE, SLICES, true, true>(sums, shared);
     } else {
-        tile_products<SLICES, true, false, true>(p.row, left, right, low, shared.stages, sums);
-        share<SLICES, true, false>(sums, shared);
+        tile_products<SIDE, SLICES, true, false, true>(p.row, left, right, low, shared.stages, sums);
+        share<SIDE, SLICES, true, false>(sums, shared);
     }
-    // A thread has one channel in every pixel of the epilogue.
-    i32 column = threadIdx.x % TILE, channel = channel0 + column, row0 = threadIdx.x / TILE;
-    bool mine = column < columns;
-    float y[EACH], bias = mine && p.bias ? __ldg(at<const float>(p.bias) + channel) : 0.0f;
+    float y[EACH];
 #pragma unroll
-    for (i32 i = 0; i < EACH; i++) y[i] = tile_sum(shared, row0 + i * (THREADS / TILE), column) + bias;
+    for (i32 i = 0; i < EACH; i++) y[i] = tile_sum<SIDE, SLICES>(shared, row0 + i * LINES, column) + bias;
     while (r0 < rank) {
         for (i32 index = threadIdx.x; index < TILE * LOW; index += THREADS) {
-            latents[index / LOW][index % LOW] = low_sum(shared, index / LOW, index % LOW);
+            latents[index / LOW][index % LOW] = low_sum<SIDE, SLICES>(shared, index / LOW, index % LOW);
         }
         __syncthreads();
-        const float* up = at<const float>(terms->up) + (i64)channel * rank + r0;
-        for (i32 r = 0; mine && r < min(rank - r0, LOW); r++) {
-            float factor = __ldg(up + r);
 #pragma unroll
-            for (i32 i = 0; i < EACH; i++) y[i] += factor * latents[row0 + i * (THREADS / TILE)][r];
+        for (i32 i = 0; i < EACH; i++) {
+#pragma unroll
+            for (i32 r = 0; r < LOW; r++) y[i] += up[r] * latents[row0 + i * LINES][r];
         }
         r0 += LOW;
         if (r0 < rank) {
-            Sums more = {};
-            tile_products<SLICES, false, true, true>(p.row, left, right, low, shared.stages, more);
-            share<SLICES, false, true>(more, shared);
+#pragma unroll
+            for (i32 r = 0; r < LOW; r++) up[r] = mine && r0 + r < rank ? __ldg(ups + r0 + r) : 0.0f;
+            Sums<SIDE> more = {};
+            tile_products<SIDE, SLICES, false, true, true>(p.row, left, right, low, shared.stages, more);
+            share<SIDE, SLICES, false, true>(more, shared);
         }
     }
     if (!mine) return;
     i32 pixels = p.n * p.oh * p.ow;
 #pragma unroll
     for (i32 i = 0; i < EACH; i++) {
-        i32 pixel = first_pixel + row0 + i * (THREADS / TILE);
+        i32 pixel = first_pixel + row0 + i * LINES;
         if (pixel >= pixels) break;
         if (sparse) y[i] += sparse_value(p, *terms, pixel, group, channel);
         at<float>(p.output)[(i64)pixel * p.o + channel] = finished(p, terms, channel, y[i]);
     }
 }
 
-#define CONV(name, reading, slices)                                                                             \
+#define CONV(name, reading, side, slices)                                                                       \
     extern "C" __global__ void __launch_bounds__(slices * TILE_THREADS) name(const __grid_constant__ Conv p) {  \
-        conv<reading, slices>(p);                                                                               \
+        conv<reading, side, slices>(p);                                                                         \
     }
-CONV(conv_f32_single_wide, SINGLE, 1)
-CONV(conv_f32_single_split, SINGLE, 8)
-CONV(conv_f32_fours_wide, FOURS, 1)
-CONV(conv_f32_fours_split, FOURS, 8)
-CONV(conv_f32_unit_wide, UNIT, 1)
-CONV(conv_f32_unit_split, UNIT, 8)
+CONV(conv_f32_single_wide, SINGLE, 4, 1)
+CONV(conv_f32_single_split, SINGLE, 4, 8)
+CONV(conv_f32_fours_large, FOURS, 8, 1)
+CONV(conv_f32_fours_wide, FOURS, 4, 1)
+CONV(conv_f32_fours_split, FOURS, 4, 8)
+CONV(conv_f32_fours_small, FOURS, 2, 8)
+CONV(conv_f32_unit_large, UNIT, 8, 1)
+CONV(conv_f32_unit_wide, UNIT, 4, 1)
+CONV(conv_f32_unit_split, UNIT, 4, 8)
+CONV(conv_f32_unit_small, UNIT, 2, 8)
 
 /// Rows that `conv_f32_rows` takes, warps of its block, ranks of a term.
 const i32 ROWS = 4;

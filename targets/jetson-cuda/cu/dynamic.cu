@@ -17,22 +17,24 @@ __device__ __forceinline__ void widen(Range& range, float v) {
     range.hi = v > range.hi ? v : range.hi;
 }
 
-/// The range of what the threads of a block found, in each of them.
-__device__ __forceinline__ Range block_range(Range range) {
-    __shared__ Range parts[WARP];
+/// The range of what the threads of a warp found, in each of them.
+__device__ __forceinline__ Range warp_range(Range range) {
 #pragma unroll
     for (i32 half = WARP / 2; half; half /= 2) {
         widen(range, __shfl_xor_sync(~0u, range.lo, half));
         widen(range, __shfl_xor_sync(~0u, range.hi, half));
     }
+    return range;
+}
+
+/// The same of a block.
+__device__ __forceinline__ Range block_range(Range range) {
+    __shared__ Range parts[WARP];
+    range = warp_range(range);
     if (threadIdx.x % WARP == 0) parts[threadIdx.x / WARP] = range;
     __syncthreads();
-#pragma unroll 1
-    for (i32 i = 0; i < blockDim.x / WARP; i++) {
-        widen(range, parts[i].lo);
-        widen(range, parts[i].hi);
-    }
-    return range;
+    if (threadIdx.x % WARP < blockDim.x / WARP) range = parts[threadIdx.x % WARP];
+    return warp_range(range);
 }
 
 /// What the threads of all blocks read, a block its share.
@@ -96,11 +98,89 @@ extern "C" __global__ void __launch_bounds__(DYNAMIC_THREADS) quantize_f32_qd8_c
     write_codes(p, block_range(range));
 }
 
+/// Ranks whose entries of A*x are held at a time, and pixels of which a warp computes one.
+const i32 RANKS_AT_ONCE = 8;
+const i32 PIXELS_AT_ONCE = 8;
+
+/// Adds to `sums`, in each lane a part, the products of a row `a` of real factors and the words of PIXELS_AT_ONCE pixels.
+template <bool UNIT>
+__device__ __forceinline__ void word_latents(const QConv& p, const float* a, i32 first_pixel, i32 group, float* sums) {
+    Patch patch[PIXELS_AT_ONCE];
+#pragma unroll
+    for (i32 i = 0; i < PIXELS_AT_ONCE; i++) patch[i] = patch_of<UNIT>(p, first_pixel + i, group);
+#pragma unroll 2
+    for (i32 k = threadIdx.x % WARP * 4; k < p.row; k += WARP * 4) {
+        float w[4];
+        u32 codes[PIXELS_AT_ONCE];
+#pragma unroll
+        for (i32 j = 0; j < 4; j++) w[j] = __ldg(a + k + j);
+#pragma unroll
+        for (i32 i = 0; i < PIXELS_AT_ONCE; i++) codes[i] = codes_at<UNIT>(p, patch[i], group, k);
+#pragma unroll
+        for (i32 i = 0; i < PIXELS_AT_ONCE; i++) {
+#pragma unroll
+            for (i32 j = 0; j < 4; j++) {
+                float x = (float)((i32)(i8)(codes[i] >> (8 * j)) - p.in_zero_point);
+                sums[i] = __fmaf_rn(w[j], x, sums[i]);
+            }
+        }
+    }
+}
+
+/// The same code by code.
+__device__ __noinline__ void byte_latents(const QConv& p, const float* a, i32 first_pixel, i32 group, float* sums) {
+    for (i32 i = 0; i < PIXELS_AT_ONCE; i++) {
+        const Patch patch = patch_of<false>(p, first_pixel + i, group);
+        for (i32 k = threadIdx.x % WARP; patch.valid && k < p.row; k += WARP) {
+            sums[i] = __fmaf_rn(a[k], (float)(code_at(p, patch, group, k) - p.in_zero_point), sums[i]);
+        }
+    }
+}
+
+/// What real factors add to the pixels of a thread: its channel in every fourth pixel of a block.
+template <bool WORDS, bool UNIT, i32 COVERED>
+__device__ __forceinline__ void real_ranks(const QConv& p, const Terms& terms, i32 group, i32 first_pixel, i32 channel,
+                                           bool mine, float* added) {
+    __shared__ float latents[COVERED][RANKS_AT_ONCE];
+    i32 rank = terms.rank, warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, pixels = p.n * p.oh * p.ow;
+    const float* ups = at<const float>(terms.up) + (i64)channel * rank;
+#pragma unroll 1
+    for (i32 r0 = 0; r0 < rank; r0 += RANKS_AT_ONCE) {
+        i32 count = min(rank - r0, RANKS_AT_ONCE);
+        float up[RANKS_AT_ONCE];
+#pragma unroll
+        for (i32 r = 0; r < RANKS_AT_ONCE; r++) up[r] = mine && r < count ? __ldg(ups + r0 + r) : 0.0f;
+        __syncthreads();
+#pragma unroll 1
+        for (i32 job = warp; job < COVERED / PIXELS_AT_ONCE * RANKS_AT_ONCE; job += WARPS) {
+            i32 pixel = job / RANKS_AT_ONCE * PIXELS_AT_ONCE, r = job % RANKS_AT_ONCE;
+            if (first_pixel + pixel >= pixels) break;
+            float sums[PIXELS_AT_ONCE] = {};
+            if (r < count) {
+                const float* a = at<const float>(terms.down) + (i64)(group * rank + r0 + r) * p.row;
+                if (WORDS) word_latents<UNIT>(p, a, first_pixel + pixel, group, sums);
+                else byte_latents(p, a, first_pixel + pixel, group, sums);
+            }
+#pragma unroll
+            for (i32 i = 0; i < PIXELS_AT_ONCE; i++) {
+                sums[i] = together<WARP>(sums[i], Plus()) * p.in_scale;
+                if (lane == 0) latents[pixel + i][r] = sums[i];
+            }
+        }
+        __syncthreads();
+#pragma unroll
+        for (i32 i = 0; i < COVERED / WARPS; i++) {
+            const float* latent = latents[i * WARPS + threadIdx.x / CHANNELS];
+#pragma unroll
+            for (i32 r = 0; r < RANKS_AT_ONCE; r++) added[i] += up[r] * latent[r];
+        }
+    }
+}
+
 template <bool WORDS, bool UNIT, i32 SPLIT> __device__ __forceinline__ void dynamic_conv(const DynamicConv& d) {
     const i32 COVERED = SPLIT == 1 ? WARPS * PIXELS : PIXELS;
     __shared__ Tile tile;
     __shared__ Latents latents;
-    __shared__ Extra extra[COVERED][CHANNELS];
     QConv p = d.conv;
     p.in_zero_point = *at<const i8>(d.zero_point);
     p.in_scale = *at<const float>(d.scale);
@@ -120,16 +200,18 @@ template <bool WORDS, bool UNIT, i32 SPLIT> __device__ __forceinline__ void dyna
         bias = __ldg(at<const float>(d.shift) + channel);
     }
     products<WORDS, UNIT, SPLIT, false, false>(p, patch, group, rows, left, tile, 0, 0, latents);
-    if (factors) many_ranks<WORDS, UNIT, SPLIT, COVERED>(p, *terms, patch, group, first_pixel, channel0, left, latents, extra);
+    float added[COVERED / WARPS] = {};
+    if (factors) real_ranks<WORDS, UNIT, COVERED>(p, *terms, group, first_pixel, channel, lane < left, added);
     __syncthreads();
     if (lane >= left) return;
     i32 pixels = p.n * p.oh * p.ow;
-#pragma unroll 4
-    for (i32 local = threadIdx.x / CHANNELS; local < COVERED; local += WARPS * 32 / CHANNELS) {
-        i32 pixel = first_pixel + local, acc = product<SPLIT, CHANNELS>(tile, local, lane) + folded;
+#pragma unroll
+    for (i32 i = 0; i < COVERED / WARPS; i++) {
+        i32 local = i * WARPS + threadIdx.x / CHANNELS, pixel = first_pixel + local;
         if (pixel >= pixels) break;
+        i32 acc = product<SPLIT, CHANNELS>(tile, local, lane) + folded;
         float v = (float)acc * multiplier + bias;
-        if (factors) v += extra[local][lane].real;
+        if (factors) v += added[i];
         if (sparse) {
             i32 unused = 0;
             float delta = 0.0f;

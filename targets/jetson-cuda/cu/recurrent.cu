@@ -36,30 +36,54 @@ __device__ __forceinline__ i32 time_of(const Recurrent& p, const Sample& s, i32 
     return p.reverse || s.direction == 1 ? p.time - 1 - i : i;
 }
 
+/// Rows that eight threads multiply at a time, and the fours of each that a thread has under way.
+const i32 ROWS_AT_ONCE = 2;
+const i32 FOURS_AT_ONCE = 4;
+
 /// Calls `row(r, product)` with the products of rows `from..to` and `state`; every row in one thread.
 template <class F>
 __device__ __forceinline__ void each_product(const Recurrent& p, const Sample& s, i32 from, i32 to, const float* state, F row) {
+    const i32 APART = RECURRENT_THREADS / ROW_THREADS;
     i32 lane = threadIdx.x % ROW_THREADS;
     bool fours = p.hidden % 4 == 0 && (reinterpret_cast<u64>(state) & 15) == 0;
-    for (i32 first = from; first < to; first += RECURRENT_THREADS / ROW_THREADS) {
-        i32 r = first + threadIdx.x / ROW_THREADS;
-        float sum = 0.0f;
-        if (r < to) {
-            const float* weight = s.weight + (i64)r * p.hidden;
-            if (fours) {
-#pragma unroll 4
-                for (i32 k = lane * 4; k < p.hidden; k += ROW_THREADS * 4) {
-                    float4 w = __ldg(reinterpret_cast<const float4*>(weight + k));
-                    float4 h = *reinterpret_cast<const float4*>(state + k);
-                    sum = __fmaf_rn(w.x, h.x, __fmaf_rn(w.y, h.y, __fmaf_rn(w.z, h.z, __fmaf_rn(w.w, h.w, sum))));
+#pragma unroll 1
+    for (i32 first = from + threadIdx.x / ROW_THREADS; first - (i32)(threadIdx.x / ROW_THREADS) < to; first += ROWS_AT_ONCE * APART) {
+        float sums[ROWS_AT_ONCE] = {};
+#pragma unroll 1
+        for (i32 begin = lane * 4; fours && begin < p.hidden; begin += ROW_THREADS * 4 * FOURS_AT_ONCE) {
+            float4 w[ROWS_AT_ONCE][FOURS_AT_ONCE];
+#pragma unroll
+            for (i32 n = 0; n < ROWS_AT_ONCE; n++) {
+#pragma unroll
+                for (i32 i = 0; i < FOURS_AT_ONCE; i++) {
+                    i32 k = begin + i * ROW_THREADS * 4, r = first + n * APART;
+                    bool inside = k < p.hidden && r < to;
+                    const float* weight = s.weight + (inside ? (i64)r * p.hidden + k : 0);
+                    w[n][i] = inside ? __ldg(reinterpret_cast<const float4*>(weight)) : make_float4(0.0f, 0.0f, 0.0f, 0.0f);
                 }
-            } else {
-                for (i32 k = lane; k < p.hidden; k += ROW_THREADS) sum = __fmaf_rn(weight[k], state[k], sum);
+            }
+#pragma unroll
+            for (i32 i = 0; i < FOURS_AT_ONCE; i++) {
+                i32 k = begin + i * ROW_THREADS * 4;
+                if (k >= p.hidden) break;
+                float4 h = *reinterpret_cast<const float4*>(state + k);
+#pragma unroll
+                for (i32 n = 0; n < ROWS_AT_ONCE; n++) {
+                    float4 v = w[n][i];
+                    sums[n] = __fmaf_rn(v.x, h.x, __fmaf_rn(v.y, h.y, __fmaf_rn(v.z, h.z, __fmaf_rn(v.w, h.w, sums[n]))));
+                }
             }
         }
 #pragma unroll
-        for (i32 half = ROW_THREADS / 2; half; half /= 2) sum += __shfl_xor_sync(~0u, sum, half);
-        if (lane == 0 && r < to) row(r, sum);
+        for (i32 n = 0; n < ROWS_AT_ONCE; n++) {
+            i32 r = first + n * APART;
+            for (i32 k = lane; !fours && r < to && k < p.hidden; k += ROW_THREADS) {
+                sums[n] = __fmaf_rn(s.weight[(i64)r * p.hidden + k], state[k], sums[n]);
+            }
+#pragma unroll
+            for (i32 half = ROW_THREADS / 2; half; half /= 2) sums[n] += __shfl_xor_sync(~0u, sums[n], half);
+            if (lane == 0 && r < to) row(r, sums[n]);
+        }
     }
 }
 

@@ -129,6 +129,8 @@ template <class K, i32 LANES, i32 PARTS, bool SIDE> __device__ __forceinline__ v
     if (valid && part == 0) K::write(p, result, value, shift);
 }
 
+const i32 DEEP_THREADS = 1024;
+
 #define REDUCE(type, kind)                                                                                              \
     extern "C" __global__ void __launch_bounds__(GROUP_THREADS) reduce_##type##_side(const __grid_constant__ Reduce p) { \
         reduce<kind, 32, 8, true>(p);                                                                                   \
@@ -138,6 +140,9 @@ template <class K, i32 LANES, i32 PARTS, bool SIDE> __device__ __forceinline__ v
     }                                                                                                                   \
     extern "C" __global__ void __launch_bounds__(GROUP_THREADS) reduce_##type##_one(const __grid_constant__ Reduce p) {  \
         reduce<kind, 1, 256, false>(p);                                                                                 \
+    }                                                                                                                   \
+    extern "C" __global__ void __launch_bounds__(DEEP_THREADS) reduce_##type##_deep(const __grid_constant__ Reduce p) {  \
+        reduce<kind, 8, 128, true>(p);                                                                                  \
     }
 REDUCE(f32, Reals)
 REDUCE(s32, Integers<i32>)

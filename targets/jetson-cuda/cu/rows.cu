@@ -8,28 +8,48 @@ template <i32 SIZE> __device__ __forceinline__ i32 own_row() {
     return blockIdx.x * (blockDim.x / SIZE) + threadIdx.x / SIZE;
 }
 
+/// Elements of a row that a thread keeps in registers, where they are all there are.
+const i32 KEPT = 8;
+
+/// A row as the threads of its group see it: each its elements, from registers where the row is short.
+template <i32 SIZE> struct Row {
+    const float* from;
+    i32 len, own;
+    bool is_short;
+    float kept[KEPT];
+
+    __device__ __forceinline__ Row(const float* row, i32 length) : from(row), len(length), own(threadIdx.x % SIZE) {
+        is_short = len <= SIZE * KEPT;
+#pragma unroll
+        for (i32 i = 0; i < KEPT; i++) kept[i] = is_short && own + i * SIZE < len ? row[own + i * SIZE] : 0.0f;
+    }
+
+    /// Calls `visit` with the position and value of every element of this thread.
+    template <class F> __device__ __forceinline__ void each(F visit) {
+        if (is_short) {
+#pragma unroll
+            for (i32 i = 0; i < KEPT; i++) {
+                if (own + i * SIZE < len) visit(own + i * SIZE, kept[i]);
+            }
+        } else {
+#pragma unroll 4
+            for (i32 i = own; i < len; i += SIZE) visit(i, from[i]);
+        }
+    }
+};
+
 template <i32 SIZE> __device__ __forceinline__ void softmax(const Softmax& p) {
-    i32 row = own_row<SIZE>(), own = threadIdx.x % SIZE;
+    i32 row = own_row<SIZE>();
     if (row >= p.rows) return;
-    const float* x = at<const float>(p.input) + (i64)row * p.len;
+    Row<SIZE> x(at<const float>(p.input) + (i64)row * p.len, p.len);
     float* y = at<float>(p.output) + (i64)row * p.len;
     float most = -INFINITE, sum = 0.0f;
-    for (i32 i = own; i < p.len; i += SIZE) most = Larger()(most, x[i]);
+    x.each([&](i32, float v) { most = Larger()(most, v); });
     most = together<SIZE>(most, Larger());
-    if (p.log) {
-        for (i32 i = own; i < p.len; i += SIZE) sum += expf(x[i] - most);
-        float log = logf(together<SIZE>(sum, Plus()));
-        for (i32 i = own; i < p.len; i += SIZE) y[i] = x[i] - most - log;
-        return;
-    }
-    // The output may be the input: each thread reads an element before it writes it.
-    for (i32 i = own; i < p.len; i += SIZE) {
-        float e = expf(x[i] - most);
-        y[i] = e;
-        sum += e;
-    }
+    x.each([&](i32, float v) { sum += expf(v - most); });
     sum = together<SIZE>(sum, Plus());
-    for (i32 i = own; i < p.len; i += SIZE) y[i] = __fdiv_rn(y[i], sum);
+    float log = logf(sum);
+    x.each([&](i32 i, float v) { y[i] = p.log ? v - most - log : __fdiv_rn(expf(v - most), sum); });
 }
 
 extern "C" __global__ void softmax_f32_warp(const __grid_constant__ Softmax p) { softmax<WARP>(p); }
@@ -40,9 +60,9 @@ extern "C" __global__ void __launch_bounds__(GROUP_THREADS) softmax_f32_block(co
 enum { LAYER, RMS, AFFINE };
 
 template <i32 SIZE> __device__ __forceinline__ void norm(const Norm& p) {
-    i32 row = own_row<SIZE>(), own = threadIdx.x % SIZE;
+    i32 row = own_row<SIZE>();
     if (row >= p.rows) return;
-    const float* x = at<const float>(p.input) + (i64)row * p.len;
+    Row<SIZE> x(at<const float>(p.input) + (i64)row * p.len, p.len);
     const float* scale = at<const float>(p.scale);
     const float* shift = at<const float>(p.shift);
     const Terms* terms = at<const Terms>(p.terms);
@@ -53,21 +73,21 @@ template <i32 SIZE> __device__ __forceinline__ void norm(const Norm& p) {
     }
     float mean = 0.0f, deviation = 1.0f, sum = 0.0f;
     if (p.kind == LAYER) {
-        for (i32 i = own; i < p.len; i += SIZE) sum += x[i];
+        x.each([&](i32, float v) { sum += v; });
         mean = __fdiv_rn(together<SIZE>(sum, Plus()), (float)p.len);
         sum = 0.0f;
     }
     if (p.kind != AFFINE) {
-        for (i32 i = own; i < p.len; i += SIZE) sum += (x[i] - mean) * (x[i] - mean);
+        x.each([&](i32, float v) { sum += (v - mean) * (v - mean); });
         deviation = __fsqrt_rn(__fdiv_rn(together<SIZE>(sum, Plus()), (float)p.len) + p.epsilon);
     }
     float* y = at<float>(p.output) + (i64)row * p.len;
-    for (i32 i = own; i < p.len; i += SIZE) {
-        float v = __fdiv_rn(x[i] - mean, deviation);
+    x.each([&](i32 i, float v) {
+        v = __fdiv_rn(v - mean, deviation);
         if (scale) v *= scale[i];
         if (shift) v += shift[i];
         y[i] = v;
-    }
+    });
 }
 
 extern "C" __global__ void norm_f32_warp(const __grid_constant__ Norm p) { norm<WARP>(p); }

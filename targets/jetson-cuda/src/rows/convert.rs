@@ -13,6 +13,9 @@ const SHARE: usize = 4 * 1024;
 const MOST: usize = 128;
 /// Threads of these blocks.
 const THREADS: u32 = 1024;
+const WARP: u32 = 32;
+/// Elements of a thread of a block that is alone, until the block is full.
+const EACH: u32 = 8;
 
 fn parts(step: &Step<'_>) -> usize {
     let count = step.input(0).map_or(0, |input| input.shape.elements());
@@ -37,7 +40,8 @@ pub(crate) fn dynamic_quantize(launch: &mut Launch<'_, '_>) -> Result<(), Kernel
         parts: parts as i32,
     };
     if parts == 0 {
-        return launch.grid("quantize_f32_qd8_one", (1, 1, 1), THREADS, &record);
+        let warps = (record.count as u32).div_ceil(EACH * WARP).clamp(1, THREADS / WARP);
+        return launch.grid("quantize_f32_qd8_one", (1, 1, 1), warps * WARP, &record);
     }
     launch.grid("quantize_f32_qd8_range", (parts as u32, 1, 1), THREADS, &record)?;
     launch.grid("quantize_f32_qd8_codes", (parts as u32, 1, 1), THREADS, &record)

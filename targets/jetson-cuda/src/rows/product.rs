@@ -5,7 +5,7 @@ use ingraft_tensor::Shape;
 
 use crate::launch::{Launch, int};
 use crate::params::float::MatMul;
-use crate::rows::real::{TILE, cut};
+use crate::rows::real::Cut;
 use crate::rows::walk::Walk;
 
 fn record(launch: &mut Launch<'_, '_>) -> Result<MatMul, KernelError> {
@@ -40,15 +40,11 @@ fn record(launch: &mut Launch<'_, '_>) -> Result<MatMul, KernelError> {
 pub(crate) fn matmul(launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
     let record = record(launch)?;
     let [m, k, n, batches] = [record.m, record.k, record.n, record.batches].map(|v| v as usize);
-    let (rows, columns) = (m.div_ceil(TILE).saturating_mul(batches), n.div_ceil(TILE));
-    let (split, threads) = cut(rows.saturating_mul(columns), k);
-    let kernel = match (k.is_multiple_of(4) && n.is_multiple_of(4), split) {
-        (true, false) => "matmul_f32_fours_wide",
-        (true, true) => "matmul_f32_fours_split",
-        (false, false) => "matmul_f32_single_wide",
-        (false, true) => "matmul_f32_single_split",
-    };
-    launch.grid(kernel, (rows as u32, columns as u32, 1), threads, &record)
+    let cut = Cut::new([m, n, k], batches).of_product();
+    let (rows, columns) = (m.div_ceil(cut.tile).saturating_mul(batches), n.div_ceil(cut.tile));
+    let reading = if k.is_multiple_of(4) && n.is_multiple_of(4) { "fours" } else { "single" };
+    let kernel = format!("matmul_f32_{reading}_{}", cut.name);
+    launch.grid(&kernel, (rows as u32, columns as u32, 1), cut.threads, &record)
 }
 
 /// Launches an int8 product to i32.

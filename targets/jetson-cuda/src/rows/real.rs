@@ -8,16 +8,18 @@ use ingraft_kernel::window::ConvShape;
 use crate::launch::{Launch, int};
 use crate::params::QConv;
 use crate::params::float::{Conv, DynamicConv, Mask};
-use crate::rows::conv::ENOUGH;
+use crate::rows::conv::{self, Cut as CodesCut, ENOUGH};
 
-/// Pixels and output channels of a tile.
-pub(crate) const TILE: usize = 32;
 /// Threads of a group, which takes one tile.
 const TILE_THREADS: u32 = 64;
 /// Groups that share out a tile's depth.
 const SLICES: u32 = 8;
 /// Depth of one step of a group.
 const DEPTH: usize = 16;
+/// Tiles of 32 by 32 below which smaller ones keep more of a GPU busy.
+const FEW: usize = 66;
+/// Columns from which tiles of 64 by 64 are not mostly empty.
+const BROAD: usize = 48;
 /// Rows up to which a linear layer takes a warp a channel, and the channels of a block.
 const ROWS: usize = 4;
 const ROW_WARPS: usize = 8;
@@ -50,7 +52,7 @@ fn record(launch: &mut Launch<'_, '_>, shape: &ConvShape) -> Result<Conv, Kernel
 }
 
 /// Launches a dense or grouped convolution.
-pub(crate) fn conv(launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
+pub(crate) fn convolve(launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
     let shape = shape(launch)?;
     let record = record(launch, &shape)?;
     tiles(launch, &record)?;
@@ -76,25 +78,61 @@ pub(crate) fn tiles(launch: &mut Launch<'_, '_>, record: &Conv) -> Result<(), Ke
         let blocks = outputs.div_ceil(ROW_WARPS) as u32;
         return launch.grid("conv_f32_rows", (blocks, 1, 1), ROW_WARPS as u32 * 32, record);
     }
-    let (rows, columns) = (pixels.div_ceil(TILE), out_group.div_ceil(TILE));
-    let (split, threads) = cut(rows.saturating_mul(columns).saturating_mul(groups), row);
+    let cut = Cut::new([pixels, out_group, row], groups);
     let fours = in_group.is_multiple_of(4) && channels.is_multiple_of(4);
-    let unit = fours && record.window.kernel == [1, 1];
-    let kernel = match (fours, unit, split) {
-        (_, true, false) => "conv_f32_unit_wide",
-        (_, true, true) => "conv_f32_unit_split",
-        (true, false, false) => "conv_f32_fours_wide",
-        (true, false, true) => "conv_f32_fours_split",
-        (false, false, false) => "conv_f32_single_wide",
-        (false, false, true) => "conv_f32_single_split",
+    let cut = if fours { cut } else { cut.plain() };
+    let reading = match fours {
+        true if record.window.kernel == [1, 1] => "unit",
+        true => "fours",
+        false => "single",
     };
-    launch.grid(kernel, (rows as u32, columns as u32, groups as u32), threads, record)
+    let (rows, columns) = (pixels.div_ceil(cut.tile), out_group.div_ceil(cut.tile));
+    let grid = (rows as u32, columns as u32, groups as u32);
+    launch.grid(&format!("conv_f32_{reading}_{}", cut.name), grid, cut.threads, record)
 }
 
-/// How a tiled product is cut: whether its depth is shared out, and the threads of a block.
-pub(crate) fn cut(tiles: usize, depth: usize) -> (bool, u32) {
-    let split = depth > DEPTH && tiles < ENOUGH;
-    (split, if split { SLICES * TILE_THREADS } else { TILE_THREADS })
+/// How a product is cut into tiles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Cut {
+    /// As kernels are named.
+    pub(crate) name: &'static str,
+    /// Rows and columns of a tile.
+    pub(crate) tile: usize,
+    /// Threads of a block.
+    pub(crate) threads: u32,
+}
+
+impl Cut {
+    const LARGE: Self = Self { name: "large", tile: 64, threads: TILE_THREADS };
+    const WIDE: Self = Self { name: "wide", tile: 32, threads: TILE_THREADS };
+    const SPLIT: Self = Self { name: "split", tile: 32, threads: SLICES * TILE_THREADS };
+    const SMALL: Self = Self { name: "small", tile: 16, threads: SLICES * TILE_THREADS };
+
+    /// For `count` products of `[rows, columns, depth]`: the largest tiles of which there are enough to fill a GPU.
+    pub(crate) fn new([rows, columns, depth]: [usize; 3], count: usize) -> Self {
+        let tiles = |cut: Self| {
+            rows.div_ceil(cut.tile).saturating_mul(columns.div_ceil(cut.tile)).saturating_mul(count)
+        };
+        if columns >= BROAD && tiles(Self::LARGE) >= ENOUGH {
+            Self::LARGE
+        } else if depth <= DEPTH || tiles(Self::WIDE) >= ENOUGH {
+            Self::WIDE
+        } else if tiles(Self::SPLIT) >= FEW {
+            Self::SPLIT
+        } else {
+            Self::SMALL
+        }
+    }
+
+    /// The same of the two that every kernel has: tiles of 32 by 32.
+    fn plain(self) -> Self {
+        if self == Self::LARGE || self == Self::WIDE { Self::WIDE } else { Self::SPLIT }
+    }
+
+    /// The same of tiles whose depth is not shared out, or small ones.
+    pub(crate) fn of_product(self) -> Self {
+        if self == Self::LARGE || self == Self::WIDE { Self::WIDE } else { Self::SMALL }
+    }
 }
 
 /// Launches a depthwise convolution.
@@ -148,15 +186,15 @@ pub(crate) fn dynamic_conv(launch: &mut Launch<'_, '_>) -> Result<(), KernelErro
         scale: launch.input(5)?,
         zero_point: launch.input(6)?,
     };
-    let cut = super::conv::Cut::new(&shape);
+    let cut = CodesCut::new(&shape);
     let kernel = match (cut.words, cut.unit, cut.split) {
         (_, true, false) => "dynamic_conv_unit_wide",
         (_, true, true) => "dynamic_conv_unit_split",
         (true, ..) => "dynamic_conv_words_split",
         _ => "dynamic_conv_bytes_split",
     };
-    let cut = super::conv::Cut { split: cut.split || !cut.unit, ..cut };
-    launch.grid(kernel, cut.grid(&shape), super::conv::THREADS, &record)?;
+    let cut = CodesCut { split: cut.split || !cut.unit, ..cut };
+    launch.grid(kernel, cut.grid(&shape), conv::THREADS, &record)?;
     mask(launch, attrs.lo, attrs.hi)
 }
 

@@ -16,10 +16,12 @@ const THREADS: u32 = 256;
 const WARP: usize = 32;
 /// Warps of a block where each takes a row.
 const WARPS: usize = 4;
-/// Elements from which a row takes a block.
-const LONG: usize = 1024;
+/// Elements from which a row takes a block: more than a warp keeps in registers.
+const LONG: usize = 257;
 /// Elements from which a result takes a block.
 const DEEP: usize = 512;
+/// Elements from which results that lie side by side take more threads each.
+const SHALLOW: usize = 128;
 
 /// Launches a reduction.
 pub(crate) fn reduce(launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
@@ -58,14 +60,12 @@ pub(crate) fn reduce(launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
     };
     let last = (kept.rank as usize).saturating_sub(1);
     let side = results > 1 && kept.strides[0][last] == 1;
-    let cut = [(32, "side"), (8, "rows"), (1, "one")];
-    let (lanes, suffix) = cut[if side {
-        0
-    } else if count < DEEP {
-        1
-    } else {
-        2
-    }];
+    let (lanes, suffix, threads) = match (side, count) {
+        (true, ..SHALLOW) => (32, "side", THREADS),
+        (true, _) => (8, "deep", 4 * THREADS),
+        (false, ..DEEP) => (8, "rows", THREADS),
+        (false, _) => (1, "one", THREADS),
+    };
     let family = match input.dtype {
         DType::F32 => "f32",
         DType::I8 => "qs8",
@@ -73,7 +73,7 @@ pub(crate) fn reduce(launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         _ => "s64",
     };
     let blocks = results.div_ceil(lanes) as u32;
-    launch.grid(&format!("reduce_{family}_{suffix}"), (blocks, 1, 1), THREADS, &record)
+    launch.grid(&format!("reduce_{family}_{suffix}"), (blocks, 1, 1), threads, &record)
 }
 
 /// Launches a search for extremes.

@@ -1,8 +1,10 @@
 //! Inference on the GPU: one recorded graph, adapters behind a table.
 //!
-//! `cargo bench --bench cuda -- [MODEL.onnx ...]` prints, for the models given or else the built-in one, the median time of an
-//! inference from the launch to the end of the wait: as separate launches, as one graph, with an adapter of rank 8 on
-//! every dense site, and with another adapter every time; then the same for inferences in a row.
+//! `cargo bench --bench cuda -- [MODEL.onnx[=RECORDED.npz] ...]` prints, for the models given or else the built-in one, the
+//! median time of an inference from the launch to the end of the wait: as separate launches, as one graph, with an adapter
+//! of rank 8 on every dense site, and with another adapter every time; then the same for inferences in a row. A model is
+//! compiled for a batch of one, or for the shapes of its recorded inputs. Beside it stand its steps and what they
+//! read and write, which is the limit by bytes.
 #![forbid(unsafe_code)]
 
 #[path = "../../tests/support/mod.rs"]
@@ -13,9 +15,10 @@ use std::time::Instant;
 use ingraft::adapter::{Adapter, AdapterBuilder, AdapterFacts, TermSpec};
 use ingraft::compile::{CompileOptions, compile};
 use ingraft::exec::{MemoryNeeds, Session, StepEvent, Trace};
-use ingraft::kernel::{SiteKind, Sites};
+use ingraft::kernel::{OpCode, SiteKind, Sites};
 use ingraft::plan::{Phase, PlanView};
-use ingraft::tensor::Rng;
+use ingraft::tensor::{DType, Rng};
+use ingraft_dataset::read_npz;
 use ingraft_jetson_cuda::{Cuda, CudaMemory};
 use tests_support::{AlignedBytes, as_bytes};
 
@@ -32,19 +35,46 @@ fn main() {
     };
     println!("{:?}", cuda.info().expect("the driver answers"));
     println!(
-        "| model | launches µs | graph µs | rank {RANK} µs | switching µs | in a row: base µs | rank {RANK} µs | ratio | switching µs |"
+        "| model | steps | MB | launches µs | graph µs | rank {RANK} µs | switching µs | in a row: base µs | rank {RANK} µs | ratio | switching µs |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|");
-    let paths: Vec<String> =
-        std::env::args().skip(1).filter(|argument| argument.ends_with(".onnx")).collect();
-    if paths.is_empty() {
-        measure(&cuda, "built-in", ingraft_models::demo::BASE_INT8);
+    println!("|---|---|---|---|---|---|---|---|---|---|---|");
+    let models: Vec<String> =
+        std::env::args().skip(1).filter(|argument| argument.contains(".onnx")).collect();
+    if models.is_empty() {
+        measure(&cuda, "built-in", &compiled("built-in", ingraft_models::demo::BASE_INT8, None));
     }
-    for path in paths {
-        let model = std::fs::read(&path).unwrap_or_else(|error| panic!("{path}: {error}"));
-        let stem = std::path::Path::new(&path).file_stem().map_or("", |stem| stem.to_str().unwrap_or(""));
-        measure(&cuda, stem, &model);
+    for argument in models {
+        let (path, recorded) = argument.split_once('=').map_or((&*argument, None), |(a, b)| (a, Some(b)));
+        let model = std::fs::read(path).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let stem = std::path::Path::new(path).file_stem().map_or("", |stem| stem.to_str().unwrap_or(""));
+        measure(&cuda, stem, &compiled(stem, &model, recorded));
     }
+}
+
+/// The plan for a batch of one, or for the shapes of the recorded inputs.
+fn compiled(name: &str, model: &[u8], recorded: Option<&str>) -> Vec<u8> {
+    let mut options = CompileOptions { head_classes: 8, ..CompileOptions::default() };
+    if recorded.is_none() {
+        options.import.dims.insert("N".into(), 1);
+    }
+    if let Some(path) = recorded {
+        let arrays = read_npz(path.as_ref()).unwrap_or_else(|error| panic!("{path}: {error}"));
+        let shapes = arrays
+            .iter()
+            .filter_map(|(key, array)| Some((key.strip_prefix("in__")?.to_owned(), array.shape().to_vec())));
+        options.import.shapes.extend(shapes);
+    }
+    compile(model, &options).unwrap_or_else(|error| panic!("{name}: {error}")).plan
+}
+
+/// Steps of an inference and the bytes that they read and write.
+fn limits(plan: &PlanView<'_>) -> (usize, usize) {
+    let steps = plan.step_count(Phase::Infer);
+    let bytes = (0..steps).filter_map(|index| plan.resolve(Phase::Infer, index).ok()).map(|step| {
+        let operands = step.inputs().iter().chain(step.outputs());
+        operands.map(|operand| operand.shape.elements() * operand.dtype.size()).sum::<usize>()
+    });
+    (steps, bytes.sum())
 }
 
 /// Watches every step, so that each is launched by itself.
@@ -55,36 +85,56 @@ impl Trace<CudaMemory> for Separately {
     fn after(&mut self, _: StepEvent<'_, '_>, _: &CudaMemory) {}
 }
 
-fn measure(cuda: &Cuda, name: &str, model: &[u8]) {
-    let mut options = CompileOptions { head_classes: 8, ..CompileOptions::default() };
-    options.import.dims.insert("N".into(), 1);
-    let compiled = compile(model, &options).unwrap_or_else(|error| panic!("{name}: {error}"));
-    let resident = cuda.keep(&compiled.plan).expect("the GPU has room");
+fn measure(cuda: &Cuda, name: &str, plan: &[u8]) {
+    let resident = cuda.keep(plan).expect("the GPU has room");
     let plan = PlanView::new(resident.bytes()).expect("a plan we wrote is valid");
     let files = [1, 2].map(|seed| cuda.keep(low_rank(&plan, seed).as_slice()).expect("the GPU has room"));
     let adapters = [0, 1].map(|i| Adapter::attach(files[i].bytes(), &plan).expect("it fits"));
     let needs = MemoryNeeds::new(&plan, Phase::Infer, cuda).expect("the GPU runs every step");
     let mut memory = cuda.allocate(needs.total()).expect("the GPU has room");
     let mut session = Session::bind(plan, Phase::Infer, cuda, &mut memory).expect("memory suffices");
-    let tensor = plan.inputs().next().and_then(|io| plan.tensor(io.tensor)).expect("one input");
-    let x = vec![0.25f32; tensor.operand.shape.elements()];
-    session.write_input(0, as_bytes(&x)).expect("the input has this length");
+    let has_indices =
+        plan.inputs().any(|io| plan.tensor(io.tensor).is_some_and(|t| t.operand.dtype != DType::F32));
+    let inputs: Vec<Vec<u8>> = plan.inputs().map(|io| input(&plan, io.tensor)).collect();
+    let mut run = |source: &Option<&Adapter<'_>>, trace: Option<&mut Separately>, first: bool| {
+        // What stands there after a run is numbers as good as any, but no indices.
+        for (index, bytes) in inputs.iter().enumerate().filter(|_| first || has_indices) {
+            session.write_input(index, bytes).expect("the input has this length");
+        }
+        let sources = core::slice::from_ref(source);
+        match trace {
+            Some(trace) => session.run_traced(sources, trace),
+            None => session.run_batch(sources),
+        }
+        .expect("it runs");
+    };
+    let (steps, bytes) = limits(&plan);
     let base: Option<&Adapter<'_>> = None;
-    let launches = median(cuda, || {
-        session.run_traced(core::slice::from_ref(&base), &mut Separately).expect("it runs");
-    });
-    let graph = median(cuda, || session.run(&base).expect("it runs"));
-    let rank = median(cuda, || session.run(&Some(&adapters[0])).expect("it runs"));
+    run(&base, None, true);
+    let launches = median(cuda, || run(&base, Some(&mut Separately), false));
+    let graph = median(cuda, || run(&base, None, false));
+    let rank = median(cuda, || run(&Some(&adapters[0]), None, false));
     let mut turn = [Some(&adapters[0]), Some(&adapters[1])].into_iter().cycle();
-    let switching = median(cuda, || session.run(&turn.next().flatten()).expect("it runs"));
-    let row_base = in_a_row(cuda, || session.run(&base).expect("it runs"));
-    let row_rank = in_a_row(cuda, || session.run(&Some(&adapters[0])).expect("it runs"));
+    let switching = median(cuda, || run(&turn.next().flatten(), None, false));
+    let row_base = in_a_row(cuda, || run(&base, None, false));
+    let row_rank = in_a_row(cuda, || run(&Some(&adapters[0]), None, false));
     let mut turn = [Some(&adapters[0]), Some(&adapters[1])].into_iter().cycle();
-    let row_switching = in_a_row(cuda, || session.run(&turn.next().flatten()).expect("it runs"));
+    let row_switching = in_a_row(cuda, || run(&turn.next().flatten(), None, false));
     println!(
-        "| {name} | {launches:.1} | {graph:.1} | {rank:.1} | {switching:.1} | {row_base:.1} | {row_rank:.1} | {:.3} | {row_switching:.1} |",
+        "| {name} | {steps} | {:.1} | {launches:.1} | {graph:.1} | {rank:.1} | {switching:.1} | {row_base:.1} | {row_rank:.1} | {:.3} | {row_switching:.1} |",
+        bytes as f64 / 1e6,
         row_rank / row_base
     );
+}
+
+/// What stands in for an input: zeros are indices that every table has.
+fn input(plan: &PlanView<'_>, tensor: u32) -> Vec<u8> {
+    let operand = plan.tensor(tensor).expect("an input is a tensor").operand;
+    let elements = operand.shape.elements();
+    match operand.dtype {
+        DType::F32 => as_bytes(&vec![0.25f32; elements]).to_vec(),
+        dtype => vec![0; elements * dtype.size()],
+    }
 }
 
 /// The time of one run in µs where runs follow each other without a wait: what the GPU takes.
@@ -116,21 +166,30 @@ fn median(cuda: &Cuda, mut run: impl FnMut()) -> f64 {
     times[ROUNDS / 2]
 }
 
-/// Integer factors on every site that takes them.
+/// Factors on every layer that takes them: integer ones, real ones where a layer computes on reals.
 fn low_rank(plan: &PlanView<'_>, seed: u64) -> AlignedBytes {
     let (mut rng, mut builder) = (Rng::new(seed), AdapterBuilder::new(plan));
+    let steps = (0..plan.step_count(Phase::Infer)).filter_map(|index| plan.step(Phase::Infer, index));
+    let real = steps.into_iter().any(|step| matches!(step.op, OpCode::Conv | OpCode::DynamicConv));
     for index in 0..plan.site_count() {
         let site = plan.site(index).expect("index is below the count");
-        if site.kind == SiteKind::Depthwise {
+        if site.kind == SiteKind::Depthwise || !site.kind.is_layer() {
             continue;
         }
-        let mut codes = |count: usize| (0..count).map(|_| rng.below(255) as u8 as i8).collect();
-        let factors = TermSpec::TwoFactorI8 {
-            rank: RANK,
-            down: codes(RANK * site.groups * site.row()),
-            up: codes(RANK * site.out),
-            down_scale: vec![0.01; RANK * site.groups],
-            up_scale: vec![1e-4; site.out],
+        let (down, up) = (RANK * site.groups * site.row(), RANK * site.out);
+        let factors = if real {
+            let mut reals =
+                |count: usize| (0..count).map(|_| rng.uniform(-0.01, 0.01) as f32).collect::<Vec<_>>();
+            TermSpec::TwoFactorF32 { rank: RANK, down: reals(down), up: reals(up) }
+        } else {
+            let mut codes = |count: usize| (0..count).map(|_| rng.below(255) as u8 as i8).collect::<Vec<_>>();
+            TermSpec::TwoFactorI8 {
+                rank: RANK,
+                down: codes(down),
+                up: codes(up),
+                down_scale: vec![0.01; RANK * site.groups],
+                up_scale: vec![1e-4; site.out],
+            }
         };
         builder.term(index, &site, factors);
     }

@@ -1,5 +1,5 @@
-//! The CUDA target against the scalar reference: every row over generated shapes, whole models to the bit, adapters in
-//! every form, recordings replayed and switched.
+//! The CUDA target against the scalar reference: every row over generated shapes, whole models, quantized ones to
+//! the bit, adapters in every form, recordings replayed and switched.
 //!
 //! Runs where there is a GPU; elsewhere it says so. `INGRAFT_CUDA=required` makes absence a failure: a suite that was
 //! sent to a GPU must not pass without one.
@@ -11,6 +11,7 @@ mod build;
 #[path = "../support/cases.rs"]
 #[allow(dead_code, unused_imports, reason = "this suite uses a part")]
 mod cases;
+mod float;
 mod models;
 #[path = "../support/mod.rs"]
 mod support;

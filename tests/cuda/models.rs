@@ -34,7 +34,7 @@ fn input(plan: &PlanView<'_>, seed: u64) -> Vec<f32> {
 }
 
 /// The bytes of every output.
-fn outputs(session: &Session<'_, '_, Cuda>, plan: &PlanView<'_>) -> Vec<Vec<u8>> {
+pub(crate) fn outputs(session: &Session<'_, '_, Cuda>, plan: &PlanView<'_>) -> Vec<Vec<u8>> {
     let each = plan.outputs().enumerate().map(|(index, io)| {
         let operand = plan.tensor(io.tensor).expect("outputs are tensors").operand;
         let mut bytes = vec![0; operand.shape.elements() * operand.dtype.size()];

@@ -1,16 +1,31 @@
 // Everything that goes into one image: a family a file.
+#include "arithmetic.cu"
+#include "cast.cu"
+#include "conv.cu"
+#include "depthwise.cu"
+#include "dynamic.cu"
 #include "elementwise.cu"
+#include "gather.cu"
 #include "head.cu"
+#include "matmul.cu"
 #include "movement.cu"
 #include "pool.cu"
 #include "qconv.cu"
 #include "qdepthwise.cu"
+#include "recurrent.cu"
+#include "reduce.cu"
+#include "rows.cu"
 #include "softmax.cu"
+#include "spatial.cu"
 #include "types.cuh"
 
 /// Bytes of every record, in the order of the test that compares them with the host's.
 extern "C" __global__ void record_sizes(u32* out) {
     const u32 sizes[] = {sizeof(Terms), sizeof(QConv), sizeof(Pool), sizeof(Pair), sizeof(Rescale),
-                         sizeof(Lookup), sizeof(QSoftmax), sizeof(Copy), sizeof(Fill), sizeof(Head)};
+                         sizeof(Lookup), sizeof(QSoftmax), sizeof(Copy), sizeof(Fill), sizeof(Head),
+                         sizeof(Conv), sizeof(DynamicConv), sizeof(MatMul), sizeof(Binary), sizeof(Unary),
+                         sizeof(Select), sizeof(Cast), sizeof(Gather), sizeof(Elements), sizeof(Reduce),
+                         sizeof(ArgReduce), sizeof(Softmax), sizeof(Norm), sizeof(Resize), sizeof(DynamicQuantize),
+                         sizeof(Recurrent), sizeof(Mask)};
     for (i32 i = 0; i < sizeof(sizes) / sizeof(u32); i++) out[i] = sizes[i];
 }

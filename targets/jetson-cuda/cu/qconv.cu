@@ -22,7 +22,7 @@ struct Patch {
     i64 first;
 };
 
-template <bool UNIT> __device__ __forceinline__ Patch patch_of(const QConv& p, i32 pixel, i32 group) {
+template <bool UNIT, class P> __device__ __forceinline__ Patch patch_of(const P& p, i32 pixel, i32 group) {
     Patch patch;
     patch.valid = pixel < p.n * p.oh * p.ow;
     if (UNIT && p.linear) {

@@ -26,10 +26,28 @@ impl Launch<'_, '_> {
         self.address(&operand)
     }
 
-    /// The device address of output 0.
-    pub(crate) fn output(&mut self) -> Result<u64, KernelError> {
-        let operand = self.step.output(0)?;
+    /// The device address of input `index`, 0 where the step has none.
+    pub(crate) fn optional(&mut self, index: usize) -> Result<u64, KernelError> {
+        if index < self.step.inputs().len() { self.input(index) } else { Ok(0) }
+    }
+
+    /// The device address of output `index`.
+    pub(crate) fn output(&mut self, index: usize) -> Result<u64, KernelError> {
+        let operand = self.step.output(index)?;
         self.address(&operand)
+    }
+
+    /// The device address of the step's scratch memory.
+    pub(crate) fn workspace(&mut self) -> Result<u64, KernelError> {
+        let span = self.step.workspace;
+        self.memory.address(span.offset, span.len).ok_or(KernelError::Memory(self.step.op))
+    }
+
+    /// The device address of the word that a kernel sets where an index leads outside; with `watch`, it is looked at
+    /// when this has run.
+    pub(crate) fn status(&mut self, watch: bool) -> u64 {
+        self.memory.watch(watch);
+        self.device.address(&self.memory.status)
     }
 
     fn address(&mut self, operand: &Operand<'_>) -> Result<u64, KernelError> {

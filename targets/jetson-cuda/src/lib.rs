@@ -5,12 +5,17 @@
 //! - **One graph.** The first run of a session is recorded as a CUDA graph, later ones replay it. Kernels find the
 //!   terms of their site in a table on the GPU, so that switching adapters is one small copy and never a recording.
 //! - **Numbers.** int8 results equal the scalar reference to the bit: integer sums are exact in any order, and the
-//!   epilogue rounds each f32 operation by itself (images are built without contraction).
+//!   epilogue rounds each f32 operation by itself (images are built without contraction). Sums of reals, with fused
+//!   multiply-adds where a kernel says so, agree within the bound of the conformance cases; what only moves, chooses or
+//!   converts is exact.
+//! - **Indices.** One that comes with an input and leads outside is [`KernelError::Index`](ingraft_kernel::KernelError::Index),
+//!   as on the host: runs of plans with such a step wait for the GPU.
 //! - **Building.** Kernels are compiled ahead of time (`build.py`) and committed, the driver is loaded at run time: a
 //!   build needs no CUDA, and without a driver [`Cuda::open`] says so.
 //!
-//! Kernel names are `family_types`, with `_words`, `_unit` or `_bytes` for how operands are read, `_three` or `_five` for
-//! a window known when compiled, and `_wide` or `_split` for how the work is cut.
+//! Kernel names are `family_types`, with `_words`, `_fours`, `_unit`, `_bytes` or `_single` for how operands are read,
+//! `_three` or `_five` for a window known when compiled, and `_wide`, `_split`, `_rows`, `_side`, `_warp`, `_block` or
+//! `_one` for how the work is cut.
 
 mod device;
 mod error;

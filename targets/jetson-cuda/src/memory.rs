@@ -19,6 +19,10 @@ pub struct CudaMemory {
     pub(crate) entry: Option<u64>,
     /// Copies of what is resident nowhere, for the run under way.
     pub(crate) transients: Vec<CudaSlice<u8>>,
+    /// One word, which kernels set where an index leads outside what it picks from.
+    pub(crate) status: CudaSlice<u8>,
+    /// Whether a step that was launched by itself may have set it.
+    pub(crate) watched: bool,
     /// The last failure in words: a kernel error has no room for it.
     pub(crate) failure: Option<CudaError>,
 }
@@ -47,6 +51,8 @@ pub(crate) struct Recording {
     pub(crate) graph: Option<CudaGraph>,
     /// Copies of constants that are resident nowhere, which the graph reads.
     pub(crate) constants: Vec<CudaSlice<u8>>,
+    /// Whether a step picks by an index that is not known beforehand.
+    pub(crate) watched: bool,
     /// On the device: an entry per step with a site and source.
     table: CudaSlice<u8>,
     address: u64,
@@ -67,6 +73,7 @@ impl Recording {
             key,
             graph: None,
             constants: Vec::new(),
+            watched: false,
             table,
             address,
             entries: Vec::new(),
@@ -108,6 +115,9 @@ impl Recording {
     }
 }
 
+/// Bytes of the status.
+const STATUS: usize = 4;
+
 impl CudaMemory {
     pub(crate) fn new(device: &Device, len: usize) -> Result<Self, CudaError> {
         let bytes = device.zeros(len)?;
@@ -120,6 +130,8 @@ impl CudaMemory {
             mode: Mode::Steps,
             entry: None,
             transients: Vec::new(),
+            status: device.zeros(STATUS)?,
+            watched: false,
             failure: None,
         })
     }
@@ -136,6 +148,27 @@ impl CudaMemory {
             self.transients.clear();
         }
         Ok(())
+    }
+
+    /// Has the status looked at after what is being launched or recorded.
+    pub(crate) fn watch(&mut self, watch: bool) {
+        let recording = match self.mode {
+            Mode::Recording(index) => self.recordings.get_mut(index).map(|recording| &mut recording.watched),
+            _ => None,
+        };
+        *recording.unwrap_or(&mut self.watched) |= watch;
+    }
+
+    /// Whether an index led outside since it was last asked. Waits for what was launched.
+    pub(crate) fn strayed(&mut self, device: &Device) -> Result<bool, CudaError> {
+        let mut word = [0; STATUS];
+        device.stream.memcpy_dtoh(&self.status, &mut word)?;
+        device.stream.synchronize()?;
+        let strayed = word != [0; STATUS];
+        if strayed {
+            device.stream.memset_zeros(&mut self.status)?;
+        }
+        Ok(strayed)
     }
 
     /// The device address of `len` bytes from `offset`.

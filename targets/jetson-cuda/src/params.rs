@@ -155,6 +155,8 @@ records! {
     }
 }
 
+pub(crate) mod float;
+
 const RANK: usize = ingraft_tensor::MAX_RANK;
 
 /// Sliding-window geometry: height, width.
@@ -204,10 +206,13 @@ impl QConv {
             hi: attrs.hi,
             in_scale: attrs.in_scale,
             inv_out_scale: 1.0 / attrs.out_scale,
-            linear: i32::from(
-                shape.kernel == [1, 1] && shape.stride == [1, 1] && shape.input[..3] == shape.output[..3],
-            ),
+            linear: i32::from(is_linear(shape)),
             ..Self::default()
         }
     }
+}
+
+/// Whether output pixels are the input's.
+fn is_linear(shape: &ConvShape) -> bool {
+    shape.kernel == [1, 1] && shape.stride == [1, 1] && shape.input[..3] == shape.output[..3]
 }

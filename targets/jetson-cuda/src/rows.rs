@@ -1,10 +1,19 @@
 //! The table of kernels: each operator and pair of types stands in it once.
 
+mod arithmetic;
 mod conv;
+mod convert;
 mod elementwise;
 mod head;
+mod index;
 mod movement;
 mod pool;
+mod product;
+mod real;
+mod recurrent;
+mod reduction;
+mod spatial;
+mod walk;
 
 use ingraft_kernel::{KernelError, OpCode, REFERENCE, Step, find};
 use ingraft_tensor::DType;
@@ -19,12 +28,20 @@ pub(crate) struct Row {
     pub(crate) op: OpCode,
     input: Option<DType>,
     output: Option<DType>,
+    /// Outputs beside a mask.
+    outputs: usize,
+    /// Whether it writes a straight-through mask where the step has one.
+    masked: bool,
+    /// Scratch bytes for a step.
+    pub(crate) workspace: fn(&Step<'_>) -> usize,
     pub(crate) launch: fn(&mut Launch<'_, '_>) -> Result<(), KernelError>,
 }
 
 const I8: Option<DType> = Some(DType::I8);
 const I32: Option<DType> = Some(DType::I32);
+const I64: Option<DType> = Some(DType::I64);
 const F32: Option<DType> = Some(DType::F32);
+const BOOL: Option<DType> = Some(DType::Bool);
 
 /// Every row.
 pub(crate) static ROWS: &[Row] = &[
@@ -44,6 +61,47 @@ pub(crate) static ROWS: &[Row] = &[
     row("copy_x_x__cuda", OpCode::Copy, None, None, movement::copy),
     row("fill_x__cuda", OpCode::Fill, None, None, movement::fill),
     row("head_x_f32__cuda", OpCode::Head, None, F32, head::head),
+    row("conv_f32_f32_f32__cuda", OpCode::Conv, F32, F32, real::convolve).masked(),
+    row("depthwise_f32_f32_f32__cuda", OpCode::Depthwise, F32, F32, real::depthwise).masked(),
+    row("dynamic_conv_qd8_qc8w_f32__cuda", OpCode::DynamicConv, I8, F32, real::dynamic_conv).masked(),
+    row("matmul_f32_f32_f32__cuda", OpCode::MatMul, F32, F32, product::matmul),
+    row("matmul_qs8_qs8_s32__cuda", OpCode::MatMulInteger, I8, I32, product::matmul_integer),
+    row("pool_f32_f32__cuda", OpCode::Pool, F32, F32, spatial::pool),
+    row("resize_f32_f32__cuda", OpCode::Resize, F32, F32, spatial::resize),
+    row("resize_qs8_qs8__cuda", OpCode::Resize, I8, I8, spatial::resize),
+    row("reduce_f32_f32__cuda", OpCode::Reduce, F32, F32, reduction::reduce),
+    row("reduce_qs8_qs8__cuda", OpCode::Reduce, I8, I8, reduction::reduce),
+    row("reduce_s32_s32__cuda", OpCode::Reduce, I32, I32, reduction::reduce),
+    row("reduce_s64_s64__cuda", OpCode::Reduce, I64, I64, reduction::reduce),
+    row("arg_f32_s64__cuda", OpCode::ArgReduce, F32, I64, reduction::arg_reduce),
+    row("arg_qs8_s64__cuda", OpCode::ArgReduce, I8, I64, reduction::arg_reduce),
+    row("arg_s32_s64__cuda", OpCode::ArgReduce, I32, I64, reduction::arg_reduce),
+    row("arg_s64_s64__cuda", OpCode::ArgReduce, I64, I64, reduction::arg_reduce),
+    row("softmax_f32_f32__cuda", OpCode::Softmax, F32, F32, reduction::softmax),
+    row("norm_f32_f32__cuda", OpCode::Norm, F32, F32, reduction::norm),
+    row("binary_f32_f32_f32__cuda", OpCode::Binary, F32, F32, arithmetic::binary),
+    row("binary_s32_s32_s32__cuda", OpCode::Binary, I32, I32, arithmetic::binary),
+    row("binary_s64_s64_s64__cuda", OpCode::Binary, I64, I64, arithmetic::binary),
+    row("binary_f32_f32_bool__cuda", OpCode::Binary, F32, BOOL, arithmetic::binary),
+    row("binary_s32_s32_bool__cuda", OpCode::Binary, I32, BOOL, arithmetic::binary),
+    row("binary_s64_s64_bool__cuda", OpCode::Binary, I64, BOOL, arithmetic::binary),
+    row("binary_bool_bool_bool__cuda", OpCode::Binary, BOOL, BOOL, arithmetic::binary),
+    row("unary_f32_f32__cuda", OpCode::Unary, F32, F32, arithmetic::unary),
+    row("not_bool_bool__cuda", OpCode::Unary, BOOL, BOOL, arithmetic::unary),
+    row("where_bool_x_x__cuda", OpCode::Where, BOOL, None, arithmetic::choose),
+    row("quantize_f32_qd8__cuda", OpCode::DynamicQuantize, F32, I8, convert::dynamic_quantize)
+        .of_outputs(3)
+        .scratch(convert::ranges),
+    row("cast_x_x__cuda", OpCode::Cast, None, None, convert::cast),
+    row("recode_x8_x8__cuda", OpCode::Recode, None, None, convert::recode),
+    row("gather_x_x__cuda", OpCode::Gather, None, None, index::gather),
+    row("gather_elements_x_x__cuda", OpCode::GatherElements, None, None, index::elements),
+    row("lstm_f32_f32_f32__cuda", OpCode::Lstm, F32, F32, recurrent::lstm)
+        .of_outputs(3)
+        .scratch(recurrent::gates),
+    row("gru_f32_f32_f32__cuda", OpCode::Gru, F32, F32, recurrent::gru)
+        .of_outputs(2)
+        .scratch(recurrent::gates),
 ];
 
 /// The kernels that rows launch.
@@ -71,6 +129,78 @@ pub(crate) const KERNELS: &[&str] = &[
     "copy_x_x",
     "fill_x",
     "head_x_f32",
+    "conv_f32_single_wide",
+    "conv_f32_single_split",
+    "conv_f32_fours_large",
+    "conv_f32_fours_wide",
+    "conv_f32_fours_split",
+    "conv_f32_fours_small",
+    "conv_f32_unit_large",
+    "conv_f32_unit_wide",
+    "conv_f32_unit_split",
+    "conv_f32_unit_small",
+    "conv_f32_rows",
+    "mask_f32",
+    "depthwise_f32_three",
+    "depthwise_f32_five",
+    "depthwise_f32_fours",
+    "depthwise_f32_single",
+    "dynamic_conv_bytes_split",
+    "dynamic_conv_words_split",
+    "dynamic_conv_unit_wide",
+    "dynamic_conv_unit_split",
+    "quantize_f32_qd8_one",
+    "quantize_f32_qd8_range",
+    "quantize_f32_qd8_codes",
+    "matmul_f32_single_wide",
+    "matmul_f32_single_small",
+    "matmul_f32_fours_wide",
+    "matmul_f32_fours_small",
+    "matmul_qs8_qs8_s32",
+    "pool_f32",
+    "pool_f32_split",
+    "resize_f32",
+    "resize_qs8",
+    "reduce_f32_side",
+    "reduce_f32_rows",
+    "reduce_f32_one",
+    "reduce_f32_deep",
+    "reduce_qs8_side",
+    "reduce_qs8_rows",
+    "reduce_qs8_one",
+    "reduce_qs8_deep",
+    "reduce_s32_side",
+    "reduce_s32_rows",
+    "reduce_s32_one",
+    "reduce_s32_deep",
+    "reduce_s64_side",
+    "reduce_s64_rows",
+    "reduce_s64_one",
+    "reduce_s64_deep",
+    "arg_f32",
+    "arg_qs8",
+    "arg_s32",
+    "arg_s64",
+    "softmax_f32_warp",
+    "softmax_f32_block",
+    "norm_f32_warp",
+    "norm_f32_block",
+    "binary_f32",
+    "binary_s32",
+    "binary_s64",
+    "compare_f32",
+    "compare_s32",
+    "compare_s64",
+    "binary_bool",
+    "unary_f32",
+    "not_bool",
+    "where_x",
+    "cast_x_x",
+    "recode_x8_x8",
+    "gather_x_x",
+    "gather_elements_x_x",
+    "lstm_f32",
+    "gru_f32",
     "record_sizes",
 ];
 
@@ -81,21 +211,43 @@ const fn row(
     output: Option<DType>,
     launch: fn(&mut Launch<'_, '_>) -> Result<(), KernelError>,
 ) -> Row {
-    Row { name, op, input, output, launch }
+    Row { name, op, input, output, outputs: 1, masked: false, workspace: |_| 0, launch }
+}
+
+impl Row {
+    /// The same row, which writes a mask beside its output where the step has one.
+    const fn masked(mut self) -> Self {
+        self.masked = true;
+        self
+    }
+
+    /// The same row with this many outputs.
+    const fn of_outputs(mut self, outputs: usize) -> Self {
+        self.outputs = outputs;
+        self
+    }
+
+    /// The same row with scratch memory.
+    const fn scratch(mut self, workspace: fn(&Step<'_>) -> usize) -> Self {
+        self.workspace = workspace;
+        self
+    }
+
+    fn suits(&self, step: &Step<'_>) -> bool {
+        let beside = step.outputs().len().checked_sub(self.outputs);
+        self.op == step.op
+            && (self.input.is_none() || self.input == step.input_dtype(0))
+            && (self.output.is_none() || self.output == step.output_dtype(0))
+            && beside.is_some_and(|beside| beside <= usize::from(self.masked))
+    }
 }
 
 /// The row that computes `step`: one that has its operator and types, where the scalar reference accepts its operands.
 ///
 /// # Errors
-/// [`KernelError::Unsupported`]; also for a step that is to write a straight-through mask. What the reference refuses.
+/// [`KernelError::Unsupported`]; also for a step that is to write a straight-through mask, which few rows do. What the reference refuses.
 pub(crate) fn of(step: &Step<'_>) -> Result<(u16, &'static Row), KernelError> {
-    let suits = |row: &Row| {
-        row.op == step.op
-            && (row.input.is_none() || row.input == step.input_dtype(0))
-            && (row.output.is_none() || row.output == step.output_dtype(0))
-    };
-    let index = ROWS.iter().position(suits).filter(|_| step.outputs().len() == 1);
-    let index = index.ok_or(KernelError::Unsupported(step.op))?;
+    let index = ROWS.iter().position(|row| row.suits(step)).ok_or(KernelError::Unsupported(step.op))?;
     find(&[REFERENCE], step)?;
     Ok((index as u16, &ROWS[index]))
 }

@@ -2,6 +2,7 @@
 
 use cudarc::driver::PushKernelArg;
 use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
+use ingraft_kernel::conv::check_float_terms;
 use ingraft_kernel::{Choice, KernelError, OpCode, Replay, SiteGrads, SiteTerms, Step, Target};
 
 use crate::device::Device;
@@ -91,7 +92,8 @@ impl Cuda {
 
     /// Whether host and image agree on the records that travel between them.
     fn check_records(&self) -> Result<(), CudaError> {
-        let sizes = self.device.zeros((params::SIZES.len() + 1) * 4)?;
+        let wanted = || [ENTRY].into_iter().chain(params::SIZES.iter().chain(params::float::SIZES).copied());
+        let sizes = self.device.zeros(wanted().count() * 4)?;
         let record = self.device.address(&sizes);
         let function = self.device.function("record_sizes");
         let function =
@@ -105,7 +107,7 @@ impl Cuda {
         self.device.stream.memcpy_dtoh(&sizes, &mut bytes)?;
         self.device.stream.synchronize()?;
         let found = bytes.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word) as usize);
-        let agree = found.eq([ENTRY].into_iter().chain(params::SIZES.iter().copied()));
+        let agree = found.eq(wanted());
         agree.then_some(()).ok_or_else(|| CudaError::Driver("the image is of another build".to_owned()))
     }
 
@@ -117,6 +119,15 @@ impl Cuda {
     ) -> Result<(), KernelError> {
         let (_, row) = rows::of(step)?;
         (row.launch)(&mut Launch { device: &self.device, memory, step, terms })
+    }
+
+    /// [`KernelError::Index`] where an index led outside what it picks from.
+    fn check_indices(&self, memory: &mut CudaMemory, op: OpCode) -> Result<(), KernelError> {
+        match memory.strayed(&self.device) {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(KernelError::Index(op)),
+            Err(error) => Err(failed(memory, op, error)),
+        }
     }
 
     /// Ends a recording that cannot be finished.
@@ -188,8 +199,8 @@ impl Target for Cuda {
         rows::of(step).map(|(index, _)| Choice(index))
     }
 
-    fn workspace_bytes(&self, _: &Step<'_>) -> usize {
-        0
+    fn workspace_bytes(&self, step: &Step<'_>) -> usize {
+        rows::of(step).map_or(0, |(_, row)| (row.workspace)(step))
     }
 
     fn packed_bytes(&self, _: &Step<'_>) -> usize {
@@ -205,7 +216,8 @@ impl Target for Cuda {
         if let (Err(_), Mode::Recording(index)) = (&run, memory.mode) {
             self.abandon(memory, index);
         }
-        run
+        run?;
+        if core::mem::take(&mut memory.watched) { self.check_indices(memory, step.op) } else { Ok(()) }
     }
 
     fn run_backward(
@@ -246,14 +258,25 @@ impl Target for Cuda {
 
     fn update(&self, memory: &mut CudaMemory, step: OpCode, terms: SiteTerms<'_>) -> Result<(), KernelError> {
         let (Mode::Recording(index) | Mode::Ready(index)) = memory.mode else { return Ok(()) };
-        let entry = Terms::new(terms, &mut |bytes| place(&self.device, memory, bytes));
-        let entry = entry.map_err(|error| failed(memory, step, error))?;
+        // An int8 weight takes integer terms elsewhere: attaching did not refuse them.
+        let real = step == OpCode::DynamicConv;
+        let refused = if real { check_float_terms(step, &terms) } else { Ok(()) };
+        let entry = refused.and_then(|()| {
+            let entry = Terms::new(terms, &mut |bytes| place(&self.device, memory, bytes));
+            entry.map_err(|error| failed(memory, step, error))
+        });
+        if let (Err(_), Mode::Recording(index)) = (&entry, memory.mode) {
+            self.abandon(memory, index);
+        }
+        let entry = entry?;
         memory.entry = memory.recordings.get_mut(index).map(|recording| recording.push(entry));
         Ok(())
     }
 
     fn finish(&self, memory: &mut CudaMemory) -> Result<(), KernelError> {
         let (Mode::Recording(index) | Mode::Ready(index)) = memory.mode else { return Ok(()) };
-        self.replay(memory, index).map_err(|error| failed(memory, OpCode::Copy, error))
+        self.replay(memory, index).map_err(|error| failed(memory, OpCode::Copy, error))?;
+        let watched = memory.recordings.get(index).is_some_and(|recording| recording.watched);
+        if watched { self.check_indices(memory, OpCode::Gather) } else { Ok(()) }
     }
 }

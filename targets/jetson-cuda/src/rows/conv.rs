@@ -9,7 +9,7 @@ use crate::launch::Launch;
 use crate::params::QConv;
 
 /// Threads of a block of a dense convolution: four warps.
-const THREADS: u32 = 128;
+pub(crate) const THREADS: u32 = 128;
 /// Pixels of a warp.
 const PIXELS: usize = 16;
 /// Output channels of a block.
@@ -17,7 +17,7 @@ const CHANNELS: usize = 32;
 /// Positions of a weight row in one tensor-core product.
 const STEP: usize = 32;
 /// Blocks from which pixels alone fill a GPU: a Jetson Orin has 8 to 16 multiprocessors, an H200 132.
-const ENOUGH: usize = 264;
+pub(crate) const ENOUGH: usize = 264;
 
 fn record(launch: &mut Launch<'_, '_>) -> Result<(QConv, ConvShape), KernelError> {
     let step = launch.step;
@@ -33,11 +33,45 @@ fn record(launch: &mut Launch<'_, '_>) -> Result<(QConv, ConvShape), KernelError
         weight: launch.input(1)?,
         bias: launch.input(2)?,
         multiplier: launch.input(3)?,
-        output: launch.output()?,
+        output: launch.output(0)?,
         terms: launch.terms()?,
         ..QConv::new(attrs, &shape)
     };
     Ok((record, shape))
+}
+
+/// How a dense convolution of codes is cut and read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Cut {
+    /// Rows are read as words.
+    pub(crate) words: bool,
+    /// Words of a window of one tap.
+    pub(crate) unit: bool,
+    /// The reduction is shared out among the warps of a block.
+    pub(crate) split: bool,
+}
+
+impl Cut {
+    pub(crate) fn new(shape: &ConvShape) -> Self {
+        let wide_blocks = pixels(shape)
+            .div_ceil(4 * PIXELS)
+            .saturating_mul(shape.out_group.div_ceil(CHANNELS))
+            .saturating_mul(shape.groups);
+        let words = shape.in_group.is_multiple_of(4) && shape.input[3].is_multiple_of(4);
+        let split = shape.row() > STEP && wide_blocks < ENOUGH;
+        Self { words, unit: words && shape.kernel == [1, 1], split }
+    }
+
+    /// Blocks of pixels, of channels, groups.
+    pub(crate) fn grid(&self, shape: &ConvShape) -> (u32, u32, u32) {
+        let rows = pixels(shape).div_ceil(if self.split { PIXELS } else { 4 * PIXELS });
+        (rows as u32, shape.out_group.div_ceil(CHANNELS) as u32, shape.groups as u32)
+    }
+}
+
+fn pixels(shape: &ConvShape) -> usize {
+    let [n, oh, ow, _] = shape.output;
+    n.saturating_mul(oh).saturating_mul(ow)
 }
 
 /// Launches a dense convolution.
@@ -51,14 +85,8 @@ pub(crate) fn qconv(launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         Some(DType::F32) => 1,
         _ => 2,
     };
-    let [n, oh, ow, _] = shape.output;
-    let pixels = n.saturating_mul(oh).saturating_mul(ow);
-    let columns = shape.out_group.div_ceil(CHANNELS);
-    let wide_blocks = pixels.div_ceil(4 * PIXELS).saturating_mul(columns).saturating_mul(shape.groups);
-    let split = shape.row() > STEP && wide_blocks < ENOUGH;
-    let words = shape.in_group % 4 == 0 && shape.input[3] % 4 == 0;
-    let unit = words && shape.kernel == [1, 1];
-    let kernel = match (words, unit, split) {
+    let cut = Cut::new(&shape);
+    let kernel = match (cut.words, cut.unit, cut.split) {
         (_, true, false) => "qconv_unit_wide",
         (_, true, true) => "qconv_unit_split",
         (true, false, false) => "qconv_words_wide",
@@ -66,9 +94,7 @@ pub(crate) fn qconv(launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         (false, false, false) => "qconv_bytes_wide",
         (false, false, true) => "qconv_bytes_split",
     };
-    let rows = pixels.div_ceil(if split { PIXELS } else { 4 * PIXELS });
-    let [rows, columns, groups] = [rows, columns, shape.groups].map(|v| v as u32);
-    launch.grid(kernel, (rows, columns, groups), THREADS, &record)
+    launch.grid(kernel, cut.grid(&shape), THREADS, &record)
 }
 
 /// Launches a depthwise convolution.

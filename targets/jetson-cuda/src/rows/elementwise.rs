@@ -2,10 +2,11 @@
 
 use ingraft_kernel::attrs::{QBinaryAttrs, QSoftmaxAttrs, QuantizeAttrs};
 use ingraft_kernel::{KernelError, Step};
-use ingraft_tensor::{DType, MAX_RANK, Shape};
+use ingraft_tensor::{DType, Shape};
 
 use crate::launch::{Launch, int};
 use crate::params::{Lookup, Pair, QSoftmax, Rescale};
+use crate::rows::walk::broadcast;
 
 /// Threads of a block of softmax: a block a row.
 const SOFTMAX_THREADS: u32 = 128;
@@ -32,7 +33,7 @@ fn pair(launch: &mut Launch<'_, '_>, kernel: &str) -> Result<(), KernelError> {
     let mut record = Pair {
         lhs: launch.input(0)?,
         rhs: launch.input(1)?,
-        output: launch.output()?,
+        output: launch.output(0)?,
         count: int(step, count)?,
         rank: shape.rank() as i32,
         lhs_strides: broadcast(lhs, shape),
@@ -48,24 +49,13 @@ fn pair(launch: &mut Launch<'_, '_>, kernel: &str) -> Result<(), KernelError> {
     launch.elements(kernel, count, &record)
 }
 
-/// The strides of an operand along the axes of `out`: 0 where it repeats.
-fn broadcast(operand: Shape, out: Shape) -> [i32; MAX_RANK] {
-    let mut strides = [0; MAX_RANK];
-    let missing = out.rank().saturating_sub(operand.rank());
-    let own = operand.dims().iter().zip(operand.strides());
-    for (to, (extent, stride)) in strides.iter_mut().skip(missing).zip(own) {
-        *to = if *extent == 1 { 0 } else { stride as i32 };
-    }
-    strides
-}
-
 /// Launches a table of codes.
 pub(crate) fn lookup(launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
     let count = launch.step.output(0)?.shape.elements();
     let record = Lookup {
         input: launch.input(0)?,
         table: launch.input(1)?,
-        output: launch.output()?,
+        output: launch.output(0)?,
         count: int(launch.step, count)?,
         reserved: 0,
     };
@@ -82,7 +72,7 @@ pub(crate) fn softmax(launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
     let record = QSoftmax {
         input: launch.input(0)?,
         table: launch.input(1)?,
-        output: launch.output()?,
+        output: launch.output(0)?,
         rows: int(step, rows)?,
         len: int(step, len)?,
         out_zero_point: attrs.out_zero_point,
@@ -113,7 +103,7 @@ fn rescale(launch: &mut Launch<'_, '_>, kernel: &str) -> Result<(), KernelError>
     let count = step.output(0)?.shape.elements();
     let record = Rescale {
         input: launch.input(0)?,
-        output: launch.output()?,
+        output: launch.output(0)?,
         count: int(step, count)?,
         in_zero_point: attrs.in_zero_point,
         out_zero_point: attrs.out_zero_point,

@@ -22,7 +22,7 @@ pub(crate) fn head(launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         input: launch.input(0)?,
         weight: launch.input(1)?,
         bias: launch.input(2)?,
-        output: launch.output()?,
+        output: launch.output(0)?,
         n: int(step, n)?,
         h: int(step, h)?,
         w: int(step, w)?,

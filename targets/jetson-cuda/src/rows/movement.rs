@@ -17,7 +17,7 @@ pub(crate) fn copy(launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
     let offset = |first: u32| u64::from(first).saturating_mul(size as u64);
     let record = Copy {
         input: launch.input(0)?.saturating_add(offset(attrs.in_offset)),
-        output: launch.output()?.saturating_add(offset(attrs.out_offset)),
+        output: launch.output(0)?.saturating_add(offset(attrs.out_offset)),
         count: int(step, count)?,
         rank: attrs.rank.min(MAX_RANK as u32) as i32,
         size: size as i32,
@@ -36,7 +36,7 @@ pub(crate) fn fill(launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
     let output = step.output(0)?;
     let count = output.shape.elements();
     let record = Fill {
-        output: launch.output()?,
+        output: launch.output(0)?,
         value: u64::from(high) << 32 | u64::from(low),
         count: int(step, count)?,
         size: output.dtype.size() as i32,

@@ -1,4 +1,4 @@
-//! int8 pooling.
+//! Pooling.
 
 use ingraft_kernel::KernelError;
 use ingraft_kernel::attrs::PoolAttrs;
@@ -12,8 +12,13 @@ const LARGE: i32 = 16;
 const CHANNELS: usize = 32;
 const THREADS: u32 = 256;
 
-/// Launches a maximum or an average.
+/// Launches a maximum or an average of codes.
 pub(crate) fn qpool(launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
+    launched(launch, ["pool_qs8_qs8", "pool_qs8_split"])
+}
+
+/// Launches the first of `kernels`, or the second for large windows.
+pub(crate) fn launched(launch: &mut Launch<'_, '_>, kernels: [&str; 2]) -> Result<(), KernelError> {
     let step = launch.step;
     let attrs: &PoolAttrs = step.attrs()?;
     let error = KernelError::Operands(step.op);
@@ -24,7 +29,7 @@ pub(crate) fn qpool(launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
     int(step, count)?;
     let record = Pool {
         input: launch.input(0)?,
-        output: launch.output()?,
+        output: launch.output(0)?,
         n: int(step, n)?,
         h: int(step, h)?,
         w: int(step, w)?,
@@ -42,8 +47,8 @@ pub(crate) fn qpool(launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
     };
     let [kernel_h, kernel_w] = record.window.kernel;
     if kernel_h.saturating_mul(kernel_w) < LARGE {
-        return launch.elements("pool_qs8_qs8", count, &record);
+        return launch.elements(kernels[0], count, &record);
     }
     let (pixels, columns) = (int(step, count.checked_div(c).unwrap_or(0))?, int(step, c.div_ceil(CHANNELS))?);
-    launch.grid("pool_qs8_split", (pixels as u32, columns as u32, 1), THREADS, &record)
+    launch.grid(kernels[1], (pixels as u32, columns as u32, 1), THREADS, &record)
 }

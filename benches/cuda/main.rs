@@ -2,11 +2,13 @@
 //!
 //! `cargo bench --bench cuda -- [MODEL.onnx ...]` prints, for the models given or else the built-in one, the median time of an
 //! inference from the launch to the end of the wait: as separate launches, as one graph, with an adapter of rank 8 on
-//! every dense site, and with another adapter every time; then the same for inferences in a row.
+//! every dense site, and with another adapter every time; then the same for inferences in a row. `train` before the models
+//! measures a training step instead.
 #![forbid(unsafe_code)]
 
 #[path = "../../tests/support/mod.rs"]
 mod tests_support;
+mod training;
 
 use std::time::Instant;
 
@@ -31,10 +33,17 @@ fn main() {
         }
     };
     println!("{:?}", cuda.info().expect("the driver answers"));
-    println!(
-        "| model | launches µs | graph µs | rank {RANK} µs | switching µs | in a row: base µs | rank {RANK} µs | ratio | switching µs |"
-    );
-    println!("|---|---|---|---|---|---|---|---|---|");
+    let trains = std::env::args().skip(1).any(|argument| argument == "train");
+    if trains {
+        println!("| model | case | batch | trained | step µs | on prefixes µs | GPU MB | host MB |");
+        println!("|---|---|---|---|---|---|---|---|");
+    } else {
+        println!(
+            "| model | launches µs | graph µs | rank {RANK} µs | switching µs | in a row: base µs | rank {RANK} µs | ratio | switching µs |"
+        );
+        println!("|---|---|---|---|---|---|---|---|---|");
+    }
+    let measure = if trains { training::measure } else { measure };
     let paths: Vec<String> =
         std::env::args().skip(1).filter(|argument| argument.ends_with(".onnx")).collect();
     if paths.is_empty() {

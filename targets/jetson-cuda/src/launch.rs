@@ -6,6 +6,7 @@ use ingraft_kernel::{KernelError, Operand, Place, SiteTerms, Step};
 use crate::CudaError;
 use crate::device::Device;
 use crate::memory::{CudaMemory, Mode};
+use crate::sums::Sums;
 use crate::terms::Terms;
 
 /// A step about to be launched, with its memory.
@@ -14,6 +15,10 @@ pub(crate) struct Launch<'l, 's> {
     pub(crate) memory: &'l mut CudaMemory,
     pub(crate) step: &'l Step<'s>,
     pub(crate) terms: SiteTerms<'l>,
+    /// Where gradients of the terms are added up.
+    pub(crate) sums: Sums,
+    /// Bit i adds to output i.
+    pub(crate) accumulate: u32,
 }
 
 /// Threads of a block where one thread does an element.
@@ -30,6 +35,16 @@ impl Launch<'_, '_> {
     pub(crate) fn output(&mut self) -> Result<u64, KernelError> {
         let operand = self.step.output(0)?;
         self.address(&operand)
+    }
+
+    /// The device address of the straight-through mask; 0 where there is none.
+    pub(crate) fn mask(&mut self) -> Result<u64, KernelError> {
+        self.step.outputs().get(1).copied().map_or(Ok(0), |operand| self.address(&operand))
+    }
+
+    /// The address of `len` bytes to work in; the step's only such memory.
+    pub(crate) fn scratch(&mut self, len: usize) -> Result<u64, KernelError> {
+        self.memory.scratch(self.device, len).map_err(|error| self.fail(error))
     }
 
     fn address(&mut self, operand: &Operand<'_>) -> Result<u64, KernelError> {
@@ -103,7 +118,7 @@ pub(crate) fn place(device: &Device, memory: &mut CudaMemory, bytes: &[u8]) -> R
     if bytes.is_empty() {
         return Ok(0);
     }
-    if let Some(address) = device.find(bytes) {
+    if let Some(address) = memory.mirrored(device, bytes).or_else(|| device.find(bytes)) {
         return Ok(address);
     }
     let copy = device.copy_of(bytes)?;

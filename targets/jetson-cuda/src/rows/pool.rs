@@ -22,9 +22,12 @@ pub(crate) fn qpool(launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
     let [.., bottom, right] = attrs.window.pad;
     let count = step.output(0)?.shape.elements();
     int(step, count)?;
+    let taps = attrs.window.kernel.iter().fold(1i32, |taps, extent| taps.saturating_mul(*extent as i32));
+    let split = taps >= LARGE;
     let record = Pool {
         input: launch.input(0)?,
         output: launch.output()?,
+        mask: launch.mask()?,
         n: int(step, n)?,
         h: int(step, h)?,
         w: int(step, w)?,
@@ -40,8 +43,7 @@ pub(crate) fn qpool(launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         lo: attrs.lo,
         hi: attrs.hi,
     };
-    let [kernel_h, kernel_w] = record.window.kernel;
-    if kernel_h.saturating_mul(kernel_w) < LARGE {
+    if !split {
         return launch.elements("pool_qs8_qs8", count, &record);
     }
     let (pixels, columns) = (int(step, count.checked_div(c).unwrap_or(0))?, int(step, c.div_ceil(CHANNELS))?);

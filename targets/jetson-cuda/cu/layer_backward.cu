@@ -27,21 +27,25 @@ __device__ __forceinline__ i32 tap_of(const LayerBackward& p, const Corner& corn
     return (u32)y < (u32)p.h && (u32)x < (u32)p.w ? (corner.image * p.h + y) * p.w + x : -1;
 }
 
-/// The output pixel that reads an input pixel under a tap; -1 where none does.
+/// The output pixel that reads an input pixel under a tap; -1 where none does. Without a branch, so that what is loaded
+/// for one tap need not wait for another's.
+template <bool STRIDED>
 __device__ __forceinline__ i32 reader_of(const LayerBackward& p, i32 image, i32 y, i32 x, i32 ky, i32 kx) {
     y += p.window.pad[0] - ky * p.window.dilation[0];
     x += p.window.pad[1] - kx * p.window.dilation[1];
-    if (y < 0 || x < 0) return -1;
-    i32 oy = y, ox = x;
-    if (p.window.stride[0] != 1) {
-        oy = y / p.window.stride[0];
-        if (oy * p.window.stride[0] != y) return -1;
+    bool read = y >= 0 & x >= 0;
+    if (STRIDED) {
+        i32 oy = y / p.window.stride[0], ox = x / p.window.stride[1];
+        read &= oy * p.window.stride[0] == y & ox * p.window.stride[1] == x;
+        y = oy;
+        x = ox;
     }
-    if (p.window.stride[1] != 1) {
-        ox = x / p.window.stride[1];
-        if (ox * p.window.stride[1] != x) return -1;
-    }
-    return oy < p.oh && ox < p.ow ? (image * p.oh + oy) * p.ow + ox : -1;
+    read &= y < p.oh & x < p.ow;
+    return read ? (image * p.oh + y) * p.ow + x : -1;
+}
+
+__device__ __forceinline__ bool is_strided(const LayerBackward& p) {
+    return p.window.stride[0] != 1 || p.window.stride[1] != 1;
 }
 
 /// A stored input element as it was, and as a real.
@@ -111,9 +115,7 @@ extern "C" __global__ void __launch_bounds__(SHARERS * 32) conv_backward_latents
             i32 channel = group * p.out_group + o;
             float dz = open_at(p, (i64)pixel * p.o + channel) * scale_of(p, channel);
 #pragma unroll
-            for (i32 r = 0; r < RANKS; r++) {
-                if (r < count) sums[r] = __fmaf_rn(up[(i64)o * p.rank + r], dz, sums[r]);
-            }
+            for (i32 r = 0; r < RANKS; r++) sums[r] = __fmaf_rn(__ldg(up + (i64)o * p.rank + min(r, count - 1)), dz, sums[r]);
         }
     } else {
         const float* down = at<const float>(terms.down) + ((i64)group * p.rank + r0) * p.row;
@@ -122,11 +124,10 @@ extern "C" __global__ void __launch_bounds__(SHARERS * 32) conv_backward_latents
         for (i32 k = threadIdx.x; k < p.row; k += SHARERS * 32) {
             i32 tap = k / p.in_group, ky = tap / p.window.kernel[1];
             i32 from = p.linear ? pixel : tap_of(p, corner, ky, tap - ky * p.window.kernel[1]);
-            float x = from < 0 ? 0.0f : real_at(p, (i64)from * p.c + group * p.in_group + k - tap * p.in_group);
+            float x = real_at(p, (i64)max(from, 0) * p.c + group * p.in_group + k - tap * p.in_group);
+            x = from < 0 ? 0.0f : x;
 #pragma unroll
-            for (i32 r = 0; r < RANKS; r++) {
-                if (r < count) sums[r] = __fmaf_rn(down[(i64)r * p.row + k], x, sums[r]);
-            }
+            for (i32 r = 0; r < RANKS; r++) sums[r] = __fmaf_rn(__ldg(down + (i64)min(r, count - 1) * p.row + k), x, sums[r]);
         }
     }
 #pragma unroll
@@ -146,37 +147,46 @@ extern "C" __global__ void __launch_bounds__(SHARERS * 32) conv_backward_latents
 enum Outer { DOWN, UP, DENSE };
 
 /// Sum over pixels of a few rows times a column a lane: gradients of factors and of the weight.
-template <Outer KIND>
+template <Outer KIND, bool LINEAR>
 __device__ __forceinline__ void outer(const LayerBackward& p, i32 group, i32 r0, i32 rows, i32 split,
                                       float (*parts)[RANKS][32]) {
     i32 lane = threadIdx.x & 31, warp = threadIdx.x >> 5, column = blockIdx.x * 32 + lane;
     i32 columns = KIND == UP ? p.out_group : p.row, count = min(rows - r0, RANKS);
     bool known = column < columns;
-    i32 tap = column / p.in_group, ky = tap / p.window.kernel[1], kx = tap - ky * p.window.kernel[1];
-    i32 channel = group * p.out_group + column, begin, end;
-    float scale = KIND == UP && known ? scale_of(p, channel) : 1.0f, sums[RANKS] = {};
+    i32 tap = 0, ky = 0, kx = 0, channel = group * p.out_group + column, begin, end;
+    // A column or row that is not there is the last that is: no load waits for another, and nobody reads the sum.
+    i32 inside = min(column, columns - 1), own = group * p.out_group + inside;
+    if (KIND != UP) {
+        tap = inside / p.in_group;
+        ky = tap / p.window.kernel[1];
+        kx = tap - ky * p.window.kernel[1];
+    }
+    float scale = KIND == UP ? scale_of(p, own) : 1.0f, sums[RANKS] = {}, scales[RANKS];
+    const float* firsts[RANKS];
+#pragma unroll
+    for (i32 r = 0; r < RANKS; r++) {
+        i32 row = r0 + min(r, count - 1);
+        scales[r] = KIND == DENSE ? scale_of(p, group * p.out_group + row) : 1.0f;
+        firsts[r] = at<const float>(KIND == UP ? p.latents : p.dlatents) + group * p.rank + row;
+    }
     part_of(p, split, begin, end);
-#pragma unroll 2
+#pragma unroll 4
     for (i32 pixel = begin + warp; pixel < end; pixel += SLICES) {
-        float b = 0.0f;
+        float a[RANKS], b;
         if (KIND == UP) {
-            if (known) b = open_at(p, (i64)pixel * p.o + channel) * scale;
-        } else if (known) {
-            i32 from = p.linear ? pixel : tap_of(p, corner_of(p, pixel), ky, kx);
-            if (from >= 0) b = real_at(p, (i64)from * p.c + group * p.in_group + column - tap * p.in_group);
+            b = open_at(p, (i64)pixel * p.o + own) * scale;
+        } else {
+            i32 from = LINEAR ? pixel : tap_of(p, corner_of(p, pixel), ky, kx);
+            b = real_at(p, (i64)max(from, 0) * p.c + group * p.in_group + inside - tap * p.in_group);
+            b = from < 0 ? 0.0f : b;
         }
 #pragma unroll
         for (i32 r = 0; r < RANKS; r++) {
-            if (r >= count) continue;
-            float a;
-            if (KIND == DENSE) {
-                i32 row = group * p.out_group + r0 + r;
-                a = open_at(p, (i64)pixel * p.o + row) * scale_of(p, row);
-            } else {
-                a = at<const float>(KIND == UP ? p.latents : p.dlatents)[((i64)pixel * p.groups + group) * p.rank + r0 + r];
-            }
-            sums[r] = __fmaf_rn(a, b, sums[r]);
+            if (KIND == DENSE) a[r] = open_at(p, (i64)pixel * p.o + group * p.out_group + r0 + min(r, count - 1)) * scales[r];
+            else a[r] = __ldg(firsts[r] + (i64)pixel * p.groups * p.rank);
         }
+#pragma unroll
+        for (i32 r = 0; r < RANKS; r++) sums[r] = __fmaf_rn(a[r], b, sums[r]);
     }
 #pragma unroll
     for (i32 r = 0; r < RANKS; r++) parts[warp][r][lane] = sums[r];
@@ -198,14 +208,15 @@ extern "C" __global__ void __launch_bounds__(SLICES * 32) conv_backward_factors(
     i32 chunks = (p.rank + RANKS - 1) / RANKS, group = blockIdx.y / chunks, r0 = blockIdx.y % chunks * RANKS;
     bool up = blockIdx.z & 1;
     if (blockIdx.x * 32 >= (up ? p.out_group : p.row) || !(up ? p.up : p.down)) return;
-    if (up) outer<UP>(p, group, r0, p.rank, blockIdx.z >> 1, parts);
-    else outer<DOWN>(p, group, r0, p.rank, blockIdx.z >> 1, parts);
+    if (up) outer<UP, true>(p, group, r0, p.rank, blockIdx.z >> 1, parts);
+    else if (p.linear) outer<DOWN, true>(p, group, r0, p.rank, blockIdx.z >> 1, parts);
+    else outer<DOWN, false>(p, group, r0, p.rank, blockIdx.z >> 1, parts);
 }
 
 extern "C" __global__ void __launch_bounds__(SLICES * 32) conv_backward_dense(const __grid_constant__ LayerBackward p) {
     __shared__ float parts[SLICES][RANKS][32];
     i32 chunks = (p.out_group + RANKS - 1) / RANKS;
-    outer<DENSE>(p, blockIdx.y / chunks, blockIdx.y % chunks * RANKS, p.out_group, blockIdx.z, parts);
+    outer<DENSE, false>(p, blockIdx.y / chunks, blockIdx.y % chunks * RANKS, p.out_group, blockIdx.z, parts);
 }
 
 /// Gradient of a dense delta of depthwise weights: a block a tap and 32 channels.
@@ -359,8 +370,8 @@ extern "C" __global__ void layer_backward_values(const __grid_constant__ LayerBa
 const i32 COVER = 16, CHUNK = 32;
 
 /// Gradient of a layer's input: a block COVER pixels and 32 channels, its warps sharing out taps, channels and ranks.
-template <typename W> __device__ __forceinline__ void input_gradient(const LayerBackward& p, const W* weight) {
-    __shared__ float tiles[SLICES][CHUNK * (COVER + 4)];
+template <typename W, bool STRIDED>
+__device__ __forceinline__ void input_gradient(const LayerBackward& p, const W* weight, float (*tiles)[CHUNK * (COVER + 4)]) {
     i32 lane = threadIdx.x & 31, warp = threadIdx.x >> 5, warps = blockDim.x >> 5;
     i32 group = blockIdx.z, channel = blockIdx.y * 32 + lane, first = blockIdx.x * COVER, pixels = p.n * p.h * p.w;
     i32 taps = p.window.kernel[0] * p.window.kernel[1], whole = (p.out_group + CHUNK - 1) / CHUNK;
@@ -373,44 +384,55 @@ template <typename W> __device__ __forceinline__ void input_gradient(const Layer
     float* tile = tiles[warp];
     float sums[COVER] = {};
     for (i32 chunk = warp; chunk < taps * per_tap; chunk += warps) {
-        i32 tap = chunk / per_tap, part = chunk - tap * per_tap, ky = tap / p.window.kernel[1], kx = tap - ky * p.window.kernel[1];
-        bool low = part >= whole;
-        i32 o0 = (low ? part - whole : part) * CHUNK, width = low ? p.rank : p.out_group, o = o0 + lane;
-        i32 reader = !there ? -1 : p.linear ? own : reader_of(p, image, y, x, ky, kx);
+        i32 tap = chunk / per_tap, piece = chunk - tap * per_tap, ky = tap / p.window.kernel[1], kx = tap - ky * p.window.kernel[1];
+        bool low = piece >= whole;
+        i32 o0 = (low ? piece - whole : piece) * CHUNK, width = low ? p.rank : p.out_group, o = o0 + lane;
+        i32 reader = there ? reader_of<STRIDED>(p, image, y, x, ky, kx) : -1, inside = min(o, width - 1);
         float factor = 0.0f;
         if (o < width) factor = low ? 1.0f : scale_of(p, group * p.out_group + o) * (sizeof(W) == 1 ? step_of(p, group * p.out_group + o) : 1.0f);
+        // What is not there is loaded from where something is, and left out behind it: no load waits for another.
+        float values[COVER];
+        i32 from[COVER];
+#pragma unroll
+        for (i32 i = 0; i < COVER; i++) from[i] = __shfl_sync(~0u, reader, i);
+        if (low) {
+            const float* latents = at<const float>(p.dlatents) + group * p.rank + inside;
+#pragma unroll
+            for (i32 i = 0; i < COVER; i++) values[i] = __ldg(latents + (i64)max(from[i], 0) * p.groups * p.rank);
+        } else if (p.mask) {
+#pragma unroll
+            for (i32 i = 0; i < COVER; i++) values[i] = open_at(p, (i64)max(from[i], 0) * p.o + group * p.out_group + inside);
+        } else {
+            const float* dy = at<const float>(p.dy) + group * p.out_group + inside;
+#pragma unroll
+            for (i32 i = 0; i < COVER; i++) values[i] = __ldg(dy + (i64)max(from[i], 0) * p.o);
+        }
 #pragma unroll
         for (i32 i = 0; i < COVER; i++) {
-            i32 from = __shfl_sync(~0u, reader, i);
-            float value = 0.0f;
-            if (from >= 0 && o < width) {
-                value = low ? at<const float>(p.dlatents)[((i64)from * p.groups + group) * p.rank + o]
-                            : open_at(p, (i64)from * p.o + group * p.out_group + o) * factor;
-            }
-            tile[lane * (COVER + 4) + i] = value;
+            tile[lane * (COVER + 4) + i] = from[i] >= 0 && o < width ? values[i] * factor : 0.0f;
         }
         __syncwarp();
-        if (channel < p.in_group) {
-            i32 count = min(CHUNK, width - o0);
-            i64 to = (low ? (i64)o0 * taps : (i64)(group * p.out_group + o0) * taps) * p.in_group + tap * p.in_group + channel;
-            float held[CHUNK];
-            // All of them under way before the first is used.
+        i32 last = min(CHUNK, width - o0) - 1;
+        i64 to = (low ? (i64)o0 * p.row : (i64)(group * p.out_group + o0) * p.row) + tap * p.in_group + min(channel, p.in_group - 1);
+        float held[CHUNK];
+        // Rows behind the last meet values of zero.
+        if (low) {
 #pragma unroll
-            for (i32 k = 0; k < CHUNK; k++) {
-                held[k] = k >= count ? 0.0f : low ? __ldg(down + to + (i64)k * p.row) : (float)__ldg(weight + to + (i64)k * p.row);
-            }
+            for (i32 k = 0; k < CHUNK; k++) held[k] = __ldg(down + to + (i64)min(k, last) * p.row);
+        } else {
 #pragma unroll
-            for (i32 k = 0; k < CHUNK; k++) {
-                float w = held[k];
-                const float4* values = reinterpret_cast<const float4*>(tile + k * (COVER + 4));
+            for (i32 k = 0; k < CHUNK; k++) held[k] = (float)__ldg(weight + to + (i64)min(k, last) * p.row);
+        }
 #pragma unroll
-                for (i32 i = 0; i < COVER / 4; i++) {
-                    float4 four = values[i];
-                    sums[4 * i] = __fmaf_rn(four.x, w, sums[4 * i]);
-                    sums[4 * i + 1] = __fmaf_rn(four.y, w, sums[4 * i + 1]);
-                    sums[4 * i + 2] = __fmaf_rn(four.z, w, sums[4 * i + 2]);
-                    sums[4 * i + 3] = __fmaf_rn(four.w, w, sums[4 * i + 3]);
-                }
+        for (i32 k = 0; k < CHUNK; k++) {
+            const float4* part = reinterpret_cast<const float4*>(tile + k * (COVER + 4));
+#pragma unroll
+            for (i32 i = 0; i < COVER / 4; i++) {
+                float4 four = part[i];
+                sums[4 * i] = __fmaf_rn(four.x, held[k], sums[4 * i]);
+                sums[4 * i + 1] = __fmaf_rn(four.y, held[k], sums[4 * i + 1]);
+                sums[4 * i + 2] = __fmaf_rn(four.z, held[k], sums[4 * i + 2]);
+                sums[4 * i + 3] = __fmaf_rn(four.w, held[k], sums[4 * i + 3]);
             }
         }
         __syncwarp();
@@ -429,15 +451,34 @@ template <typename W> __device__ __forceinline__ void input_gradient(const Layer
 }
 
 extern "C" __global__ void __launch_bounds__(SLICES * 32) conv_backward_input_qc8w(const __grid_constant__ LayerBackward p) {
-    input_gradient(p, (const i8*)weight_of(p));
+    __shared__ __align__(16) float tiles[SLICES][CHUNK * (COVER + 4)];
+    if (is_strided(p)) input_gradient<i8, true>(p, (const i8*)weight_of(p), tiles);
+    else input_gradient<i8, false>(p, (const i8*)weight_of(p), tiles);
 }
 
 extern "C" __global__ void __launch_bounds__(SLICES * 32) conv_backward_input_f32(const __grid_constant__ LayerBackward p) {
-    input_gradient(p, p.weights ? at<const float>(p.weights) : (const float*)weight_of(p));
+    __shared__ __align__(16) float tiles[SLICES][CHUNK * (COVER + 4)];
+    const float* weight = p.weights ? at<const float>(p.weights) : (const float*)weight_of(p);
+    if (is_strided(p)) input_gradient<float, true>(p, weight, tiles);
+    else input_gradient<float, false>(p, weight, tiles);
+}
+
+/// What deltas add to the gradient of an element of a depthwise layer's input.
+template <bool STRIDED>
+__device__ __noinline__ float depthwise_deltas(const LayerBackward& p, const Terms& terms, i32 image, i32 y, i32 x, i32 channel) {
+    float sum = 0.0f;
+    for (i32 tap = 0; tap < p.window.kernel[0] * p.window.kernel[1]; tap++) {
+        i32 ky = tap / p.window.kernel[1], reader = reader_of<STRIDED>(p, image, y, x, ky, tap - ky * p.window.kernel[1]);
+        if (reader < 0) continue;
+        float delta = terms.dense ? at<const float>(terms.dense)[(i64)tap * p.c + channel] : 0.0f;
+        if (terms.sparse) delta += entry_at(terms, channel, tap);
+        sum = __fmaf_rn(open_at(p, (i64)reader * p.o + channel), delta, sum);
+    }
+    return sum;
 }
 
 /// Gradient of a depthwise layer's input: one thread an element. The usual windows are known when compiled.
-template <i32 SIZE> __device__ __forceinline__ void depthwise_input(const LayerBackward& p) {
+template <i32 SIZE, bool STRIDED> __device__ __forceinline__ void depthwise_input(const LayerBackward& p) {
     i32 index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index >= p.n * p.h * p.w * p.c) return;
     i32 pixel = index / p.c, channel = index - pixel * p.c, x = pixel % p.w, rest = pixel / p.w, y = rest % p.h, image = rest / p.h;
@@ -449,18 +490,23 @@ template <i32 SIZE> __device__ __forceinline__ void depthwise_input(const LayerB
     for (i32 ky = 0; ky < kernel_h; ky++) {
 #pragma unroll (SIZE ? SIZE : 1)
         for (i32 kx = 0; kx < kernel_w; kx++) {
-            i32 reader = reader_of(p, image, y, x, ky, kx), tap = ky * kernel_w + kx;
-            i64 to = (i64)tap * p.c + channel;
-            float dv = reader < 0 ? 0.0f : open_at(p, (i64)reader * p.o + channel), w = weight_at(p, weight, to) * step;
-            if (terms && terms->dense) w += at<const float>(terms->dense)[to];
-            if (terms && terms->sparse) w += entry_at(*terms, channel, tap);
-            sum = __fmaf_rn(dv * scale, w, sum);
+            i32 reader = reader_of<STRIDED>(p, image, y, x, ky, kx);
+            float dv = open_at(p, (i64)max(reader, 0) * p.o + channel);
+            float w = weight_at(p, weight, (i64)(ky * kernel_w + kx) * p.c + channel);
+            sum = __fmaf_rn(reader < 0 ? 0.0f : dv * scale, w * step, sum);
         }
     }
+    if (terms && (terms->dense || terms->sparse)) sum += depthwise_deltas<STRIDED>(p, *terms, image, y, x, channel) * scale;
     float* dx = at<float>(p.dx) + index;
     *dx = p.accumulate ? *dx + sum : sum;
 }
 
-extern "C" __global__ void depthwise_backward_input_three(const __grid_constant__ LayerBackward p) { depthwise_input<3>(p); }
-extern "C" __global__ void depthwise_backward_input_five(const __grid_constant__ LayerBackward p) { depthwise_input<5>(p); }
-extern "C" __global__ void depthwise_backward_input(const __grid_constant__ LayerBackward p) { depthwise_input<0>(p); }
+extern "C" __global__ void depthwise_backward_input_three(const __grid_constant__ LayerBackward p) {
+    is_strided(p) ? depthwise_input<3, true>(p) : depthwise_input<3, false>(p);
+}
+extern "C" __global__ void depthwise_backward_input_five(const __grid_constant__ LayerBackward p) {
+    is_strided(p) ? depthwise_input<5, true>(p) : depthwise_input<5, false>(p);
+}
+extern "C" __global__ void depthwise_backward_input(const __grid_constant__ LayerBackward p) {
+    is_strided(p) ? depthwise_input<0, true>(p) : depthwise_input<0, false>(p);
+}

@@ -225,25 +225,46 @@ const i32 TOGETHER = 4;
 /// A*x of TOGETHER pixels for `count` real rows, at most BESIDE, by the lanes of a warp together: `out[i * stride + r]`.
 __device__ __noinline__ void real_latents(const QConv& p, const float* a, i32 count, i32 first, i32 group, float* out,
                                           i32 stride) {
-    i32 lane = threadIdx.x & 31;
-    Patch patch[TOGETHER];
-#pragma unroll
-    for (i32 i = 0; i < TOGETHER; i++) patch[i] = patch_of<false>(p, first + i, group);
-    const i8* linear = at<const i8>(p.input) + (i64)first * p.c + group * p.in_group;
+    i32 lane = threadIdx.x & 31, pixels = p.n * p.oh * p.ow;
     float sums[TOGETHER][BESIDE] = {};
-#pragma unroll 4
-    for (i32 k = lane; k < p.row; k += 32) {
-        float x[TOGETHER];
+    if (p.linear) {
+        // Loads of what is not there are of what is: no load waits for another. Nobody reads those sums.
+        const i8* from[TOGETHER];
+        const float* rows[BESIDE];
 #pragma unroll
         for (i32 i = 0; i < TOGETHER; i++) {
-            i32 code = !patch[i].valid ? p.in_zero_point : p.linear ? (i32)linear[(i64)i * p.c + k] : code_at(p, patch[i], group, k);
-            x[i] = (float)(code - p.in_zero_point);
+            from[i] = at<const i8>(p.input) + (i64)min(first + i, pixels - 1) * p.c + group * p.in_group;
         }
 #pragma unroll
-        for (i32 r = 0; r < BESIDE; r++) {
-            float factor = r < count ? __ldg(a + (i64)r * p.row + k) : 0.0f;
+        for (i32 r = 0; r < BESIDE; r++) rows[r] = a + (i64)min(r, count - 1) * p.row;
+#pragma unroll 4
+        for (i32 k = lane; k < p.row; k += 32) {
+            float x[TOGETHER], factors[BESIDE];
 #pragma unroll
-            for (i32 i = 0; i < TOGETHER; i++) sums[i][r] = __fmaf_rn(factor, x[i], sums[i][r]);
+            for (i32 i = 0; i < TOGETHER; i++) x[i] = (float)((i32)__ldg(from[i] + k) - p.in_zero_point);
+#pragma unroll
+            for (i32 r = 0; r < BESIDE; r++) factors[r] = __ldg(rows[r] + k);
+#pragma unroll
+            for (i32 r = 0; r < BESIDE; r++) {
+#pragma unroll
+                for (i32 i = 0; i < TOGETHER; i++) sums[i][r] = __fmaf_rn(factors[r], x[i], sums[i][r]);
+            }
+        }
+    } else {
+        Patch patch[TOGETHER];
+#pragma unroll
+        for (i32 i = 0; i < TOGETHER; i++) patch[i] = patch_of<false>(p, min(first + i, pixels - 1), group);
+#pragma unroll 1
+        for (i32 k = lane; k < p.row; k += 32) {
+            float x[TOGETHER];
+#pragma unroll
+            for (i32 i = 0; i < TOGETHER; i++) x[i] = (float)(code_at(p, patch[i], group, k) - p.in_zero_point);
+#pragma unroll
+            for (i32 r = 0; r < BESIDE; r++) {
+                float factor = __ldg(a + (i64)min(r, count - 1) * p.row + k);
+#pragma unroll
+                for (i32 i = 0; i < TOGETHER; i++) sums[i][r] = __fmaf_rn(factor, x[i], sums[i][r]);
+            }
         }
     }
 #pragma unroll
@@ -315,17 +336,30 @@ __device__ __forceinline__ void many_ranks(const QConv& p, const Terms& terms, c
             }
         }
         __syncthreads();
+        i32 channel = threadIdx.x % CHANNELS;
+        if (channel < left && integer) {
 #pragma unroll 1
-        for (i32 index = threadIdx.x; index < COVERED * CHANNELS; index += WARPS * 32) {
-            i32 pixel = index / CHANNELS, channel = index % CHANNELS;
-            if (channel >= left) continue;
-            i64 row = (i64)(channel0 + channel) * rank + r0;
-            Extra sum = extra[pixel][channel];
-            for (i32 r = 0; r < count; r++) {
-                if (integer) sum.integer += (i32)latent[pixel][r] * at<const i8>(terms.up)[row + r];
-                else sum.real += at<const float>(terms.up)[row + r] * latent[pixel][r];
+            for (i32 pixel = threadIdx.x / CHANNELS; pixel < COVERED; pixel += WARPS) {
+                i64 row = (i64)(channel0 + channel) * rank + r0;
+                i32 sum = extra[pixel][channel].integer;
+                for (i32 r = 0; r < count; r++) sum += (i32)latent[pixel][r] * at<const i8>(terms.up)[row + r];
+                extra[pixel][channel].integer = sum;
             }
-            extra[pixel][channel] = sum;
+        } else if (channel < left) {
+            const float* row = at<const float>(terms.up) + (i64)(channel0 + channel) * rank + r0;
+#pragma unroll 1
+            for (i32 first = 0; first < count; first += BESIDE) {
+                float up[BESIDE];
+#pragma unroll
+                for (i32 r = 0; r < BESIDE; r++) up[r] = __ldg(row + min(first + r, count - 1));
+#pragma unroll 4
+                for (i32 pixel = threadIdx.x / CHANNELS; pixel < COVERED; pixel += WARPS) {
+                    float sum = extra[pixel][channel].real;
+#pragma unroll
+                    for (i32 r = 0; r < BESIDE; r++) sum += first + r < count ? up[r] * latent[pixel][first + r] : 0.0f;
+                    extra[pixel][channel].real = sum;
+                }
+            }
         }
     }
 }

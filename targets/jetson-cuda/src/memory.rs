@@ -23,6 +23,8 @@ pub struct CudaMemory {
     pub(crate) mirrors: Vec<Twin>,
     /// Sums of gradients.
     pub(crate) sums: Vec<Twin>,
+    /// What was fetched of them last.
+    pub(crate) fetched: Vec<f32>,
     /// What a step works in beside its operands, and what it outgrew that a graph may name.
     scratch: Vec<CudaSlice<u8>>,
     /// The last failure in words: a kernel error has no room for it.
@@ -152,6 +154,7 @@ impl CudaMemory {
             transients: Vec::new(),
             mirrors: Vec::new(),
             sums: Vec::new(),
+            fetched: Vec::new(),
             scratch: Vec::new(),
             failure: None,
         })

@@ -69,12 +69,11 @@ impl<'g> Placed<'g> {
     /// # Errors
     /// [`CudaError`] of what failed on the device.
     pub(crate) fn fetch(self, device: &Device) -> Result<(), CudaError> {
-        let wait = !self.copies.is_empty();
-        for (copy, grad) in &mut self.copies.into_iter() {
+        for (copy, grad) in self.copies {
             device.stream.memcpy_dtoh(&copy, grad.as_mut_bytes())?;
             device.stream.synchronize()?;
         }
-        if wait { Ok(device.stream.synchronize()?) } else { Ok(()) }
+        Ok(())
     }
 }
 
@@ -95,11 +94,12 @@ pub(crate) fn collect(
         memory.sums.push(Twin::new(gradients.as_bytes(), sums));
         return Ok(());
     };
-    let mut found = vec![0.0f32; gradients.len()];
+    let found = &mut memory.fetched;
+    found.resize(gradients.len(), 0.0);
     device.stream.memcpy_dtoh(&twin.device, found.as_mut_bytes())?;
     device.stream.memset_zeros(&mut twin.device)?;
     device.stream.synchronize()?;
-    gradients.iter_mut().zip(found).for_each(|(to, sum)| *to += sum);
+    gradients.iter_mut().zip(found).for_each(|(to, sum)| *to += *sum);
     Ok(())
 }
 

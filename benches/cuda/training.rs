@@ -75,7 +75,6 @@ fn step(cuda: &Cuda, plan: PlanView<'_>, (name, case, method): (&str, &str, &dyn
         _ => format!("{:.0}", median(cuda, &mut trainer, &frozen)),
     };
     let trained = trainer.parameters().values().len();
-    drop(trainer);
     let device = memory.held() + plan.bytes().len();
     println!(
         "| {name} | {case} | {batch} | {} | {whole:.0} | {cached} | {:.1} | {:.1} |",

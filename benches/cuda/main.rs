@@ -4,11 +4,12 @@
 //! median time of an inference from the launch to the end of the wait: as separate launches, as one graph, with an adapter
 //! of rank 8 on every dense site, and with another adapter every time; then the same for inferences in a row. A model is
 //! compiled for a batch of one, or for the shapes of its recorded inputs. Beside it stand its steps and what they
-//! read and write, which is the limit by bytes.
+//! read and write, which is the limit by bytes. `train` before the models measures a training step instead.
 #![forbid(unsafe_code)]
 
 #[path = "../../tests/support/mod.rs"]
 mod tests_support;
+mod training;
 
 use std::time::Instant;
 
@@ -34,20 +35,33 @@ fn main() {
         }
     };
     println!("{:?}", cuda.info().expect("the driver answers"));
-    println!(
-        "| model | steps | MB | launches µs | graph µs | rank {RANK} µs | switching µs | in a row: base µs | rank {RANK} µs | ratio | switching µs |"
-    );
-    println!("|---|---|---|---|---|---|---|---|---|---|---|");
+    let trains = std::env::args().skip(1).any(|argument| argument == "train");
+    if trains {
+        println!("| model | case | batch | trained | step µs | on prefixes µs | GPU MB | host MB |");
+        println!("|---|---|---|---|---|---|---|---|");
+    } else {
+        println!(
+            "| model | steps | MB | launches µs | graph µs | rank {RANK} µs | switching µs | in a row: base µs | rank {RANK} µs | ratio | switching µs |"
+        );
+        println!("|---|---|---|---|---|---|---|---|---|---|---|");
+    }
+    let measure = |name: &str, model: &[u8], recorded: Option<&str>| {
+        if trains {
+            training::measure(&cuda, name, model);
+        } else {
+            measure(&cuda, name, &compiled(name, model, recorded));
+        }
+    };
     let models: Vec<String> =
         std::env::args().skip(1).filter(|argument| argument.contains(".onnx")).collect();
     if models.is_empty() {
-        measure(&cuda, "built-in", &compiled("built-in", ingraft_models::demo::BASE_INT8, None));
+        measure("built-in", ingraft_models::demo::BASE_INT8, None);
     }
     for argument in models {
         let (path, recorded) = argument.split_once('=').map_or((&*argument, None), |(a, b)| (a, Some(b)));
         let model = std::fs::read(path).unwrap_or_else(|error| panic!("{path}: {error}"));
         let stem = std::path::Path::new(path).file_stem().map_or("", |stem| stem.to_str().unwrap_or(""));
-        measure(&cuda, stem, &compiled(stem, &model, recorded));
+        measure(stem, &model, recorded);
     }
 }
 

@@ -34,7 +34,7 @@ pub(crate) fn target_names() -> PossibleValuesParser {
     PossibleValuesParser::new(target::names())
 }
 
-/// Accepts the names of the targets that plans run on without being trained.
+/// Accepts the names of the targets compiled in, and those with memory of their own.
 pub(crate) fn runner_names() -> PossibleValuesParser {
     PossibleValuesParser::new(target::runner_names())
 }

@@ -4,7 +4,7 @@ use core::fmt::Debug;
 
 use ingraft_adapter::Adapter;
 use ingraft_exec::{Session, Trace};
-use ingraft_kernel::Target;
+use ingraft_kernel::{Host, Target};
 
 use crate::CliError;
 use crate::aligned::AlignedBytes;
@@ -82,6 +82,32 @@ impl Backend for Shared<'_> {
         // Steps are shared without waking anyone first.
         let run = || session.run_traced(core::slice::from_ref(adapter), trace);
         Ok(self.workers().install(run)?)
+    }
+}
+
+impl Backend for Host {
+    type Store = AlignedBytes;
+    type Kept = AlignedBytes;
+
+    fn store(&self, bytes: usize) -> Result<AlignedBytes, CliError> {
+        Ok(AlignedBytes::zeroed(bytes))
+    }
+
+    fn memory(store: &mut AlignedBytes) -> &mut [u8] {
+        store.as_mut_slice()
+    }
+
+    fn keep(&self, file: AlignedBytes) -> Result<AlignedBytes, CliError> {
+        Ok(file)
+    }
+
+    fn infer(
+        &self,
+        session: &mut Session<'_, '_, Self>,
+        adapter: &Option<Adapter<'_>>,
+        trace: &mut (dyn Trace<[u8]> + Send),
+    ) -> Result<(), CliError> {
+        Ok(session.run_traced(core::slice::from_ref(adapter), trace)?)
     }
 }
 

@@ -38,6 +38,11 @@ impl ArtifactFile {
 }
 
 impl<B: AsRef<[u8]>> ArtifactFile<B> {
+    /// The same file where `target` reads it.
+    pub(crate) fn kept_for<T: Backend>(&self, target: &T) -> Result<ArtifactFile<T::Kept>, CliError> {
+        Ok(ArtifactFile { path: self.path.clone(), bytes: target.keep(self.bytes().into())? })
+    }
+
     /// Where it is, or what it is called.
     pub(crate) fn path(&self) -> &Path {
         &self.path

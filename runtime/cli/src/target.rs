@@ -68,7 +68,7 @@ pub(crate) fn find(name: &str) -> Result<Host, CliError> {
 #[cfg(feature = "cuda")]
 pub(crate) const CUDA: &str = "cuda";
 
-/// The names `--target` takes where plans are run but not trained.
+/// The names `--target` takes where targets with memory of their own are welcome.
 pub(crate) fn runner_names() -> impl Iterator<Item = &'static str> {
     #[cfg(feature = "cuda")]
     return names().chain([CUDA]);

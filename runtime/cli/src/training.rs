@@ -18,7 +18,7 @@ use indicatif::ProgressBar;
 use ingraft_adapter::{Adapter, HeadView, TermSource};
 use ingraft_dataset::{Rng, split};
 use ingraft_import::{Base, Member, Tensors, stacked};
-use ingraft_kernel::Host;
+use ingraft_kernel::{Host, Target};
 use ingraft_method::{
     Export, ExportOptions, FactorFormat, Full, Head, Ranges, SiteReport, continue_from, export,
 };
@@ -29,6 +29,7 @@ use ingraft_train::{
 };
 
 use crate::aligned::AlignedBytes;
+use crate::backend::Backend;
 use crate::{CliError, Console};
 
 pub(crate) use checkpoint::Checkpoint;
@@ -244,7 +245,7 @@ impl<'c> Course<'c> {
     }
 
     /// The memory that this course needs on `target`, to the byte.
-    pub(crate) fn memory(&self, plan: &PlanView<'_>, target: &Host) -> Result<TrainMemory, CliError> {
+    pub(crate) fn memory<T: Target>(&self, plan: &PlanView<'_>, target: &T) -> Result<TrainMemory, CliError> {
         Ok(Trainer::memory(plan, target, &self.setup(1))?)
     }
 
@@ -252,10 +253,10 @@ impl<'c> Course<'c> {
     ///
     /// # Errors
     /// [`CliError::Train`], [`CliError::Export`], and those of reading clips.
-    pub(crate) fn train(
+    pub(crate) fn train<T: Backend>(
         &self,
         plan: PlanView<'_>,
-        target: &Host,
+        target: &T,
         lessons: &Lessons<'_>,
         console: &Console<'_>,
     ) -> Result<Trained, CliError> {
@@ -263,8 +264,10 @@ impl<'c> Course<'c> {
         let (learned, judged) = self.sides(lessons)?;
         let setup = self.setup(learned.len());
         let memory = Trainer::memory(&plan, target, &setup)?;
-        let mut arena = AlignedBytes::zeroed(memory.total());
-        let mut trainer = Trainer::bind(plan, target, setup, arena.as_mut_slice())?;
+        let mut store = target.store(memory.device())?;
+        let mut beside = AlignedBytes::zeroed(memory.beside());
+        let device = T::memory(&mut store);
+        let mut trainer = Trainer::bind_apart(plan, target, setup, device, beside.as_mut_slice())?;
         if let Some(frozen) = self.on.and_then(|on| on.terms.as_ref()) {
             trainer.freeze(frozen)?;
         }
@@ -300,9 +303,9 @@ impl<'c> Course<'c> {
     }
 
     /// Has the head see features of mean 0 and deviation 1 over the clips `learned`, or what is stated of them.
-    fn standardize(
+    fn standardize<T: Target>(
         &self,
-        trainer: &mut Trainer<'_, '_>,
+        trainer: &mut Trainer<'_, '_, T>,
         views: &Views,
         learned: &[usize],
     ) -> Result<(), TrainError> {
@@ -319,9 +322,9 @@ impl<'c> Course<'c> {
     }
 
     /// Runs the course and leaves the parameters it ends with.
-    fn learn(
+    fn learn<T: Target>(
         &self,
-        trainer: &mut Trainer<'_, '_>,
+        trainer: &mut Trainer<'_, '_, T>,
         views: &Views,
         truths: &mut Truths<'_>,
         sides: (&[usize], &[usize]),
@@ -372,9 +375,9 @@ impl<'c> Course<'c> {
     }
 
     /// The adapter file of what `trainer` learned, or the stack with it.
-    fn deploy(
+    fn deploy<T: Target>(
         &self,
-        trainer: &mut Trainer<'_, '_>,
+        trainer: &mut Trainer<'_, '_, T>,
         views: &Views,
         lessons: &Lessons<'_>,
     ) -> Result<Export, CliError> {
@@ -382,7 +385,8 @@ impl<'c> Course<'c> {
         if self.private.is_none() {
             // Ranges are measured on every clip and version the adapter has to hold.
             for clip in 0..lessons.labels.len() {
-                views.of(clip).try_for_each(|view| trainer.forward(view, &mut ranges))?;
+                let target = trainer.target();
+                views.of(clip).try_for_each(|view| trainer.forward(view, &mut ranges.on(target)))?;
             }
         }
         let options = ExportOptions {
@@ -425,9 +429,9 @@ impl<'c> Course<'c> {
     }
 
     /// Runs the epochs and leaves the best parameters.
-    fn epochs(
+    fn epochs<T: Target>(
         &self,
-        trainer: &mut Trainer<'_, '_>,
+        trainer: &mut Trainer<'_, '_, T>,
         views: &Views,
         truths: &mut Truths<'_>,
         (learned, judged): (&[usize], &[usize]),
@@ -470,9 +474,9 @@ impl<'c> Course<'c> {
     }
 
     /// One epoch over `learned` in a seeded order, one version of each clip; gives the mean loss.
-    fn epoch(
+    fn epoch<T: Target>(
         &self,
-        trainer: &mut Trainer<'_, '_>,
+        trainer: &mut Trainer<'_, '_, T>,
         views: &Views,
         truths: &mut Truths<'_>,
         learned: &[usize],

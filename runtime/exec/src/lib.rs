@@ -16,7 +16,7 @@ mod trace;
 pub use error::ExecError;
 pub use memory::MemoryNeeds;
 pub use resident::{Patch, PatchedCopy, Resident};
-pub use session::Session;
+pub use session::{GradSink, Session};
 #[cfg(feature = "threads")]
 pub use threads::{Pool, ThreadsError};
 pub use trace::{Silent, StepEvent, Trace};

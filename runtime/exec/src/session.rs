@@ -1,5 +1,7 @@
 //! A plan bound to a target and memory.
 
+use core::ops::Range;
+
 use ingraft_adapter::{HeadView, TermSource};
 use ingraft_kernel::attrs::HeadAttrs;
 use ingraft_kernel::head::Features;
@@ -12,6 +14,12 @@ use zerocopy::IntoBytes;
 
 use crate::memory::{RECORD, Record, head_batch};
 use crate::{ExecError, MemoryNeeds, Silent, Trace};
+
+/// Where gradients of the terms of sites are added up.
+pub trait GradSink {
+    /// Those of site `site`; none where it is not trained.
+    fn grads(&mut self, site: usize) -> SiteGrads<'_>;
+}
 
 /// A plan's schedule bound to a target and to memory: ready to run.
 ///
@@ -126,6 +134,24 @@ impl<'a, 'm, T: Target> Session<'a, 'm, T> {
         (span.len == bytes.len()).then(|| self.target.write(self.memory, span.offset, bytes))?
     }
 
+    /// Tensor `tensor` of the plan as it stands in memory that the host addresses; `None` in other memory, unless it is a
+    /// constant.
+    pub fn tensor(&self, tensor: u32) -> Option<View<'_>> {
+        let operand = self.plan.tensor(tensor)?.operand;
+        let bytes = match operand.place {
+            Place::Memory(span) => self.target.view(self.memory, span)?,
+            Place::Plan(bytes) => bytes,
+        };
+        View::new(operand.dtype, operand.shape, bytes)
+    }
+
+    /// Tensor `tensor` of the plan, to write, in memory that the host addresses.
+    pub fn tensor_mut(&mut self, tensor: u32) -> Option<ViewMut<'_>> {
+        let operand = self.plan.tensor(tensor)?.operand;
+        let Place::Memory(span) = operand.place else { return None };
+        ViewMut::new(operand.dtype, operand.shape, self.target.view_mut(self.memory, span)?)
+    }
+
     /// Runs one inference with the terms of `source`.
     ///
     /// # Errors
@@ -164,10 +190,23 @@ impl<'a, 'm, T: Target> Session<'a, 'm, T> {
             last = last.max(step.map_or(usize::MAX, |(_, step)| step as usize));
         }
         let end = self.plan.step_count(self.phase).min(last.saturating_add(1));
-        if !trace.watches() && self.heads_come_last(end, sources) && self.replay(end, sources)? {
+        if !trace.watches() && self.heads_come_last(end, sources) && self.replay(0..end, sources)? {
             return Ok(());
         }
         self.run_steps(0..end, sources, trace)
+    }
+
+    /// Runs the forward steps in `range` with the terms of `source`, which has no head that reads before their end; as the
+    /// target recorded them, where it does.
+    ///
+    /// # Errors
+    /// [`ExecError::Step`].
+    pub fn run_range<S: TermSource>(&mut self, range: Range<usize>, source: &S) -> Result<(), ExecError> {
+        let sources = core::slice::from_ref(source);
+        if !range.is_empty() && self.replay(range.clone(), sources)? {
+            return Ok(());
+        }
+        self.run_steps(range, sources, &mut Silent)
     }
 
     /// Whether no head reads a tensor before step `end` is done, so that the steps may run as a whole.
@@ -178,15 +217,15 @@ impl<'a, 'm, T: Target> Session<'a, 'm, T> {
         })
     }
 
-    /// Runs the first `end` steps as the target recorded them, then the heads; records them the first time. `false`
+    /// Runs the steps in `range` as the target recorded them, then the heads; records them the first time. `false`
     /// where the target records nothing.
-    fn replay<S: TermSource>(&mut self, end: usize, sources: &[S]) -> Result<bool, ExecError> {
-        let whole = |error| ExecError::Step { index: 0, op: OpCode::Copy, error };
-        let state = self.target.begin(self.memory, end, sources.len()).map_err(whole)?;
+    fn replay<S: TermSource>(&mut self, range: Range<usize>, sources: &[S]) -> Result<bool, ExecError> {
+        let state = self.target.begin(self.memory, range.clone(), sources.len()).map_err(whole)?;
         if state == Replay::Steps {
             return Ok(false);
         }
-        for index in 0..end {
+        let last = range.end.saturating_sub(1);
+        for index in range {
             let Some(view) = self.plan.step(self.phase, index) else { continue };
             let at = |error| ExecError::Step { index: index as u32, op: view.op, error };
             let step = if state == Replay::Record { Some(self.place(index)?) } else { None };
@@ -206,7 +245,7 @@ impl<'a, 'm, T: Target> Session<'a, 'm, T> {
             }
         }
         self.target.finish(self.memory).map_err(whole)?;
-        self.run_heads(end.saturating_sub(1), sources).map_err(whole)?;
+        self.run_heads(last, sources).map_err(whole)?;
         Ok(true)
     }
 
@@ -216,7 +255,7 @@ impl<'a, 'm, T: Target> Session<'a, 'm, T> {
     /// [`ExecError::Step`].
     pub fn run_steps<S: TermSource>(
         &mut self,
-        range: core::ops::Range<usize>,
+        range: Range<usize>,
         sources: &[S],
         trace: &mut dyn Trace<T::Memory>,
     ) -> Result<(), ExecError> {
@@ -262,6 +301,67 @@ impl<'a, 'm, T: Target> Session<'a, 'm, T> {
         let site = self.plan.step(self.phase, index).and_then(|s| s.site);
         let terms = site.map_or(SiteTerms::NONE, |site| source.terms(site as usize));
         self.target.run_backward(self.memory, &step, terms, grads, accumulate).map_err(at)
+    }
+
+    /// Runs the backward steps of `route`, ascending indices with their accumulate bits, with the terms of `source` and
+    /// gradients added up in `sink`; as the target recorded them, where it does: every run is to have the same route.
+    ///
+    /// # Errors
+    /// [`ExecError::Step`].
+    pub fn run_route<S: TermSource>(
+        &mut self,
+        route: impl Iterator<Item = (usize, u32)> + Clone,
+        source: &S,
+        sink: &mut impl GradSink,
+    ) -> Result<(), ExecError> {
+        let mut ends = route.clone().map(|(index, _)| index);
+        let Some(first) = ends.next() else { return Ok(()) };
+        let range = first..ends.last().unwrap_or(first).saturating_add(1);
+        let state = self.target.begin(self.memory, range, 1).map_err(whole)?;
+        for (index, accumulate) in route {
+            let site = self.plan.step(self.phase, index).and_then(|step| step.site);
+            if let Some(site) = site.filter(|_| state != Replay::Steps) {
+                let op = self.plan.step(self.phase, index).map_or(OpCode::Copy, |step| step.op);
+                let at = |error| ExecError::Step { index: index as u32, op, error };
+                self.target.update(self.memory, op, source.terms(site as usize)).map_err(at)?;
+            }
+            if state != Replay::Ready {
+                let grads = site.map_or(SiteGrads::default(), |site| sink.grads(site as usize));
+                self.run_backward(index, source, grads, accumulate)?;
+            }
+        }
+        if state == Replay::Steps { Ok(()) } else { self.target.finish(self.memory).map_err(whole) }
+    }
+
+    /// Whether the target can run step `index` with `terms`.
+    ///
+    /// # Errors
+    /// [`ExecError::Step`].
+    pub fn check_terms(&self, index: usize, terms: &SiteTerms<'_>) -> Result<(), ExecError> {
+        let step = self.place(index)?;
+        let at = |error| ExecError::Step { index: index as u32, op: step.op, error };
+        self.target.check_terms(&step, terms).map_err(at)
+    }
+
+    /// Brings `values` to where steps read terms, as they are now ([`Target::mirror`]).
+    ///
+    /// # Errors
+    /// [`ExecError::Step`].
+    pub fn mirror(&mut self, values: &[u8]) -> Result<(), ExecError> {
+        self.target.mirror(self.memory, values).map_err(whole)
+    }
+
+    /// Adds to `gradients` what backward steps added up elsewhere ([`Target::collect`]).
+    ///
+    /// # Errors
+    /// [`ExecError::Step`].
+    pub fn collect(&mut self, gradients: &mut [f32]) -> Result<(), ExecError> {
+        self.target.collect(self.memory, gradients).map_err(whole)
+    }
+
+    /// Forgets what the target recorded, mirrored and collected: terms are of other kinds from now on.
+    pub fn forget(&mut self) {
+        self.target.forget(self.memory);
     }
 
     /// The logits of sample `sample`'s head, `[classes]`, copied into `out`; `None` when they do not fit.
@@ -376,23 +476,6 @@ impl<'a, 'm, T: Target> Session<'a, 'm, T> {
 }
 
 impl<T: Target<Memory = HostMemory>> Session<'_, '_, T> {
-    /// Tensor `tensor` of the plan as it stands in memory.
-    pub fn tensor(&self, tensor: u32) -> Option<View<'_>> {
-        let operand = self.plan.tensor(tensor)?.operand;
-        let bytes = match operand.place {
-            Place::Memory(span) => self.memory.get(span.offset..span.end())?,
-            Place::Plan(bytes) => bytes,
-        };
-        View::new(operand.dtype, operand.shape, bytes)
-    }
-
-    /// Tensor `tensor` of the plan, to write.
-    pub fn tensor_mut(&mut self, tensor: u32) -> Option<ViewMut<'_>> {
-        let operand = self.plan.tensor(tensor)?.operand;
-        let Place::Memory(span) = operand.place else { return None };
-        ViewMut::new(operand.dtype, operand.shape, self.memory.get_mut(span.offset..span.end())?)
-    }
-
     /// Computes the features a head at `site` with `pool` would see of sample
     /// `sample` into `out`; `None` when the plan has no such tensor or `out` has
     /// another length. Only meaningful right after the producing step ran.
@@ -418,6 +501,11 @@ impl<T: Target<Memory = HostMemory>> Session<'_, '_, T> {
     pub fn output(&self, index: usize) -> Option<View<'_>> {
         self.tensor(self.plan.outputs().nth(index)?.tensor)
     }
+}
+
+/// An error of a run as a whole.
+fn whole(error: KernelError) -> ExecError {
+    ExecError::Step { index: 0, op: OpCode::Copy, error }
 }
 
 /// The attributes of a head reading a tensor with these parameters.

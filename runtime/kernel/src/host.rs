@@ -136,6 +136,18 @@ impl Target for Host {
         Some(())
     }
 
+    fn is_host(&self) -> bool {
+        true
+    }
+
+    fn view<'m>(&self, memory: &'m [u8], span: Span) -> Option<&'m [u8]> {
+        memory.get(span.offset..span.end())
+    }
+
+    fn view_mut<'m>(&self, memory: &'m mut [u8], span: Span) -> Option<&'m mut [u8]> {
+        memory.get_mut(span.offset..span.end())
+    }
+
     fn kernel_name(&self, step: &Step<'_>) -> Result<&'static str, KernelError> {
         find(&self.tables, step).map(|row| row.name)
     }

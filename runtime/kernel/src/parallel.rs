@@ -172,6 +172,18 @@ impl<W: Workers> Target for Parallel<'_, W> {
         self.host.read(memory, offset, bytes)
     }
 
+    fn is_host(&self) -> bool {
+        true
+    }
+
+    fn view<'m>(&self, memory: &'m [u8], span: Span) -> Option<&'m [u8]> {
+        self.host.view(memory, span)
+    }
+
+    fn view_mut<'m>(&self, memory: &'m mut [u8], span: Span) -> Option<&'m mut [u8]> {
+        self.host.view_mut(memory, span)
+    }
+
     fn kernel_name(&self, step: &Step<'_>) -> Result<&'static str, KernelError> {
         self.host.kernel_name(step)
     }

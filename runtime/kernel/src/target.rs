@@ -1,7 +1,9 @@
 //! The contract a target fulfils.
 
+use core::ops::Range;
+
 use crate::patch::UndoEntry;
-use crate::{Choice, KernelError, OpCode, SiteGrads, SiteTerms, Sparse, Step, TermsBytes};
+use crate::{Choice, KernelError, OpCode, SiteGrads, SiteTerms, Span, Sparse, Step, TermsBytes};
 
 /// What a target wants of a run of a whole schedule ([`Target::begin`]).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +37,21 @@ pub trait Target {
 
     /// Copies out of `memory` from `offset` into `bytes`; `None` past the end.
     fn read(&self, memory: &Self::Memory, offset: usize, bytes: &mut [u8]) -> Option<()>;
+
+    /// Whether the host addresses the memory, so that [`Self::view`] answers.
+    fn is_host(&self) -> bool {
+        false
+    }
+
+    /// The bytes of `span` where they are; `None` past the end, and where the host does not address the memory.
+    fn view<'m>(&self, _memory: &'m Self::Memory, _span: Span) -> Option<&'m [u8]> {
+        None
+    }
+
+    /// As [`Self::view`], to write.
+    fn view_mut<'m>(&self, _memory: &'m mut Self::Memory, _span: Span) -> Option<&'m mut [u8]> {
+        None
+    }
 
     /// The name of the kernel that will run `step`.
     ///
@@ -130,10 +147,36 @@ pub trait Target {
         accumulate: u32,
     ) -> Result<(), KernelError>;
 
-    /// Forgets what was recorded in `memory`. Called at bind: another schedule begins.
+    /// Whether `step`, forward or backward, can be run with `terms`. Called before training begins.
+    ///
+    /// # Errors
+    /// [`KernelError::Terms`].
+    fn check_terms(&self, _step: &Step<'_>, _terms: &SiteTerms<'_>) -> Result<(), KernelError> {
+        Ok(())
+    }
+
+    /// Brings `values` to where steps read terms, as they are now: terms of later runs that are parts of them, by their
+    /// address, are taken from there. A target that reads the host's memory has nothing to do.
+    ///
+    /// # Errors
+    /// [`KernelError::Device`].
+    fn mirror(&self, _memory: &mut Self::Memory, _values: &[u8]) -> Result<(), KernelError> {
+        Ok(())
+    }
+
+    /// Adds to `gradients` what backward steps added up for parts of them since the last call, which may be the first: from
+    /// then on they need not write them. A target that writes the host's memory has nothing to do.
+    ///
+    /// # Errors
+    /// [`KernelError::Device`].
+    fn collect(&self, _memory: &mut Self::Memory, _gradients: &mut [f32]) -> Result<(), KernelError> {
+        Ok(())
+    }
+
+    /// Forgets what was recorded, mirrored and collected in `memory`. Called at bind: another schedule begins.
     fn forget(&self, _memory: &mut Self::Memory) {}
 
-    /// Begins a run of the first `steps` steps with the terms of `sources` sources. Answers other than
+    /// Begins a run of `steps`, all forward or all backward, with the terms of `sources` sources. Answers other than
     /// [`Replay::Steps`] are followed by [`Self::update`] for each source of every step with a site, in order, and by
     /// [`Self::finish`].
     ///
@@ -142,13 +185,14 @@ pub trait Target {
     fn begin(
         &self,
         _memory: &mut Self::Memory,
-        _steps: usize,
+        _steps: Range<usize>,
         _sources: usize,
     ) -> Result<Replay, KernelError> {
         Ok(Replay::Steps)
     }
 
-    /// Sets the terms of the next step of this run that has a site. While recording, [`Self::run`] follows.
+    /// Sets the terms of the next step of this run that has a site. While recording, [`Self::run`] or
+    /// [`Self::run_backward`] follows.
     ///
     /// # Errors
     /// [`KernelError::Device`].

@@ -6,7 +6,7 @@ use alloc::string::String;
 use alloc::vec::Vec;
 
 use ingraft_adapter::{Adapter, AdapterError, SiteName};
-use ingraft_kernel::Sites;
+use ingraft_kernel::{Sites, Target};
 use ingraft_train::{Method, TrainError, Trainer};
 
 use crate::ValuesError;
@@ -104,7 +104,10 @@ impl From<TrainError> for ContinueError {
 ///
 /// # Errors
 /// [`ContinueError`]; after [`ContinueError::Values`] the trainer is to be bound anew.
-pub fn continue_from(trainer: &mut Trainer<'_, '_>, adapter: &Adapter<'_>) -> Result<(), ContinueError> {
+pub fn continue_from<T: Target>(
+    trainer: &mut Trainer<'_, '_, T>,
+    adapter: &Adapter<'_>,
+) -> Result<(), ContinueError> {
     let method = trainer.setup().method;
     let named = |name: &str, version: u32| format!("{name} (version {version})");
     let wanted = named(method.name(), method.version());

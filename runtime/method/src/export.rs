@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 
 use ingraft_adapter::{AdapterBuilder, AdapterFacts, HeadSpec, Privacy, SiteName, TermSpec};
 use ingraft_kernel::terms::MAX_TERM_RANK;
-use ingraft_kernel::{Factors, NO_SITE, SiteKind, SiteTerms, Sites, Sparse, SparseValues};
+use ingraft_kernel::{Factors, NO_SITE, SiteKind, SiteTerms, Sites, Sparse, SparseValues, Target};
 use ingraft_train::{FrozenSite, TrainedHead, Trainer};
 
 use crate::{ExportError, Ranges, low_rank, quantize};
@@ -109,7 +109,10 @@ pub struct SiteReport {
 ///
 /// # Errors
 /// [`ExportError`].
-pub fn export(trainer: &Trainer<'_, '_>, options: &ExportOptions<'_>) -> Result<Export, ExportError> {
+pub fn export<T: Target>(
+    trainer: &Trainer<'_, '_, T>,
+    options: &ExportOptions<'_>,
+) -> Result<Export, ExportError> {
     let plan = trainer.plan();
     let mut builder = AdapterBuilder::new(plan);
     let mut sites = Vec::new();
@@ -336,8 +339,8 @@ fn two_factor(
 /// The error of a fused weight that is taken as it is.
 const TOLERATED: f64 = 0.1;
 
-fn head_spec(
-    trainer: &Trainer<'_, '_>,
+fn head_spec<T: Target>(
+    trainer: &Trainer<'_, '_, T>,
     head: &TrainedHead<'_>,
     options: &ExportOptions<'_>,
 ) -> Result<HeadSpec, ExportError> {

@@ -232,7 +232,7 @@ pub use lora::{DepthwiseTerm, Lora};
 pub use mask::Mask;
 pub use place::{in_kernel, published};
 #[cfg(feature = "alloc")]
-pub use ranges::Ranges;
+pub use ranges::{Ranges, RangesOn};
 #[cfg(feature = "alloc")]
 pub use row::{Definition, Family, MethodRow, SettingRow};
 pub use rslora::RsLora;

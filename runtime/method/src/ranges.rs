@@ -7,14 +7,14 @@ use ingraft_adapter::TermSource;
 use ingraft_exec::{StepEvent, Trace};
 use ingraft_kernel::attrs::QConvAttrs;
 use ingraft_kernel::window::ConvShape;
-use ingraft_kernel::{Factors, Place, Sites};
+use ingraft_kernel::{Factors, Place, Sites, Span, Target};
 use ingraft_tensor::{DType, bytes};
 use ingraft_train::Trainer;
 
 /// The largest `|A·x|` of each rank row, at every int8 site with a two-factor term.
 ///
 /// A trace: hand it to [`Trainer::forward`] for each training clip, then to
-/// [`crate::export`]. It keeps a copy of the factors A as they were when it was made.
+/// [`crate::export`]; on a target with memory of its own, [`Ranges::on`] it. It keeps a copy of the factors A as they were when it was made.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Ranges {
     sites: Vec<SiteRange>,
@@ -31,7 +31,7 @@ struct SiteRange {
 
 impl Ranges {
     /// Nothing measured yet, for the present parameters of `trainer`.
-    pub fn new(trainer: &Trainer<'_, '_>) -> Self {
+    pub fn new<T: Target>(trainer: &Trainer<'_, '_, T>) -> Self {
         let parameters = trainer.parameters();
         let sites = parameters.sites().filter_map(|site| {
             let term = parameters.terms(site as usize).two_factor?;
@@ -48,13 +48,26 @@ impl Ranges {
         self.sites.iter().find(|range| range.site == site).map(|range| &*range.peaks)
     }
 
-    fn measure(&mut self, event: StepEvent<'_, '_>, memory: &[u8]) -> Option<()> {
+    /// The same as a trace on `target`, whose memory the host need not address.
+    pub fn on<'r, T: Target>(&'r mut self, target: &'r T) -> RangesOn<'r, T> {
+        RangesOn { ranges: self, target, codes: Vec::new() }
+    }
+
+    fn measures(&self, event: StepEvent<'_, '_>) -> bool {
+        event.view.site.is_some_and(|site| self.sites.iter().any(|range| range.site == site))
+    }
+
+    fn measure<'c>(
+        &mut self,
+        event: StepEvent<'_, '_>,
+        read: impl FnOnce(Span) -> Option<&'c [u8]>,
+    ) -> Option<()> {
         let site = event.view.site?;
         let range = self.sites.iter_mut().find(|range| range.site == site)?;
         let attrs: &QConvAttrs = event.step.attrs().ok()?;
         let (input, output) = (event.step.input(0).ok()?, event.step.output(0).ok()?);
         let codes: &[i8] = match input.place {
-            Place::Memory(span) => bytes::cast(memory.get(span.offset..span.end())?)?,
+            Place::Memory(span) => bytes::cast(read(span)?)?,
             Place::Plan(bytes) => bytes::cast(bytes)?,
         };
         let shape = ConvShape::new(&attrs.window, attrs.groups as usize, input.shape, output.shape)?;
@@ -90,6 +103,31 @@ impl Trace<[u8]> for Ranges {
 
     fn after(&mut self, event: StepEvent<'_, '_>, memory: &[u8]) {
         // Steps without a measured site are of no interest.
-        let _ = self.measure(event, memory);
+        let _ = self.measure(event, |span| memory.get(span.offset..span.end()));
+    }
+}
+
+/// [`Ranges`] on a target ([`Ranges::on`]).
+#[derive(Debug)]
+pub struct RangesOn<'r, T> {
+    ranges: &'r mut Ranges,
+    target: &'r T,
+    codes: Vec<u8>,
+}
+
+impl<T: Target> Trace<T::Memory> for RangesOn<'_, T> {
+    fn before(&mut self, _: StepEvent<'_, '_>) {}
+
+    fn after(&mut self, event: StepEvent<'_, '_>, memory: &T::Memory) {
+        if !self.ranges.measures(event) {
+            return;
+        }
+        let Self { ranges, target, codes } = self;
+        // What cannot be read now fails in the next run.
+        let _ = ranges.measure(event, |span| {
+            codes.resize(span.len, 0);
+            target.read(memory, span.offset, codes)?;
+            Some(codes)
+        });
     }
 }

@@ -3,8 +3,8 @@
 use alloc::vec::Vec;
 
 use ingraft_exec::{StepEvent, Trace};
-use ingraft_kernel::Place;
 use ingraft_kernel::attrs::QConvAttrs;
+use ingraft_kernel::{Place, Target};
 use ingraft_tensor::{DType, bytes};
 use ingraft_train::Trainer;
 
@@ -28,7 +28,7 @@ struct Count {
 
 impl Saturation {
     /// Nothing counted yet, at the sites that `trainer` trains.
-    pub fn new(trainer: &Trainer<'_, '_>) -> Self {
+    pub fn new<T: Target>(trainer: &Trainer<'_, '_, T>) -> Self {
         let sites = trainer.parameters().sites();
         Self { sites: sites.map(|site| Count { site, reached: 0, total: 0 }).collect() }
     }

@@ -1,7 +1,7 @@
 //! How much memory training needs, and the parts it is cut into.
 
 use ingraft_exec::MemoryNeeds;
-use ingraft_kernel::{Host, Sites};
+use ingraft_kernel::{Sites, Target};
 use ingraft_plan::{Phase, PlanView};
 use ingraft_tensor::bytes::{self, Plain};
 
@@ -28,7 +28,8 @@ pub struct TrainMemory {
     pub gradients: usize,
     /// The optimizer's state, and what it works in.
     pub optimizer: usize,
-    /// Feature statistics, pooled features, logits, and their gradients.
+    /// Feature statistics, pooled features, logits, and their gradients; what features are read from, where the host does
+    /// not address the target's memory.
     pub head: usize,
     /// Positions of sparse terms, and the constant halves of scale-and-shift pairs.
     pub constants: usize,
@@ -45,9 +46,19 @@ pub struct TrainMemory {
 impl TrainMemory {
     /// The sum of what the trainer itself needs.
     pub fn total(&self) -> usize {
+        self.beside().saturating_add(self.device())
+    }
+
+    /// The part that lies in the memory of the target: a session's.
+    pub fn device(&self) -> usize {
+        self.session.saturating_add(self.packed)
+    }
+
+    /// The part that lies in memory of the host.
+    pub fn beside(&self) -> usize {
         let terms = [self.parameters, self.gradients, self.optimizer, self.constants, self.latent];
-        let parts = terms.into_iter().chain([self.packed, self.head, self.tables]);
-        parts.fold(self.session, usize::saturating_add)
+        let parts = terms.into_iter().chain([self.head, self.tables]);
+        parts.fold(0, usize::saturating_add)
     }
 }
 
@@ -77,11 +88,17 @@ pub(crate) struct Sizes {
     pub(crate) cached: usize,
     pub(crate) cached_bytes: usize,
     pub(crate) patch_bytes: usize,
+    /// Values of what is read, where the host does not address it in the target's memory.
+    pub(crate) staged: usize,
 }
 
 impl Sizes {
     /// The sizes of training `plan` on `target` as `setup` says.
-    pub(crate) fn new(plan: &PlanView<'_>, target: &Host, setup: &Setup<'_>) -> Result<Self, TrainError> {
+    pub(crate) fn new<T: Target>(
+        plan: &PlanView<'_>,
+        target: &T,
+        setup: &Setup<'_>,
+    ) -> Result<Self, TrainError> {
         let mut trains = false;
         for_each_slot(plan, setup, Ends::default(), |_, _, _| trains = true)?;
         let phase = if trains { Phase::Train } else { Phase::Infer };
@@ -109,6 +126,7 @@ impl Sizes {
             cached: 0,
             cached_bytes: 0,
             patch_bytes: 0,
+            staged: if target.is_host() { 0 } else { tap.elements() },
         };
         sizes.count_state(setup, &span::of_head(setup, head, logits));
         if trains {
@@ -174,7 +192,7 @@ impl Sizes {
             parameters,
             gradients: parameters,
             optimizer: f32s(self.state).saturating_add(f32s(self.working)),
-            head: statistics.saturating_add(working),
+            head: statistics.saturating_add(working).saturating_add(f32s(self.staged)),
             latent: sum(&[
                 f32s(self.ends.computed).saturating_mul(2),
                 f64s(self.ends.constants),

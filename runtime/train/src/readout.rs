@@ -100,6 +100,11 @@ impl Tap {
         Ok(Self { tensor, step: step as usize, grad: view.grad, dims, attrs })
     }
 
+    /// Elements of the tensor.
+    pub(crate) fn elements(&self) -> usize {
+        self.dims.iter().fold(1, |product, extent| product.saturating_mul(*extent))
+    }
+
     /// Number of features.
     pub(crate) fn features(&self) -> usize {
         feature_count(self.dims, self.attrs.pool)

@@ -9,10 +9,11 @@ mod prototypes;
 pub(crate) mod span;
 mod update;
 
-use ingraft_adapter::SiteName;
+use ingraft_adapter::{SiteName, TermSource};
 use ingraft_exec::{Session, Silent, Trace};
 use ingraft_kernel::{Host, Sites, Target};
 use ingraft_plan::PlanView;
+use ingraft_tensor::bytes;
 
 use crate::head::Standardization;
 use crate::memory::{Carver, Sizes};
@@ -29,9 +30,11 @@ use engine::Stage;
 /// once and [`Self::standardize`]; then per mini-batch [`Self::accumulate`] each
 /// clip and [`Self::step`]. Nothing allocates. A head alone trains on any plan, in
 /// the memory of inference; terms want a plan compiled with `--train-from`.
-#[derive(Debug)]
-pub struct Trainer<'a, 'm> {
-    session: Session<'a, 'm, Host>,
+///
+/// On a target with memory of its own ([`Self::bind_apart`]) parameters, their gradients and the optimizer stay with the
+/// host: terms are brought along before a run that finds them moved, gradients are fetched once a step.
+pub struct Trainer<'a, 'm, T: Target = Host> {
+    session: Session<'a, 'm, T>,
     setup: Setup<'a>,
     tap: Tap,
     cut: usize,
@@ -50,12 +53,25 @@ pub struct Trainer<'a, 'm> {
     readings: Readings<'m>,
     route: Route<'m>,
     cached: &'m [u32],
+    /// What is read of the network, where the host does not address the target's memory; empty where it does.
+    staged: &'m mut [f32],
+    /// Whether the parameters moved since the target saw them.
+    stale: bool,
+    /// Whether the target holds gradients that `gradients` lacks.
+    owed: bool,
     stage: Stage,
     loss: f32,
     /// What logits are divided by.
     temperature: f32,
     clips: u32,
     steps: u32,
+}
+
+impl<T: Target> core::fmt::Debug for Trainer<'_, '_, T> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        let mut it = f.debug_struct("Trainer");
+        it.field("method", &self.setup.method.name()).field("steps", &self.steps).finish_non_exhaustive()
+    }
 }
 
 /// How a clip fares under the present parameters.
@@ -67,16 +83,7 @@ pub struct Evaluation {
     pub class: usize,
 }
 
-impl<'a, 'm> Trainer<'a, 'm> {
-    /// The memory that training `plan` on `target` as `setup` says needs, to the byte.
-    ///
-    /// # Errors
-    /// Every [`TrainError`] that [`Self::bind`] would give, save those about the
-    /// memory itself and [`TrainError::Unreachable`].
-    pub fn memory(plan: &PlanView<'_>, target: &Host, setup: &Setup<'_>) -> Result<TrainMemory, TrainError> {
-        Sizes::new(plan, target, setup).map(|sizes| sizes.memory())
-    }
-
+impl<'a, 'm, T: Target<Memory = [u8]>> Trainer<'a, 'm, T> {
     /// Binds a training run: checks it, lays it out in `memory` and draws the start values.
     ///
     /// The head starts at zero: its loss is convex, so no start is better.
@@ -85,7 +92,7 @@ impl<'a, 'm> Trainer<'a, 'm> {
     /// [`TrainError`]: the plan, the sites, the method or the memory do not fit.
     pub fn bind(
         plan: PlanView<'a>,
-        target: &'a Host,
+        target: &'a T,
         setup: Setup<'a>,
         memory: &'m mut [u8],
     ) -> Result<Self, TrainError> {
@@ -97,19 +104,112 @@ impl<'a, 'm> Trainer<'a, 'm> {
         }
         let mut carver = Carver::new(memory);
         let arena = carver.bytes(sizes.session.total()).ok_or(short)?;
-        let session = Session::bind(plan, sizes.phase, target, arena)?;
-        let trainer = Self::carve(session, setup, &sizes, &mut carver).ok_or(short)?;
+        Self::lay_out(plan, target, setup, &sizes, arena, carver)
+    }
+}
+
+impl<'a, 'm, T: Target> Trainer<'a, 'm, T> {
+    /// The memory that training `plan` on `target` as `setup` says needs, to the byte.
+    ///
+    /// # Errors
+    /// Every [`TrainError`] that [`Self::bind`] would give, save those about the
+    /// memory itself and [`TrainError::Unreachable`].
+    pub fn memory(plan: &PlanView<'_>, target: &T, setup: &Setup<'_>) -> Result<TrainMemory, TrainError> {
+        Sizes::new(plan, target, setup).map(|sizes| sizes.memory())
+    }
+
+    /// As [`Self::bind`], with the session in `device`, memory of the target for [`TrainMemory::device`] bytes, and
+    /// everything else in `memory`, for [`TrainMemory::beside`].
+    ///
+    /// # Errors
+    /// As [`Self::bind`]; [`TrainError::Exec`] for a step that the target has no kernel for, or terms that its kernels do
+    /// not take.
+    pub fn bind_apart(
+        plan: PlanView<'a>,
+        target: &'a T,
+        setup: Setup<'a>,
+        device: &'m mut T::Memory,
+        memory: &'m mut [u8],
+    ) -> Result<Self, TrainError> {
+        let sizes = Sizes::new(&plan, target, &setup)?;
+        let aligned = memory.as_ptr().align_offset(bytes::ALIGN) == 0;
+        let (needed, supplied) = (sizes.memory().beside(), if aligned { memory.len() } else { 0 });
+        if supplied < needed {
+            return Err(TrainError::MemoryTooSmall { needed, supplied });
+        }
+        Self::lay_out(plan, target, setup, &sizes, device, Carver::new(memory))
+    }
+
+    fn lay_out(
+        plan: PlanView<'a>,
+        target: &'a T,
+        setup: Setup<'a>,
+        sizes: &Sizes,
+        device: &'m mut T::Memory,
+        mut carver: Carver<'m>,
+    ) -> Result<Self, TrainError> {
+        let session = Session::bind(plan, sizes.phase, target, device)?;
+        let needed = sizes.memory().total();
+        let short = TrainError::MemoryTooSmall { needed, supplied: 0 };
+        let mut trainer = Self::carve(session, setup, sizes, &mut carver).ok_or(short)?;
         let slots = trainer.parameters.slots;
         let untrained = slots.iter().find(|slot| !trainer.route.trains(&plan, slot.site));
-        match untrained.and_then(|slot| plan.site(slot.site as usize)) {
-            Some(site) => Err(TrainError::Unreachable(SiteName::new(site.name))),
-            None => Ok(trainer),
+        if let Some(site) = untrained.and_then(|slot| plan.site(slot.site as usize)) {
+            return Err(TrainError::Unreachable(SiteName::new(site.name)));
         }
+        trainer.check_terms()?;
+        trainer.collect()?;
+        Ok(trainer)
+    }
+
+    /// Whether the target's kernels take the terms, forward and backward.
+    fn check_terms(&self) -> Result<(), TrainError> {
+        let plan = self.session.plan();
+        let forward = 0..self.tap.step.saturating_add(1);
+        let backward = (0..self.route.len()).filter_map(|index| Some(self.route.step(index)?.0));
+        for index in forward.chain(backward) {
+            let site = plan.step(self.phase(), index).and_then(|step| step.site);
+            let Some(site) = site else { continue };
+            self.session.check_terms(index, &self.parameters.terms(site as usize))?;
+        }
+        Ok(())
+    }
+
+    /// Brings parameters that moved to the target.
+    fn refresh(&mut self) -> Result<(), TrainError> {
+        if self.stale {
+            let Parameters { values, computed, indptr, indices, ones, zeros, .. } = &self.parameters;
+            let reals = [values.get(self.head_len..).unwrap_or(&[]), computed, ones, zeros];
+            reals.iter().try_for_each(|part| self.session.mirror(bytes::of(part)))?;
+            self.session.mirror(bytes::of(indptr))?;
+            self.session.mirror(bytes::of(indices))?;
+            self.stale = false;
+        }
+        Ok(())
+    }
+
+    /// Fetches gradients that the target holds.
+    fn collect(&mut self) -> Result<(), TrainError> {
+        let own = self.gradients.get_mut(self.head_len..).unwrap_or_default();
+        self.session.collect(own)?;
+        self.session.collect(self.latent.gradients)?;
+        self.owed = false;
+        Ok(())
+    }
+
+    /// Fetches them where there are any.
+    fn settle(&mut self) -> Result<(), TrainError> {
+        if self.owed { self.collect() } else { Ok(()) }
     }
 
     /// The plan.
     pub fn plan(&self) -> &PlanView<'a> {
         self.session.plan()
+    }
+
+    /// The target.
+    pub fn target(&self) -> &'a T {
+        self.session.target()
     }
 
     /// What is trained, and how.
@@ -129,8 +229,10 @@ impl<'a, 'm> Trainer<'a, 'm> {
     }
 
     /// The gradients accumulated since the last step, summed over clips, in the
-    /// order of [`Parameters::values`].
+    /// order of [`Parameters::values`]. Without those of a device that fails, of which [`Self::step`] then tells.
     pub fn gradients(&mut self) -> &[f32] {
+        // What is owed stays so.
+        let _ = self.settle();
         (0..self.parameters.slots.len()).for_each(|slot| self.pull_back(slot));
         self.gradients
     }
@@ -150,6 +252,7 @@ impl<'a, 'm> Trainer<'a, 'm> {
     /// [`TrainError::Length`].
     pub fn restore(&mut self, values: &[f32]) -> Result<(), TrainError> {
         copy(self.parameters.values, values)?;
+        self.stale = true;
         self.compute_all();
         Ok(())
     }
@@ -247,8 +350,9 @@ impl<'a, 'm> Trainer<'a, 'm> {
     ///
     /// # Errors
     /// [`TrainError::Clip`], [`TrainError::Busy`], [`TrainError::Exec`].
-    pub fn forward(&mut self, clip: Clip<'_>, trace: &mut dyn Trace<[u8]>) -> Result<(), TrainError> {
+    pub fn forward(&mut self, clip: Clip<'_>, trace: &mut dyn Trace<T::Memory>) -> Result<(), TrainError> {
         self.idle()?;
+        self.refresh()?;
         let patches = self.patches(&clip)?;
         self.readings.pooled.fill(0.0);
         if let Clip::Features(values) = clip {
@@ -256,9 +360,13 @@ impl<'a, 'm> Trainer<'a, 'm> {
         }
         for patch in 0..patches {
             let first = self.load(&clip, patch)?;
-            let end = self.tap.step.saturating_add(1);
-            self.session.run_steps(first..end, core::slice::from_ref(&self.parameters), trace)?;
-            self.collect(patches)?;
+            let steps = first..self.tap.step.saturating_add(1);
+            if trace.watches() {
+                self.session.run_steps(steps, core::slice::from_ref(&self.parameters), trace)?;
+            } else {
+                self.session.run_range(steps, &self.parameters)?;
+            }
+            self.collect_features(patches)?;
         }
         Ok(())
     }

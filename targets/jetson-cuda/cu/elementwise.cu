@@ -2,21 +2,27 @@
 #pragma once
 #include "types.cuh"
 
+/// Writes element `index` as a code, and its bit of the mask where there is one.
+template <typename P> __device__ __forceinline__ void put_code(const P& p, i32 index, bool known, float v) {
+    if (known) at<i8>(p.output)[index] = to_code(v == v ? v : 0.0f, p.lo, p.hi, p.out_zero_point);
+    if (p.mask) put_mask(p.mask, index, true, ~0u, known, passes(v, p.lo, p.hi));
+}
+
 extern "C" __global__ void add_qs8_qs8_qs8(const __grid_constant__ Pair p) {
     i32 index = blockIdx.x * blockDim.x + threadIdx.x, a, b;
-    if (index >= p.count) return;
-    offsets(index, p.rank, p.extents, p.lhs_strides, p.rhs_strides, a, b);
+    bool known = index < p.count;
+    offsets(known ? index : 0, p.rank, p.extents, p.lhs_strides, p.rhs_strides, a, b);
     float left = (float)(at<const i8>(p.lhs)[a] - p.zero_points[0]) * p.factors[0];
     float right = (float)(at<const i8>(p.rhs)[b] - p.zero_points[1]) * p.factors[1];
-    at<i8>(p.output)[index] = to_code(left + right, p.lo, p.hi, p.out_zero_point);
+    put_code(p, index, known, left + right);
 }
 
 extern "C" __global__ void mul_qs8_qs8_qs8(const __grid_constant__ Pair p) {
     i32 index = blockIdx.x * blockDim.x + threadIdx.x, a, b;
-    if (index >= p.count) return;
-    offsets(index, p.rank, p.extents, p.lhs_strides, p.rhs_strides, a, b);
+    bool known = index < p.count;
+    offsets(known ? index : 0, p.rank, p.extents, p.lhs_strides, p.rhs_strides, a, b);
     i32 product = (at<const i8>(p.lhs)[a] - p.zero_points[0]) * (at<const i8>(p.rhs)[b] - p.zero_points[1]);
-    at<i8>(p.output)[index] = to_code((float)product * p.factors[0], p.lo, p.hi, p.out_zero_point);
+    put_code(p, index, known, (float)product * p.factors[0]);
 }
 
 extern "C" __global__ void lookup_qs8_qs8(const __grid_constant__ Lookup p) {
@@ -25,20 +31,17 @@ extern "C" __global__ void lookup_qs8_qs8(const __grid_constant__ Lookup p) {
     at<i8>(p.output)[index] = at<const i8>(p.table)[at<const i8>(p.input)[index] + 128];
 }
 
-__device__ __forceinline__ i8 quantized(const Rescale& p, float real) {
-    float v = __fdiv_rn(real, p.out_scale);
-    return to_code(v == v ? v : 0.0f, p.lo, p.hi, p.out_zero_point);
-}
-
 extern "C" __global__ void quantize_f32_qs8(const __grid_constant__ Rescale p) {
     i32 index = blockIdx.x * blockDim.x + threadIdx.x;
-    if (index < p.count) at<i8>(p.output)[index] = quantized(p, at<const float>(p.input)[index]);
+    bool known = index < p.count;
+    put_code(p, index, known, known ? __fdiv_rn(at<const float>(p.input)[index], p.out_scale) : 0.0f);
 }
 
 extern "C" __global__ void requantize_qs8_qs8(const __grid_constant__ Rescale p) {
     i32 index = blockIdx.x * blockDim.x + threadIdx.x;
-    if (index >= p.count) return;
-    at<i8>(p.output)[index] = quantized(p, (float)(at<const i8>(p.input)[index] - p.in_zero_point) * p.in_scale);
+    bool known = index < p.count;
+    float real = known ? (float)(at<const i8>(p.input)[index] - p.in_zero_point) * p.in_scale : 0.0f;
+    put_code(p, index, known, __fdiv_rn(real, p.out_scale));
 }
 
 extern "C" __global__ void dequantize_qs8_f32(const __grid_constant__ Rescale p) {

@@ -1,5 +1,6 @@
 // Everything that goes into one image: a family a file.
 #include "arithmetic.cu"
+#include "backward.cu"
 #include "cast.cu"
 #include "conv.cu"
 #include "depthwise.cu"
@@ -7,6 +8,7 @@
 #include "elementwise.cu"
 #include "gather.cu"
 #include "head.cu"
+#include "layer_backward.cu"
 #include "matmul.cu"
 #include "movement.cu"
 #include "pool.cu"
@@ -23,6 +25,7 @@
 extern "C" __global__ void record_sizes(u32* out) {
     const u32 sizes[] = {sizeof(Terms), sizeof(QConv), sizeof(Pool), sizeof(Pair), sizeof(Rescale),
                          sizeof(Lookup), sizeof(QSoftmax), sizeof(Copy), sizeof(Fill), sizeof(Head),
+                         sizeof(LayerBackward), sizeof(SumParts), sizeof(GatherBack), sizeof(LookupBack), sizeof(PoolBack),
                          sizeof(Conv), sizeof(DynamicConv), sizeof(MatMul), sizeof(Binary), sizeof(Unary),
                          sizeof(Select), sizeof(Cast), sizeof(Gather), sizeof(Elements), sizeof(Reduce),
                          sizeof(ArgReduce), sizeof(Softmax), sizeof(Norm), sizeof(Resize), sizeof(DynamicQuantize),

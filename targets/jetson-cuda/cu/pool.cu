@@ -19,21 +19,25 @@ __device__ __forceinline__ void take(const Pool& p, i32 image, i32 oy, i32 ox, i
     taps.padded += y < p.h + p.pad_end[0] && x < p.w + p.pad_end[1];
 }
 
-__device__ __forceinline__ void put(const Pool& p, const Taps& taps, i64 index) {
-    float v;
-    if (p.kind == 0) v = (float)(taps.best - p.in_zero_point) * p.ratio;
-    else v = (float)taps.sum * __fdiv_rn(p.ratio, (float)max(p.kind == 2 ? taps.padded : taps.inside, 1));
-    at<i8>(p.output)[index] = to_code(v, p.lo, p.hi, p.out_zero_point);
+/// The pooled value in output steps.
+__device__ __forceinline__ float value(const Pool& p, const Taps& taps) {
+    if (p.kind == 0) return (float)(taps.best - p.in_zero_point) * p.ratio;
+    return (float)taps.sum * __fdiv_rn(p.ratio, (float)max(p.kind == 2 ? taps.padded : taps.inside, 1));
 }
 
 extern "C" __global__ void pool_qs8_qs8(const __grid_constant__ Pool p) {
     i32 index = blockIdx.x * blockDim.x + threadIdx.x;
-    if (index >= p.n * p.oh * p.ow * p.c) return;
+    bool known = index < p.n * p.oh * p.ow * p.c;
+    if (!known && !p.mask) return;
     i32 channel = index % p.c, rest = index / p.c, ox = rest % p.ow, oy = (rest / p.ow) % p.oh, image = rest / p.ow / p.oh;
     Taps taps = {0, -128, 0, 0};
 #pragma unroll 8
-    for (i32 tap = 0; tap < p.window.kernel[0] * p.window.kernel[1]; tap++) take(p, image, oy, ox, channel, tap, taps);
-    put(p, taps, index);
+    for (i32 tap = 0; known && tap < p.window.kernel[0] * p.window.kernel[1]; tap++) {
+        take(p, image, oy, ox, channel, tap, taps);
+    }
+    float v = value(p, taps);
+    if (known) at<i8>(p.output)[index] = to_code(v, p.lo, p.hi, p.out_zero_point);
+    if (p.mask) put_mask(p.mask, index, true, ~0u, known, passes(v, p.lo, p.hi));
 }
 
 const i32 POOL_CHANNELS = 32, POOL_PARTS = 8;
@@ -52,7 +56,7 @@ extern "C" __global__ void pool_qs8_split(const __grid_constant__ Pool p) {
     }
     parts[part][lane] = taps;
     __syncthreads();
-    if (part || channel >= p.c) return;
+    if (part) return;
     for (i32 other = 1; other < POOL_PARTS; other++) {
         const Taps& more = parts[other][lane];
         taps.sum += more.sum;
@@ -60,5 +64,10 @@ extern "C" __global__ void pool_qs8_split(const __grid_constant__ Pool p) {
         taps.inside += more.inside;
         taps.padded += more.padded;
     }
-    put(p, taps, (i64)pixel * p.c + channel);
+    float v = value(p, taps);
+    i32 index = pixel * p.c + channel;
+    bool known = channel < p.c;
+    if (known) at<i8>(p.output)[index] = to_code(v, p.lo, p.hi, p.out_zero_point);
+    // Split windows begin a byte only where channels are whole bytes.
+    if (p.mask) put_mask(p.mask, index, p.c % 8 == 0, ~0u, known, passes(v, p.lo, p.hi));
 }

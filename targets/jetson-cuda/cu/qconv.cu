@@ -219,12 +219,72 @@ __device__ __noinline__ void sparse_term(const QConv& p, const Terms& terms, i32
     }
 }
 
-/// One entry of A*x for real factors, summed along the row as the scalar reference does.
-__device__ __noinline__ float real_latent(const QConv& p, const float* a, i32 pixel, i32 group) {
+/// Pixels that share what is read of real factors.
+const i32 TOGETHER = 4;
+
+/// A*x of TOGETHER pixels for `count` real rows, at most BESIDE, by the lanes of a warp together: `out[i * stride + r]`.
+__device__ __noinline__ void real_latents(const QConv& p, const float* a, i32 count, i32 first, i32 group, float* out,
+                                          i32 stride) {
+    i32 lane = threadIdx.x & 31, pixels = p.n * p.oh * p.ow;
+    float sums[TOGETHER][BESIDE] = {};
+    if (p.linear) {
+        // Loads of what is not there are of what is: no load waits for another. Nobody reads those sums.
+        const i8* from[TOGETHER];
+        const float* rows[BESIDE];
+#pragma unroll
+        for (i32 i = 0; i < TOGETHER; i++) {
+            from[i] = at<const i8>(p.input) + (i64)min(first + i, pixels - 1) * p.c + group * p.in_group;
+        }
+#pragma unroll
+        for (i32 r = 0; r < BESIDE; r++) rows[r] = a + (i64)min(r, count - 1) * p.row;
+#pragma unroll 4
+        for (i32 k = lane; k < p.row; k += 32) {
+            float x[TOGETHER], factors[BESIDE];
+#pragma unroll
+            for (i32 i = 0; i < TOGETHER; i++) x[i] = (float)((i32)__ldg(from[i] + k) - p.in_zero_point);
+#pragma unroll
+            for (i32 r = 0; r < BESIDE; r++) factors[r] = __ldg(rows[r] + k);
+#pragma unroll
+            for (i32 r = 0; r < BESIDE; r++) {
+#pragma unroll
+                for (i32 i = 0; i < TOGETHER; i++) sums[i][r] = __fmaf_rn(factors[r], x[i], sums[i][r]);
+            }
+        }
+    } else {
+        Patch patch[TOGETHER];
+#pragma unroll
+        for (i32 i = 0; i < TOGETHER; i++) patch[i] = patch_of<false>(p, min(first + i, pixels - 1), group);
+#pragma unroll 1
+        for (i32 k = lane; k < p.row; k += 32) {
+            float x[TOGETHER];
+#pragma unroll
+            for (i32 i = 0; i < TOGETHER; i++) x[i] = (float)(code_at(p, patch[i], group, k) - p.in_zero_point);
+#pragma unroll
+            for (i32 r = 0; r < BESIDE; r++) {
+                float factor = __ldg(a + (i64)min(r, count - 1) * p.row + k);
+#pragma unroll
+                for (i32 i = 0; i < TOGETHER; i++) sums[i][r] = __fmaf_rn(factor, x[i], sums[i][r]);
+            }
+        }
+    }
+#pragma unroll
+    for (i32 i = 0; i < TOGETHER; i++) {
+#pragma unroll
+        for (i32 r = 0; r < BESIDE; r++) {
+            float sum = sums[i][r];
+            for (i32 half = 16; half; half /= 2) sum += __shfl_xor_sync(~0u, sum, half);
+            if (lane == 0 && r < count) out[i * stride + r] = sum * p.in_scale;
+        }
+    }
+}
+
+/// What a delta of every weight adds for `channel`, in input steps.
+__device__ __noinline__ float dense_term(const QConv& p, const Terms& terms, i32 pixel, i32 group, i32 channel) {
     const Patch patch = patch_of<false>(p, pixel, group);
+    const float* row = at<const float>(terms.dense) + (i64)channel * p.row;
     float sum = 0.0f;
-    for (i32 k = 0; patch.valid && k < p.row; k++) sum += a[k] * (float)(code_at(p, patch, group, k) - p.in_zero_point);
-    return sum * p.in_scale;
+    for (i32 k = 0; k < p.row; k++) sum = __fmaf_rn(row[k], (float)(code_at(p, patch, group, k) - p.in_zero_point), sum);
+    return sum;
 }
 
 /// An entry of A*x as an int16 code.
@@ -258,34 +318,54 @@ __device__ __forceinline__ void many_ranks(const QConv& p, const Terms& terms, c
             products<WORDS, UNIT, SPLIT, true, false>(p, patch, group, down, count, ranks, 0, 0, latents);
         }
         __syncthreads();
+        if (integer) {
 #pragma unroll 1
-        for (i32 index = threadIdx.x; index < COVERED * count; index += WARPS * 32) {
-            i32 pixel = index / count, r = index % count;
-            if (integer) {
+            for (i32 index = threadIdx.x; index < COVERED * count; index += WARPS * 32) {
+                i32 pixel = index / count, r = index % count;
                 i32 sum = product<SPLIT, CHANNELS>(ranks, pixel, r);
                 latent[pixel][r] = (float)latent_code(sum, at<const float>(terms.down_scale)[rank0 + r]);
-            } else {
-                const float* a = at<const float>(terms.down) + first + (i64)r * p.row;
-                latent[pixel][r] = real_latent(p, a, first_pixel + pixel, group);
+            }
+        } else {
+#pragma unroll 1
+            for (i32 pixel = (threadIdx.x >> 5) * TOGETHER; pixel < COVERED; pixel += WARPS * TOGETHER) {
+#pragma unroll 1
+                for (i32 r = 0; r < count; r += BESIDE) {
+                    const float* a = at<const float>(terms.down) + first + (i64)r * p.row;
+                    real_latents(p, a, min(count - r, BESIDE), first_pixel + pixel, group, &latent[pixel][r], CHANNELS + 1);
+                }
             }
         }
         __syncthreads();
+        i32 channel = threadIdx.x % CHANNELS;
+        if (channel < left && integer) {
 #pragma unroll 1
-        for (i32 index = threadIdx.x; index < COVERED * CHANNELS; index += WARPS * 32) {
-            i32 pixel = index / CHANNELS, channel = index % CHANNELS;
-            if (channel >= left) continue;
-            i64 row = (i64)(channel0 + channel) * rank + r0;
-            Extra sum = extra[pixel][channel];
-            for (i32 r = 0; r < count; r++) {
-                if (integer) sum.integer += (i32)latent[pixel][r] * at<const i8>(terms.up)[row + r];
-                else sum.real += at<const float>(terms.up)[row + r] * latent[pixel][r];
+            for (i32 pixel = threadIdx.x / CHANNELS; pixel < COVERED; pixel += WARPS) {
+                i64 row = (i64)(channel0 + channel) * rank + r0;
+                i32 sum = extra[pixel][channel].integer;
+                for (i32 r = 0; r < count; r++) sum += (i32)latent[pixel][r] * at<const i8>(terms.up)[row + r];
+                extra[pixel][channel].integer = sum;
             }
-            extra[pixel][channel] = sum;
+        } else if (channel < left) {
+            const float* row = at<const float>(terms.up) + (i64)(channel0 + channel) * rank + r0;
+#pragma unroll 1
+            for (i32 first = 0; first < count; first += BESIDE) {
+                float up[BESIDE];
+#pragma unroll
+                for (i32 r = 0; r < BESIDE; r++) up[r] = __ldg(row + min(first + r, count - 1));
+#pragma unroll 4
+                for (i32 pixel = threadIdx.x / CHANNELS; pixel < COVERED; pixel += WARPS) {
+                    float sum = extra[pixel][channel].real;
+#pragma unroll
+                    for (i32 r = 0; r < BESIDE; r++) sum += first + r < count ? up[r] * latent[pixel][first + r] : 0.0f;
+                    extra[pixel][channel].real = sum;
+                }
+            }
         }
     }
 }
 
-template <bool WORDS, bool UNIT, i32 SPLIT> __device__ __forceinline__ void qconv(const QConv& p) {
+/// TRAIN: with a mask, a delta of every weight, and the value before scale and shift.
+template <bool WORDS, bool UNIT, i32 SPLIT, bool TRAIN> __device__ __forceinline__ void qconv(const QConv& p) {
     const i32 COVERED = SPLIT == 1 ? WARPS * PIXELS : PIXELS;
     __shared__ Tile tile;
     __shared__ Latents latents;
@@ -348,7 +428,8 @@ template <bool WORDS, bool UNIT, i32 SPLIT> __device__ __forceinline__ void qcon
     }
     __syncthreads();
     if (lane >= left) return;
-    bool affine = terms && terms->scale;
+    bool affine = terms && terms->scale && !(TRAIN && p.raw), dense = TRAIN && terms && terms->dense;
+    u32 lanes = left >= CHANNELS ? ~0u : (1u << left) - 1;
     i32 pixels = p.n * p.oh * p.ow;
 #pragma unroll 4
     for (i32 local = threadIdx.x / CHANNELS; local < COVERED; local += WARPS * 32 / CHANNELS) {
@@ -368,18 +449,23 @@ template <bool WORDS, bool UNIT, i32 SPLIT> __device__ __forceinline__ void qcon
         } else if (factors == 1) {
             v += extra[local][lane].real * p.inv_out_scale;
         }
-        if (sparse == 2) v += delta * p.in_scale * p.inv_out_scale;
+        if (dense) delta += dense_term(p, *terms, pixel, group, channel);
+        if (sparse == 2 || dense) v += delta * p.in_scale * p.inv_out_scale;
         if (affine) v = v * scale + shift;
         i64 to = (i64)pixel * p.o + channel;
         if (p.out_kind == 0) at<i8>(p.output)[to] = to_code(v, p.lo, p.hi, p.out_zero_point);
         else if (p.out_kind == 1) at<float>(p.output)[to] = clamp(v, p.lo, p.hi);
         else at<i32>(p.output)[to] = acc;
+        if (TRAIN && p.mask) put_mask(p.mask, (i32)to, p.o % 8 == 0 && p.out_group % 8 == 0, lanes, true, passes(v, p.lo, p.hi));
     }
 }
 
 #define QCONV(name, words, unit, split)                                                                      \
     extern "C" __global__ void __launch_bounds__(WARPS * 32) name(const __grid_constant__ QConv p) {         \
-        qconv<words, unit, split>(p);                                                                        \
+        qconv<words, unit, split, false>(p);                                                                 \
+    }                                                                                                        \
+    extern "C" __global__ void __launch_bounds__(WARPS * 32) name##_train(const __grid_constant__ QConv p) { \
+        qconv<words, unit, split, true>(p);                                                                  \
     }
 QCONV(qconv_bytes_wide, false, false, 1)
 QCONV(qconv_bytes_split, false, false, 4)

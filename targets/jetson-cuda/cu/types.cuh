@@ -19,6 +19,7 @@ struct Terms {
     u64 down, up, down_scale, up_scale;    // two factors; the scales only for integer ones
     u64 indptr, indices, values;           // a sparse delta in compressed rows
     u64 scale, shift;                      // affine
+    u64 dense;                             // a delta of every weight
     u32 rank;
     u32 factors;                           // 0 none, 1 f32, 2 int8
     u32 sparse;                            // 0 none, 1 int16, 2 f32
@@ -31,18 +32,19 @@ struct Window {
 
 /// int8 convolution and depthwise convolution.
 struct QConv {
-    u64 input, weight, bias, multiplier, output, terms;
+    u64 input, weight, bias, multiplier, output, terms, mask;
     i32 n, h, w, c, oh, ow, o;
     Window window;
     i32 groups, in_group, out_group, row;
     i32 in_zero_point, out_zero_point;
     float lo, hi, in_scale, inv_out_scale;
     i32 out_kind;                          // 0 int8, 1 f32, 2 i32
-    i32 linear, reserved;                  // 1 where output pixels are the input's
+    i32 linear;                            // 1 where output pixels are the input's
+    i32 raw;                               // 1 leaves scale and shift out
 };
 
 struct Pool {
-    u64 input, output;
+    u64 input, output, mask;
     i32 n, h, w, c, oh, ow;
     Window window;
     i32 pad_end[2];
@@ -54,7 +56,7 @@ const int MAX_RANK = 6;
 
 /// Two operands that broadcast to an output; strides in elements, 0 where an operand repeats.
 struct Pair {
-    u64 lhs, rhs, output;
+    u64 lhs, rhs, output, mask;
     i32 count, rank;
     i32 extents[MAX_RANK], lhs_strides[MAX_RANK], rhs_strides[MAX_RANK];
     i32 zero_points[2], out_zero_point;
@@ -62,7 +64,7 @@ struct Pair {
 };
 
 struct Rescale {
-    u64 input, output;
+    u64 input, output, mask;
     i32 count, in_zero_point, out_zero_point;
     float in_scale, out_scale, lo, hi;
 };
@@ -95,7 +97,69 @@ struct Head {
     float scale, reserved;
 };
 
+/// The gradient of a layer and of the terms at its site; 0 for what is not wanted or not there.
+struct LayerBackward {
+    u64 dy, mask, input, weight, bias, multiplier, dx, terms;
+    u64 down, up, sparse, scale, shift, dense;                  // sums of gradients
+    u64 latents, dlatents, weights, values, parts, stage;       // scratch
+    i32 n, h, w, c, oh, ow, o;
+    Window window;
+    i32 groups, in_group, out_group, row;
+    i32 zero_point;
+    float in_scale, out_scale, value_scale;
+    i32 codes;                             // 1 int8 operands, 0 f32
+    i32 linear, depthwise, accumulate;
+    i32 staged;                            // 1 where dy is dz already
+    i32 rank, entries, splits;
+};
+
+struct SumParts {
+    u64 parts, sums;
+    i32 count, splits;
+};
+
+/// The gradient of what a step copied or broadcast: `count` elements, each read `repeats` times.
+struct GatherBack {
+    u64 dy, mask, dx;
+    i32 count, repeats, rank, accumulate, dy_first, dx_first;
+    i32 extents[MAX_RANK], dy_strides[MAX_RANK], dx_strides[MAX_RANK];
+    i32 repeat_extents[MAX_RANK], repeat_strides[MAX_RANK];
+};
+
+struct LookupBack {
+    u64 dy, input, table, dx;
+    i32 count, accumulate;
+};
+
+struct PoolBack {
+    u64 dy, mask, input, dx;
+    i32 n, h, w, c, oh, ow;
+    Window window;
+    i32 pad_end[2];
+    i32 kind, codes, accumulate, reserved;
+};
+
 template <typename T> __device__ __forceinline__ T* at(u64 address) { return reinterpret_cast<T*>(address); }
+
+/// Whether the straight-through gradient passes.
+__device__ __forceinline__ bool passes(float v, float lo, float hi) { return v > lo && v < hi; }
+
+/// Writes a bit an element of a mask, `open` of lanes whose element is `known`. `whole`: lanes hold consecutive elements,
+/// every eighth of which begins a byte. All of `lanes` come here. Bits of no element stay as they are.
+__device__ __forceinline__ void put_mask(u64 mask, i32 index, bool whole, u32 lanes, bool known, bool open) {
+    if (!whole) {
+        u32* word = at<u32>(mask) + (index >> 5);
+        if (known && open) atomicOr(word, 1u << (index & 31));
+        else if (known) atomicAnd(word, ~(1u << (index & 31)));
+        return;
+    }
+    u32 word = __ballot_sync(lanes, known && open);
+    i32 lane = threadIdx.x & 31;
+    u8 held = (u8)(__ballot_sync(lanes, known) >> lane);
+    if (!known || lane & 7) return;
+    u8* byte = at<u8>(mask) + (index >> 3);
+    *byte = (u8)(word >> lane) | (held == 0xff ? 0 : *byte & ~held);
+}
 
 /// NaN becomes `lo`, and `hi` wins when they cross.
 __device__ __forceinline__ float clamp(float v, float lo, float hi) {

@@ -6,6 +6,7 @@ use ingraft_kernel::{KernelError, Operand, Place, SiteTerms, Step};
 use crate::CudaError;
 use crate::device::Device;
 use crate::memory::{CudaMemory, Mode};
+use crate::sums::Sums;
 use crate::terms::Terms;
 
 /// A step about to be launched, with its memory.
@@ -14,6 +15,10 @@ pub(crate) struct Launch<'l, 's> {
     pub(crate) memory: &'l mut CudaMemory,
     pub(crate) step: &'l Step<'s>,
     pub(crate) terms: SiteTerms<'l>,
+    /// Where gradients of the terms are added up.
+    pub(crate) sums: Sums,
+    /// Bit i adds to output i.
+    pub(crate) accumulate: u32,
 }
 
 /// Threads of a block where one thread does an element.
@@ -37,7 +42,7 @@ impl Launch<'_, '_> {
         self.address(&operand)
     }
 
-    /// The device address of the step's scratch memory.
+    /// The device address of the step's scratch memory, whose size its row tells beforehand.
     pub(crate) fn workspace(&mut self) -> Result<u64, KernelError> {
         let span = self.step.workspace;
         self.memory.address(span.offset, span.len).ok_or(KernelError::Memory(self.step.op))
@@ -48,6 +53,16 @@ impl Launch<'_, '_> {
     pub(crate) fn status(&mut self, watch: bool) -> u64 {
         self.memory.watch(watch);
         self.device.address(&self.memory.status)
+    }
+
+    /// The device address of the straight-through mask; 0 where there is none.
+    pub(crate) fn mask(&mut self) -> Result<u64, KernelError> {
+        self.step.outputs().get(1).copied().map_or(Ok(0), |operand| self.address(&operand))
+    }
+
+    /// The address of `len` bytes to work in; the step's only such memory.
+    pub(crate) fn scratch(&mut self, len: usize) -> Result<u64, KernelError> {
+        self.memory.scratch(self.device, len).map_err(|error| self.fail(error))
     }
 
     fn address(&mut self, operand: &Operand<'_>) -> Result<u64, KernelError> {
@@ -121,7 +136,7 @@ pub(crate) fn place(device: &Device, memory: &mut CudaMemory, bytes: &[u8]) -> R
     if bytes.is_empty() {
         return Ok(0);
     }
-    if let Some(address) = device.find(bytes) {
+    if let Some(address) = memory.mirrored(device, bytes).or_else(|| device.find(bytes)) {
         return Ok(address);
     }
     let copy = device.copy_of(bytes)?;

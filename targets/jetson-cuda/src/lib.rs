@@ -4,10 +4,13 @@
 //!   [`Cuda::keep`] and used from there in place; what is not is copied for every run, which is right and slow.
 //! - **One graph.** The first run of a session is recorded as a CUDA graph, later ones replay it. Kernels find the
 //!   terms of their site in a table on the GPU, so that switching adapters is one small copy and never a recording.
+//! - **Training.** Forward and backward are a graph each. Terms are read from copies of the trainer's parameters that
+//!   are brought along once a step, gradients add up on the GPU and are fetched once a step.
 //! - **Numbers.** int8 results equal the scalar reference to the bit: integer sums are exact in any order, and the
 //!   epilogue rounds each f32 operation by itself (images are built without contraction). Sums of reals, with fused
 //!   multiply-adds where a kernel says so, agree within the bound of the conformance cases; what only moves, chooses or
-//!   converts is exact.
+//!   converts is exact. Gradients are f32 sums in an order that extents alone decide, so the same step gives the same
+//!   bytes.
 //! - **Indices.** One that comes with an input and leads outside is [`KernelError::Index`](ingraft_kernel::KernelError::Index),
 //!   as on the host: runs of plans with such a step wait for the GPU.
 //! - **Building.** Kernels are compiled ahead of time (`build.py`) and committed, the driver is loaded at run time: a
@@ -24,6 +27,7 @@ mod launch;
 mod memory;
 mod params;
 mod rows;
+mod sums;
 mod target;
 mod terms;
 

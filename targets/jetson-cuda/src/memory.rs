@@ -23,6 +23,14 @@ pub struct CudaMemory {
     pub(crate) status: CudaSlice<u8>,
     /// Whether a step that was launched by itself may have set it.
     pub(crate) watched: bool,
+    /// Copies of what terms are parts of.
+    pub(crate) mirrors: Vec<Twin>,
+    /// Sums of gradients.
+    pub(crate) sums: Vec<Twin>,
+    /// What was fetched of them last.
+    pub(crate) fetched: Vec<f32>,
+    /// What a step works in beside its operands, and what it outgrew that a graph may name.
+    scratch: Vec<CudaSlice<u8>>,
     /// The last failure in words: a kernel error has no room for it.
     pub(crate) failure: Option<CudaError>,
 }
@@ -46,8 +54,8 @@ pub(crate) enum Mode {
 
 /// A schedule as one graph, and the table of terms it reads.
 pub(crate) struct Recording {
-    /// Steps and sources it stands for.
-    pub(crate) key: (usize, usize),
+    /// First step, the one behind the last, and sources that it stands for.
+    pub(crate) key: (usize, usize, usize),
     pub(crate) graph: Option<CudaGraph>,
     /// Copies of constants that are resident nowhere, which the graph reads.
     pub(crate) constants: Vec<CudaSlice<u8>>,
@@ -66,7 +74,7 @@ pub(crate) struct Recording {
 
 impl Recording {
     /// An empty recording with room for `slots` entries.
-    pub(crate) fn new(device: &Device, key: (usize, usize), slots: usize) -> Result<Self, CudaError> {
+    pub(crate) fn new(device: &Device, key: (usize, usize, usize), slots: usize) -> Result<Self, CudaError> {
         let table = device.zeros(slots.saturating_mul(ENTRY))?;
         let address = device.address(&table);
         Ok(Self {
@@ -117,6 +125,29 @@ impl Recording {
 
 /// Bytes of the status.
 const STATUS: usize = 4;
+/// Memory of the device that goes with memory of the host, known by where that lies.
+pub(crate) struct Twin {
+    start: usize,
+    pub(crate) device: CudaSlice<u8>,
+}
+
+impl Twin {
+    /// One of `bytes`, with `device` as its other half.
+    pub(crate) fn new(bytes: &[u8], device: CudaSlice<u8>) -> Self {
+        Self { start: bytes.as_ptr().addr(), device }
+    }
+
+    /// Whether it is that of `bytes` as a whole.
+    pub(crate) fn is_of(&self, bytes: &[u8]) -> bool {
+        self.start == bytes.as_ptr().addr() && self.device.len() == bytes.len()
+    }
+
+    /// Where the part `bytes` of the host's half lies on the device.
+    pub(crate) fn offset(&self, bytes: &[u8]) -> Option<usize> {
+        let offset = bytes.as_ptr().addr().checked_sub(self.start)?;
+        (offset.checked_add(bytes.len())? <= self.device.len()).then_some(offset)
+    }
+}
 
 impl CudaMemory {
     pub(crate) fn new(device: &Device, len: usize) -> Result<Self, CudaError> {
@@ -132,8 +163,27 @@ impl CudaMemory {
             transients: Vec::new(),
             status: device.zeros(STATUS)?,
             watched: false,
+            mirrors: Vec::new(),
+            sums: Vec::new(),
+            fetched: Vec::new(),
+            scratch: Vec::new(),
             failure: None,
         })
+    }
+
+    /// Bytes of the GPU that it holds: activations, a status word, tables and constants of recordings, mirrors, sums and scratch.
+    pub fn held(&self) -> usize {
+        let twins = self.mirrors.iter().chain(&self.sums).map(|twin| twin.device.len());
+        let recorded = self.recordings.iter().map(|recording| {
+            recording
+                .constants
+                .iter()
+                .map(CudaSlice::len)
+                .sum::<usize>()
+                .saturating_add(recording.table.len())
+        });
+        let other = self.transients.iter().chain(&self.scratch).map(CudaSlice::len);
+        twins.chain(recorded).chain(other).fold(self.len.saturating_add(STATUS), usize::saturating_add)
     }
 
     /// What the last refused call was refused for.
@@ -171,8 +221,46 @@ impl CudaMemory {
         Ok(strayed)
     }
 
+    /// The device address of `bytes`, if they are part of what is mirrored.
+    pub(crate) fn mirrored(&self, device: &Device, bytes: &[u8]) -> Option<u64> {
+        place_in(&self.mirrors, device, bytes)
+    }
+
+    /// The device address where gradients of the part `bytes` are added up.
+    pub(crate) fn summed(&self, device: &Device, bytes: &[u8]) -> Option<u64> {
+        place_in(&self.sums, device, bytes)
+    }
+
+    /// The address of `len` bytes of scratch, whatever they hold.
+    pub(crate) fn scratch(&mut self, device: &Device, len: usize) -> Result<u64, CudaError> {
+        let held = self.scratch.last().map_or(0, CudaSlice::len);
+        if held < len || self.scratch.is_empty() {
+            // Twice as much as before, so that what was outgrown is less than what is used.
+            self.scratch.push(device.zeros(len.max(held.saturating_mul(2)))?);
+        }
+        Ok(self.scratch.last().map_or(0, |slice| device.address(slice)))
+    }
+
+    /// Forgets recordings, mirrors and sums.
+    pub(crate) fn forget(&mut self, device: &Device) {
+        // What is freed may still be read. A failure here is told by the next call.
+        let _ = device.stream.synchronize();
+        self.recordings.clear();
+        self.mirrors.clear();
+        self.sums.clear();
+        self.scratch.clear();
+        self.mode = Mode::Steps;
+        self.watched = false;
+    }
+
     /// The device address of `len` bytes from `offset`.
     pub(crate) fn address(&self, offset: usize, len: usize) -> Option<u64> {
         (offset.checked_add(len)? <= self.len).then(|| self.base.saturating_add(offset as u64))
     }
+}
+
+fn place_in(twins: &[Twin], device: &Device, bytes: &[u8]) -> Option<u64> {
+    twins
+        .iter()
+        .find_map(|twin| Some(device.address(&twin.device).saturating_add(twin.offset(bytes)? as u64)))
 }

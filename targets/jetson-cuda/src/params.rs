@@ -28,6 +28,7 @@ records! {
         multiplier: u64,
         output: u64,
         terms: u64,
+        mask: u64,
         n: i32,
         h: i32,
         w: i32,
@@ -48,12 +49,13 @@ records! {
         inv_out_scale: f32,
         out_kind: i32,
         linear: i32,
-        reserved: i32,
+        raw: i32,
     }
     /// int8 pooling.
     struct Pool {
         input: u64,
         output: u64,
+        mask: u64,
         n: i32,
         h: i32,
         w: i32,
@@ -74,6 +76,7 @@ records! {
         lhs: u64,
         rhs: u64,
         output: u64,
+        mask: u64,
         count: i32,
         rank: i32,
         extents: [i32; RANK],
@@ -89,6 +92,7 @@ records! {
     struct Rescale {
         input: u64,
         output: u64,
+        mask: u64,
         count: i32,
         in_zero_point: i32,
         out_zero_point: i32,
@@ -153,6 +157,105 @@ records! {
         scale: f32,
         reserved: f32,
     }
+    /// The gradient of a layer and of the terms at its site.
+    struct LayerBackward {
+        dy: u64,
+        mask: u64,
+        input: u64,
+        weight: u64,
+        bias: u64,
+        multiplier: u64,
+        dx: u64,
+        terms: u64,
+        down: u64,
+        up: u64,
+        sparse: u64,
+        scale: u64,
+        shift: u64,
+        dense: u64,
+        latents: u64,
+        dlatents: u64,
+        weights: u64,
+        values: u64,
+        parts: u64,
+        stage: u64,
+        n: i32,
+        h: i32,
+        w: i32,
+        c: i32,
+        oh: i32,
+        ow: i32,
+        o: i32,
+        window: Window,
+        groups: i32,
+        in_group: i32,
+        out_group: i32,
+        row: i32,
+        zero_point: i32,
+        in_scale: f32,
+        out_scale: f32,
+        value_scale: f32,
+        codes: i32,
+        linear: i32,
+        depthwise: i32,
+        accumulate: i32,
+        staged: i32,
+        rank: i32,
+        entries: i32,
+        splits: i32,
+    }
+    /// Parts of a sum.
+    struct SumParts {
+        parts: u64,
+        sums: u64,
+        count: i32,
+        splits: i32,
+    }
+    /// The gradient of what a step copied or broadcast.
+    struct GatherBack {
+        dy: u64,
+        mask: u64,
+        dx: u64,
+        count: i32,
+        repeats: i32,
+        rank: i32,
+        accumulate: i32,
+        dy_first: i32,
+        dx_first: i32,
+        extents: [i32; RANK],
+        dy_strides: [i32; RANK],
+        dx_strides: [i32; RANK],
+        repeat_extents: [i32; RANK],
+        repeat_strides: [i32; RANK],
+    }
+    /// The gradient of a table.
+    struct LookupBack {
+        dy: u64,
+        input: u64,
+        table: u64,
+        dx: u64,
+        count: i32,
+        accumulate: i32,
+    }
+    /// The gradient of pooling.
+    struct PoolBack {
+        dy: u64,
+        mask: u64,
+        input: u64,
+        dx: u64,
+        n: i32,
+        h: i32,
+        w: i32,
+        c: i32,
+        oh: i32,
+        ow: i32,
+        window: Window,
+        pad_end: [i32; 2],
+        kind: i32,
+        codes: i32,
+        accumulate: i32,
+        reserved: i32,
+    }
 }
 
 pub(crate) mod float;
@@ -213,6 +316,6 @@ impl QConv {
 }
 
 /// Whether output pixels are the input's.
-fn is_linear(shape: &ConvShape) -> bool {
+pub(crate) fn is_linear(shape: &ConvShape) -> bool {
     shape.kernel == [1, 1] && shape.stride == [1, 1] && shape.input[..3] == shape.output[..3]
 }

@@ -1,13 +1,18 @@
 //! The target itself.
 
+use core::ops::Range;
+
 use cudarc::driver::PushKernelArg;
 use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use ingraft_kernel::conv::check_float_terms;
-use ingraft_kernel::{Choice, KernelError, OpCode, Replay, SiteGrads, SiteTerms, Step, Target};
+use ingraft_kernel::{
+    Choice, Factors, KernelError, OpCode, Replay, SiteGrads, SiteTerms, SparseValues, Step, Target,
+};
 
 use crate::device::Device;
 use crate::launch::{Launch, place};
 use crate::memory::{Mode, Recording};
+use crate::sums::{self, Placed, Sums};
 use crate::terms::{ENTRY, Terms};
 use crate::{CudaError, CudaMemory, Resident, params, rows};
 
@@ -116,9 +121,16 @@ impl Cuda {
         memory: &mut CudaMemory,
         step: &Step<'_>,
         terms: SiteTerms<'_>,
+        (sums, accumulate): (Sums, u32),
     ) -> Result<(), KernelError> {
         let (_, row) = rows::of(step)?;
-        (row.launch)(&mut Launch { device: &self.device, memory, step, terms })
+        let run = (row.launch)(&mut Launch { device: &self.device, memory, step, terms, sums, accumulate });
+        // An entry is this step's, whether its row looked at it or not.
+        memory.entry = None;
+        if let (Err(_), Mode::Recording(index)) = (&run, memory.mode) {
+            self.abandon(memory, index);
+        }
+        run
     }
 
     /// [`KernelError::Index`] where an index led outside what it picks from.
@@ -212,32 +224,66 @@ impl Target for Cuda {
     }
 
     fn run(&self, memory: &mut CudaMemory, step: &Step<'_>, terms: SiteTerms<'_>) -> Result<(), KernelError> {
-        let run = self.launch(memory, step, terms);
-        if let (Err(_), Mode::Recording(index)) = (&run, memory.mode) {
-            self.abandon(memory, index);
-        }
-        run?;
+        self.launch(memory, step, terms, (Sums::default(), 0))?;
         if core::mem::take(&mut memory.watched) { self.check_indices(memory, step.op) } else { Ok(()) }
     }
 
     fn run_backward(
         &self,
-        _: &mut CudaMemory,
+        memory: &mut CudaMemory,
         step: &Step<'_>,
-        _: SiteTerms<'_>,
-        _: SiteGrads<'_>,
-        _: u32,
+        terms: SiteTerms<'_>,
+        grads: SiteGrads<'_>,
+        accumulate: u32,
     ) -> Result<(), KernelError> {
-        Err(KernelError::Unsupported(step.op))
+        let placed = match Placed::new(&self.device, memory, grads) {
+            Ok(placed) => placed,
+            Err(error) => {
+                if let Mode::Recording(index) = memory.mode {
+                    self.abandon(memory, index);
+                }
+                return Err(failed(memory, step.op, error));
+            }
+        };
+        self.launch(memory, step, terms, (placed.sums, accumulate))?;
+        placed.fetch(&self.device).map_err(|error| failed(memory, step.op, error))
+    }
+
+    fn check_terms(&self, step: &Step<'_>, terms: &SiteTerms<'_>) -> Result<(), KernelError> {
+        let integer = matches!(terms.two_factor.map(|term| term.factors), Some(Factors::I8 { .. }))
+            || matches!(terms.sparse.map(|sparse| sparse.values), Some(SparseValues::I16(_)));
+        let refused = match step.op {
+            OpCode::QConv => false,
+            OpCode::QDepthwise => terms.two_factor.is_some(),
+            OpCode::ConvBackward => integer,
+            OpCode::DepthwiseBackward => integer || terms.two_factor.is_some(),
+            _ => terms.dense.is_some(),
+        };
+        if refused { Err(KernelError::Terms(step.op)) } else { Ok(()) }
+    }
+
+    fn mirror(&self, memory: &mut CudaMemory, values: &[u8]) -> Result<(), KernelError> {
+        let done = sums::mirror(&self.device, memory, values);
+        done.map_err(|error| failed(memory, OpCode::Copy, error))
+    }
+
+    fn collect(&self, memory: &mut CudaMemory, gradients: &mut [f32]) -> Result<(), KernelError> {
+        let done = sums::collect(&self.device, memory, gradients);
+        done.map_err(|error| failed(memory, OpCode::Copy, error))
     }
 
     fn forget(&self, memory: &mut CudaMemory) {
-        memory.recordings.clear();
-        memory.mode = Mode::Steps;
+        memory.forget(&self.device);
     }
 
-    fn begin(&self, memory: &mut CudaMemory, steps: usize, sources: usize) -> Result<Replay, KernelError> {
-        let key = (steps, sources);
+    fn begin(
+        &self,
+        memory: &mut CudaMemory,
+        steps: Range<usize>,
+        sources: usize,
+    ) -> Result<Replay, KernelError> {
+        let slots = steps.len().saturating_mul(sources);
+        let key = (steps.start, steps.end, sources);
         memory.clear_transients(&self.device).map_err(|error| failed(memory, OpCode::Copy, error))?;
         memory.entry = None;
         if let Some(index) = memory.recordings.iter().position(|recording| recording.key == key) {
@@ -247,7 +293,7 @@ impl Target for Cuda {
             memory.mode = Mode::Ready(index);
             return Ok(Replay::Ready);
         }
-        let begun = Recording::new(&self.device, key, steps.saturating_mul(sources)).and_then(|recording| {
+        let begun = Recording::new(&self.device, key, slots).and_then(|recording| {
             memory.recordings.push(recording);
             Ok(self.device.stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED)?)
         });

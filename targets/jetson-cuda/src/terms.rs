@@ -20,6 +20,7 @@ pub(crate) struct Terms {
     values: u64,
     scale: u64,
     shift: u64,
+    dense: u64,
     rank: u32,
     factors: u32,
     sparse: u32,
@@ -68,6 +69,9 @@ impl Terms {
                 SparseValues::F32(values) => (2, place(bytes(values))?),
             };
         }
+        if let Some(dense) = terms.dense {
+            entry.dense = place(bytes(dense))?;
+        }
         if let Some(affine) = terms.affine {
             entry.scale = place(bytes(affine.scale))?;
             entry.shift = place(bytes(affine.shift))?;
@@ -90,6 +94,7 @@ impl Terms {
             self.values,
             self.scale,
             self.shift,
+            self.dense,
         ];
         let words = [self.rank, self.factors, self.sparse, self.reserved];
         let (wide, narrow) = out.split_at_mut(size_of_val(&addresses));

@@ -31,14 +31,13 @@ use serde::Serialize;
 use super::eval::{Judged, Naming, SplitArgs, evaluate};
 #[cfg(feature = "compile")]
 use super::import::initializers;
-use crate::aligned::AlignedBytes;
-use crate::args::target_names;
+use crate::args::runner_names;
+use crate::backend::Backend;
 use crate::classes::ClassMap;
 use crate::input::Reader;
 use crate::plan_file::{ArtifactFile, check_folder, write_whole};
 use crate::predict::Predictor;
 use crate::report::{Table, bytes, hex};
-use crate::threads::ONE;
 use crate::training::{Checkpoint, Course, Lessons, Trained};
 use crate::{CliError, Console, target};
 
@@ -94,7 +93,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     old: OldArgs,
     /// Where to train.
-    #[arg(long, value_name = "NAME", value_parser = target_names(), default_value = target::NATIVE)]
+    #[arg(long, value_name = "NAME", value_parser = runner_names(), default_value = target::NATIVE)]
     target: String,
     /// Print JSON.
     #[arg(long)]
@@ -191,9 +190,23 @@ impl From<Deltas> for DeltaFormat {
 
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError> {
     check_folder(&args.output)?;
-    let file = ArtifactFile::read(&args.plan)?;
+    #[cfg(feature = "cuda")]
+    if args.target == target::CUDA {
+        return run_on(&ingraft_jetson_cuda::Cuda::open(0)?, &target::find(target::NATIVE)?, args, console);
+    }
+    let host = target::find(&args.target)?;
+    run_on(&host, &host, args, console)
+}
+
+/// Trains on `target`; what is measured beforehand is measured on `host`.
+fn run_on<T: Backend>(
+    target: &T,
+    host: &Host,
+    args: &Args,
+    console: &mut Console<'_>,
+) -> Result<(), CliError> {
+    let file = ArtifactFile::read_for(target, &args.plan)?;
     let plan = file.plan()?;
-    let target = target::find(&args.target)?;
     let dataset = Dataset::open(&args.data)?;
     let Sides { learned, judged, accuracy_of } = args.sides(&dataset)?;
     let readout = args.method.place.readout(&plan, dataset.classes().len())?;
@@ -225,7 +238,7 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
     let groups = dataset.groups();
     let private = args.private.private(&beside, (&dataset, &learned), &groups, console)?;
     let source = Source::new(&reader, &dataset, &learned, augment, args.course.seed())?;
-    let known = args.old.judge((plan, &target), &reader, console)?;
+    let known = args.old.judge((plan, host), &reader, console)?;
     let map = class_map(&plan, readout, &dataset)?;
     let (labels, groups) = source.labels(&map, args.course.takes_several())?;
     let lessons = Lessons {
@@ -242,7 +255,7 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
     let terms = Terms {
         plan,
         floats: &floats,
-        target: &target,
+        target: host,
         place: &args.method.place,
         readout,
         course: &args.course,
@@ -258,7 +271,7 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
     let resume = args.resume;
     let checkpoint = args.checkpoint.clone().map(|path| Checkpoint { path, resume });
     let course = Course { checkpoint, ..terms.course_of(&trainee) };
-    let memory = course.memory(&plan, &target)?;
+    let memory = course.memory(&plan, target)?;
     terms.check(memory.total())?;
     console.note(format_args!(
         "training {} of {} sites on {} clips of {} classes; memory {}, and {} a patch and view",
@@ -273,12 +286,12 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
         let head = if course.continues_head(adapter, &lessons) { "and its head" } else { "and a new head" };
         console.note(format_args!("going on from {} {head}", hex(adapter.hash())));
     }
-    let trained = course.train(plan, &target, &lessons, console)?;
+    let trained = course.train(plan, target, &lessons, console)?;
     write_whole(&args.output, &trained.bytes)?;
     let file = ArtifactFile::from_bytes("the trained adapter", &trained.bytes);
     let judged =
-        deployed((plan, &target), Some(&file), &reader, ((&dataset, &judged), ClassMap::new), console)?;
-    let after = |known: forgetting::Known| known.after((plan, &target), &file, &reader, console);
+        deployed((plan, target), Some(&file), &reader, ((&dataset, &judged), ClassMap::new), console)?;
+    let after = |known: forgetting::Known| known.after((plan, host), &file, &reader, console);
     let forgetting = known.map(after).transpose()?;
     let report = TrainReport {
         forgetting,
@@ -303,17 +316,17 @@ pub(super) fn class_map(
 }
 
 /// Judges the adapter file, or the base without one, as `eval` does.
-fn deployed(
-    (plan, target): (PlanView<'_>, &Host),
+fn deployed<T: Backend>(
+    (plan, target): (PlanView<'_>, &T),
     file: Option<&ArtifactFile>,
     reader: &Reader<'_>,
     (clips, naming): ((&Dataset, &[usize]), Naming),
     console: &Console<'_>,
 ) -> Result<Judged, CliError> {
-    let adapter = file.map(|file| file.attach(&plan)).transpose()?;
-    let mut memory = AlignedBytes::zeroed(MemoryNeeds::new(&plan, Phase::Infer, target)?.total());
-    let target = ONE.share(*target);
-    let mut predictor = Predictor::new(plan, &target, adapter, &mut memory)?;
+    let kept = file.map(|file| file.kept_for(target)).transpose()?;
+    let adapter = kept.as_ref().map(|file| file.attach(&plan)).transpose()?;
+    let mut memory = target.store(MemoryNeeds::new(&plan, Phase::Infer, target)?.total())?;
+    let mut predictor = Predictor::new(plan, target, adapter, &mut memory)?;
     evaluate(&mut predictor, reader, clips, naming, console)
 }
 

@@ -6,6 +6,7 @@
 use std::fs;
 use std::path::PathBuf;
 
+use ingraft_kernel::Target;
 use ingraft_tensor::hash::{HASH_BYTES, blake3};
 use ingraft_train::{EarlyStop, TrainError, Trainer};
 
@@ -33,7 +34,11 @@ pub(super) struct Saved {
 
 impl Checkpoint {
     /// Puts the run on disk, whole or not at all.
-    pub(super) fn write(&self, trainer: &mut Trainer<'_, '_>, saved: &Saved) -> Result<(), CliError> {
+    pub(super) fn write<T: Target>(
+        &self,
+        trainer: &mut Trainer<'_, '_, T>,
+        saved: &Saved,
+    ) -> Result<(), CliError> {
         let mut file = MAGIC.to_vec();
         file.extend(saved.epoch.to_le_bytes());
         file.extend(saved.stop.to_words().iter().flat_map(|word| word.to_le_bytes()));
@@ -50,9 +55,9 @@ impl Checkpoint {
     ///
     /// # Errors
     /// [`CliError::Train`] for a damaged file or that of another run.
-    pub(super) fn read(
+    pub(super) fn read<T: Target>(
         &self,
-        trainer: &mut Trainer<'_, '_>,
+        trainer: &mut Trainer<'_, '_, T>,
         stop: EarlyStop,
     ) -> Result<Option<Saved>, CliError> {
         if !self.resume || !self.path.exists() {

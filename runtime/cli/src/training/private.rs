@@ -5,6 +5,7 @@
 use indicatif::ProgressBar;
 use ingraft_adapter::{Privacy, PrivacyUnit};
 use ingraft_dataset::Rng;
+use ingraft_kernel::Target;
 use ingraft_plan::{Phase, PlanView};
 use ingraft_train::private::{Entropy, NoEntropy, PrivateSum, SampledGaussian, uniform};
 use ingraft_train::{Readout, Trainer};
@@ -84,9 +85,9 @@ const LENGTH: f32 = 5.3;
 
 impl Course<'_> {
     /// Runs the steps of `private`; the parameters are those of the last.
-    pub(super) fn private_steps(
+    pub(super) fn private_steps<T: Target>(
         &self,
-        trainer: &mut Trainer<'_, '_>,
+        trainer: &mut Trainer<'_, '_, T>,
         views: &Views,
         truths: &mut Truths<'_>,
         private: &Private,

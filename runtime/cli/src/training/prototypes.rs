@@ -1,5 +1,6 @@
 //! A head that starts at the nearest class mean.
 
+use ingraft_kernel::Target;
 use ingraft_train::Trainer;
 
 use super::truths::Truths;
@@ -13,14 +14,14 @@ impl Course<'_> {
     ///
     /// # Errors
     /// [`CliError::Train`].
-    pub(super) fn start_at_prototypes(
+    pub(super) fn start_at_prototypes<T: Target>(
         &self,
-        trainer: &mut Trainer<'_, '_>,
+        trainer: &mut Trainer<'_, '_, T>,
         (lessons, learned): (&Lessons<'_>, &[usize]),
         views: &Views,
         truths: &mut Truths<'_>,
     ) -> Result<(), CliError> {
-        let observe = |trainer: &mut Trainer<'_, '_>| -> Result<(), CliError> {
+        let observe = |trainer: &mut Trainer<'_, '_, T>| -> Result<(), CliError> {
             for &clip in learned {
                 for &label in lessons.labels.get(clip).into_iter().flatten() {
                     views.unmixed(clip).try_for_each(|view| trainer.observe_class(view, label))?;

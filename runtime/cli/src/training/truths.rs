@@ -1,6 +1,7 @@
 //! What every version of every clip should say.
 
 use clap::ValueEnum;
+use ingraft_kernel::Target;
 use ingraft_train::{Loss, Trainer, Truth};
 
 use super::views::Views;
@@ -45,11 +46,11 @@ impl<'l> Truths<'l> {
     ///
     /// # Errors
     /// [`CliError::Train`].
-    pub(super) fn new(
+    pub(super) fn new<T: Target>(
         course: &Course<'_>,
         labels: &'l [Vec<usize>],
         views: &'l Views,
-        trainer: &mut Trainer<'_, '_>,
+        trainer: &mut Trainer<'_, '_, T>,
     ) -> Result<Self, CliError> {
         let mut taught = Vec::new();
         if course.objective == Objective::Distill {

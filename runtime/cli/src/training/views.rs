@@ -6,6 +6,7 @@
 
 use indicatif::ProgressBar;
 use ingraft_dataset::Rng;
+use ingraft_kernel::Target;
 use ingraft_train::{Clip, Trainer};
 
 use super::{Course, Lessons, Mixed};
@@ -34,7 +35,7 @@ enum Kept {
 
 impl Kept {
     /// What training needs of `feed` from now on.
-    fn compute(trainer: &mut Trainer<'_, '_>, feed: &Feed) -> Result<Self, CliError> {
+    fn compute<T: Target>(trainer: &mut Trainer<'_, '_, T>, feed: &Feed) -> Result<Self, CliError> {
         if trainer.parameters().sites().next().is_none() {
             let patches: Vec<u8> = feed.runs.iter().flatten().flatten().copied().collect();
             let mut features = vec![0.0; trainer.feature_count()];
@@ -58,8 +59,8 @@ impl Kept {
 
 impl Views {
     /// Computes every version of every clip of `lessons`, mixed with those in `learned` alone.
-    pub(super) fn compute(
-        trainer: &mut Trainer<'_, '_>,
+    pub(super) fn compute<T: Target>(
+        trainer: &mut Trainer<'_, '_, T>,
         course: &Course<'_>,
         (lessons, learned): (&Lessons<'_>, &[usize]),
         bar: &ProgressBar,

@@ -4,7 +4,7 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use ingraft_adapter::ParameterSpec;
-use ingraft_kernel::{Factors, SiteTerms, SparseValues};
+use ingraft_kernel::{Factors, SiteTerms, SparseValues, Target};
 use ingraft_train::{FrozenSite, LatentHolder, LatentTensor, Method, Part, Trainer};
 
 use crate::place::{in_kernel, published};
@@ -13,7 +13,11 @@ use crate::values::drawn_constants;
 /// What the terms of site `index` were computed from, or those terms themselves under the names of
 /// [`term_tensors`]. Constants that follow from the frozen weight are left out: whoever reads the
 /// file can compute them.
-pub(super) fn of_site(trainer: &Trainer<'_, '_>, site: &FrozenSite<'_>, index: u32) -> Vec<ParameterSpec> {
+pub(super) fn of_site<T: Target>(
+    trainer: &Trainer<'_, '_, T>,
+    site: &FrozenSite<'_>,
+    index: u32,
+) -> Vec<ParameterSpec> {
     let method = trainer.setup().method;
     let Some(values) = trainer.latent(index as usize) else {
         return term_tensors(method, site, trainer.parameters().trained(index as usize));

@@ -1,7 +1,7 @@
 //! How a trainer lays itself out in memory, in the order in which [`crate::TrainMemory`] counts it.
 
 use ingraft_exec::Session;
-use ingraft_kernel::Host;
+use ingraft_kernel::Target;
 use ingraft_plan::PlanView;
 use ingraft_tensor::Rng;
 
@@ -50,10 +50,10 @@ impl<'m> Readings<'m> {
     }
 }
 
-impl<'a, 'm> Trainer<'a, 'm> {
+impl<'a, 'm, T: Target> Trainer<'a, 'm, T> {
     /// Lays everything beside the session out, in the order in which [`crate::TrainMemory`] counts it.
     pub(super) fn carve(
-        session: Session<'a, 'm, Host>,
+        session: Session<'a, 'm, T>,
         setup: Setup<'a>,
         sizes: &Sizes,
         carver: &mut Carver<'m>,
@@ -70,6 +70,7 @@ impl<'a, 'm> Trainer<'a, 'm> {
         let parameters = Self::carve_parameters(&plan, &setup, sizes, values, &mut latent, carver)?;
         let route = Route::new(&plan, &sizes.tap, parameters.slots, carver.bytes(sizes.backward)?);
         let cached = carve_cached(&plan, sizes, carver)?;
+        let staged = carver.take(sizes.staged)?;
         Some(Self {
             session,
             setup,
@@ -87,6 +88,9 @@ impl<'a, 'm> Trainer<'a, 'm> {
             readings,
             route,
             cached,
+            staged,
+            stale: true,
+            owed: false,
             stage: Stage::Idle,
             loss: 0.0,
             temperature: 1.0,

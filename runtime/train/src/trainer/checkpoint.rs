@@ -4,6 +4,7 @@
 //! layout is: magic, content hash of the plan, a record of the run, the vectors in the order of [`Vectors`], and the
 //! BLAKE3 hash of all that. Little-endian, as plans are.
 
+use ingraft_kernel::Target;
 use ingraft_tensor::bytes::{self, Plain};
 use ingraft_tensor::hash::{HASH_BYTES, blake3};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout};
@@ -82,7 +83,7 @@ impl Vectors for Counter {
     }
 }
 
-impl Trainer<'_, '_> {
+impl<T: Target> Trainer<'_, '_, T> {
     /// Bytes of [`Self::save`].
     pub fn checkpoint_bytes(&mut self) -> usize {
         let fixed =
@@ -98,6 +99,7 @@ impl Trainer<'_, '_> {
     /// [`TrainError::Busy`] within a clip; [`TrainError::Length`] unless `out` has [`Self::checkpoint_bytes`].
     pub fn save(&mut self, out: &mut [u8]) -> Result<(), TrainError> {
         self.idle()?;
+        self.settle()?;
         let needed = self.checkpoint_bytes();
         let given = out.len();
         let length = TrainError::Length { needed, given };
@@ -124,6 +126,7 @@ impl Trainer<'_, '_> {
     /// plan, method, choice of sites, optimizer or seed; nothing is changed then.
     pub fn resume(&mut self, checkpoint: &[u8]) -> Result<(), TrainError> {
         self.idle()?;
+        self.settle()?;
         let content = checkpoint.split_at_checked(checkpoint.len().saturating_sub(HASH_BYTES));
         let (content, hash) = content.ok_or(TrainError::Damaged)?;
         if blake3(content) != hash || !content.starts_with(&MAGIC) {
@@ -144,6 +147,7 @@ impl Trainer<'_, '_> {
         self.vectors(&mut reader).ok_or(TrainError::Damaged)?;
         (self.steps, self.clips, self.loss) = (steps, clips, loss);
         self.statistics.observed = observed;
+        self.stale = true;
         self.compute_all();
         Ok(())
     }

@@ -1,11 +1,13 @@
 //! One clip, forward and backward, interruptible between any two steps.
 
-use ingraft_exec::Silent;
-use ingraft_kernel::SiteGrads;
+use ingraft_exec::{GradSink, Silent};
+use ingraft_kernel::{SiteGrads, Target};
 use ingraft_plan::Phase;
+use ingraft_tensor::{View, bytes};
 
 use super::update::Update;
 use super::{Readings, Trainer, split_head};
+use crate::parameters::Slot;
 use crate::{Clip, Readout, TrainError, Truth, prefix};
 
 /// Where the engine stands within a clip.
@@ -42,7 +44,7 @@ enum Turn {
     Done,
 }
 
-impl Trainer<'_, '_> {
+impl<T: Target> Trainer<'_, '_, T> {
     /// Runs a clip forward and backward and adds its gradients; gives its loss.
     ///
     /// # Errors
@@ -138,8 +140,12 @@ impl Trainer<'_, '_> {
     }
 
     fn steps_of_plan(&self) -> usize {
-        let phase = if self.parameters.slots.is_empty() { Phase::Infer } else { Phase::Train };
-        self.session.plan().step_count(phase)
+        self.session.plan().step_count(self.phase())
+    }
+
+    /// The schedule that is run.
+    pub(super) fn phase(&self) -> Phase {
+        if self.parameters.slots.is_empty() { Phase::Infer } else { Phase::Train }
     }
 
     fn begin(&mut self, clip: &Clip<'_>, truth: Truth<'_>) -> Result<Turn, TrainError> {
@@ -163,7 +169,7 @@ impl Trainer<'_, '_> {
         if step <= self.tap.step {
             return Ok(Turn::Pause(Stage::Pool { patch, step }));
         }
-        self.collect(patches)?;
+        self.collect_features(patches)?;
         let next = patch.saturating_add(1);
         if next < patches {
             return Ok(Turn::Go(Stage::Pool { patch: next, step: self.load(clip, next)? }));
@@ -216,37 +222,57 @@ impl Trainer<'_, '_> {
 
     /// Runs forward steps from `step` to the tap while `budget` lasts; gives the next one.
     fn run_forward(&mut self, step: usize, budget: &mut usize) -> Result<usize, TrainError> {
+        self.refresh()?;
         let end = self.tap.step.saturating_add(1).min(step.saturating_add(*budget));
-        self.session.run_steps(step..end, core::slice::from_ref(&self.parameters), &mut Silent)?;
-        *budget = budget.saturating_sub(end.saturating_sub(step));
+        if *budget == usize::MAX {
+            self.session.run_range(step..end, &self.parameters)?;
+        } else {
+            self.session.run_steps(step..end, core::slice::from_ref(&self.parameters), &mut Silent)?;
+        }
+        if *budget != usize::MAX {
+            *budget = budget.saturating_sub(end.saturating_sub(step));
+        }
         Ok(end)
     }
 
     /// Runs backward steps from `index` while `budget` lasts; gives the next one.
     fn run_backward(&mut self, first: usize, budget: &mut usize) -> Result<usize, TrainError> {
-        for index in first..self.route.len() {
-            let Some((step, accumulate)) = self.route.step(index) else { continue };
+        self.owed = !self.session.target().is_host();
+        let Self { session, parameters, route, gradients, latent, .. } = self;
+        let mut sink = Sink { slots: parameters.slots, gradients, computed: latent.gradients };
+        if *budget == usize::MAX {
+            let taken = (first..route.len()).filter_map(|index| route.step(index));
+            session.run_route(taken, &*parameters, &mut sink)?;
+            return Ok(route.len());
+        }
+        for index in first..route.len() {
+            let Some((step, accumulate)) = route.step(index) else { continue };
             if *budget == 0 {
                 return Ok(index);
             }
             *budget = budget.saturating_sub(1);
-            let site = self.session.plan().step(Phase::Train, step).and_then(|view| view.site);
-            let slot = site.and_then(|site| self.parameters.slot(site as usize));
-            let grads = match slot {
-                Some(slot) if slot.is_latent() => slot.grads(self.latent.gradients),
-                Some(slot) => slot.grads(self.gradients),
-                None => SiteGrads::default(),
-            };
-            self.session.run_backward(step, &self.parameters, grads, accumulate)?;
+            let site = session.plan().step(Phase::Train, step).and_then(|view| view.site);
+            let grads = site.map_or(SiteGrads::default(), |site| sink.grads(site as usize));
+            session.run_backward(step, &*parameters, grads, accumulate)?;
         }
-        Ok(self.route.len())
+        Ok(route.len())
     }
 
     /// Adds the present patch's features to the clip's.
-    pub(super) fn collect(&mut self, patches: usize) -> Result<(), TrainError> {
+    pub(super) fn collect_features(&mut self, patches: usize) -> Result<(), TrainError> {
         let share = 1.0 / patches as f32;
-        let tensor = self.session.tensor(self.tap.tensor);
-        let pooled = tensor.and_then(|tensor| self.tap.pool(tensor, share, self.readings.pooled));
+        let Self { session, tap, staged, readings, .. } = self;
+        let tensor = match session.tensor(tap.tensor) {
+            Some(tensor) => Some(tensor),
+            None => session.plan().tensor(tap.tensor).and_then(|tensor| {
+                let operand = tensor.operand;
+                let len = operand.shape.elements().checked_mul(operand.dtype.size())?;
+                let room = bytes::of_mut(staged).get_mut(..len)?;
+                session.read_tensor(tap.tensor, room)?;
+                View::new(operand.dtype, operand.shape, room)
+            }),
+        };
+        let pooled = tensor.and_then(|tensor| tap.pool(tensor, share, readings.pooled));
         pooled.ok_or(TrainError::NoReadout)
     }
 
@@ -284,10 +310,33 @@ impl Trainer<'_, '_> {
     /// Writes the gradient of the tapped tensor of `patch`, one of `patches`.
     fn seed(&mut self, patches: usize, patch: usize) -> Result<Turn, TrainError> {
         let share = 1.0 / patches as f32;
-        let mut tensor = self.tap.grad.and_then(|grad| self.session.tensor_mut(grad));
-        let grad = tensor.as_mut().and_then(|tensor| tensor.as_slice::<f32>());
-        self.tap.spread(self.readings.pooled_grad, share, grad.ok_or(TrainError::NoGradient)?);
+        let Self { session, tap, staged, readings, .. } = self;
+        let tensor = tap.grad.ok_or(TrainError::NoGradient)?;
+        if let Some(mut view) = session.tensor_mut(tensor) {
+            tap.spread(readings.pooled_grad, share, view.as_slice::<f32>().ok_or(TrainError::NoGradient)?);
+        } else {
+            tap.spread(readings.pooled_grad, share, staged);
+            session.write_tensor(tensor, bytes::of(staged)).ok_or(TrainError::NoGradient)?;
+        }
         Ok(Turn::Go(Stage::Backward { patch, index: 0 }))
+    }
+}
+
+/// The vectors that gradients of terms are added up in.
+struct Sink<'t> {
+    slots: &'t [Slot],
+    gradients: &'t mut [f32],
+    /// Of terms that are computed from latent parameters.
+    computed: &'t mut [f32],
+}
+
+impl GradSink for Sink<'_> {
+    fn grads(&mut self, site: usize) -> SiteGrads<'_> {
+        match self.slots.iter().find(|slot| slot.site as usize == site) {
+            Some(slot) if slot.is_latent() => slot.grads(self.computed),
+            Some(slot) => slot.grads(self.gradients),
+            None => SiteGrads::default(),
+        }
     }
 }
 

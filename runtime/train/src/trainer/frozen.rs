@@ -1,12 +1,13 @@
 //! The frozen prefix of one patch, interruptible between any two steps.
 
 use ingraft_exec::Silent;
+use ingraft_kernel::Target;
 
 use super::Trainer;
 use super::engine::Stage;
 use crate::{Clip, TrainError, prefix};
 
-impl Trainer<'_, '_> {
+impl<T: Target> Trainer<'_, '_, T> {
     /// Runs the frozen prefix on one patch and writes the [`Self::cut_bytes`] that
     /// stand for it from now on.
     ///
@@ -48,8 +49,13 @@ impl Trainer<'_, '_> {
             Some(step) => step,
             None => self.load(&Clip::Inputs(patch), 0)?,
         };
+        self.refresh()?;
         let end = self.cut.min(step.saturating_add(budget.max(1)));
-        self.session.run_steps(step..end, core::slice::from_ref(&self.parameters), &mut Silent)?;
+        if budget == usize::MAX {
+            self.session.run_range(step..end, &self.parameters)?;
+        } else {
+            self.session.run_steps(step..end, core::slice::from_ref(&self.parameters), &mut Silent)?;
+        }
         if end < self.cut {
             self.stage = Stage::Prefix { step: end };
             return Ok(None);

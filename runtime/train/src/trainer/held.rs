@@ -1,14 +1,14 @@
 //! What comes from elsewhere: values in place of those a run was bound with, terms beside those it trains.
 
 use ingraft_adapter::{SiteName, TermSource};
-use ingraft_kernel::Sites;
+use ingraft_kernel::{Sites, Target};
 
 use super::Trainer;
 use crate::method::{Latent, SiteValues};
 use crate::parameters::Frozen;
 use crate::{FrozenSite, Readout, TrainError};
 
-impl<'m> Trainer<'_, 'm> {
+impl<'m, T: Target> Trainer<'_, 'm, T> {
     /// Lets the terms of `source` act beside those that are trained, from now on, and stay as they are: a stack of two
     /// adapters of which the second learns. It takes no memory; a head that `source` has is not used.
     ///
@@ -26,7 +26,11 @@ impl<'m> Trainer<'_, 'm> {
             }
         }
         self.parameters.frozen = Some(Frozen(source));
-        Ok(())
+        self.check_terms()?;
+        // Terms are of other kinds now than when they were recorded.
+        self.session.forget();
+        self.stale = true;
+        self.collect()
     }
 
     /// Hands `fill` what site `site` holds: what its terms are computed from, empty where they are trained as they are, and
@@ -57,6 +61,7 @@ impl<'m> Trainer<'_, 'm> {
             let mut terms = slot.values(parameters.values, parameters.indptr, parameters.indices);
             fill(&frozen, &mut Latent::default(), &mut terms)
         };
+        self.stale = true;
         self.compute(at);
         Ok(Some(filled))
     }

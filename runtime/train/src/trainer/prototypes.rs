@@ -1,11 +1,12 @@
 //! A head that starts at the nearest class mean.
 
 use ingraft_exec::Silent;
+use ingraft_kernel::Target;
 
 use super::{Stage, Trainer};
 use crate::{Clip, Readout, TrainError};
 
-impl Trainer<'_, '_> {
+impl<T: Target> Trainer<'_, '_, T> {
     /// Takes a training clip into the mean of its class; behind [`Self::standardize`], and before any clip is trained on.
     /// [`Self::start_at_prototypes`] ends it, and [`Self::discard`] gives it up: until then all else is refused.
     ///

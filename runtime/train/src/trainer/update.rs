@@ -1,5 +1,6 @@
 //! The optimizer step over all groups of parameters.
 
+use ingraft_kernel::Target;
 use ingraft_plan::PlanView;
 
 use super::span::{self, PIECE, Span};
@@ -68,7 +69,7 @@ impl Update {
     }
 }
 
-impl<'a, 'm> Trainer<'a, 'm> {
+impl<'a, 'm, T: Target> Trainer<'a, 'm, T> {
     /// Moves the parameters against the mean gradient of the clips accumulated
     /// since the last step; gives the length of that gradient before clipping.
     ///
@@ -95,7 +96,11 @@ impl<'a, 'm> Trainer<'a, 'm> {
     pub fn advance_step(&mut self, budget: usize) -> Result<Option<f32>, TrainError> {
         let mut update = match self.stage {
             Stage::Idle if self.clips == 0 => return Err(TrainError::NoGradients),
-            Stage::Idle => Update::START,
+            Stage::Idle => {
+                self.settle()?;
+                self.stale = true;
+                Update::START
+            }
             Stage::Update(update) => update,
             _ => return Err(TrainError::Busy),
         };
@@ -234,6 +239,8 @@ impl<'a, 'm> Trainer<'a, 'm> {
     /// Forgets the accumulated gradients, and the clip or step in progress if there is one. What a step has moved
     /// stays so: [`Self::restore`] or [`Self::resume`] then.
     pub fn discard(&mut self) {
+        // What a failed device owes is forgotten with the rest.
+        let _ = self.settle();
         self.gradients.fill(0.0);
         self.latent.gradients.fill(0.0);
         self.clips = 0;
@@ -251,6 +258,7 @@ impl<'a, 'm> Trainer<'a, 'm> {
         if needed != given {
             return Err(TrainError::Length { needed, given });
         }
+        self.settle()?;
         super::copy(self.gradients, gradients)?;
         self.latent.gradients.fill(0.0);
         self.clips = 1;
@@ -293,7 +301,7 @@ impl<'a, 'm> Trainer<'a, 'm> {
     }
 
     /// The groups, in the order of the parameter vector. They borrow the tables, not the trainer.
-    fn spans(&self) -> impl Iterator<Item = Span> + use<'a, 'm> {
+    fn spans(&self) -> impl Iterator<Item = Span> + use<'a, 'm, T> {
         let (setup, slots): (Setup<'a>, &'m [Slot]) = (self.setup, self.parameters.slots);
         let head = span::of_head(&setup, self.head_len, self.readings.logits.len());
         let sites = slots.iter().flat_map(move |slot| span::of_site(&setup, slot));

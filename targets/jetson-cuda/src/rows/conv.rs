@@ -7,6 +7,7 @@ use ingraft_tensor::DType;
 
 use crate::launch::Launch;
 use crate::params::QConv;
+use crate::rows::KERNELS;
 
 /// Threads of a block of a dense convolution: four warps.
 pub(crate) const THREADS: u32 = 128;
@@ -21,9 +22,6 @@ pub(crate) const ENOUGH: usize = 264;
 
 fn record(launch: &mut Launch<'_, '_>) -> Result<(QConv, ConvShape), KernelError> {
     let step = launch.step;
-    if launch.terms.dense.is_some() {
-        return Err(KernelError::Terms(step.op));
-    }
     let attrs: &QConvAttrs = step.attrs()?;
     let shape =
         ConvShape::new(&attrs.window, attrs.groups as usize, step.input(0)?.shape, step.output(0)?.shape)
@@ -85,7 +83,18 @@ pub(crate) fn qconv(launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         Some(DType::F32) => 1,
         _ => 2,
     };
-    let cut = Cut::new(&shape);
+    record.mask = launch.mask()?;
+    dense(launch, &record, &shape)
+}
+
+/// Launches what `record` says, whatever its output is.
+pub(super) fn dense(
+    launch: &mut Launch<'_, '_>,
+    record: &QConv,
+    shape: &ConvShape,
+) -> Result<(), KernelError> {
+    let cut = Cut::new(shape);
+    let trains = record.mask != 0 || record.raw != 0 || launch.terms.dense.is_some();
     let kernel = match (cut.words, cut.unit, cut.split) {
         (_, true, false) => "qconv_unit_wide",
         (_, true, true) => "qconv_unit_split",
@@ -94,7 +103,7 @@ pub(crate) fn qconv(launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         (false, false, false) => "qconv_bytes_wide",
         (false, false, true) => "qconv_bytes_split",
     };
-    launch.grid(kernel, cut.grid(&shape), THREADS, &record)
+    launch.grid(kernel_of(kernel, trains), cut.grid(shape), THREADS, record)
 }
 
 /// Launches a depthwise convolution.
@@ -102,16 +111,24 @@ pub(crate) fn qdepthwise(launch: &mut Launch<'_, '_>) -> Result<(), KernelError>
     if launch.terms.two_factor.is_some() {
         return Err(KernelError::Terms(launch.step.op));
     }
-    let (record, shape) = record(launch)?;
+    let (mut record, shape) = record(launch)?;
+    record.mask = launch.mask()?;
     let count = launch.step.output(0)?.shape.elements();
+    let trains = record.mask != 0 || launch.terms.dense.is_some();
     let words = match shape.kernel {
         [3, 3] => "qdepthwise_qs8_three",
         [5, 5] => "qdepthwise_qs8_five",
         _ => "qdepthwise_qs8_words",
     };
     if record.c % 4 == 0 {
-        launch.elements(words, count / 4, &record)
+        launch.elements(kernel_of(words, trains), count / 4, &record)
     } else {
-        launch.elements("qdepthwise_qs8_bytes", count, &record)
+        launch.elements(kernel_of("qdepthwise_qs8_bytes", trains), count, &record)
     }
+}
+
+/// The name of `kernel`, or of the one like it that training wants: those of inference carry none of that.
+fn kernel_of(kernel: &'static str, trains: bool) -> &'static str {
+    let mut names = KERNELS.iter().filter(|name| name.strip_suffix("_train") == Some(kernel));
+    if trains { names.next().copied().unwrap_or(kernel) } else { kernel }
 }

@@ -34,6 +34,7 @@ fn pair(launch: &mut Launch<'_, '_>, kernel: &str) -> Result<(), KernelError> {
         lhs: launch.input(0)?,
         rhs: launch.input(1)?,
         output: launch.output(0)?,
+        mask: launch.mask()?,
         count: int(step, count)?,
         rank: shape.rank() as i32,
         lhs_strides: broadcast(lhs, shape),
@@ -104,6 +105,7 @@ fn rescale(launch: &mut Launch<'_, '_>, kernel: &str) -> Result<(), KernelError>
     let record = Rescale {
         input: launch.input(0)?,
         output: launch.output(0)?,
+        mask: launch.mask()?,
         count: int(step, count)?,
         in_zero_point: attrs.in_zero_point,
         out_zero_point: attrs.out_zero_point,

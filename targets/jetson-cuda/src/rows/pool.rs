@@ -27,9 +27,12 @@ pub(crate) fn launched(launch: &mut Launch<'_, '_>, kernels: [&str; 2]) -> Resul
     let [.., bottom, right] = attrs.window.pad;
     let count = step.output(0)?.shape.elements();
     int(step, count)?;
+    let taps = attrs.window.kernel.iter().fold(1i32, |taps, extent| taps.saturating_mul(*extent as i32));
+    let split = taps >= LARGE;
     let record = Pool {
         input: launch.input(0)?,
         output: launch.output(0)?,
+        mask: launch.mask()?,
         n: int(step, n)?,
         h: int(step, h)?,
         w: int(step, w)?,
@@ -45,8 +48,7 @@ pub(crate) fn launched(launch: &mut Launch<'_, '_>, kernels: [&str; 2]) -> Resul
         lo: attrs.lo,
         hi: attrs.hi,
     };
-    let [kernel_h, kernel_w] = record.window.kernel;
-    if kernel_h.saturating_mul(kernel_w) < LARGE {
+    if !split {
         return launch.elements(kernels[0], count, &record);
     }
     let (pixels, columns) = (int(step, count.checked_div(c).unwrap_or(0))?, int(step, c.div_ceil(CHANNELS))?);

@@ -1,0 +1,199 @@
+//! Training on the GPU against the scalar trainer, step by step.
+//!
+//! The int8 forward pass gives the reference's codes as long as no term is real; with real ones a value that differs in
+//! its last places may round to the other side, and the runs drift apart as two float trainers do. Hence the bounds:
+//! every loss within [`BOUND`] of the reference's, relative to 1 + the largest; gradients of the last step within
+//! [`GRADIENTS`] of the largest.
+
+use std::fs;
+
+use ingraft::compile::lower::train::TrainFrom;
+use ingraft::compile::{CompileOptions, compile};
+use ingraft::kernel::{Host, NO_SITE, Target};
+use ingraft::method::{Bias, DepthwiseTerm, Full, Head, Ia3, Lora, Shira};
+use ingraft::plan::PlanView;
+use ingraft::train::{AdamW, Clip, LearningRate, Method, Readout, Setup, Trainer, Truth};
+use ingraft_jetson_cuda::Cuda;
+use ingraft_models::demo::BASE_INT8;
+
+use crate::gpu;
+use crate::support::{AlignedBytes, Lcg, as_bytes, data};
+
+/// The largest difference; that of lengths or of something that is no number is infinite.
+fn furthest(a: &[f32], b: &[f32]) -> f32 {
+    let far = |(a, b): (&f32, &f32)| if (a - b).is_nan() { f32::INFINITY } else { (a - b).abs() };
+    if a.len() == b.len() { a.iter().zip(b).map(far).fold(0.0, f32::max) } else { f32::INFINITY }
+}
+
+const CLASSES: usize = 5;
+const READOUT: Readout = Readout::Head { site: NO_SITE, pool: 0, classes: CLASSES as u32 };
+/// Of losses, relative to 1 + loss.
+const BOUND: f32 = 5e-3;
+/// Of the gradients of the last step, relative to the largest.
+const GRADIENTS: f32 = 1e-2;
+const LORA: Lora = Lora { rank: 8, alpha: 8.0, rank_stabilized: false, depthwise: DepthwiseTerm::Skip };
+
+/// What became of a run.
+#[derive(Debug, PartialEq)]
+struct Run {
+    losses: Vec<f32>,
+    /// Gradients of the sites' terms in the last step; of the head where nothing else is trained.
+    gradients: Vec<f32>,
+    values: Vec<f32>,
+}
+
+fn compiled(model: &[u8], from: TrainFrom) -> AlignedBytes {
+    let train_from = Some(from);
+    let mut options =
+        CompileOptions { head_classes: CLASSES as u32, train_from, ..CompileOptions::default() };
+    options.import.dims.insert("N".into(), 1);
+    AlignedBytes::copy_of(&compile(model, &options).unwrap_or_else(|error| panic!("{error}")).plan)
+}
+
+fn clips(plan: &PlanView<'_>) -> Vec<Vec<u8>> {
+    let mut random = Lcg::new(7);
+    let mut clip = || {
+        let reals = plan.inputs().flat_map(|io| {
+            let operand = plan.tensor(io.tensor).expect("inputs are tensors").operand;
+            (0..operand.shape.elements()).map(|_| random.real() * 4.0 - 2.0).collect::<Vec<f32>>()
+        });
+        as_bytes(&reals.collect::<Vec<f32>>()).to_vec()
+    };
+    (0..2).map(|_| clip()).collect()
+}
+
+fn setup<'s>(method: &'s dyn Method, sites: &'s [u32]) -> Setup<'s> {
+    Setup::new(method, sites, READOUT, &AdamW::DEFAULT, LearningRate { rate: 1e-3, weight_decay: 0.01 })
+}
+
+/// Trains for `steps` steps; in pieces of one step of the plan where `pieces` says so.
+fn train<T: Target>(
+    plan: PlanView<'_>,
+    target: &T,
+    device: &mut T::Memory,
+    (method, steps, pieces): (&dyn Method, usize, bool),
+) -> Run {
+    let sites: Vec<u32> =
+        if method.name() == "head" { Vec::new() } else { READOUT.adapted(&plan, method).collect() };
+    let setup = setup(method, &sites);
+    let needs = Trainer::memory(&plan, target, &setup).expect("the plan can be trained");
+    let mut beside = AlignedBytes::zeroed(needs.beside());
+    let mut trainer = Trainer::bind_apart(plan, target, setup, device, beside.as_mut())
+        .unwrap_or_else(|error| panic!("{}: {error}", method.name()));
+    let clips = clips(&plan);
+    clips.iter().for_each(|clip| trainer.observe(Clip::Inputs(clip)).expect("a clip of this plan"));
+    trainer.standardize();
+    let mut run = Run { losses: Vec::new(), gradients: Vec::new(), values: Vec::new() };
+    for step in 0..steps {
+        for (index, clip) in clips.iter().enumerate() {
+            let (clip, truth) = (Clip::Inputs(clip), Truth::Class(index));
+            let loss = if pieces {
+                let piece = || trainer.advance(clip, truth, 1).expect("a clip of this plan");
+                core::iter::repeat_with(piece).find_map(|loss| loss).expect("it ends")
+            } else {
+                trainer.accumulate(clip, truth).expect("a clip of this plan")
+            };
+            run.losses.push(loss);
+        }
+        if step + 1 == steps {
+            let head = trainer.head().map_or(0, |head| head.weight.len() + head.bias.len());
+            let first = if sites.is_empty() { 0 } else { head };
+            run.gradients = trainer.gradients()[first..].to_vec();
+        }
+        trainer.step().expect("gradients are finite");
+    }
+    run.values = trainer.parameters().values().to_vec();
+    run
+}
+
+/// Memory of the GPU for training with `method`.
+fn on_gpu(plan: PlanView<'_>, cuda: &Cuda, course: (&dyn Method, usize, bool)) -> Run {
+    let sites: Vec<u32> =
+        if course.0.name() == "head" { Vec::new() } else { READOUT.adapted(&plan, course.0).collect() };
+    let needs = Trainer::memory(&plan, cuda, &setup(course.0, &sites));
+    let needs = needs.unwrap_or_else(|error| panic!("{}: {error}", course.0.name()));
+    let mut memory = cuda.allocate(needs.device()).expect("the GPU has room");
+    train(plan, cuda, &mut memory, course)
+}
+
+fn on_host(plan: PlanView<'_>, course: (&dyn Method, usize, bool)) -> Run {
+    let sites: Vec<u32> =
+        if course.0.name() == "head" { Vec::new() } else { READOUT.adapted(&plan, course.0).collect() };
+    let needs = Trainer::memory(&plan, &Host::SCALAR, &setup(course.0, &sites)).expect("it trains");
+    train(plan, &Host::SCALAR, AlignedBytes::zeroed(needs.device()).as_mut(), course)
+}
+
+/// Trains `model` with every method of `methods` on both, and says how far apart they are.
+fn compare(name: &str, model: &[u8], methods: &[&dyn Method], steps: usize) {
+    let Some(cuda) = gpu() else { return };
+    let resident = cuda.keep(compiled(model, TrainFrom::All).as_slice()).expect("the GPU has room");
+    let plan = PlanView::new(resident.bytes()).expect("a plan we wrote is valid");
+    let mut failures = Vec::new();
+    for method in methods {
+        let (have, want) =
+            (on_gpu(plan, &cuda, (*method, steps, false)), on_host(plan, (*method, steps, false)));
+        let scale = want.losses.iter().fold(0.0f32, |most, loss| most.max(loss.abs()));
+        let worst = furthest(&have.losses, &want.losses) / (1.0 + scale);
+        let largest = want.gradients.iter().fold(0.0f32, |most, g| most.max(g.abs()));
+        let apart = furthest(&have.gradients, &want.gradients) / largest;
+        let moved = furthest(&have.values, &want.values);
+        let ends = (want.losses.first().copied(), want.losses.last().copied());
+        println!(
+            "{name} {}: {} losses {ends:?} within {worst:.1e}, last gradients within {apart:.1e} of {largest:.1e}, parameters within {moved:.1e}",
+            method.name(),
+            want.losses.len()
+        );
+        if !(worst <= BOUND && apart <= GRADIENTS && largest > 0.0) {
+            failures.push(format!("{name} {}: {worst} {apart}", method.name()));
+        }
+    }
+    assert!(failures.is_empty(), "{failures:?}");
+}
+
+fn model(stem: &str) -> Option<Vec<u8>> {
+    Some(fs::read(data()?.join(format!("models/onnx/{stem}.onnx"))).expect("it is there"))
+}
+
+#[test]
+fn the_built_in_model_trains_as_on_the_host() {
+    compare("built-in", BASE_INT8, &[&Head, &LORA, &Bias, &Ia3, &Shira::default(), &Full], 8);
+}
+
+#[test]
+fn ds_cnn_trains_as_on_the_host() {
+    let Some(bytes) = model("mlperf_tiny_kws_dscnn_int8") else { return };
+    compare("DS-CNN", &bytes, &[&Head, &LORA, &Bias, &Ia3, &Shira::default(), &Full], 6);
+}
+
+#[test]
+fn resnet_8_trains_as_on_the_host() {
+    let Some(bytes) = model("mlperf_tiny_ic_resnet8_int8") else { return };
+    compare("ResNet-8", &bytes, &[&LORA, &Bias, &Ia3, &Shira::default()], 4);
+}
+
+#[test]
+fn yamnet_trains_as_on_the_host() {
+    let Some(bytes) = model("yamnet_audioset521_int8") else { return };
+    compare("YAMNet", &bytes, &[&Head, &LORA, &Bias, &Ia3, &Shira::default()], 4);
+}
+
+#[test]
+fn efficientnet_lite0_trains_as_on_the_host() {
+    let Some(bytes) = model("efficientnet_lite0_int8_qdq") else { return };
+    compare("EfficientNet-Lite0", &bytes, &[&LORA, &Bias, &Ia3], 4);
+}
+
+/// The same run gives the same bytes, as graphs or step by step.
+#[test]
+fn a_run_is_the_same_whenever_and_however_it_is_made() {
+    let Some(cuda) = gpu() else { return };
+    let resident = cuda.keep(compiled(BASE_INT8, TrainFrom::All).as_slice()).expect("the GPU has room");
+    let plan = PlanView::new(resident.bytes()).expect("a plan we wrote is valid");
+    let shira = Shira::default();
+    let methods: [&dyn Method; 4] = [&LORA, &Ia3, &shira, &Full];
+    for method in methods {
+        let first = on_gpu(plan, &cuda, (method, 4, false));
+        assert_eq!(first, on_gpu(plan, &cuda, (method, 4, false)), "{}", method.name());
+        assert_eq!(first, on_gpu(plan, &cuda, (method, 4, true)), "{} in pieces", method.name());
+    }
+}

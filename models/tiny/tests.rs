@@ -8,7 +8,7 @@ use ingraft_compile::{CompileOptions, initializers};
 /// Values of all constants of the file.
 fn parameters(net: Net) -> usize {
     let constants = initializers(&net.onnx(1)).expect("a file we wrote is valid");
-    constants.iter().map(|(_, constant)| constant.elements()).sum()
+    constants.values().map(|constant| constant.elements()).sum()
 }
 
 #[test]

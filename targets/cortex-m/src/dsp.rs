@@ -87,32 +87,28 @@ fn four_dots(rows: &[[Quad; ROWS]], weight: &[i8], bias: i32) -> [i32; ROWS] {
     dots(rows.get(eights.len() * 2..).unwrap_or(&[]), rest, sums)
 }
 
-/// `sums[c] = bias[c] + Σ weights[c]·row` of one row: four channels at a time, which share what is loaded of it.
-#[inline(always)]
-fn one_row(row: &[Quad], len: usize, mut weights: &[i8], bias: &[i32], sums: &mut [i32]) -> Option<()> {
-    let whole = len - len % 8;
-    let quads = row.as_chunks::<1>().0;
-    let (fours, rest) = bias.as_chunks::<4>();
-    let (sum_fours, sum_rest) = sums.get_mut(..bias.len())?.as_chunks_mut::<4>();
-    for (sums, bias) in sum_fours.iter_mut().zip(fours) {
-        let (channels, others) = weights.split_at_checked(len.checked_mul(4)?)?;
-        weights = others;
-        let done = four_channels(row, channels, len, *bias);
-        *sums = done.unwrap_or(*bias);
-        let first = if done.is_some() { whole } else { 0 };
-        if first != len {
-            let (left, mut channels) = (quads.get(first / 4..)?, channels);
-            for sum in sums {
-                let (channel, others) = channels.split_at_checked(len)?;
-                channels = others;
-                [*sum] = dots(left, channel.get(first..)?, [*sum]);
-            }
-        }
+/// `sums[c] = bias[c] + Σ weights[c]·row` of one row: four channels at a time, which share what is loaded of it; what is over
+/// eight codes, and over four channels, by itself.
+#[inline(never)]
+fn one_row(row: &[Quad], len: usize, weights: &[i8], bias: &[i32], sums: &mut [i32]) -> Option<()> {
+    let sums = sums.get_mut(..bias.len())?;
+    sums.copy_from_slice(bias);
+    let (mut left, mut by_four) = (weights, 0);
+    for sums in sums.as_chunks_mut::<4>().0 {
+        let (channels, others) = left.split_at_checked(len.checked_mul(4)?)?;
+        let Some(whole) = four_channels(row, channels, len, *sums) else { break };
+        (*sums, left) = (whole, others);
+        by_four += 4;
     }
-    for (sum, bias) in sum_rest.iter_mut().zip(rest) {
-        let (channel, others) = weights.split_at_checked(len)?;
-        weights = others;
-        [*sum] = dots(quads, channel, [*bias]);
+    let (quads, whole) = (row.as_chunks::<1>().0, len - len % 8);
+    let mut channels = weights;
+    for (index, sum) in sums.iter_mut().enumerate() {
+        let (channel, others) = channels.split_at_checked(len)?;
+        channels = others;
+        let first = if index < by_four { whole } else { 0 };
+        if first != len {
+            [*sum] = dots(quads.get(first / 4..)?, channel.get(first..)?, [*sum]);
+        }
     }
     Some(())
 }

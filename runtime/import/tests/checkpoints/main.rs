@@ -8,3 +8,4 @@ mod fixture;
 mod hostile;
 mod native;
 mod refusal;
+mod weighed;

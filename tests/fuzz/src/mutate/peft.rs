@@ -118,10 +118,7 @@ fn resize(input: &mut Input<'_>, tensor: &mut Held, filled: bool) {
 fn renamed(input: &mut Input<'_>, name: &str) -> String {
     let leaf = input.one_of(&LEAVES);
     match input.random.below(3) {
-        0 => format!(
-            "base_model.model.{}.{leaf}",
-            input.one_of(&MODULES)
-        ),
+        0 => format!("base_model.model.{}.{leaf}", input.one_of(&MODULES)),
         1 => format!("{name}.{leaf}"),
         _ => {
             let module = LEAVES.iter().find_map(|known| name.strip_suffix(known)).unwrap_or(name);
@@ -223,8 +220,22 @@ const SETTINGS: [&str; 53] = [
 
 /// Modules of the goldens' models.
 const MODULES: [&str; 16] = [
-    "lin0", "block.lin1", "score", "conv0", "point", "fc", "norm0", "batch1", "emb", "line1", "attn",
-    "attn.base_layer.out_proj", "mix", "far", "both", "deep",
+    "lin0",
+    "block.lin1",
+    "score",
+    "conv0",
+    "point",
+    "fc",
+    "norm0",
+    "batch1",
+    "emb",
+    "line1",
+    "attn",
+    "attn.base_layer.out_proj",
+    "mix",
+    "far",
+    "both",
+    "deep",
 ];
 
 const PATTERNS: [&str; 10] =

@@ -7,7 +7,7 @@ use ingraft_tensor::{View, bytes};
 
 use super::update::Update;
 use super::{Readings, Trainer, split_head};
-use crate::parameters::Slot;
+use crate::parameters::Parameters;
 use crate::{Clip, Readout, TrainError, Truth, prefix};
 
 /// Where the engine stands within a clip.
@@ -228,8 +228,6 @@ impl<T: Target> Trainer<'_, '_, T> {
             self.session.run_range(step..end, &self.parameters)?;
         } else {
             self.session.run_steps(step..end, core::slice::from_ref(&self.parameters), &mut Silent)?;
-        }
-        if *budget != usize::MAX {
             *budget = budget.saturating_sub(end.saturating_sub(step));
         }
         Ok(end)
@@ -239,7 +237,7 @@ impl<T: Target> Trainer<'_, '_, T> {
     fn run_backward(&mut self, first: usize, budget: &mut usize) -> Result<usize, TrainError> {
         self.owed = !self.session.target().is_host();
         let Self { session, parameters, route, gradients, latent, .. } = self;
-        let mut sink = Sink { slots: parameters.slots, gradients, computed: latent.gradients };
+        let mut sink = Sink { parameters, gradients, computed: latent.gradients };
         if *budget == usize::MAX {
             let taken = (first..route.len()).filter_map(|index| route.step(index));
             session.run_route(taken, &*parameters, &mut sink)?;
@@ -323,16 +321,16 @@ impl<T: Target> Trainer<'_, '_, T> {
 }
 
 /// The vectors that gradients of terms are added up in.
-struct Sink<'t> {
-    slots: &'t [Slot],
+struct Sink<'t, 'm> {
+    parameters: &'t Parameters<'m>,
     gradients: &'t mut [f32],
     /// Of terms that are computed from latent parameters.
     computed: &'t mut [f32],
 }
 
-impl GradSink for Sink<'_> {
+impl GradSink for Sink<'_, '_> {
     fn grads(&mut self, site: usize) -> SiteGrads<'_> {
-        match self.slots.iter().find(|slot| slot.site as usize == site) {
+        match self.parameters.slot(site) {
             Some(slot) if slot.is_latent() => slot.grads(self.computed),
             Some(slot) => slot.grads(self.gradients),
             None => SiteGrads::default(),

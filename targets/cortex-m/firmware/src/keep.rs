@@ -3,6 +3,8 @@
 use embedded_storage::nor_flash::NorFlash;
 use ingraft_store::{FlashStore, Key, Nor, Place, Policy, Region, StoreError};
 
+use crate::nor::{NorFault, SimulatedNor};
+
 /// Where adapters lie: two banks of records of a sector each, and eight sectors of files.
 pub const REGION: Region = Region { offset: 0, bank_bytes: 4096, file_bytes: 8 * 4096 };
 /// Places of the index, for four keys.
@@ -25,6 +27,20 @@ pub fn open<'i, 'f, F: NorFlash>(
 /// The keys of the adapter from the laboratory and of what is learned here.
 pub fn keys() -> Option<[Key; 2]> {
     Some([Key::new("laboratory")?, Key::new("here")?])
+}
+
+/// Stores `file` as the laboratory's adapter, in use for good; then the power goes while it is stored as what is learned here.
+///
+/// `None` where the store does anything else.
+pub fn deliver(nor: &mut SimulatedNor<'_>, places: &mut Places, file: &[u8], base: [u8; 32]) -> Option<()> {
+    let ([laboratory, here], policy) = (keys()?, policy(base));
+    let mut store = open(nor, places).ok()?;
+    store.stage(laboratory, file, None, &policy).ok()?;
+    store.begin_trial(&laboratory, 0).ok()?;
+    store.confirm(&laboratory).ok()?;
+    nor.cut_after(40);
+    let cut = open(nor, places).ok()?.stage(here, file, None, &policy);
+    (cut == Err(StoreError::Medium(NorFault::Power))).then_some(())
 }
 
 /// Only undamaged adapters of this base are kept.

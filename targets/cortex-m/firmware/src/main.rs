@@ -17,7 +17,7 @@ use ingraft_firmware::listen::{Frames, Listener, Overrun, Sensor, split};
 use ingraft_firmware::model::{
     ADAPTER_BYTES, EXPECTED, FEATURE_VALUES, HELD_OUT_CLIPS, LABORATORY, MEMORY_BYTES, PLAN, WINDOW, held_out,
 };
-use ingraft_firmware::nor::{NorFault, SimulatedNor};
+use ingraft_firmware::nor::SimulatedNor;
 use ingraft_store::{Guard, Observed, Place, Refusal, StoreError, Verdict};
 use ingraft_tensor::hash::blake3;
 
@@ -88,14 +88,7 @@ fn delivered(parts: &mut Parts) -> Option<()> {
         (choice.is_some() || blake3(running.output()) == EXPECTED.base_output).then_some(())?;
     }
     say("base, adapter, base: as on the host, class ", EXPECTED.laboratory_class as u32);
-    let ([laboratory, here], policy) = (keep::keys()?, keep::policy(*plan.hash()));
-    let mut store = keep::open(nor, places).ok()?;
-    store.stage(laboratory, &LABORATORY.0, None, &policy).ok()?;
-    store.begin_trial(&laboratory, 0).ok()?;
-    store.confirm(&laboratory).ok()?;
-    nor.cut_after(40);
-    let cut = keep::open(nor, places).ok()?.stage(here, &LABORATORY.0, None, &policy);
-    (cut == Err(StoreError::Medium(NorFault::Power))).then_some(())?;
+    keep::deliver(nor, places, &LABORATORY.0, *plan.hash())?;
     say("the power went while an adapter was stored ", 1);
     Some(())
 }

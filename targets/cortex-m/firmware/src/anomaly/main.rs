@@ -14,11 +14,11 @@ use ingraft_exec::Session;
 use ingraft_firmware::board::{Board, finish, reset, say};
 use ingraft_firmware::flash::Aligned;
 use ingraft_firmware::keep::{self, Places};
-use ingraft_firmware::nor::{NorFault, SimulatedNor};
+use ingraft_firmware::nor::SimulatedNor;
 use ingraft_firmware::normal::{self, Limit};
 use ingraft_kernel::Host;
 use ingraft_plan::{Phase, PlanView};
-use ingraft_store::{Place, StoreError};
+use ingraft_store::Place;
 use ingraft_tensor::bytes;
 use ingraft_tensor::hash::blake3;
 
@@ -80,14 +80,7 @@ fn delivered(parts: &mut Parts) -> Option<()> {
         (same == choice.is_none()).then_some(())?;
     }
     say("base, adapter, base: as on the host ", 1);
-    let ([laboratory, here], policy) = (keep::keys()?, keep::policy(*plan.hash()));
-    let mut store = keep::open(nor, places).ok()?;
-    store.stage(laboratory, &LABORATORY.0, None, &policy).ok()?;
-    store.begin_trial(&laboratory, 0).ok()?;
-    store.confirm(&laboratory).ok()?;
-    nor.cut_after(40);
-    let cut = keep::open(nor, places).ok()?.stage(here, &LABORATORY.0, None, &policy);
-    (cut == Err(StoreError::Medium(NorFault::Power))).then_some(())?;
+    keep::deliver(nor, places, &LABORATORY.0, *plan.hash())?;
     say("the power went while an adapter was stored ", 1);
     Some(())
 }
@@ -132,11 +125,16 @@ fn judge(
 ) -> Option<u32> {
     let adapter = Adapter::attach(file, &plan).ok()?;
     let mut session = Session::bind(plan, Phase::Infer, &TARGET, memory).ok()?;
-    let mut observed = Limit::default();
-    for codes in examples() {
-        observed.observe(error(&mut session, window, Some(&adapter), codes)?);
-    }
-    let limit = known.unwrap_or_else(|| observed.value());
+    let limit = match known {
+        Some(limit) => limit,
+        None => {
+            let mut observed = Limit::default();
+            for codes in examples() {
+                observed.observe(error(&mut session, window, Some(&adapter), codes)?);
+            }
+            observed.value()
+        }
+    };
     let mut right = 0;
     for (faulty, clip) in clips() {
         let (mut count, mut sum) = (0.0, 0.0);

@@ -76,11 +76,11 @@ pub(crate) struct Rows<'a> {
     pub(crate) patches: &'a Patches,
     /// What the patches' offsets count in.
     pub(crate) bytes: &'a [u8],
-    /// First pixel, counted in the sample.
+    /// First pixel, counted in the band.
     pub(crate) first: usize,
-    /// Number of pixels, at most [`BLOCK`] or the sample's.
+    /// Number of pixels, at most [`BLOCK`] or the band's.
     pub(crate) count: usize,
-    /// Pixels of the samples before.
+    /// Pixels of the samples and bands before.
     pub(crate) base: usize,
 }
 
@@ -145,26 +145,30 @@ pub(crate) fn multiply<S: Simd, A: Arithmetic<S>>(
     let mut places = [0; SHORT];
     let places = patches.places(&mut places);
     for sample in 0..patches.samples {
-        let (bytes, blocks) = patches.of_sample(product.input, sample, [product.fill, A::MOVE], copy)?;
-        let end = patches.offset(patches.pixels - 1) + patches.reach(layout.groups);
-        if end > bytes.len() {
-            return None;
-        }
-        for group in 0..layout.groups {
-            let (packed, kept) = layout.group_of(product.packed, group)?;
-            let bytes = bytes.get(group * patches.group..)?;
-            for first in (0..patches.pixels).step_by(product.block.max(1)) {
-                let count = product.block.min(patches.pixels - first);
-                let mut rows = Rows { patches, bytes, first, count, base: sample * patches.pixels };
-                let local;
-                if patches.in_blocks() {
-                    local = patches.widened(bytes, [first, count], A::MOVE, blocks)?;
-                    rows = Rows { patches: &local, bytes: blocks, first: 0, count, base: rows.base + first };
+        for (band, before) in (0..patches.pixels).step_by(patches.band.max(1)).enumerate() {
+            let (bytes, blocks) =
+                patches.of_band(product.input, [sample, band], [product.fill, A::MOVE], copy)?;
+            let pixels = patches.band.min(patches.pixels - before);
+            if patches.offset(pixels - 1) + patches.reach(layout.groups) > bytes.len() {
+                return None;
+            }
+            let base = sample * patches.pixels + before;
+            for group in 0..layout.groups {
+                let (packed, kept) = layout.group_of(product.packed, group)?;
+                let bytes = bytes.get(group * patches.group..)?;
+                for first in (0..pixels).step_by(product.block.max(1)) {
+                    let count = product.block.min(pixels - first);
+                    let mut rows = Rows { patches, bytes, first, count, base };
+                    let local;
+                    if patches.in_blocks() {
+                        local = patches.widened(bytes, [first, count], A::MOVE, blocks)?;
+                        rows = Rows { patches: &local, bytes: blocks, first: 0, count, base: base + first };
+                    }
+                    finish.rows(group, &rows)?;
+                    let wanted = Wanted { layout, group, packed, kept };
+                    // SAFETY: every patch of the band ends within `bytes`: compared above.
+                    unsafe { chunks((simd, context), rows, places, wanted, strip, weights, finish)? };
                 }
-                finish.rows(group, &rows)?;
-                let wanted = Wanted { layout, group, packed, kept };
-                // SAFETY: every patch of the sample ends within `bytes`: compared above.
-                unsafe { chunks((simd, context), rows, places, wanted, strip, weights, finish)? };
             }
         }
     }

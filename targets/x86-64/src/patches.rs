@@ -3,13 +3,16 @@
 //! A patch is a few segments: runs of bytes that are contiguous in the input
 //! and in a weight row. Where the window stays inside the image and segments are
 //! whole steps, patches are read from the input in place; otherwise the image is
-//! copied once with its padding around it, so that every patch of every layer is
-//! addressed by the same strides. There is no matrix of patches.
+//! copied with its padding around it, so that every patch of every layer is
+//! addressed by the same strides: whole, or band by band where it would leave the
+//! second-level cache. There is no matrix of patches.
 //!
 //! Where products are of 16-bit values, every byte becomes one in a copy: of the image, or of one block of patches
 //! after another where a patch is a single segment.
 
 mod image;
+#[cfg(test)]
+mod tests;
 
 use ingraft_kernel::window::ConvShape;
 
@@ -75,8 +78,10 @@ pub(crate) struct Patches {
     pub(crate) samples: usize,
     /// Output pixels of a sample.
     pub(crate) pixels: usize,
-    /// Output pixels of a line.
+    /// Output pixels of a line; all of them where lines follow each other evenly.
     pub(crate) width: usize,
+    /// Output pixels that one copy of the image serves, whole lines; all of them where none is made.
+    pub(crate) band: usize,
     /// Bytes of a patch for each of the input.
     wide: usize,
     /// Between the samples of the input.
@@ -123,6 +128,8 @@ impl Patches {
             left: shape.pad[1].min(across) * pixel_bytes,
             height: tall,
             line: across.checked_mul(pixel_bytes)?,
+            window: window(shape, 0)?,
+            stride: shape.stride[0],
         });
         if image.is_some_and(|image| image.bytes().is_none()) {
             return None;
@@ -133,6 +140,7 @@ impl Patches {
             samples,
             pixels: height * width,
             width,
+            band: image.map_or(height, |image| image.band().min(height)) * width,
             wide,
             sample: shape.input[1] * source,
             pixel: shape.stride[1] * pixel_bytes * scale,
@@ -155,6 +163,7 @@ impl Patches {
             samples: 1,
             pixels,
             width: pixels,
+            band: pixels,
             wide: 1,
             sample: pixels * segments.len,
             pixel: segments.len,
@@ -178,15 +187,16 @@ impl Patches {
         if self.image.is_none() && even && self.samples > 0 {
             self.pixels *= self.samples;
             self.width = self.pixels;
+            self.band = self.pixels;
             self.samples = 1;
         }
         self
     }
 
-    /// Bytes of the copy of a sample, or of a block of patches; 0 for patches read in place.
+    /// Bytes of the copy of a band, or of a block of patches; 0 for patches read in place.
     pub(crate) fn copy_bytes(&self) -> usize {
         match self.image {
-            Some(image) => image.bytes().unwrap_or(0),
+            Some(image) => image.copy_bytes().unwrap_or(0),
             None if self.wide == 1 => 0,
             None => BLOCK.min(self.pixels) * self.segments.steps() * STEP,
         }
@@ -232,17 +242,17 @@ impl Patches {
                 }
             }
         }
-        let (width, pixels) = (count, count);
-        Some(Self { samples: 1, pixels, width, pixel: pitch, line: 0, group: 0, ..*self })
+        let (width, pixels, band) = (count, count, count);
+        Some(Self { samples: 1, pixels, width, band, pixel: pitch, line: 0, group: 0, ..*self })
     }
 
-    /// The bytes patches of `sample` are addressed in: those of the input, or the copy made in
-    /// `copy`, padding as `fill` and every byte combined with `moved`; and what is left of `copy`.
+    /// The bytes that the patches of band `band` of `sample` are addressed in, from its first pixel on: those of the
+    /// input, or the copy made in `copy`, padding as `fill` and every byte combined with `moved`; and what is left of `copy`.
     #[inline(always)]
-    pub(crate) fn of_sample<'a>(
+    pub(crate) fn of_band<'a>(
         &self,
         input: &'a [u8],
-        sample: usize,
+        [sample, band]: [usize; 2],
         [fill, moved]: [u8; 2],
         copy: &'a mut [u8],
     ) -> Option<(&'a [u8], &'a mut [u8])> {
@@ -250,7 +260,7 @@ impl Patches {
         let Some(image) = self.image else { return Some((input, copy)) };
         let input = input.get(..self.sample)?;
         let (copy, rest) = copy.split_at_mut_checked(self.copy_bytes())?;
-        image.copy(input, fill ^ moved, moved, copy)?;
+        image.copy(band, input, [fill ^ moved, moved], copy)?;
         Some((copy, rest))
     }
 
@@ -313,6 +323,10 @@ impl Patches {
 /// Rows or columns (axis 0 or 1) of the padded image that windows cover.
 fn reach(shape: &ConvShape, axis: usize) -> Option<usize> {
     let last = shape.output.get(axis + 1)?.saturating_sub(1).checked_mul(*shape.stride.get(axis)?)?;
-    let window = shape.kernel.get(axis)?.checked_sub(1)?.checked_mul(*shape.dilation.get(axis)?)?;
-    last.checked_add(window)?.checked_add(1)
+    last.checked_add(window(shape, axis)?)
+}
+
+/// Rows or columns (axis 0 or 1) that one window covers.
+fn window(shape: &ConvShape, axis: usize) -> Option<usize> {
+    shape.kernel.get(axis)?.checked_sub(1)?.checked_mul(*shape.dilation.get(axis)?)?.checked_add(1)
 }

@@ -15,27 +15,67 @@ pub(super) struct Image {
     pub(super) top: usize,
     /// Bytes left of the source.
     pub(super) left: usize,
-    /// Lines of the copy.
+    /// Lines of the image with its padding, as far as windows reach.
     pub(super) height: usize,
-    /// Bytes of a line of the copy.
+    /// Bytes of a line of it.
     pub(super) line: usize,
+    /// Lines of a window.
+    pub(super) window: usize,
+    /// Lines from a window to the one below.
+    pub(super) stride: usize,
 }
 
-/// The largest copy of an image: what 32-bit offsets address.
+/// Bytes up to which an image is copied whole, and what the copy of a band is near to: a part of the second-level cache.
+const BAND_BYTES: usize = 512 << 10;
+
+/// The largest image: what 32-bit offsets address.
 const MOST_BYTES: usize = u32::MAX as usize;
 
 impl Image {
-    /// Bytes of the copy, with room to read a last, partial step whole.
+    /// Bytes of the whole image with its padding, and room to read a last, partial step whole.
     pub(super) fn bytes(&self) -> Option<usize> {
-        let line = self.line.checked_mul(self.wide)?;
-        self.height.checked_mul(line)?.checked_add(STEP).filter(|bytes| *bytes <= MOST_BYTES)
+        self.lines_bytes(self.height)
     }
 
+    fn lines_bytes(&self, lines: usize) -> Option<usize> {
+        let line = self.line.checked_mul(self.wide)?;
+        lines.checked_mul(line)?.checked_add(STEP).filter(|bytes| *bytes <= MOST_BYTES)
+    }
+
+    /// Output lines that one copy serves.
+    pub(super) fn band(&self) -> usize {
+        if self.bytes().is_some_and(|bytes| bytes <= BAND_BYTES) {
+            return usize::MAX;
+        }
+        let lines = BAND_BYTES / (self.line * self.wide).max(1);
+        lines.saturating_sub(self.window) / self.stride.max(1) + 1
+    }
+
+    /// Lines of the copy for a band.
+    fn band_lines(&self) -> usize {
+        let below = (self.band() - 1).saturating_mul(self.stride);
+        below.saturating_add(self.window).min(self.height)
+    }
+
+    /// Bytes of the copy for a band.
+    pub(super) fn copy_bytes(&self) -> Option<usize> {
+        self.lines_bytes(self.band_lines())
+    }
+
+    /// Copies the lines of band `band`: `fill` for padding, what is copied combined with `moved`.
     #[inline(always)]
-    pub(super) fn copy(&self, input: &[u8], fill: u8, moved: u8, copy: &mut [u8]) -> Option<()> {
+    pub(super) fn copy(
+        &self,
+        band: usize,
+        input: &[u8],
+        [fill, moved]: [u8; 2],
+        copy: &mut [u8],
+    ) -> Option<()> {
         let (wide, line) = (self.wide, self.line * self.wide);
         let (left, width) = (self.left * wide, self.source.min(self.line - self.left));
-        for (y, line) in copy.chunks_exact_mut(line.max(1)).take(self.height).enumerate() {
+        let first = band.saturating_mul(self.band()).saturating_mul(self.stride);
+        let lines = self.band_lines().min(self.height.checked_sub(first)?);
+        for (y, line) in (first..).zip(copy.chunks_exact_mut(line.max(1)).take(lines)) {
             match y.checked_sub(self.top).filter(|y| *y < self.lines) {
                 Some(y) => {
                     pad(line.get_mut(..left)?, fill, wide);
@@ -51,7 +91,7 @@ impl Image {
                 None => pad(line, fill, wide),
             }
         }
-        let end = self.height * line;
+        let end = lines * line;
         copy.get_mut(end..end + STEP)?.fill(0);
         Some(())
     }

@@ -4,7 +4,7 @@ use ingraft_train::{Setting, Unfit};
 
 use crate::MethodError;
 use crate::expression::{Expression, Form, Start, Tape};
-use crate::row::{ALPHA, Definition, FUSED, Family, Make, MethodRow, RANK, SettingRow, Settings, boxed};
+use crate::row::{ALPHA, DIRECTED, Definition, Family, Make, MethodRow, RANK, SettingRow, Settings, boxed};
 
 /// Trains a core between frozen singular vectors and the lengths of rows: `W' = m ⊙ V/‖V‖`, `V = W + s·U·R·diag(σ)·Vᵀ`.
 ///
@@ -41,11 +41,11 @@ impl Expression for Edora {
         let w = tape.weight();
         let [u, values, vt] = tape.svd(w, self.rank as usize);
         let core = tape.parameter("edora_R", vt.rows(), vt.rows(), Start::ZERO);
-        let lengths = Start::Value(w.row_norms());
-        let m = tape.steady_parameter("lora_magnitude_vector", w.rows(), 1, lengths);
-        let update = u.matmul(core.times(values)).matmul(vt) * (self.alpha / f64::from(self.rank));
-        let v = w + update;
-        Ok(Form::weight(v.times(m).times(v.row_norms().detach().reciprocal())))
+        let up = u.matmul(core.times(values)) * (self.alpha / f64::from(self.rank));
+        let lengths = tape.moved_row_norms(up, vt).detach();
+        // R is zero at the start: these are the lengths of W.
+        let m = tape.steady_parameter("lora_magnitude_vector", w.rows(), 1, Start::Value(lengths));
+        Ok(Form::directed(up, vt, m.times(lengths.reciprocal())))
     }
 }
 
@@ -54,7 +54,7 @@ pub(crate) const ROW: MethodRow = MethodRow {
     name: "edora",
     family: Family::Reparameterized,
     settings: &[RANK, SettingRow { default: "16", ..ALPHA }],
-    deploy: FUSED,
+    deploy: DIRECTED,
     source: "EDoRA: Efficient Weight-Decomposed Low-Rank Adaptation via Singular Value Decomposition (2025)",
     definition: Definition::Verified,
     starts_as_base: true,

@@ -279,5 +279,7 @@ pub(crate) const ALPHA: SettingRow =
     SettingRow { name: "alpha", default: "8", expected: "a positive number" };
 /// Deployed as a whole weight.
 pub(crate) const FUSED: &str = "fused weight, int8 on int8 sites";
+/// Deployed as two factors under a scale of every row.
+pub(crate) const DIRECTED: &str = "two-factor, int8 factors on int8 sites, with scale and shift in f32";
 /// Deployed as two factors.
 pub(crate) const TWO_FACTOR: &str = "two-factor, int8 factors with int16 between them on int8 sites";

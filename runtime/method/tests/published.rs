@@ -186,6 +186,17 @@ impl<'g> Subject<'g> {
         for (i, value) in self.golden.direction.iter().enumerate() {
             whole[self.in_kernel(i)] = *value as f32;
         }
+        // What a scale multiplies of its row, and what is left of the gradient below it.
+        let mut scale = vec![0.0f32; self.scale.len()];
+        for (o, sum) in scale.iter_mut().enumerate() {
+            for j in 0..row {
+                let factors = |k| self.up[o * rank + k] * self.down[k * row + j];
+                let delta = self.delta.get(o * row + j).copied();
+                let moved = self.weight[o * row + j] + delta.unwrap_or_else(|| (0..rank).map(factors).sum());
+                *sum += whole[o * row + j] * moved;
+                whole[o * row + j] *= self.scale[o];
+            }
+        }
         let (mut down, mut up) = (vec![0.0f32; self.down.len()], vec![0.0f32; self.up.len()]);
         for (i, (o, k)) in (0..self.site.out).flat_map(|o| (0..rank).map(move |k| (o, k))).enumerate() {
             for j in 0..row {
@@ -195,9 +206,9 @@ impl<'g> Subject<'g> {
         }
         let (mut decaying, mut steady) = (vec![0.0; self.decaying.len()], vec![0.0; self.steady.len()]);
         let mut gradients = LatentGradients { decaying: &mut decaying, steady: &mut steady };
-        assert!(self.scale.is_empty(), "no golden has a scale as a term");
+        let shifts = if self.golden.shift.is_empty() { 0 } else { self.shift.len() };
         let mut first: Vec<f32> =
-            self.golden.direction.chunks(row).take(self.shift.len()).map(|along| along[0] as f32).collect();
+            self.golden.direction.chunks(row).take(shifts).map(|along| along[0] as f32).collect();
         let present = |values| -> Option<&mut [f32]> { Some(values) };
         let mut terms = if rank == 0 {
             SiteGrads { dense: present(&mut whole), ..SiteGrads::default() }
@@ -205,6 +216,7 @@ impl<'g> Subject<'g> {
             SiteGrads { down: Some(&mut down), up: Some(&mut up), ..SiteGrads::default() }
         };
         terms.dense = terms.dense.filter(|_| !self.delta.is_empty());
+        terms.scale = (!scale.is_empty()).then_some(&mut scale);
         terms.shift = (!first.is_empty()).then_some(&mut first);
         self.run(|method, site, latent, _| method.pull_back(site, latent, &terms, &mut gradients));
         let held = self.tensors.iter().filter_map(|tensor| {

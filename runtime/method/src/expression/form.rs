@@ -41,6 +41,14 @@ impl<'t> Form<'t> {
         Self { scale: Some(scale), shift: Some(shift), ..Self::default() }
     }
 
+    /// `W' = diag(scale)·(W + up·down)` beside the base's bias as it is; `scale` a column. Kernels scale what they add to
+    /// the bias, so that the shift gives the bias back.
+    pub(crate) fn directed(up: Node<'t>, down: Node<'t>, scale: Node<'t>) -> Self {
+        let bias = up.tape().bias();
+        let shift = bias - bias.times(scale);
+        Self { scale: Some(scale), shift: Some(shift), ..Self::two_factor(up, down) }
+    }
+
     /// `y = Wx + b + shift`, a column.
     pub(crate) fn shift(shift: Node<'t>) -> Self {
         Self::default().shifted(shift)
@@ -54,7 +62,14 @@ impl<'t> Form<'t> {
     /// The delta of the weight that this is, whole, and the shift of the output.
     pub(crate) fn parts(self) -> [Option<Node<'t>>; 2] {
         let product = self.up.zip(self.down).map(|(up, down)| up.matmul(down));
-        [self.delta.or(product), self.shift]
+        match (product, self.scale) {
+            // As `directed` has it: what its shift gives back to the bias is none of the weight's.
+            (Some(product), Some(scale)) => {
+                let w = product.tape().weight();
+                [Some((w + product).times(scale) - w), None]
+            }
+            _ => [self.delta.or(product), self.shift],
+        }
     }
 
     /// The same, in terms that are worth having at this site: two factors become a delta where kernels

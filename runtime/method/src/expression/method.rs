@@ -152,7 +152,8 @@ impl Method for Expressed {
         gradients: &mut LatentGradients<'_>,
     ) {
         let Ok((_, needs)) = self.measure(&site.desc) else { return };
-        let Some(tape) = Tape::evaluating(*site, Self::lend(latent), needs, None) else { return };
+        let tape = Tape::evaluating(*site, Self::lend(latent), needs, None).map(Tape::going_back);
+        let Some(tape) = tape else { return };
         let Ok(form) = self.0.express(&tape) else { return };
         let form = form.at(&site.desc);
         tape.clear();

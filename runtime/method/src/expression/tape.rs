@@ -1,5 +1,7 @@
 //! The tape: values in the order they were said, in memory of the caller.
 
+mod row_norms;
+
 use core::cell::RefCell;
 use core::ops::Range;
 
@@ -63,6 +65,8 @@ struct Memory<'m> {
     gradients: &'m mut [f64],
     /// Present while parameters and constants are set for the first time.
     rng: Option<&'m mut Rng>,
+    /// Whether terms were computed of the same parameters before.
+    goes_back: bool,
 }
 
 #[derive(Debug)]
@@ -91,7 +95,7 @@ struct Entry {
 enum Kind {
     /// Set once; its value lies among the constants.
     Constant { name: &'static str },
-    /// The frozen weight.
+    /// The frozen weight, or what is read off it.
     Weight,
     /// Trained, at this place of its vector.
     Parameter { name: &'static str, decays: bool, first: usize },
@@ -120,11 +124,17 @@ impl<'m> Tape<'m> {
         let (values, gradients) = workspace.split_at_mut_checked(needs.values)?;
         let gradients = gradients.get_mut(..needs.gradients)?;
         let latent = Latent { decaying, steady, constants, workspace: values };
-        let memory = Memory { site, latent, gradients, rng };
+        let memory = Memory { site, latent, gradients, rng, goes_back: false };
         Some(Self {
             site: site.desc,
             state: RefCell::new(State { memory: Some(memory), ..State::default() }),
         })
+    }
+
+    /// The same, behind terms of the same parameters: what was kept of them is not computed again.
+    pub(super) fn going_back(mut self) -> Self {
+        self.state.get_mut().memory.iter_mut().for_each(|memory| memory.goes_back = true);
+        self
     }
 
     /// The site.

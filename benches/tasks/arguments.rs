@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use ingraft_dataset::augment::{Augmentation, RecipeError};
 
-use crate::course::{Course, Decay};
+use crate::course::{Course, Decay, State};
 
 /// What to measure.
 #[derive(Clone, Debug)]
@@ -48,6 +48,8 @@ pub(crate) struct Arguments {
     pub(crate) warm_up: Option<f32>,
     /// Share of the target that goes to all classes alike, instead of the recipe's.
     pub(crate) smoothing: Option<f32>,
+    /// In what the optimizer keeps its state, instead of f32.
+    pub(crate) state: Option<State>,
     /// Where to write what `search.py` reads, instead of measuring.
     pub(crate) dump: Option<PathBuf>,
     /// Print the grid on inner folds instead of measuring.
@@ -83,6 +85,7 @@ impl Arguments {
             decay: None,
             warm_up: None,
             smoothing: None,
+            state: None,
             dump: None,
             choose: false,
             inner: usize::MAX,
@@ -113,6 +116,7 @@ impl Arguments {
             decay: self.decay.unwrap_or(recipe.decay),
             warm_up: self.warm_up.unwrap_or(recipe.warm_up),
             smoothing: self.smoothing.unwrap_or(recipe.smoothing),
+            state: self.state.unwrap_or(recipe.state),
         }
     }
 
@@ -129,7 +133,8 @@ impl Arguments {
     /// The method with its settings.
     pub(crate) fn describe(&self) -> String {
         let settings = self.settings.iter().map(|(name, value)| format!(" {name}={value}"));
-        self.method.clone() + &settings.collect::<String>()
+        let state = self.state.map_or(String::new(), |state| format!(", state in {state:?}"));
+        self.method.clone() + &settings.collect::<String>() + &state
     }
 
     fn take(&mut self, word: &str, rest: &mut impl Iterator<Item = String>) -> Result<(), String> {
@@ -163,6 +168,10 @@ impl Arguments {
                 let name = value()?;
                 let decay = Decay::named(&name).ok_or(format!("{name}: constant, linear or cosine"))?;
                 self.decay = Some(decay);
+            }
+            "--state" => {
+                let name = value()?;
+                self.state = Some(State::named(&name).ok_or(format!("{name}: f32, bf16 or int8"))?);
             }
             "--smoothing" => self.smoothing = Some(number(word, &value()?)?),
             "--warmup" => self.warm_up = Some(number(word, &value()?)?),

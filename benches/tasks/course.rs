@@ -6,8 +6,8 @@ use ingraft::kernel::NO_SITE;
 use ingraft::method::{ExportOptions, FactorFormat, Ranges, export};
 use ingraft::plan::PlanView;
 use ingraft::train::{
-    Adam, AdamW, EarlyStop, LearningRate, Loss, Method, Moves, Optimizer, Readout, Schedule, ScheduleShape,
-    Setup, TrainError, TrainMemory, Trainer, Truth, Verdict,
+    EarlyStop, LearningRate, Loss, Method, Moves, Optimizer, Readout, Schedule, ScheduleShape, Setup,
+    TrainError, TrainMemory, Trainer, Truth, Verdict, optimizer,
 };
 use ingraft_dataset::Rng;
 
@@ -40,6 +40,34 @@ pub(crate) struct Course {
     pub(crate) warm_up: f32,
     /// Share of the target that goes to all classes alike.
     pub(crate) smoothing: f32,
+    /// In what the optimizer keeps its state.
+    pub(crate) state: State,
+}
+
+/// In what an optimizer keeps its state.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    F32,
+    Bf16,
+    Int8,
+}
+
+impl State {
+    /// The format of that name.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        let all = [("f32", Self::F32), ("bf16", Self::Bf16), ("int8", Self::Int8)];
+        all.into_iter().find(|(its, _)| *its == name).map(|(_, state)| state)
+    }
+
+    /// The optimizer of a head alone, and that of terms and head.
+    fn optimizers(self) -> [&'static dyn Optimizer; 2] {
+        let names = match self {
+            Self::F32 => ["adam", "adamw"],
+            Self::Bf16 => ["adam-bf16", "adamw-bf16"],
+            Self::Int8 => ["adam-int8", "adamw-int8"],
+        };
+        names.map(|name| optimizer(name).expect("one of the list"))
+    }
 }
 
 /// How rates go on from their peak.
@@ -129,6 +157,7 @@ impl Course {
         decay: Decay::Cosine,
         warm_up: 0.05,
         smoothing: 0.0,
+        state: State::F32,
     };
 
     /// Early stopping by the training loss. Under a schedule that falls to 0 it does not end training: most of what is
@@ -152,9 +181,10 @@ impl Course {
     ) -> Setup<'s> {
         let steps = self.epochs * examples.div_ceil(self.batch) as u32;
         let warm_up = (steps as f32 * self.warm_up) as u32;
-        let (optimizer, head_decay, clip_norm): (&dyn Optimizer, f32, Option<f32>) = match subject.sites {
-            [] => (&Adam::DEFAULT, self.head_decay / examples as f32, None),
-            _ => (&AdamW::DEFAULT, self.head_decay, Some(1.0)),
+        let [adam, adamw] = self.state.optimizers();
+        let (optimizer, head_decay, clip_norm) = match subject.sites {
+            [] => (adam, self.head_decay / examples as f32, None),
+            _ => (adamw, self.head_decay, Some(1.0)),
         };
         Setup {
             method,
@@ -248,7 +278,7 @@ impl Course {
         let method = ingraft::method::build("head", &[])?;
         let subject = Subject { method: "head", settings: &[], sites: &[], readout };
         let pass = Pass { lessons, learned, alone: true };
-        let course = Course { epochs: self.head_first, ..ALONE };
+        let course = Course { epochs: self.head_first, state: self.state, ..ALONE };
         let setup = course.setup(&subject, &*method, pass.examples(), seed);
         let mut arena = AlignedBytes::zeroed(Trainer::memory(&plan, target(), &setup)?.total());
         let mut head = Trainer::bind(plan, target(), setup, arena.as_mut())?;

@@ -4,8 +4,9 @@
 //! cargo bench --bench tasks -- TASK... [--method NAME] [--blocks N] [--head-at N] [--set NAME=VALUE]
 //!                              [--augment CHANGE=RANGE,...] [--views K] [--lr RATE] [--head-lr RATE]
 //!                              [--head-decay DECAY] [--head-first EPOCHS] [--epochs N] [--batch N]
-//!                              [--schedule constant|linear|cosine] [--warmup SHARE] [--smoothing SHARE] [--seeds N]
-//!                              [--first-seed N] [--split blocks] [--choose [--inner N]] [--dump FILE.npz] [--quick] [--threads N]
+//!                              [--schedule constant|linear|cosine] [--warmup SHARE] [--smoothing SHARE] [--state f32|bf16|int8]
+//!                              [--seeds N] [--first-seed N] [--split blocks] [--choose [--inner N]] [--dump FILE.npz] [--quick]
+//!                              [--threads N]
 //! ```
 //!
 //! TASK is one of `uav_detect`, `esc10_cc0`, `uav_motor_prop`, `spoken_digits` (int8 YAMNet) and `keywords` (int8

@@ -166,6 +166,13 @@ pub enum CliError {
         /// Scores of the model.
         scores: usize,
     },
+    /// The file cannot be used for `--replay`.
+    Replay {
+        /// The file.
+        path: PathBuf,
+        /// Why not, and what to do.
+        reason: &'static str,
+    },
     /// What an option does would say more of the clips than `--private` lets it.
     NotPrivate {
         /// The option.
@@ -355,6 +362,7 @@ impl core::fmt::Display for CliError {
                 "the data has {classes} classes and the model {scores} scores without names; name them with `ingraft \
                  compile --labels`, or train an adapter with a head for the classes of the data"
             ),
+            Self::Replay { path, reason } => write!(f, "{} {reason}", path.display()),
             Self::NotPrivate { option, advice } => write!(f, "--private: {option} {advice}"),
             Self::Unconfirmed { units } => write!(
                 f,

@@ -38,6 +38,7 @@ mod input;
 mod key_file;
 mod plan_file;
 mod predict;
+mod replay_file;
 mod report;
 mod target;
 mod threads;

@@ -37,6 +37,25 @@ impl<'m> Reservoir<'m> {
         Some(Self { clips, clip_bytes, labels, seen, kept: 0, rng: Rng::new(seed) })
     }
 
+    /// One that goes on where another ended: as many clips as the number beside `labels` says are in `clips` and `labels`
+    /// still, and `seen` says of how many. What it draws follows from `seed` and the number seen. `None` as for
+    /// [`Self::new`], and for more clips than room, of a class that `seen` has not, or more of a class than were seen.
+    pub fn resume(
+        clips: &'m mut [u8],
+        clip_bytes: usize,
+        (labels, kept): (&'m mut [u32], usize),
+        seen: &'m mut [u32],
+        seed: u64,
+    ) -> Option<Self> {
+        let needed = labels.len().checked_mul(clip_bytes)?;
+        (needed != 0 && needed <= clips.len()).then_some(())?;
+        let offered = seen.iter().fold(0u64, |sum, seen| sum.wrapping_add(u64::from(*seen)));
+        let it = Self { clips, clip_bytes, labels, seen, kept, rng: Rng::stream(seed, offered) };
+        let known = it.labels.get(..kept)?.iter().all(|class| (*class as usize) < it.seen.len());
+        let fits = (0..it.seen.len() as u32).all(|class| it.count(class) <= it.seen(class) as usize);
+        (known && fits).then_some(it)
+    }
+
     /// Offers a clip; says where it is kept now, if it is. `None` too for a clip of another length or an unknown class.
     pub fn offer(&mut self, clip: &[u8], class: u32) -> Option<usize> {
         let seen = self.seen.get_mut(class as usize).filter(|_| clip.len() == self.clip_bytes)?;
@@ -161,6 +180,10 @@ mod tests {
         let (mut clips, mut labels, mut seen) = ([0; 8], [0; 2], [0; 2]);
         assert!(Reservoir::new(&mut clips[..7], 4, &mut labels, &mut seen, 0).is_none());
         assert!(Reservoir::new(&mut clips, 4, &mut [], &mut seen, 0).is_none());
+        for (kept, held, known) in [(3, [0, 0], 9), (2, [0, 2], 9), (2, [0, 0], 1)] {
+            (labels, seen) = (held, [known; 2]);
+            assert!(Reservoir::resume(&mut clips, 4, (&mut labels, kept), &mut seen, 0).is_none());
+        }
         let mut reservoir = Reservoir::new(&mut clips, 4, &mut labels, &mut seen, 0).unwrap();
         assert_eq!(reservoir.offer(&[0; 3], 0), None);
         assert_eq!(reservoir.offer(&[0; 4], 2), None);

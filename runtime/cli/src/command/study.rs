@@ -110,7 +110,7 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
     let dataset = Dataset::open(&args.data)?;
     let readout = args.place.readout(&plan, dataset.classes().len())?;
     args.course.check(readout)?;
-    let map = class_map(&plan, readout, &dataset)?;
+    let map = class_map(&plan, readout, dataset.classes(), dataset.classes())?;
     let (augment, views) = args.augment.recipe(&args.course)?;
     let reader = Reader::new(&plan)?;
     let folds = args.folds(&dataset)?;

@@ -12,6 +12,7 @@ pub(super) mod lessons;
 mod memory;
 pub(super) mod options;
 pub(super) mod private;
+mod replay;
 pub(super) mod stack;
 
 use std::path::PathBuf;
@@ -47,6 +48,7 @@ use lessons::Source;
 pub(super) use memory::MemoryReport;
 use options::{AugmentArgs, CourseArgs, MethodArgs};
 use private::{Beside, PrivacyReport, PrivateArgs};
+use replay::{Mixture, ReplayArgs, ReplayReport, joined};
 use stack::Stack;
 
 #[derive(Debug, clap::Args)]
@@ -92,6 +94,8 @@ pub(crate) struct Args {
     split: SplitArgs,
     #[command(flatten)]
     old: OldArgs,
+    #[command(flatten)]
+    replay: ReplayArgs,
     /// Where to train.
     #[arg(long, value_name = "NAME", value_parser = runner_names(), default_value = target::NATIVE)]
     target: String,
@@ -115,6 +119,8 @@ struct TrainReport {
     n: u64,
     /// What became of the classes known before; null without --old.
     forgetting: Option<Forgetting>,
+    /// What was learned again, and what is kept for later; null without --replay.
+    replay: Option<ReplayReport>,
     /// What it promises of privacy; null without --private.
     privacy: Option<PrivacyReport>,
     /// Number of clips learned from.
@@ -209,10 +215,8 @@ fn run_on<T: Backend>(
     let plan = file.plan()?;
     let dataset = Dataset::open(&args.data)?;
     let Sides { learned, judged, accuracy_of } = args.sides(&dataset)?;
-    let readout = args.method.place.readout(&plan, dataset.classes().len())?;
     let (augment, views) = args.augment.recipe(&args.course)?;
     let reader = Reader::new(&plan)?;
-    args.course.check(readout)?;
     let from = args.method.from.as_ref().map(|path| ArtifactFile::read(path)).transpose()?;
     let on = args.method.on.as_ref().map(|path| ArtifactFile::read(path)).transpose()?;
     let stack = match (&from, &on) {
@@ -226,6 +230,10 @@ fn run_on<T: Backend>(
     };
     let start = start.as_ref().map(|file| file.attach(&plan)).transpose()?;
     let candidate = args.method.candidate(start.as_ref())?;
+    let replay = args.replay.open(&plan, args.course.takes_several())?;
+    let classes = joined(replay.as_ref(), dataset.classes());
+    let readout = args.method.place.readout(&plan, classes.len())?;
+    args.course.check(readout)?;
     let on = stack.as_ref().map(|stack| stack.stacked(&plan)).transpose()?;
     let beside = Beside {
         course: &args.course,
@@ -234,18 +242,22 @@ fn run_on<T: Backend>(
         from: start.as_ref(),
         on: stack.is_some(),
         checkpoint: args.checkpoint.is_some(),
+        replay: replay.is_some(),
     };
     let groups = dataset.groups();
     let private = args.private.private(&beside, (&dataset, &learned), &groups, console)?;
     let source = Source::new(&reader, &dataset, &learned, augment, args.course.seed())?;
     let known = args.old.judge((plan, host), &reader, console)?;
-    let map = class_map(&plan, readout, &dataset)?;
-    let (labels, groups) = source.labels(&map, args.course.takes_several())?;
+    let map = class_map(&plan, readout, dataset.classes(), &classes)?;
+    let (mut labels, mut groups) = source.labels(&map, args.course.takes_several())?;
+    let mixture = Mixture::new(&source, learned.len(), replay, console)?;
+    let again: Vec<String> = mixture.classes().map(str::to_owned).collect();
+    mixture.label(&class_map(&plan, readout, &again, &classes)?, &mut labels, &mut groups);
     let lessons = Lessons {
         labels: &labels,
         groups: &groups,
-        classes: dataset.classes(),
-        clips: &source,
+        classes: &classes,
+        clips: &mixture,
         provenance: args.provenance(start.as_ref()),
         parameters: !args.terms_only,
         deltas: args.deltas.into(),
@@ -277,8 +289,8 @@ fn run_on<T: Backend>(
         "training {} of {} sites on {} clips of {} classes; memory {}, and {} a patch and view",
         candidate.name,
         trainee.sites(),
-        learned.len(),
-        dataset.classes().len(),
+        labels.len(),
+        classes.len(),
         bytes(memory.total()),
         bytes(memory.cached_patch)
     ));
@@ -293,21 +305,23 @@ fn run_on<T: Backend>(
         deployed((plan, target), Some(&file), &reader, ((&dataset, &judged), ClassMap::new), console)?;
     let after = |known: forgetting::Known| known.after((plan, host), &file, &reader, console);
     let forgetting = known.map(after).transpose()?;
+    let replay = mixture.keep(&dataset, &learned, args.course.seed())?;
     let report = TrainReport {
         forgetting,
-        ..TrainReport::new(&trained, &judged, &plan, (learned.len(), views), accuracy_of)?
+        replay,
+        ..TrainReport::new(&trained, &judged, &plan, (labels.len(), views), accuracy_of)?
     };
     if args.json { console.json(&report) } else { console.line(report.text()) }
 }
 
-/// The score that each class of the data trains.
+/// The score that each of `classes` trains, where a head is trained for `all`.
 pub(super) fn class_map(
     plan: &PlanView<'_>,
     readout: Readout,
-    dataset: &Dataset,
+    classes: &[String],
+    all: &[String],
 ) -> Result<ClassMap, CliError> {
-    let classes = dataset.classes();
-    let Readout::Logits = readout else { return ClassMap::new(classes, classes, classes.len()) };
+    let Readout::Logits = readout else { return ClassMap::new(classes, all, all.len()) };
     let output = plan.outputs().next().ok_or(CliError::NotAClassifier)?;
     let labels: Vec<String> = output.labels.lines().map(str::to_owned).collect();
     let shape = plan.tensor(output.tensor).map(|tensor| tensor.operand.shape);
@@ -357,7 +371,8 @@ impl Args {
             // Names of folders may tell whose clips they hold.
             return format!("ingraft {version} train --private{from}");
         }
-        format!("ingraft {version} train --data {}{split}{from}", self.data.display())
+        let replay = self.replay.describe();
+        format!("ingraft {version} train --data {}{split}{from}{replay}", self.data.display())
     }
 }
 
@@ -385,6 +400,7 @@ impl TrainReport {
             accuracy_of,
             n: confusion.total(),
             forgetting: None,
+            replay: None,
             privacy: file.adapter()?.privacy().map(PrivacyReport::from),
             train_clips,
             views,
@@ -425,6 +441,9 @@ impl TrainReport {
         }
         if let Some(forgetting) = &self.forgetting {
             line("old classes", forgetting.summary());
+        }
+        if let Some(replay) = &self.replay {
+            line("replay", replay.summary());
         }
         line("loss", format!("{:.4} after {} epochs, {} steps", self.loss, self.epochs, self.steps));
         line("parameters", format!("{} at {} sites and the head", self.trained_parameters, self.sites.len()));

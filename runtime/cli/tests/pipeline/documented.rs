@@ -56,8 +56,11 @@ fn printed(folder: &Folder) -> [(&'static str, Vec<Value>); 16] {
     let plans = vec![json("inspect float.plan"), json("inspect base.plan --method lora")];
     let train = "train base.plan --data clips --method lora --set rank=1 --epochs 2 -o a.adapter";
     let private = "train base.plan --data clips --private --yes --epochs 1 -o p.adapter";
-    let trained =
-        vec![json(private), json(train), json(&format!("{train} --old clips --old-adapter a.adapter"))];
+    let trained = vec![
+        json(private),
+        json(train),
+        json(&format!("{train} --old clips --old-adapter a.adapter --replay a.replay")),
+    ];
     folder.run("compose a.adapter --base base.plan --by stack -o stack.adapter").ok();
     let stack = json("inspect stack.adapter");
     let samples = pcm(&clip(Sound::Siren, 1, PATCH_SAMPLES));

@@ -97,6 +97,8 @@ fn keep_clips(untrusted: &Untrusted<'_>, memory: &mut [u8]) {
     keep(reservoir.offer(untrusted.bytes, number as u32));
     keep((reservoir.get(number), reservoir.len(), reservoir.is_empty()));
     keep((reservoir.count(number as u32), reservoir.seen(number as u32)));
+    let kept = reservoir.len();
+    keep(Reservoir::resume(clips, number, (labels, kept), seen, number as u64).is_some());
 }
 
 fn setup<'u>(untrusted: &Untrusted<'u>, subspace: &'u GaLore) -> Option<Setup<'u>> {

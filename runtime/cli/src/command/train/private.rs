@@ -56,9 +56,10 @@ pub(super) struct Beside<'b> {
     pub(super) candidate: &'b Candidate<'b>,
     pub(super) augment: &'b Recipe,
     pub(super) from: Option<&'b Adapter<'b>>,
-    /// Whether there is `--on`, and `--checkpoint`.
+    /// Whether there is `--on`, `--checkpoint`, and `--replay`.
     pub(super) on: bool,
     pub(super) checkpoint: bool,
+    pub(super) replay: bool,
 }
 
 impl PrivateArgs {
@@ -102,6 +103,7 @@ impl PrivateArgs {
             ),
             ("--method", chooses, "chooses what it trains by the clips; take another, such as head or lora"),
             ("--on", beside.on, "would put an adapter of other clips into this one; leave it out"),
+            ("--replay", beside.replay, "keeps clips, and learns from those of others; leave it out"),
             (
                 "--checkpoint",
                 beside.checkpoint,

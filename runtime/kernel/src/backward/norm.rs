@@ -34,11 +34,7 @@ fn check(step: &Step<'_>) -> Result<(), KernelError> {
     check::require(step, alike && known && scaled && floats && (2..=3).contains(&step.inputs().len()))
 }
 
-/// [`KERNEL`], for a target whose own row has no gradient of a scale and shift.
-///
-/// # Errors
-/// As [`KERNEL`].
-pub fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
+fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     let attrs = *call.attrs::<NormAttrs>()?;
     let len = normalized(call.input(1)?.shape(), attrs.axes).ok_or(call.operands())?;
     let scale = match call.terms.of_norm(call.op, len)? {

@@ -97,7 +97,7 @@ fn main() {
     alone.finish_step();
     shared.finish_step();
     let bits = |pupil: &Pupil<'_, '_, '_>| -> Vec<u32> {
-        pupil.trainer.parameters().values().iter().map(|value| value.to_bits()).collect()
+        pupil.trainer.fetched().values().iter().map(|value| value.to_bits()).collect()
     };
     let same = bits(&shared) == bits(&alone);
     println!(

@@ -4,9 +4,10 @@
 //! median time of an inference from the launch to the end of the wait: as separate launches, as one graph, with an adapter
 //! of rank 8 on every dense site, and with another adapter every time; then the same for inferences in a row. A model is
 //! compiled for a batch of one, or for the shapes of its recorded inputs. Beside it stand its steps and what they
-//! read and write, which is the limit by bytes. `train` before the models measures a training step instead.
+//! read and write, which is the limit by bytes. `train` before the models measures a training step instead, `coserve` inferences beside training.
 #![forbid(unsafe_code)]
 
+mod coserve;
 #[path = "../../tests/support/mod.rs"]
 mod tests_support;
 mod training;
@@ -35,10 +36,14 @@ fn main() {
         }
     };
     println!("{:?}", cuda.info().expect("the driver answers"));
+    let serves = std::env::args().skip(1).any(|argument| argument == "coserve");
     let trains = std::env::args().skip(1).any(|argument| argument == "train");
     if trains {
-        println!("| model | case | batch | trained | step µs | on prefixes µs | GPU MB | host MB |");
-        println!("|---|---|---|---|---|---|---|---|");
+        println!("| model | case | batch | lanes | trained | step µs | on prefixes µs | GPU MB | host MB |");
+        println!("|---|---|---|---|---|---|---|---|---|");
+    } else if serves {
+        println!("| model | inferences | median µs | p99 µs | training steps a second |");
+        println!("|---|---|---|---|---|");
     } else {
         println!(
             "| model | steps | MB | launches µs | graph µs | rank {RANK} µs | switching µs | in a row: base µs | rank {RANK} µs | ratio | switching µs |"
@@ -46,7 +51,9 @@ fn main() {
         println!("|---|---|---|---|---|---|---|---|---|---|---|");
     }
     let measure = |name: &str, model: &[u8], recorded: Option<&str>| {
-        if trains {
+        if serves {
+            coserve::measure(&cuda, name, model);
+        } else if trains {
             training::measure(&cuda, name, model);
         } else {
             measure(&cuda, name, &compiled(name, model, recorded));

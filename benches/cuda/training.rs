@@ -13,11 +13,12 @@ use ingraft_jetson_cuda::Cuda;
 
 use crate::tests_support::{AlignedBytes, as_bytes};
 
-const CLASSES: usize = 10;
-const READOUT: Readout = Readout::Head { site: NO_SITE, pool: 0, classes: CLASSES as u32 };
-const LORA: Lora = Lora { rank: 8, alpha: 8.0, rank_stabilized: false, depthwise: DepthwiseTerm::Skip };
+pub(crate) const CLASSES: usize = 10;
+pub(crate) const READOUT: Readout = Readout::Head { site: NO_SITE, pool: 0, classes: CLASSES as u32 };
+pub(crate) const LORA: Lora =
+    Lora { rank: 8, alpha: 8.0, rank_stabilized: false, depthwise: DepthwiseTerm::Skip };
 /// So slow that a batch seen a thousand times is not learned: gradients would become subnormal, and time theirs.
-const RATE: LearningRate = LearningRate { rate: 1e-9, weight_decay: 0.01 };
+pub(crate) const RATE: LearningRate = LearningRate { rate: 1e-9, weight_decay: 0.01 };
 
 /// Prints a row for every case of `model`.
 pub(crate) fn measure(cuda: &Cuda, name: &str, model: &[u8]) {
@@ -36,18 +37,23 @@ pub(crate) fn measure(cuda: &Cuda, name: &str, model: &[u8]) {
         let compiled = compile(model, &options).unwrap_or_else(|error| panic!("{name}: {error}"));
         let resident = cuda.keep(&compiled.plan).expect("the GPU has room");
         let plan = PlanView::new(resident.bytes()).expect("a plan we wrote is valid");
-        for batch in [1, 16] {
-            step(cuda, plan, (name, case, method), batch);
+        for (batch, lanes) in [(1, 1), (16, 1), (16, 4), (16, 8), (16, 16)] {
+            step(cuda, plan, (name, case, method), (batch, lanes));
         }
     }
 }
 
-fn step(cuda: &Cuda, plan: PlanView<'_>, (name, case, method): (&str, &str, &dyn Method), batch: usize) {
+fn step(
+    cuda: &Cuda,
+    plan: PlanView<'_>,
+    (name, case, method): (&str, &str, &dyn Method),
+    (batch, lanes): (usize, usize),
+) {
     let sites: Vec<u32> =
         if method.name() == "head" { Vec::new() } else { READOUT.adapted(&plan, method).collect() };
     let setup = Setup::new(method, &sites, READOUT, &AdamW::DEFAULT, RATE);
     let needs = Trainer::memory(&plan, cuda, &setup).expect("the plan can be trained");
-    let mut memory = cuda.allocate(needs.device()).expect("the GPU has room");
+    let mut memory = cuda.allocate_lanes(needs.device(), lanes).expect("the GPU has room");
     let mut beside = AlignedBytes::zeroed(needs.beside());
     let mut trainer = Trainer::bind_apart(plan, cuda, setup, &mut memory, beside.as_mut()).expect("it binds");
     let clips: Vec<Vec<u8>> = (0..batch).map(|seed| random_input(&plan, seed as u64)).collect();
@@ -77,7 +83,7 @@ fn step(cuda: &Cuda, plan: PlanView<'_>, (name, case, method): (&str, &str, &dyn
     let trained = trainer.parameters().values().len();
     let device = memory.held() + plan.bytes().len();
     println!(
-        "| {name} | {case} | {batch} | {} | {whole:.0} | {cached} | {:.1} | {:.1} |",
+        "| {name} | {case} | {batch} | {lanes} | {} | {whole:.0} | {cached} | {:.1} | {:.1} |",
         trained,
         device as f64 / 1e6,
         needs.beside() as f64 / 1e6,
@@ -101,13 +107,13 @@ impl Kept {
 
 /// The median time of a step in µs, to the end of its work.
 fn median(cuda: &Cuda, trainer: &mut Trainer<'_, '_, Cuda>, clips: &[Clip<'_>]) -> f64 {
+    let batch: Vec<(Clip<'_>, Truth<'_>)> =
+        clips.iter().enumerate().map(|(sample, clip)| (*clip, Truth::Class(sample % CLASSES))).collect();
     let mut times = Vec::new();
     let rounds = if clips.len() == 1 { 100 } else { 20 };
     for round in 0..rounds + 3 {
         let start = Instant::now();
-        for (sample, clip) in clips.iter().enumerate() {
-            trainer.accumulate(*clip, Truth::Class(sample % CLASSES)).expect("a sample of this plan");
-        }
+        trainer.accumulate_all(&batch, |_| ()).expect("samples of this plan");
         trainer.step().expect("gradients are finite");
         cuda.wait().expect("the GPU is well");
         if round >= 3 {
@@ -118,7 +124,7 @@ fn median(cuda: &Cuda, trainer: &mut Trainer<'_, '_, Cuda>, clips: &[Clip<'_>]) 
     times[times.len() / 2]
 }
 
-fn random_input(plan: &PlanView<'_>, seed: u64) -> Vec<u8> {
+pub(crate) fn random_input(plan: &PlanView<'_>, seed: u64) -> Vec<u8> {
     let mut rng = Rng::new(seed);
     let reals = plan.inputs().flat_map(|io| {
         let elements = plan.tensor(io.tensor).expect("inputs are tensors").operand.shape.elements();

@@ -97,7 +97,7 @@ fn serve(
         r#"{{"target": "{}", "sites": {}, "trained": {}, "arena_bytes": {}, "plan_bytes": {}}}"#,
         target.name(),
         sites.len(),
-        trainer.parameters().values().len(),
+        trainer.fetched().values().len(),
         memory.total(),
         plan.bytes().len()
     );

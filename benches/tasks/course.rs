@@ -219,7 +219,7 @@ impl Course {
             }
             let options = ExportOptions { factors: FactorFormat::Int8(&ranges), ..ExportOptions::default() };
             let bytes = export(trainer, &options)?.bytes;
-            let parameters = trainer.parameters().values().len();
+            let parameters = trainer.fetched().values().len();
             let (float_hits, head) = (hits(trainer, lessons, judged)?, weights(trainer));
             Ok(Trained { bytes, float_hits, head, parameters, memory, seconds })
         })
@@ -284,8 +284,8 @@ impl Course {
         let mut head = Trainer::bind(plan, target(), setup, arena.as_mut())?;
         pass.observe(&mut head)?;
         course.epochs(&mut head, &pass, Some(course.early_stop()), seed)?;
-        let mut values = trainer.parameters().values().to_vec();
-        values.iter_mut().zip(head.parameters().values()).for_each(|(to, from)| *to = *from);
+        let mut values = trainer.fetched().values().to_vec();
+        values.iter_mut().zip(head.fetched().values()).for_each(|(to, from)| *to = *from);
         Ok(trainer.restore(&values)?)
     }
 
@@ -297,7 +297,7 @@ impl Course {
         mut stop: Option<EarlyStop>,
         seed: u64,
     ) -> Result<(), TrainError> {
-        let mut best = trainer.parameters().values().to_vec();
+        let mut best = trainer.fetched().values().to_vec();
         for epoch in 0..self.epochs {
             let order = pass.order(&mut Rng::stream(seed, u64::from(epoch)));
             let mut sum = 0.0;
@@ -310,7 +310,7 @@ impl Course {
             }
             let loss = sum / order.len().max(1) as f32;
             match stop.as_mut().map_or(Verdict::Best, |stop| stop.observe(loss)) {
-                Verdict::Best => best.copy_from_slice(trainer.parameters().values()),
+                Verdict::Best => best.copy_from_slice(trainer.fetched().values()),
                 Verdict::Wait => {}
                 Verdict::Stop => break,
             }

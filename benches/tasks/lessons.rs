@@ -87,7 +87,7 @@ impl Lessons {
 
 fn cache(trainer: &mut Trainer<'_, '_>, patches: &[u8]) -> Result<Cached, Failure> {
     let mut features = vec![0.0; trainer.feature_count()];
-    if trainer.parameters().sites().next().is_none() {
+    if trainer.fetched().sites().next().is_none() {
         trainer.features(Clip::Inputs(patches), &mut features)?;
         return Ok(Cached { prefixes: None, features });
     }

@@ -115,7 +115,7 @@ fn every_method_learns_in_an_epoch_and_acts_as_it_was_trained() {
         }
         let after = mean_loss(&mut trainer, &clips);
         assert!(after < before, "{}: {before} to {after}", row.name);
-        let mut ranges = Ranges::new(&trainer);
+        let mut ranges = Ranges::new(&mut trainer);
         for (clip, _) in &clips {
             trainer.forward(Clip::Inputs(as_bytes(clip)), &mut ranges).expect("one whole patch");
         }
@@ -124,7 +124,7 @@ fn every_method_learns_in_an_epoch_and_acts_as_it_was_trained() {
             parameters: true,
             ..ExportOptions::default()
         };
-        let written = export(&trainer, &options).expect("ranges were measured");
+        let written = export(&mut trainer, &options).expect("ranges were measured");
         let bytes = AlignedBytes::copy_of(&written.bytes);
         let adapter = Adapter::attach(bytes.as_slice(), &plan).expect("it was written for this base");
         assert_eq!(adapter.method(), row.name);
@@ -148,7 +148,7 @@ fn every_method_learns_in_an_epoch_and_acts_as_it_was_trained() {
             "{}: loss {before:.4} to {after:.4}, {} parameters, {} bytes of memory, {} bytes written, deltas {worst:.3} \
              and logits {:.3} apart",
             row.name,
-            trainer.parameters().values().len(),
+            trainer.fetched().values().len(),
             memory.total(),
             written.bytes.len(),
             furthest / largest
@@ -165,7 +165,7 @@ fn parameters_give_the_terms(
     trainer: &Trainer<'_, '_>,
 ) {
     let section = adapter.parameters().expect("a section we wrote is valid");
-    for site in trainer.parameters().sites() {
+    for site in trainer.fetched().sites() {
         let held: Vec<(&str, Vec<usize>, Vec<f64>)> = section
             .site(site as usize)
             .map(|tensor| {
@@ -178,7 +178,7 @@ fn parameters_give_the_terms(
         let frozen = FrozenSite::new(plan, site as usize).expect("a site with a weight");
         let terms = evaluate(method, &frozen, &tensors).expect("every tensor is there");
         let again = deploy(&frozen, site, terms.terms(), FactorFormat::F32).expect("finite");
-        let wanted = trainer.parameters().terms(site as usize);
+        let wanted = trainer.fetched().terms(site as usize);
         let wanted = deploy(&frozen, site, wanted, FactorFormat::F32).expect("finite");
         assert_eq!(again, wanted, "{} at {}", method.name(), frozen.desc.name);
     }

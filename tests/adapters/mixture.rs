@@ -162,7 +162,7 @@ fn trained(
     }
     assert!(losses[29] < 0.9 * losses[0], "{}: {losses:?}", method.name());
     let options = ExportOptions { factors: FactorFormat::F32, parameters: true, ..ExportOptions::default() };
-    let written = export(&trainer, &options).expect("finite");
+    let written = export(&mut trainer, &options).expect("finite");
     // What was trained is what runs.
     let bytes = AlignedBytes::copy_of(&written.bytes);
     let adapter = Adapter::attach(bytes.as_slice(), &plan).expect("it was written for this base");

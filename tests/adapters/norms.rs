@@ -121,7 +121,7 @@ fn scales_and_shifts_are_sites_and_nothing_else_acts_there() {
         let memory = Trainer::memory(&plan, &Host::SCALAR, &setup).expect("every site can be trained");
         let mut arena = AlignedBytes::zeroed(memory.total());
         let trainer = Trainer::bind(plan, &Host::SCALAR, setup, arena.as_mut()).expect("memory suffices");
-        trainer.parameters().values().len()
+        trainer.fetched().values().len()
     };
     // Two vectors where there is a shift, one where there is none; methods of weights pass normalizations by.
     assert_eq!(parameters(&Ln), 2 * WIDE + WIDE + WIDE);
@@ -177,7 +177,7 @@ fn trained_and_run(file: &AlignedBytes, share: f32) {
         let mut trainer = Trainer::bind(plan, &target, setup, arena.as_mut()).expect("memory suffices");
         let base = |x: &[f32]| infer(plan, &target, &[as_bytes(x)], &Base).remove(0);
         // Untrained it is the base, to the bit.
-        let written = export(&trainer, &ExportOptions::default()).expect("finite");
+        let written = export(&mut trainer, &ExportOptions::default()).expect("finite");
         let bytes = AlignedBytes::copy_of(&written.bytes);
         let adapter = Adapter::attach(bytes.as_slice(), &plan).expect("it was written for this base");
         for (x, _) in &clips {
@@ -199,7 +199,7 @@ fn trained_and_run(file: &AlignedBytes, share: f32) {
             losses.push(sum);
         }
         assert!(losses[29] < share * losses[0], "{}: {losses:?}", target.name());
-        let written = export(&trainer, &ExportOptions::default()).expect("finite");
+        let written = export(&mut trainer, &ExportOptions::default()).expect("finite");
         let bytes = AlignedBytes::copy_of(&written.bytes);
         let adapter = Adapter::attach(bytes.as_slice(), &plan).expect("it was written for this base");
         // The file holds what was trained, as it is: it stands in the base's place.
@@ -211,7 +211,7 @@ fn trained_and_run(file: &AlignedBytes, share: f32) {
                 [affine.scale, if shift { affine.shift } else { &[] }].concat()
             })
             .collect();
-        assert_eq!(held, trainer.parameters().values());
+        assert_eq!(held, trainer.fetched().values());
         for (x, _) in &clips {
             let wanted = trainer.logits(Clip::Inputs(as_bytes(x))).expect("one clip").to_vec();
             let found = floats(&infer(plan, &target, &[as_bytes(x)], &adapter).remove(0));

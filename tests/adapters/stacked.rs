@@ -114,7 +114,7 @@ fn a_second_adapter_learns_beside_the_first_and_leaves_it_as_it_is() {
 /// The gradient beside the first adapter is the slope of the loss there.
 fn slopes(trainer: &mut Trainer<'_, '_>, clips: &[(Vec<f32>, usize)]) {
     let mut random = Lcg::new(7);
-    let untrained = trainer.parameters().values().to_vec();
+    let untrained = trainer.fetched().values().to_vec();
     let start: Vec<f32> = untrained.iter().map(|v| v + 0.4 * (random.real() - 0.5)).collect();
     trainer.restore(&start).expect("as many values");
     trainer.discard();

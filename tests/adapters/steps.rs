@@ -72,11 +72,11 @@ fn a_step_of_a_whole_tensor_is_one_per_channel_and_scales_the_output_before_the_
         }
         trainer.step().expect("gradients are finite");
     }
-    let moved = trainer.parameters().values().to_vec();
+    let moved = trainer.fetched().values().to_vec();
     assert_eq!(moved.len(), CLASSES);
     assert!(moved.iter().all(|delta| delta.abs() > 0.02) && moved[0] != moved[1], "{moved:?}");
     // What is written is a scale of the output and what keeps the bias: no integer of the weight is in it.
-    let written = export(&trainer, &ExportOptions::default()).expect("finite");
+    let written = export(&mut trainer, &ExportOptions::default()).expect("finite");
     let bytes = AlignedBytes::copy_of(&written.bytes);
     let adapter = Adapter::attach(bytes.as_slice(), &plan).expect("it was written for this base");
     let terms = adapter.terms(0);

@@ -13,6 +13,7 @@ mod build;
 mod cases;
 mod float;
 mod models;
+mod steps;
 #[path = "../support/mod.rs"]
 mod support;
 mod training;

@@ -152,7 +152,7 @@ impl Subject {
         let mut random = Lcg::new(7);
         // Away from the start, where one factor of each pair is zero and with it half of the gradient.
         let start: Vec<f32> =
-            trainer.parameters().values().iter().map(|v| v + 0.02 * (random.real() - 0.5)).collect();
+            trainer.fetched().values().iter().map(|v| v + 0.02 * (random.real() - 0.5)).collect();
         let (clip, truth) = (Clip::Inputs(&input), Truth::Class(0));
         trainer.restore(&start).expect("as many values");
         trainer.discard();

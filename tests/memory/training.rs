@@ -85,7 +85,7 @@ fn train(compiled: &Compiled, method: &dyn Method, sites: &[u32]) -> (Vec<u32>, 
         trainer.accumulate(Clip::Inputs(&input), Truth::Class(class)).expect("one whole patch");
         trainer.step().expect("gradients are finite");
     }
-    (trainer.parameters().values().iter().map(|v| v.to_bits()).collect(), memory)
+    (trainer.fetched().values().iter().map(|v| v.to_bits()).collect(), memory)
 }
 
 fn print(name: &str, memory: &TrainMemory) {

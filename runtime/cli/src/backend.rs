@@ -23,6 +23,14 @@ pub(crate) trait Backend: Target + Debug + Sync + Sized {
     /// [`CliError`] where there is no such room.
     fn store(&self, bytes: usize) -> Result<Self::Store, CliError>;
 
+    /// The same for training, with room for `clips` of a batch at once, and how many it has room for.
+    ///
+    /// # Errors
+    /// As [`Self::store`].
+    fn store_clips(&self, bytes: usize, _clips: usize) -> Result<(Self::Store, usize), CliError> {
+        Ok((self.store(bytes)?, 1))
+    }
+
     /// The memory as sessions take it.
     fn memory(store: &mut Self::Store) -> &mut Self::Memory;
 
@@ -117,12 +125,20 @@ mod cuda {
 
     use super::{Adapter, AlignedBytes, Backend, CliError, Session, Trace};
 
+    /// Clips of a batch that are under way at once.
+    const LANES: usize = 8;
+
     impl Backend for Cuda {
         type Store = CudaMemory;
         type Kept = Resident;
 
         fn store(&self, bytes: usize) -> Result<CudaMemory, CliError> {
             Ok(self.allocate(bytes)?)
+        }
+
+        fn store_clips(&self, bytes: usize, clips: usize) -> Result<(CudaMemory, usize), CliError> {
+            let lanes = clips.clamp(1, LANES);
+            Ok((self.allocate_lanes(bytes, lanes)?, lanes))
         }
 
         fn memory(store: &mut CudaMemory) -> &mut CudaMemory {

@@ -164,6 +164,8 @@ pub(crate) struct Trained {
     pub(crate) losses: Vec<f32>,
     pub(crate) steps: u32,
     pub(crate) memory: TrainMemory,
+    /// Where the optimizer moved what sites learn; `None` on a target in the host's memory.
+    pub(crate) moved_by: Option<&'static str>,
     /// Number of trained values, head included.
     pub(crate) parameters: usize,
     /// What became of each trained site.
@@ -264,7 +266,9 @@ impl<'c> Course<'c> {
         let (learned, judged) = self.sides(lessons)?;
         let setup = self.setup(learned.len());
         let memory = Trainer::memory(&plan, target, &setup)?;
-        let mut store = target.store(memory.device())?;
+        let (mut store, lanes) = target.store_clips(memory.device(), self.batch)?;
+        let session = memory.session.saturating_mul(lanes);
+        let memory = TrainMemory { session, ..memory };
         let mut beside = AlignedBytes::zeroed(memory.beside());
         let device = T::memory(&mut store);
         let mut trainer = Trainer::bind_apart(plan, target, setup, device, beside.as_mut_slice())?;
@@ -296,6 +300,7 @@ impl<'c> Course<'c> {
             losses,
             steps: trainer.steps(),
             memory,
+            moved_by: (!target.is_host()).then(|| if trainer.moves_apart() { target.name() } else { "host" }),
             parameters: trainer.parameters().values().len(),
             sites: export.sites,
             seconds: started.elapsed().as_secs_f64(),
@@ -486,10 +491,10 @@ impl<'c> Course<'c> {
         let order = order::draw(learned, truths.labels(), self.balance, &mut rng);
         let mut sum = 0.0;
         for batch in order.chunks(self.batch.max(1)) {
-            for &clip in batch {
-                let view = views.draw(clip, &mut rng);
-                sum += trainer.accumulate(views.get(clip, view), truths.of(clip, view))?;
-            }
+            let drawn: Vec<_> = batch.iter().map(|&clip| (clip, views.draw(clip, &mut rng))).collect();
+            let clips = drawn.iter().map(|(clip, view)| views.get(*clip, *view));
+            let lessons: Vec<_> = clips.zip(truths.of_batch(&drawn)).collect();
+            trainer.accumulate_all(&lessons, |loss| sum += loss)?;
             trainer.step()?;
         }
         Ok(sum / learned.len().max(1) as f32)

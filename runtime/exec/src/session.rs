@@ -4,6 +4,7 @@ use core::ops::Range;
 
 use ingraft_adapter::{HeadView, TermSource};
 use ingraft_kernel::attrs::HeadAttrs;
+use ingraft_kernel::descent::Descent;
 use ingraft_kernel::head::Features;
 use ingraft_kernel::{
     HostMemory, KernelError, OpCode, Operand, Place, Replay, SiteGrads, SiteTerms, Sites, Span, Step, Target,
@@ -357,6 +358,63 @@ impl<'a, 'm, T: Target> Session<'a, 'm, T> {
     /// [`ExecError::Step`].
     pub fn collect(&mut self, gradients: &mut [f32]) -> Result<(), ExecError> {
         self.target.collect(self.memory, gradients).map_err(whole)
+    }
+
+    /// Clips that can be under way at once ([`Target::lanes`]).
+    pub fn lanes(&self) -> usize {
+        self.target.lanes(self.memory)
+    }
+
+    /// Works in lane `lane` from now on ([`Target::select`]).
+    ///
+    /// # Errors
+    /// [`ExecError::Step`].
+    pub fn select(&mut self, lane: usize) -> Result<(), ExecError> {
+        self.target.select(self.memory, lane).map_err(whole)
+    }
+
+    /// Adds gradients of all lanes up ([`Target::join`]).
+    ///
+    /// # Errors
+    /// [`ExecError::Step`].
+    pub fn join(&mut self) -> Result<(), ExecError> {
+        self.target.join(self.memory).map_err(whole)
+    }
+
+    /// Sums of squares of gradients where they are collected ([`Target::squares`]).
+    ///
+    /// # Errors
+    /// [`ExecError::Step`].
+    pub fn squares<'g>(
+        &mut self,
+        mut groups: impl Iterator<Item = (&'g [f32], f32)>,
+        mut take: impl FnMut(f64),
+    ) -> Result<(), ExecError> {
+        self.target.squares(self.memory, &mut groups, &mut take).map_err(whole)
+    }
+
+    /// Moves parameters where they are mirrored ([`Target::descend`]).
+    ///
+    /// # Errors
+    /// [`ExecError::Step`].
+    pub fn descend<'g>(&mut self, mut groups: impl Iterator<Item = Descent<'g>>) -> Result<(), ExecError> {
+        self.target.descend(self.memory, &mut groups).map_err(whole)
+    }
+
+    /// Brings back `values` that were mirrored ([`Target::recall`]).
+    ///
+    /// # Errors
+    /// [`ExecError::Step`].
+    pub fn recall(&mut self, values: &mut [u8]) -> Result<(), ExecError> {
+        self.target.recall(self.memory, values).map_err(whole)
+    }
+
+    /// Puts `gradients` in place of those added up where they are collected ([`Target::deposit`]).
+    ///
+    /// # Errors
+    /// [`ExecError::Step`].
+    pub fn deposit(&mut self, gradients: &[f32]) -> Result<(), ExecError> {
+        self.target.deposit(self.memory, gradients).map_err(whole)
     }
 
     /// Forgets what the target recorded, mirrored and collected: terms are of other kinds from now on.

@@ -21,6 +21,7 @@ mod codes;
 pub mod conv;
 pub mod copy;
 pub mod depthwise;
+pub mod descent;
 pub mod elementwise;
 mod error;
 pub mod gather;

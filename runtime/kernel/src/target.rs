@@ -2,6 +2,7 @@
 
 use core::ops::Range;
 
+use crate::descent::Descent;
 use crate::patch::UndoEntry;
 use crate::{Choice, KernelError, OpCode, SiteGrads, SiteTerms, Span, Sparse, Step, TermsBytes};
 
@@ -171,6 +172,78 @@ pub trait Target {
     /// [`KernelError::Device`].
     fn collect(&self, _memory: &mut Self::Memory, _gradients: &mut [f32]) -> Result<(), KernelError> {
         Ok(())
+    }
+
+    /// Clips that can be under way at once in `memory`: its lanes, each with activations of its own.
+    fn lanes(&self, _memory: &Self::Memory) -> usize {
+        1
+    }
+
+    /// From now on reads, writes and runs are of lane `lane`; what other lanes were told to run goes on meanwhile. Gradients
+    /// of lanes stand apart until [`Self::join`].
+    ///
+    /// # Errors
+    /// [`KernelError::Device`].
+    fn select(&self, _memory: &mut Self::Memory, _lane: usize) -> Result<(), KernelError> {
+        Ok(())
+    }
+
+    /// Adds gradients of all lanes up, in the order of lanes: to the bits of one lane that ran what they ran, one after the
+    /// other. Selects the first.
+    ///
+    /// # Errors
+    /// [`KernelError::Device`].
+    fn join(&self, _memory: &mut Self::Memory) -> Result<(), KernelError> {
+        Ok(())
+    }
+
+    /// Whether parameters can be moved where they are mirrored ([`Self::descend`]).
+    fn descends(&self) -> bool {
+        false
+    }
+
+    /// Calls `take` with the sum of squares of each group's gradients, parts of what is collected, as they stand there:
+    /// f32 products with the group's scale, squared and added in f64, in eight interleaved sums that are added in order, and
+    /// behind them what is left of a multiple of eight. Where [`Self::descends`].
+    ///
+    /// # Errors
+    /// [`KernelError::Device`].
+    fn squares(
+        &self,
+        _memory: &mut Self::Memory,
+        _groups: &mut dyn Iterator<Item = (&[f32], f32)>,
+        _take: &mut dyn FnMut(f64),
+    ) -> Result<(), KernelError> {
+        Err(KernelError::Unsupported(OpCode::Copy))
+    }
+
+    /// Moves groups of parameters where they are mirrored, by gradients where they are collected, which are then zero. The
+    /// host's values stay as they were, until [`Self::recall`]. Where [`Self::descends`].
+    ///
+    /// # Errors
+    /// [`KernelError::Device`].
+    fn descend(
+        &self,
+        _memory: &mut Self::Memory,
+        _groups: &mut dyn Iterator<Item = Descent<'_>>,
+    ) -> Result<(), KernelError> {
+        Err(KernelError::Unsupported(OpCode::Copy))
+    }
+
+    /// Brings back `values` that were mirrored, as they are there now. Where [`Self::descends`].
+    ///
+    /// # Errors
+    /// [`KernelError::Device`].
+    fn recall(&self, _memory: &mut Self::Memory, _values: &mut [u8]) -> Result<(), KernelError> {
+        Err(KernelError::Unsupported(OpCode::Copy))
+    }
+
+    /// Puts `gradients` in place of what backward steps added up since they were collected. Where [`Self::descends`].
+    ///
+    /// # Errors
+    /// [`KernelError::Device`].
+    fn deposit(&self, _memory: &mut Self::Memory, _gradients: &[f32]) -> Result<(), KernelError> {
+        Err(KernelError::Unsupported(OpCode::Copy))
     }
 
     /// Forgets what was recorded, mirrored and collected in `memory`. Called at bind: another schedule begins.

@@ -48,7 +48,7 @@ impl Saliency {
         let answer = Truth::Class(answer.map_or(0, |(class, _)| class));
         let probable = matches!(trainer.setup().loss, Loss::CrossEntropy { .. });
         let start = trainer.parameters().values().to_vec();
-        let sites: Vec<u32> = trainer.parameters().sites().collect();
+        let sites: Vec<u32> = trainer.sites().collect();
         let plan = *trainer.plan();
         let lengths =
             sites.iter().filter_map(|site| plan.site(*site as usize)).map(|s| s.out * s.row() + s.out);

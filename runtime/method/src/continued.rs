@@ -124,7 +124,7 @@ pub fn continue_from<T: Target>(
     }
     let mut sites: Vec<(usize, &str)> = section.tensors().map(|t| (t.site, t.site_name)).collect();
     sites.dedup();
-    let trained: Vec<usize> = trainer.parameters().sites().map(|site| site as usize).collect();
+    let trained: Vec<usize> = trainer.sites().map(|site| site as usize).collect();
     if sites.is_empty() && !trained.is_empty() {
         return Err(ContinueError::NoParameters);
     }

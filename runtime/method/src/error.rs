@@ -120,6 +120,8 @@ pub enum ExportError {
     },
     /// A parameter is not finite: training diverged.
     NotFinite(SiteName),
+    /// The device that holds the parameters failed.
+    Device(TrainError),
 }
 
 impl core::fmt::Display for ExportError {
@@ -139,6 +141,7 @@ impl core::fmt::Display for ExportError {
                     site.as_str()
                 )
             }
+            Self::Device(error) => write!(f, "the parameters cannot be fetched: {error}"),
         }
     }
 }

@@ -110,20 +110,22 @@ pub struct SiteReport {
 /// # Errors
 /// [`ExportError`].
 pub fn export<T: Target>(
-    trainer: &Trainer<'_, '_, T>,
+    trainer: &mut Trainer<'_, '_, T>,
     options: &ExportOptions<'_>,
 ) -> Result<Export, ExportError> {
+    trainer.fetch().map_err(ExportError::Device)?;
+    let trainer = &*trainer;
     let plan = trainer.plan();
     let mut builder = AdapterBuilder::new(plan);
     let mut sites = Vec::new();
-    for site in trainer.parameters().sites() {
+    for site in trainer.sites() {
         // Bound by the trainer, so it is there.
         let Some(frozen) = FrozenSite::new(plan, site as usize) else { continue };
-        let terms = trainer.parameters().trained(site as usize);
+        let terms = trainer.fetched().trained(site as usize);
         let format = TermFormat { factors: options.factors, deltas: options.deltas };
         let mut written = deploy_as(&frozen, site, terms, format)?;
         if !options.alone {
-            written.stack(&trainer.parameters().frozen(site as usize));
+            written.stack(&trainer.fetched().frozen(site as usize));
         }
         for term in written.terms {
             builder.term(site as usize, &frozen.desc, term);
@@ -139,11 +141,11 @@ pub fn export<T: Target>(
             two_factor_error: written.two_factor_error,
         });
     }
-    let trained: Vec<u32> = trainer.parameters().sites().collect();
+    let trained: Vec<u32> = trainer.sites().collect();
     for (index, desc) in (0..plan.site_count()).filter_map(|index| Some((index, plan.site(index)?))) {
         if !options.alone && !trained.contains(&(index as u32)) {
             let mut beside = Deployed::default();
-            beside.stack(&trainer.parameters().frozen(index));
+            beside.stack(&trainer.fetched().frozen(index));
             beside.terms.into_iter().for_each(|term| builder.term(index, &desc, term));
         }
     }

@@ -23,6 +23,10 @@ impl Method for Ln {
 
     fn settings(&self, _: &mut dyn FnMut(&'static str, Setting)) {}
 
+    fn is_unconstrained(&self) -> bool {
+        true
+    }
+
     fn layout(&self, site: &SiteDesc<'_>) -> Result<TermLayout, Unfit> {
         Ok(TermLayout { scale: site.kind.is_norm(), shift: site.kind == SiteKind::Norm, ..TermLayout::NONE })
     }

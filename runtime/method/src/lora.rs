@@ -98,6 +98,10 @@ impl Method for Lora {
         self.visit(visit, [1, 0]);
     }
 
+    fn is_unconstrained(&self) -> bool {
+        true
+    }
+
     fn layout(&self, site: &SiteDesc<'_>) -> Result<TermLayout, Unfit> {
         let limit = MAX_TERM_RANK as u32;
         if self.rank == 0 || self.rank > limit {

@@ -31,12 +31,13 @@ struct SiteRange {
 
 impl Ranges {
     /// Nothing measured yet, for the present parameters of `trainer`.
-    pub fn new<T: Target>(trainer: &Trainer<'_, '_, T>) -> Self {
+    pub fn new<T: Target>(trainer: &mut Trainer<'_, '_, T>) -> Self {
+        let plan = *trainer.plan();
         let parameters = trainer.parameters();
         let sites = parameters.sites().filter_map(|site| {
             let term = parameters.terms(site as usize).two_factor?;
             let Factors::F32 { down, .. } = term.factors else { return None };
-            let desc = trainer.plan().site(site as usize)?;
+            let desc = plan.site(site as usize)?;
             let peaks = vec![0.0; desc.groups * term.rank];
             (desc.dtype == DType::I8).then(|| SiteRange { site, rank: term.rank, down: down.to_vec(), peaks })
         });

@@ -45,6 +45,10 @@ impl Method for RsLora {
         visit("alpha", Setting::Real(self.alpha));
     }
 
+    fn is_unconstrained(&self) -> bool {
+        true
+    }
+
     fn layout(&self, site: &SiteDesc<'_>) -> Result<TermLayout, Unfit> {
         self.lora().layout(site)
     }

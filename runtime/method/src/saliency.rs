@@ -122,7 +122,7 @@ impl Saliency {
         mut take: impl FnMut(&mut Seen, &[f32]),
     ) -> bool {
         let sizes: usize = self.sites.iter().map(|site| site.out * site.row + site.out).sum();
-        let names = trainer.parameters().sites().filter_map(|site| trainer.plan().site(site as usize));
+        let names = trainer.sites().filter_map(|site| trainer.plan().site(site as usize));
         let same = names.map(|site| site.name).eq(self.sites.iter().map(|site| site.name.as_str()));
         // The head stands first.
         let all = trainer.gradients();

@@ -29,7 +29,7 @@ struct Count {
 impl Saturation {
     /// Nothing counted yet, at the sites that `trainer` trains.
     pub fn new<T: Target>(trainer: &Trainer<'_, '_, T>) -> Self {
-        let sites = trainer.parameters().sites();
+        let sites = trainer.sites();
         Self { sites: sites.map(|site| Count { site, reached: 0, total: 0 }).collect() }
     }
 

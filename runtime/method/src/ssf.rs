@@ -23,6 +23,10 @@ impl Method for Ssf {
 
     fn settings(&self, _: &mut dyn FnMut(&'static str, Setting)) {}
 
+    fn is_unconstrained(&self) -> bool {
+        true
+    }
+
     fn layout(&self, site: &SiteDesc<'_>) -> Result<TermLayout, Unfit> {
         Ok(match site.kind {
             SiteKind::Linear | SiteKind::Conv | SiteKind::Depthwise => {

@@ -82,6 +82,8 @@ pub(crate) struct Sizes {
     pub(crate) zeros: usize,
     /// Words of the optimizer's state.
     pub(crate) state: usize,
+    /// Of these, the head's, at the front.
+    pub(crate) head_state: usize,
     /// Words of its working memory.
     pub(crate) working: usize,
     pub(crate) backward: usize,
@@ -121,6 +123,7 @@ impl Sizes {
             ones: 0,
             zeros: 0,
             state: 0,
+            head_state: 0,
             working: 0,
             backward: 0,
             cached: 0,
@@ -129,6 +132,7 @@ impl Sizes {
             staged: if target.is_host() { 0 } else { tap.elements() },
         };
         sizes.count_state(setup, &span::of_head(setup, head, logits));
+        sizes.head_state = sizes.state;
         if trains {
             sizes.count_sites(plan, setup)?;
         }

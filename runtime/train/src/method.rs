@@ -51,6 +51,12 @@ pub trait Method {
         let _ = (site, terms);
     }
 
+    /// Whether [`Self::constrain`] and [`Self::revise`] leave terms that are trained as they are alone, so that a target may
+    /// move them itself.
+    fn is_unconstrained(&self) -> bool {
+        false
+    }
+
     /// How the parameters of one part of a term move.
     fn rate(&self, part: Part) -> PartRate {
         let decays = matches!(part, Part::Down | Part::Up | Part::Sparse | Part::Dense | Part::Decaying);

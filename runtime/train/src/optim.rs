@@ -12,6 +12,8 @@ mod momentum;
 mod moves;
 mod sgd;
 
+use ingraft_kernel::descent::{Move, Rule};
+
 pub use adam::{Adam, AdamStep};
 pub use adam_w::AdamW;
 pub use compact::{Bf16, Compact, Format, Int8, STATE_BLOCK};
@@ -47,6 +49,13 @@ pub trait Optimizer: Sync {
     /// Whether a group may be moved piece by piece: pieces begin at a multiple of 4096.
     fn is_divisible(&self) -> bool {
         true
+    }
+
+    /// How a target moves a group that it holds, as [`Self::update`] would: `None` for a rule that is the host's alone. State is
+    /// then one vector behind the other.
+    fn moves(&self, rate: &Rate) -> Option<Move> {
+        let _ = rate;
+        None
     }
 
     /// Moves the parameters of one group, or a piece of them.
@@ -125,6 +134,24 @@ pub struct Group<'g> {
 }
 
 impl Rate {
+    /// The move by `rule` that reaches as far as plain descent does.
+    fn moves(&self, rule: Rule, penalty: Option<f32>) -> Move {
+        Move {
+            rule,
+            gradient: self.gradient,
+            scale: self.scale,
+            penalty,
+            keep: 1.0,
+            reach: self.learning_rate * self.scale,
+            threshold: None,
+        }
+    }
+
+    /// How far the soft threshold of `moves` reaches in stored values.
+    pub(crate) fn threshold(&self, moves: &Moves) -> f32 {
+        self.learning_rate * moves.soft_threshold * self.scale.abs()
+    }
+
     /// The gradient of the unscaled parameter, decay not included.
     fn slope(&self, gradient: f32) -> f32 {
         gradient * self.gradient * self.scale

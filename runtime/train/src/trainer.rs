@@ -1,5 +1,7 @@
 //! The trainer: a plan, a method and memory, bound.
 
+mod apart;
+mod batch;
 mod carve;
 mod checkpoint;
 mod engine;
@@ -32,7 +34,9 @@ use engine::Stage;
 /// the memory of inference; terms want a plan compiled with `--train-from`.
 ///
 /// On a target with memory of its own ([`Self::bind_apart`]) parameters, their gradients and the optimizer stay with the
-/// host: terms are brought along before a run that finds them moved, gradients are fetched once a step.
+/// host: terms are brought along before a run that finds them moved, gradients are fetched once a step. Where
+/// [`Self::moves_apart`], the target moves the terms of sites itself, to the same bits, and the host's copy is fetched when
+/// it is asked for; the head stays with the host.
 pub struct Trainer<'a, 'm, T: Target = Host> {
     session: Session<'a, 'm, T>,
     setup: Setup<'a>,
@@ -59,6 +63,11 @@ pub struct Trainer<'a, 'm, T: Target = Host> {
     stale: bool,
     /// Whether the target holds gradients that `gradients` lacks.
     owed: bool,
+    /// Where a target moves the parameters of sites itself: whether it is ahead of the host's, and what of the optimizer's
+    /// state goes with them.
+    apart: Option<Apart>,
+    /// Whether lanes would change the order of sums: a trained site's gradient is of several steps.
+    shares: bool,
     stage: Stage,
     loss: f32,
     /// What logits are divided by.
@@ -72,6 +81,17 @@ impl<T: Target> core::fmt::Debug for Trainer<'_, '_, T> {
         let mut it = f.debug_struct("Trainer");
         it.field("method", &self.setup.method.name()).field("steps", &self.steps).finish_non_exhaustive()
     }
+}
+
+/// What moves on the target.
+#[derive(Clone, Copy, Debug)]
+struct Apart {
+    /// Where the state of sites begins in the optimizer's.
+    state: usize,
+    /// Whether parameters and state moved there since the host saw them.
+    ahead: bool,
+    /// Whether the host holds gradients that the target lacks.
+    held: bool,
 }
 
 /// How a clip fares under the present parameters.
@@ -159,6 +179,7 @@ impl<'a, 'm, T: Target> Trainer<'a, 'm, T> {
         }
         trainer.check_terms()?;
         trainer.collect()?;
+        trainer.shares = trainer.session.lanes() > 1 && trainer.shares_sites();
         Ok(trainer)
     }
 
@@ -175,11 +196,35 @@ impl<'a, 'm, T: Target> Trainer<'a, 'm, T> {
         Ok(())
     }
 
+    /// Whether the target moves the terms of sites itself: it can, the optimizer's rule is elementwise with state in f32, and
+    /// the method leaves terms as the optimizer moved them.
+    pub fn moves_apart(&self) -> bool {
+        self.session.target().descends() && self.apart.is_some()
+    }
+
+    /// Brings back what the target moved. What the host holds is then what [`Self::parameters`] gives.
+    ///
+    /// # Errors
+    /// [`TrainError::Exec`] of a device that fails.
+    pub fn fetch(&mut self) -> Result<(), TrainError> {
+        if self.moves_apart()
+            && let Some(apart) = self.apart.as_mut().filter(|apart| apart.ahead)
+        {
+            let values = self.parameters.values.get_mut(self.head_len..).unwrap_or_default();
+            let state = self.state.get_mut(apart.state..).unwrap_or_default();
+            self.session.recall(bytes::of_mut(values))?;
+            self.session.recall(bytes::of_mut(state))?;
+            apart.ahead = false;
+        }
+        Ok(())
+    }
+
     /// Brings parameters that moved to the target.
     fn refresh(&mut self) -> Result<(), TrainError> {
         if self.stale {
             let Parameters { values, computed, indptr, indices, ones, zeros, .. } = &self.parameters;
-            let reals = [values.get(self.head_len..).unwrap_or(&[]), computed, ones, zeros];
+            let state = self.apart.and_then(|apart| self.state.get(apart.state..)).unwrap_or(&[]);
+            let reals = [values.get(self.head_len..).unwrap_or(&[]), computed, ones, zeros, state];
             reals.iter().try_for_each(|part| self.session.mirror(bytes::of(part)))?;
             self.session.mirror(bytes::of(indptr))?;
             self.session.mirror(bytes::of(indices))?;
@@ -199,7 +244,12 @@ impl<'a, 'm, T: Target> Trainer<'a, 'm, T> {
 
     /// Fetches them where there are any.
     fn settle(&mut self) -> Result<(), TrainError> {
-        if self.owed { self.collect() } else { Ok(()) }
+        if !self.owed {
+            return Ok(());
+        }
+        self.collect()?;
+        self.apart.iter_mut().for_each(|apart| apart.held = true);
+        Ok(())
     }
 
     /// The plan.
@@ -217,9 +267,22 @@ impl<'a, 'm, T: Target> Trainer<'a, 'm, T> {
         &self.setup
     }
 
-    /// The live parameters: the terms of the trained sites.
-    pub fn parameters(&self) -> &Parameters<'m> {
+    /// The live parameters: the terms of the trained sites. As they were when last seen on a device that fails, of which
+    /// [`Self::fetch`] tells.
+    pub fn parameters(&mut self) -> &Parameters<'m> {
+        // Who has to know asks first.
+        let _ = self.fetch();
         &self.parameters
+    }
+
+    /// The same without asking the target: as they were when last fetched.
+    pub fn fetched(&self) -> &Parameters<'m> {
+        &self.parameters
+    }
+
+    /// Indices of the trained sites, ascending.
+    pub fn sites(&self) -> impl Iterator<Item = u32> + '_ {
+        self.parameters.sites()
     }
 
     /// What the terms of latent site `site` are computed from; `None` where they are trained as they are.
@@ -251,6 +314,7 @@ impl<'a, 'm, T: Target> Trainer<'a, 'm, T> {
     /// # Errors
     /// [`TrainError::Length`].
     pub fn restore(&mut self, values: &[f32]) -> Result<(), TrainError> {
+        self.fetch()?;
         copy(self.parameters.values, values)?;
         self.stale = true;
         self.compute_all();

@@ -48,10 +48,18 @@ __device__ __forceinline__ bool is_strided(const LayerBackward& p) {
     return p.window.stride[0] != 1 || p.window.stride[1] != 1;
 }
 
+/// What stands for real zero in int8 input, and what a step of it is worth: known when compiled, or found at run time.
+__device__ __forceinline__ i32 zero_of(const LayerBackward& p) {
+    return p.run_zero ? *at<const i8>(p.run_zero) : p.zero_point;
+}
+__device__ __forceinline__ float in_scale_of(const LayerBackward& p) {
+    return p.run_scale ? __ldg(at<const float>(p.run_scale)) : p.in_scale;
+}
+
 /// A stored input element as it was, and as a real.
 __device__ __forceinline__ float real_at(const LayerBackward& p, i64 index) {
     if (!p.codes) return at<const float>(p.input)[index];
-    return (float)(at<const i8>(p.input)[index] - p.zero_point) * p.in_scale;
+    return (float)(at<const i8>(p.input)[index] - zero_of(p)) * in_scale_of(p);
 }
 
 /// The incoming gradient where the mask is open. Neither load waits for the other.
@@ -69,7 +77,9 @@ __device__ __forceinline__ float scale_of(const LayerBackward& p, i32 channel) {
 
 /// The real value of a weight step.
 __device__ __forceinline__ float step_of(const LayerBackward& p, i32 channel) {
-    return p.codes ? __fdiv_rn(at<const float>(p.multiplier)[channel] * p.out_scale, p.in_scale) : 1.0f;
+    if (!p.codes) return 1.0f;
+    float multiplier = at<const float>(p.multiplier)[channel];
+    return p.run_scale ? multiplier : __fdiv_rn(multiplier * p.out_scale, p.in_scale);
 }
 
 __device__ __forceinline__ const void* weight_of(const LayerBackward& p) {
@@ -346,7 +356,7 @@ extern "C" __global__ void layer_backward_values(const __grid_constant__ LayerBa
             i64 to = p.depthwise ? (i64)tap * p.c + channel : (i64)channel * p.row + tap * p.in_group + i;
             i64 place = (i64)from * p.c + (p.depthwise ? channel : group * p.in_group + i);
             // The bias holds the zero point's part, so that codes count as they are stored.
-            float x = from < 0 ? (float)(p.codes ? p.zero_point : 0)
+            float x = from < 0 ? (float)(p.codes ? zero_of(p) : 0)
                                : p.codes ? (float)at<const i8>(p.input)[place] : at<const float>(p.input)[place];
             stored = __fmaf_rn(weight_at(p, weight, to), x, stored);
             if (!terms || from < 0) continue;
@@ -357,8 +367,10 @@ extern "C" __global__ void layer_backward_values(const __grid_constant__ LayerBa
         }
     }
     const void* bias = at<const void>(terms && terms->bias ? terms->bias : p.bias);
-    float value = p.codes ? ((float)((const i32*)bias)[channel] + stored) * at<const float>(p.multiplier)[channel] * p.out_scale
-                          : ((const float*)bias)[channel] + stored;
+    float value = p.run_scale ? (stored - (float)zero_of(p) * (float)at<const i32>(p.row_sums)[channel]) *
+                                        (in_scale_of(p) * at<const float>(p.multiplier)[channel]) + ((const float*)bias)[channel]
+                  : p.codes ? ((float)((const i32*)bias)[channel] + stored) * at<const float>(p.multiplier)[channel] * p.out_scale
+                            : ((const float*)bias)[channel] + stored;
     for (i32 r = 0; r < p.rank; r++) {
         float latent = at<const float>(p.latents)[((i64)pixel * p.groups + group) * p.rank + r];
         deltas = __fmaf_rn(at<const float>(terms->up)[(i64)channel * p.rank + r], latent, deltas);

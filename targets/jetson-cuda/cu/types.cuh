@@ -100,6 +100,7 @@ struct Head {
 /// The gradient of a layer and of the terms at its site; 0 for what is not wanted or not there.
 struct LayerBackward {
     u64 dy, mask, input, weight, bias, multiplier, dx, terms;
+    u64 run_scale, run_zero, row_sums;                          // of input quantized at run time, in place of the scales below
     u64 down, up, sparse, scale, shift, dense;                  // sums of gradients
     u64 latents, dlatents, weights, values, parts, stage;       // scratch
     i32 n, h, w, c, oh, ow, o;
@@ -111,6 +112,29 @@ struct LayerBackward {
     i32 linear, depthwise, accumulate;
     i32 staged;                            // 1 where dy is dz already
     i32 rank, entries, splits;
+};
+
+/// A group of parameters that moves alike, and how; in a table in device memory.
+struct Moved {
+    u64 parameters, gradients, first, second;   // `first` and `second` are the rule's state
+    i32 len, rule;                              // 0 descent, 1 momentum, 2 Adam
+    i32 penalized, shrinks;
+    float gradient, scale, penalty, keep, reach;
+    float momentum, new_first, second_beta, new_second, root_bias, epsilon, threshold;
+};
+
+/// Groups, the group and first element of each piece, and a sum of squares a group.
+struct Descent {
+    u64 groups, pieces, totals;
+};
+
+/// Most lanes of a session.
+const i32 MAX_LANES = 16;
+
+/// Gradients of lanes that are added to the sums, in order, and forgotten.
+struct Lanes {
+    u64 sums, parts[MAX_LANES];
+    i32 count, lanes;
 };
 
 struct SumParts {

@@ -1,20 +1,27 @@
 //! A GPU with its kernels loaded, and what is kept resident on it.
 
+use core::time::Duration;
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::time::Instant;
 
 use cudarc::driver::{CudaContext, CudaFunction, CudaSlice, CudaStream, DevicePtr};
 use cudarc::nvrtc::Ptx;
 use ingraft_tensor::bytes::ALIGN;
 
+use crate::memory::Priority;
+use crate::streams::Streams;
 use crate::{CudaError, image};
 
-/// One GPU: its stream, its kernels and its resident files.
+/// One GPU: its kernels and its resident files. Sessions have streams of their own.
 pub(crate) struct Device {
-    pub(crate) stream: Arc<CudaStream>,
-    /// Where copies to the GPU are made: `stream` may be recording.
-    copies: Arc<CudaStream>,
+    /// Where copies to the GPU are made: other streams may be recording.
+    pub(crate) copies: Arc<CudaStream>,
     pub(crate) image: &'static str,
+    /// How long the context took, and what came of kernels behind it.
+    pub(crate) took: [Duration; 2],
+    /// Those of sessions.
+    pub(crate) streams: Arc<Streams>,
     functions: HashMap<&'static str, CudaFunction>,
     residents: Mutex<Vec<Weak<Copies>>>,
 }
@@ -31,8 +38,8 @@ struct Copies {
     host: Vec<u128>,
     len: usize,
     device: CudaSlice<u8>,
-    /// What may still be reading the device's copy.
-    readers: Arc<CudaStream>,
+    /// Those of sessions that may read the device's copy.
+    readers: Arc<Streams>,
 }
 
 /// A plan or an adapter on the GPU. Its bytes on the host are what a session is to be given: parts of them are found
@@ -54,11 +61,14 @@ impl Device {
         if !unsafe { cudarc::driver::sys::is_culib_present() } {
             return Err(CudaError::NoDriver);
         }
+        let started = Instant::now();
         let context = CudaContext::new(ordinal).map_err(|error| match CudaError::of(error, 0) {
             CudaError::Driver(_) => CudaError::NoDevice(ordinal),
             error => error,
         })?;
-        // SAFETY: all work goes to one stream, in order, and no slice is shared with another.
+        let made = started.elapsed();
+        // SAFETY: a slice is written by one stream; others read it behind an event that `CudaMemory::select` or
+        // `sums::join` places, or, in resident files, after the copy was waited for.
         unsafe { context.disable_event_tracking() };
         let (image, bytes) = image::find(context.compute_capability()?)?;
         let module = context.load_module(Ptx::from_binary(bytes))?;
@@ -66,8 +76,21 @@ impl Device {
         for name in kernels {
             functions.insert(*name, module.load_function(name)?);
         }
-        let (stream, copies) = (context.new_stream()?, context.new_stream()?);
-        Ok(Self { stream, copies, image, functions, residents: Mutex::default() })
+        let copies = context.new_stream()?;
+        let took = [made, started.elapsed().saturating_sub(made)];
+        Ok(Self { copies, image, took, streams: Arc::default(), functions, residents: Mutex::default() })
+    }
+
+    /// A stream for a session.
+    pub(crate) fn stream(&self, priority: Priority) -> Result<Arc<CudaStream>, CudaError> {
+        let context = self.copies.context();
+        let stream = match priority {
+            Priority::Equal => context.new_stream()?,
+            // Out of the range of the GPU, the driver takes its end.
+            Priority::First => context.new_stream_with_priority(i32::MIN / 2)?,
+        };
+        self.streams.add(&stream);
+        Ok(stream)
     }
 
     /// The kernel called `name`.
@@ -92,8 +115,8 @@ impl Device {
 
     /// The device address of `slice`.
     pub(crate) fn address(&self, slice: &CudaSlice<u8>) -> u64 {
-        // The guard tracks use by several streams; there is one.
-        slice.device_ptr(&self.stream).0
+        // The guard tracks use by several streams, which events of ours order.
+        slice.device_ptr(&self.copies).0
     }
 
     /// Keeps `bytes` on the device.
@@ -102,8 +125,7 @@ impl Device {
         let whole = ingraft_tensor::bytes::of_mut(&mut host);
         whole.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
         let device = self.copy_of(bytes)?;
-        let readers = self.stream.clone();
-        let copies = Arc::new(Copies { host, len: bytes.len(), device, readers });
+        let copies = Arc::new(Copies { host, len: bytes.len(), device, readers: self.streams.clone() });
         let mut residents = self.residents.lock().unwrap_or_else(PoisonError::into_inner);
         residents.retain(|resident| resident.strong_count() != 0);
         residents.push(Arc::downgrade(&copies));
@@ -130,7 +152,7 @@ impl AsRef<[u8]> for Resident {
 
 impl Drop for Copies {
     fn drop(&mut self) {
-        // `device` is freed in the order of another stream. A failure here is reported by the next call.
-        let _ = self.readers.synchronize();
+        // `device` may still be read by any session's stream. A failure here is reported by the next call.
+        let _ = self.readers.wait();
     }
 }

@@ -5,7 +5,7 @@ use ingraft_kernel::{KernelError, Operand, Place, SiteTerms, Step};
 
 use crate::CudaError;
 use crate::device::Device;
-use crate::memory::{CudaMemory, Mode};
+use crate::memory::{CudaMemory, Lane, Mode};
 use crate::sums::Sums;
 use crate::terms::Terms;
 
@@ -51,8 +51,8 @@ impl Launch<'_, '_> {
     /// The device address of the word that a kernel sets where an index leads outside; with `watch`, it is looked at
     /// when this has run.
     pub(crate) fn status(&mut self, watch: bool) -> u64 {
-        self.memory.watch(watch);
-        self.device.address(&self.memory.status)
+        self.memory.lane.watch(watch);
+        self.device.address(&self.memory.lane.status)
     }
 
     /// The device address of the straight-through mask; 0 where there is none.
@@ -62,7 +62,7 @@ impl Launch<'_, '_> {
 
     /// The address of `len` bytes to work in; the step's only such memory.
     pub(crate) fn scratch(&mut self, len: usize) -> Result<u64, KernelError> {
-        self.memory.scratch(self.device, len).map_err(|error| self.fail(error))
+        self.memory.lane.scratch(self.device, len).map_err(|error| self.fail(error))
     }
 
     fn address(&mut self, operand: &Operand<'_>) -> Result<u64, KernelError> {
@@ -81,8 +81,8 @@ impl Launch<'_, '_> {
     ///
     /// While recording it is the table's, which every replay reads anew.
     pub(crate) fn terms(&mut self) -> Result<u64, KernelError> {
-        if let Mode::Recording(_) = self.memory.mode {
-            return Ok(self.memory.entry.take().unwrap_or(0));
+        if let Mode::Recording(_) = self.memory.lane.mode {
+            return Ok(self.memory.lane.entry.take().unwrap_or(0));
         }
         if self.terms.is_none() {
             return Ok(0);
@@ -105,7 +105,7 @@ impl Launch<'_, '_> {
         }
         let function = self.device.function(kernel).ok_or(KernelError::Unsupported(self.step.op))?;
         let config = LaunchConfig { grid_dim: grid, block_dim: (threads, 1, 1), shared_mem_bytes: 0 };
-        let mut arguments = self.device.stream.launch_builder(function);
+        let mut arguments = self.memory.lane.stream.launch_builder(function);
         // SAFETY: the record is the kernel's one parameter (`Device` compares their sizes with the image's). Its
         // addresses lie in this session's memory, in resident files or in transients that live as long as the run;
         // the reference's check of the step, passed at bind, bounds what the kernel makes of its extents.
@@ -131,6 +131,31 @@ impl Launch<'_, '_> {
     }
 }
 
+/// Launches `kernel`, which is no step's, in the lane's stream.
+///
+/// # Errors
+/// [`CudaError`] of the driver.
+pub(crate) fn launch_alone<P: DeviceRepr>(
+    device: &Device,
+    memory: &CudaMemory,
+    kernel: &str,
+    blocks: u32,
+    threads: u32,
+    record: &P,
+) -> Result<(), CudaError> {
+    if blocks == 0 {
+        return Ok(());
+    }
+    let function = device.function(kernel);
+    let function = function.ok_or_else(|| CudaError::Driver(format!("the image has no {kernel}")))?;
+    let config = LaunchConfig { grid_dim: (blocks, 1, 1), block_dim: (threads, 1, 1), shared_mem_bytes: 0 };
+    let mut arguments = memory.lane.stream.launch_builder(function);
+    // SAFETY: the record is the kernel's one parameter (`Device` compares their sizes with the image's). Its addresses lie in
+    // slices that `memory` holds, with the counts beside them.
+    unsafe { arguments.arg(record).launch(config) }?;
+    Ok(())
+}
+
 /// The device address of `bytes`: where they are resident, else of a copy that lives as long as what reads it.
 pub(crate) fn place(device: &Device, memory: &mut CudaMemory, bytes: &[u8]) -> Result<u64, CudaError> {
     if bytes.is_empty() {
@@ -141,11 +166,12 @@ pub(crate) fn place(device: &Device, memory: &mut CudaMemory, bytes: &[u8]) -> R
     }
     let copy = device.copy_of(bytes)?;
     let address = device.address(&copy);
-    let recording = match memory.mode {
-        Mode::Recording(index) => memory.recordings.get_mut(index),
+    let Lane { recordings, transients, mode, .. } = &mut memory.lane;
+    let recording = match *mode {
+        Mode::Recording(index) => recordings.get_mut(index),
         _ => None,
     };
-    recording.map_or(&mut memory.transients, |recording| &mut recording.constants).push(copy);
+    recording.map_or(transients, |recording| &mut recording.constants).push(copy);
     Ok(address)
 }
 

@@ -20,6 +20,7 @@
 //! `_three` or `_five` for a window known when compiled, and `_wide`, `_split`, `_rows`, `_side`, `_warp`, `_block` or
 //! `_one` for how the work is cut.
 
+mod descent;
 mod device;
 mod error;
 mod image;
@@ -27,6 +28,7 @@ mod launch;
 mod memory;
 mod params;
 mod rows;
+mod streams;
 mod sums;
 mod target;
 mod terms;

@@ -1,18 +1,54 @@
 //! The memory of a session on the GPU.
 
-use cudarc::driver::{CudaGraph, CudaSlice};
+use std::sync::Arc;
+
+use cudarc::driver::{CudaGraph, CudaSlice, CudaStream};
 
 use crate::CudaError;
+use crate::descent::Course;
 use crate::device::Device;
+use crate::streams::Streams;
 use crate::terms::{ENTRY, Terms};
 
 /// Memory of a session, on the GPU: activations and logits, and what was recorded of the session's runs.
 ///
-/// Belongs to one session at a time; binding another to it forgets the recordings.
+/// It has one lane or several. Each has activations, recordings and a stream of its own, so that lanes run at once; what
+/// terms are read from is held once. Belongs to one session at a time; binding another to it forgets the recordings.
 pub struct CudaMemory {
+    /// The lane that is worked in.
+    pub(crate) lane: Lane,
+    /// All others.
+    pub(crate) others: Vec<Lane>,
+    /// Bytes of a lane's activations.
+    pub(crate) len: usize,
+    /// How often the first lane wrote what all read.
+    pub(crate) era: u64,
+    /// Copies of what terms are parts of.
+    pub(crate) mirrors: Vec<Twin>,
+    /// Sums of gradients.
+    pub(crate) sums: Vec<Twin>,
+    /// What was fetched of them last.
+    pub(crate) fetched: Vec<f32>,
+    /// How parameters move that are mirrored here.
+    pub(crate) course: Course,
+    /// The last failure in words: a kernel error has no room for it.
+    pub(crate) failure: Option<CudaError>,
+}
+
+/// Activations, and the stream of what is done with them.
+pub(crate) struct Lane {
+    /// Its number; the first adds gradients up where they are collected.
+    pub(crate) number: usize,
+    pub(crate) stream: Arc<CudaStream>,
+    streams: Arc<Streams>,
     pub(crate) bytes: CudaSlice<u8>,
     pub(crate) base: u64,
-    pub(crate) len: usize,
+    /// The memory's era that its stream has waited for.
+    pub(crate) era: u64,
+    /// Gradients that are not yet added to the sums, in their order; of all lanes but the first.
+    pub(crate) parts: Vec<CudaSlice<u8>>,
+    /// Whether there are any.
+    pub(crate) ran: bool,
     pub(crate) recordings: Vec<Recording>,
     pub(crate) mode: Mode,
     /// The table's entry for the step that is recorded next.
@@ -23,21 +59,16 @@ pub struct CudaMemory {
     pub(crate) status: CudaSlice<u8>,
     /// Whether a step that was launched by itself may have set it.
     pub(crate) watched: bool,
-    /// Copies of what terms are parts of.
-    pub(crate) mirrors: Vec<Twin>,
-    /// Sums of gradients.
-    pub(crate) sums: Vec<Twin>,
-    /// What was fetched of them last.
-    pub(crate) fetched: Vec<f32>,
     /// What a step works in beside its operands, and what it outgrew that a graph may name.
     scratch: Vec<CudaSlice<u8>>,
-    /// The last failure in words: a kernel error has no room for it.
-    pub(crate) failure: Option<CudaError>,
 }
 
 impl core::fmt::Debug for CudaMemory {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("CudaMemory").field("len", &self.len).field("mode", &self.mode).finish_non_exhaustive()
+        f.debug_struct("CudaMemory")
+            .field("len", &self.len)
+            .field("mode", &self.lane.mode)
+            .finish_non_exhaustive()
     }
 }
 
@@ -114,9 +145,9 @@ impl Recording {
     }
 
     /// Brings the device's table up to date: the one copy that a switch is.
-    pub(crate) fn upload(&mut self, device: &Device) -> Result<(), CudaError> {
+    pub(crate) fn upload(&mut self, stream: &Arc<CudaStream>) -> Result<(), CudaError> {
         if self.stale && !self.entries.is_empty() {
-            device.stream.memcpy_htod(&self.entries, &mut self.table)?;
+            stream.memcpy_htod(&self.entries, &mut self.table)?;
         }
         self.stale = false;
         Ok(())
@@ -149,52 +180,60 @@ impl Twin {
     }
 }
 
-impl CudaMemory {
-    pub(crate) fn new(device: &Device, len: usize) -> Result<Self, CudaError> {
+impl Lane {
+    fn new(device: &Device, number: usize, len: usize, priority: Priority) -> Result<Self, CudaError> {
         let bytes = device.zeros(len)?;
         let base = device.address(&bytes);
         Ok(Self {
+            number,
+            stream: device.stream(priority)?,
+            streams: device.streams.clone(),
             bytes,
             base,
-            len,
+            era: 0,
+            parts: Vec::new(),
+            ran: false,
             recordings: Vec::new(),
             mode: Mode::Steps,
             entry: None,
             transients: Vec::new(),
             status: device.zeros(STATUS)?,
             watched: false,
-            mirrors: Vec::new(),
-            sums: Vec::new(),
-            fetched: Vec::new(),
             scratch: Vec::new(),
-            failure: None,
         })
     }
 
-    /// Bytes of the GPU that it holds: activations, a status word, tables and constants of recordings, mirrors, sums and scratch.
-    pub fn held(&self) -> usize {
-        let twins = self.mirrors.iter().chain(&self.sums).map(|twin| twin.device.len());
-        let recorded = self.recordings.iter().map(|recording| {
-            recording
-                .constants
-                .iter()
-                .map(CudaSlice::len)
-                .sum::<usize>()
-                .saturating_add(recording.table.len())
-        });
-        let other = self.transients.iter().chain(&self.scratch).map(CudaSlice::len);
-        twins.chain(recorded).chain(other).fold(self.len.saturating_add(STATUS), usize::saturating_add)
+    /// Bytes beside the activations: a status word, gradients, tables and constants of recordings, and scratch.
+    fn held(&self) -> usize {
+        let recorded = self.recordings.iter().flat_map(|r| r.constants.iter().chain([&r.table]));
+        let other = self.transients.iter().chain(&self.scratch).chain(&self.parts);
+        recorded.chain(other).map(CudaSlice::len).fold(STATUS, usize::saturating_add)
     }
 
-    /// What the last refused call was refused for.
-    pub fn failure(&self) -> Option<&CudaError> {
-        self.failure.as_ref()
+    fn forget(&mut self) {
+        // What is freed may still be read. A failure here is told by the next call.
+        let _ = self.stream.synchronize();
+        self.recordings.clear();
+        self.parts.clear();
+        self.scratch.clear();
+        self.mode = Mode::Steps;
+        (self.watched, self.ran, self.era) = (false, false, 0);
+    }
+
+    /// The address of `len` bytes of scratch, whatever they hold.
+    pub(crate) fn scratch(&mut self, device: &Device, len: usize) -> Result<u64, CudaError> {
+        let held = self.scratch.last().map_or(0, CudaSlice::len);
+        if held < len || self.scratch.is_empty() {
+            // Twice as much as before, so that what was outgrown is less than what is used.
+            self.scratch.push(device.zeros(len.max(held.saturating_mul(2)))?);
+        }
+        Ok(self.scratch.last().map_or(0, |slice| device.address(slice)))
     }
 
     /// Frees copies that the last run needed.
-    pub(crate) fn clear_transients(&mut self, device: &Device) -> Result<(), CudaError> {
+    pub(crate) fn clear_transients(&mut self) -> Result<(), CudaError> {
         if !self.transients.is_empty() {
-            device.stream.synchronize()?;
+            self.stream.synchronize()?;
             self.transients.clear();
         }
         Ok(())
@@ -210,57 +249,118 @@ impl CudaMemory {
     }
 
     /// Whether an index led outside since it was last asked. Waits for what was launched.
-    pub(crate) fn strayed(&mut self, device: &Device) -> Result<bool, CudaError> {
+    pub(crate) fn strayed(&mut self) -> Result<bool, CudaError> {
         let mut word = [0; STATUS];
-        device.stream.memcpy_dtoh(&self.status, &mut word)?;
-        device.stream.synchronize()?;
+        self.stream.memcpy_dtoh(&self.status, &mut word)?;
+        self.stream.synchronize()?;
         let strayed = word != [0; STATUS];
         if strayed {
-            device.stream.memset_zeros(&mut self.status)?;
+            self.stream.memset_zeros(&mut self.status)?;
         }
         Ok(strayed)
+    }
+}
+
+/// Which work of a GPU goes first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Priority {
+    /// Whatever came first.
+    #[default]
+    Equal,
+    /// Before all that is not: blocks of it are placed as soon as others leave room, none are interrupted.
+    First,
+}
+
+impl CudaMemory {
+    pub(crate) fn new(
+        device: &Device,
+        len: usize,
+        lanes: usize,
+        priority: Priority,
+    ) -> Result<Self, CudaError> {
+        let lane = |number| Lane::new(device, number, len, priority);
+        Ok(Self {
+            lane: lane(0)?,
+            others: (1..lanes.max(1)).map(lane).collect::<Result<_, _>>()?,
+            len,
+            era: 0,
+            mirrors: Vec::new(),
+            sums: Vec::new(),
+            fetched: Vec::new(),
+            course: Course::default(),
+            failure: None,
+        })
+    }
+
+    /// All lanes, in no order.
+    pub(crate) fn lanes(&mut self) -> impl Iterator<Item = &mut Lane> {
+        core::iter::once(&mut self.lane).chain(&mut self.others)
+    }
+
+    /// Works in lane `number` from now on, behind all that the first wrote for it.
+    pub(crate) fn select(&mut self, number: usize) -> Result<(), CudaError> {
+        if let Some(other) = self.others.iter_mut().find(|other| other.number == number) {
+            core::mem::swap(&mut self.lane, other);
+        }
+        let first = self.others.iter().find(|lane| lane.number == 0);
+        if let Some(first) = first.filter(|_| self.lane.era != self.era) {
+            self.lane.stream.join(&first.stream)?;
+        }
+        self.lane.era = self.era;
+        Ok(())
+    }
+
+    /// Bytes of the GPU that it holds: activations, status words, tables and constants of recordings, mirrors, sums,
+    /// scratch, and what parameters move by.
+    pub fn held(&self) -> usize {
+        let twins = self.mirrors.iter().chain(&self.sums).map(|twin| twin.device.len());
+        let lanes = core::iter::once(&self.lane).chain(&self.others);
+        let lanes = lanes.map(|lane| self.len.saturating_add(lane.held()));
+        twins.chain(lanes).fold(self.course.held(), usize::saturating_add)
+    }
+
+    /// What the last refused call was refused for.
+    pub fn failure(&self) -> Option<&CudaError> {
+        self.failure.as_ref()
     }
 
     /// The device address of `bytes`, if they are part of what is mirrored.
     pub(crate) fn mirrored(&self, device: &Device, bytes: &[u8]) -> Option<u64> {
-        place_in(&self.mirrors, device, bytes)
+        let twin = self.mirrors.iter().find(|twin| twin.offset(bytes).is_some())?;
+        Some(device.address(&twin.device).saturating_add(twin.offset(bytes)? as u64))
     }
 
-    /// The device address where gradients of the part `bytes` are added up.
+    /// The device address where the lane adds up gradients of the part `bytes`.
     pub(crate) fn summed(&self, device: &Device, bytes: &[u8]) -> Option<u64> {
-        place_in(&self.sums, device, bytes)
-    }
-
-    /// The address of `len` bytes of scratch, whatever they hold.
-    pub(crate) fn scratch(&mut self, device: &Device, len: usize) -> Result<u64, CudaError> {
-        let held = self.scratch.last().map_or(0, CudaSlice::len);
-        if held < len || self.scratch.is_empty() {
-            // Twice as much as before, so that what was outgrown is less than what is used.
-            self.scratch.push(device.zeros(len.max(held.saturating_mul(2)))?);
-        }
-        Ok(self.scratch.last().map_or(0, |slice| device.address(slice)))
+        let index = self.sums.iter().position(|twin| twin.offset(bytes).is_some())?;
+        let twin = self.sums.get(index)?;
+        let own = if self.lane.number == 0 { &twin.device } else { self.lane.parts.get(index)? };
+        Some(device.address(own).saturating_add(twin.offset(bytes)? as u64))
     }
 
     /// Forgets recordings, mirrors and sums.
-    pub(crate) fn forget(&mut self, device: &Device) {
-        // What is freed may still be read. A failure here is told by the next call.
-        let _ = device.stream.synchronize();
-        self.recordings.clear();
+    pub(crate) fn forget(&mut self) {
+        self.lanes().for_each(Lane::forget);
         self.mirrors.clear();
         self.sums.clear();
-        self.scratch.clear();
-        self.mode = Mode::Steps;
-        self.watched = false;
+        self.course = Course::default();
+        self.era = 0;
     }
 
     /// The device address of `len` bytes from `offset`.
     pub(crate) fn address(&self, offset: usize, len: usize) -> Option<u64> {
-        (offset.checked_add(len)? <= self.len).then(|| self.base.saturating_add(offset as u64))
+        (offset.checked_add(len)? <= self.len).then(|| self.lane.base.saturating_add(offset as u64))
     }
 }
 
-fn place_in(twins: &[Twin], device: &Device, bytes: &[u8]) -> Option<u64> {
-    twins
-        .iter()
-        .find_map(|twin| Some(device.address(&twin.device).saturating_add(twin.offset(bytes)? as u64)))
+impl Drop for CudaMemory {
+    fn drop(&mut self) {
+        // What is freed may still be worked on. A failure here is reported by the next call.
+        for lane in self.lanes() {
+            if let Mode::Recording(_) = lane.mode {
+                let _ = lane.streams.end(&lane.stream);
+            }
+            let _ = lane.stream.synchronize();
+        }
+    }
 }

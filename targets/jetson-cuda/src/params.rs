@@ -4,6 +4,9 @@ use cudarc::driver::DeviceRepr;
 use ingraft_kernel::attrs;
 use ingraft_kernel::window::ConvShape;
 
+/// Most lanes of a session.
+pub(crate) const MAX_LANES: usize = 16;
+
 macro_rules! records {
     ($($(#[$doc:meta])* struct $name:ident { $($field:ident : $ty:ty,)* })*) => {
         $(
@@ -167,6 +170,9 @@ records! {
         multiplier: u64,
         dx: u64,
         terms: u64,
+        run_scale: u64,
+        run_zero: u64,
+        row_sums: u64,
         down: u64,
         up: u64,
         sparse: u64,
@@ -203,6 +209,19 @@ records! {
         rank: i32,
         entries: i32,
         splits: i32,
+    }
+    /// Groups, their pieces, and a sum of squares a group.
+    struct Descent {
+        groups: u64,
+        pieces: u64,
+        totals: u64,
+    }
+    /// Gradients of lanes that are added to the sums.
+    struct Lanes {
+        sums: u64,
+        parts: [u64; MAX_LANES],
+        count: i32,
+        lanes: i32,
     }
     /// Parts of a sum.
     struct SumParts {
@@ -259,6 +278,7 @@ records! {
 }
 
 pub(crate) mod float;
+pub(crate) mod gradient;
 
 const RANK: usize = ingraft_tensor::MAX_RANK;
 

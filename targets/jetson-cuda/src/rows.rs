@@ -12,8 +12,10 @@ mod movement;
 mod pool;
 mod product;
 mod real;
+mod real_backward;
 mod recurrent;
 mod reduction;
+mod row_backward;
 mod spatial;
 mod walk;
 
@@ -124,6 +126,13 @@ pub(crate) static ROWS: &[Row] = &[
         |_| true,
     ),
     gradient(
+        "conv_backward_f32_qd8_qc8w_f32__cuda",
+        OpCode::ConvBackward,
+        "conv_backward_f32_qd8_qc8w_f32__scalar",
+        layer_backward::conv_dynamic,
+        |_| true,
+    ),
+    gradient(
         "depthwise_backward_f32_qc8w_f32__cuda",
         OpCode::DepthwiseBackward,
         "depthwise_backward_f32_qc8w_f32__scalar",
@@ -164,6 +173,69 @@ pub(crate) static ROWS: &[Row] = &[
         "copy_backward_f32_f32__scalar",
         backward::copy,
         backward::copies_once,
+    ),
+    gradient(
+        "unary_backward_f32_f32__cuda",
+        OpCode::UnaryBackward,
+        "unary_backward_f32_f32__scalar",
+        real_backward::unary,
+        |_| true,
+    ),
+    gradient(
+        "binary_backward_f32_f32__cuda",
+        OpCode::BinaryBackward,
+        "binary_backward_f32_f32__scalar",
+        real_backward::binary,
+        |_| true,
+    ),
+    gradient(
+        "where_backward_f32_f32__cuda",
+        OpCode::WhereBackward,
+        "where_backward_f32_f32__scalar",
+        real_backward::choose,
+        |_| true,
+    ),
+    gradient(
+        "gather_backward_f32_f32__cuda",
+        OpCode::GatherBackward,
+        "gather_backward_f32_f32__scalar",
+        real_backward::pick,
+        |_| true,
+    ),
+    gradient(
+        "matmul_backward_f32_f32__cuda",
+        OpCode::MatMulBackward,
+        "matmul_backward_f32_f32__scalar",
+        real_backward::matmul,
+        |_| true,
+    ),
+    gradient(
+        "softmax_backward_f32_f32__cuda",
+        OpCode::SoftmaxBackward,
+        "softmax_backward_f32_f32__scalar",
+        row_backward::softmax,
+        |_| true,
+    ),
+    gradient(
+        "softmax_backward_f32_qs8_f32__cuda",
+        OpCode::SoftmaxBackward,
+        "softmax_backward_f32_qs8_f32__scalar",
+        row_backward::softmax_quantized,
+        |_| true,
+    ),
+    gradient(
+        "norm_backward_f32_f32__cuda",
+        OpCode::NormBackward,
+        "norm_backward_f32_f32__scalar",
+        row_backward::norm,
+        |_| true,
+    ),
+    gradient(
+        "reduce_backward_f32_f32__cuda",
+        OpCode::ReduceBackward,
+        "reduce_backward_f32_f32__scalar",
+        row_backward::reduce,
+        |_| true,
     ),
 ];
 
@@ -281,6 +353,9 @@ pub(crate) const KERNELS: &[&str] = &[
     "depthwise_backward_dense",
     "layer_backward_affine",
     "sum_parts",
+    "gradient_squares",
+    "descend",
+    "add_lanes",
     "layer_backward_sparse",
     "conv_backward_weights",
     "layer_backward_values",
@@ -293,6 +368,21 @@ pub(crate) const KERNELS: &[&str] = &[
     "gather_backward_many",
     "lookup_backward_f32_f32",
     "pool_backward_f32_f32",
+    "unary_backward_f32",
+    "binary_backward_each",
+    "binary_backward_many",
+    "where_backward_each",
+    "where_backward_many",
+    "pick_backward_f32",
+    "matmul_backward_f32",
+    "softmax_backward_f32_warp",
+    "softmax_backward_f32_block",
+    "softmax_backward_qs8",
+    "norm_backward_f32_warp",
+    "norm_backward_f32_block",
+    "norm_backward_terms",
+    "reduce_backward_spread",
+    "reduce_backward_block",
     "record_sizes",
 ];
 

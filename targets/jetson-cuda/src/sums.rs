@@ -6,7 +6,9 @@ use zerocopy::IntoBytes;
 
 use crate::CudaError;
 use crate::device::Device;
+use crate::launch::launch_alone;
 use crate::memory::{CudaMemory, Mode, Twin};
+use crate::params::Lanes;
 
 /// Device addresses of the sums of one site; 0 where none is wanted.
 #[derive(Clone, Copy, Debug, Default)]
@@ -45,7 +47,7 @@ impl<'g> Placed<'g> {
             if let Some(address) = memory.summed(device, grad.as_bytes()) {
                 return Ok(address);
             }
-            if memory.mode != Mode::Steps {
+            if memory.lane.mode != Mode::Steps {
                 return Err(CudaError::Driver("a recorded gradient is not collected".to_owned()));
             }
             let copy = device.copy_of(grad.as_bytes())?;
@@ -68,10 +70,10 @@ impl<'g> Placed<'g> {
     ///
     /// # Errors
     /// [`CudaError`] of what failed on the device.
-    pub(crate) fn fetch(self, device: &Device) -> Result<(), CudaError> {
+    pub(crate) fn fetch(self, memory: &CudaMemory) -> Result<(), CudaError> {
         for (copy, grad) in self.copies {
-            device.stream.memcpy_dtoh(&copy, grad.as_mut_bytes())?;
-            device.stream.synchronize()?;
+            memory.lane.stream.memcpy_dtoh(&copy, grad.as_mut_bytes())?;
+            memory.lane.stream.synchronize()?;
         }
         Ok(())
     }
@@ -90,17 +92,29 @@ pub(crate) fn collect(
         return Ok(());
     }
     let Some(twin) = memory.sums.iter_mut().find(|twin| twin.is_of(gradients.as_bytes())) else {
-        let sums = device.zeros(size_of_val(gradients))?;
-        memory.sums.push(Twin::new(gradients.as_bytes(), sums));
+        let zeros = || device.zeros(size_of_val(gradients));
+        memory.sums.push(Twin::new(gradients.as_bytes(), zeros()?));
+        for lane in &mut memory.others {
+            lane.parts.push(zeros()?);
+        }
         return Ok(());
     };
-    let found = &mut memory.fetched;
+    let (stream, found) = (&memory.lane.stream, &mut memory.fetched);
     found.resize(gradients.len(), 0.0);
-    device.stream.memcpy_dtoh(&twin.device, found.as_mut_bytes())?;
-    device.stream.memset_zeros(&mut twin.device)?;
-    device.stream.synchronize()?;
+    stream.memcpy_dtoh(&twin.device, found.as_mut_bytes())?;
+    stream.memset_zeros(&mut twin.device)?;
+    stream.synchronize()?;
     gradients.iter_mut().zip(found).for_each(|(to, sum)| *to += *sum);
     Ok(())
+}
+
+/// Puts `gradients` in place of what was added up for them.
+///
+/// # Errors
+/// [`CudaError`] of what failed on the device.
+pub(crate) fn deposit(memory: &mut CudaMemory, gradients: &[f32]) -> Result<(), CudaError> {
+    let twin = memory.sums.iter_mut().find(|twin| twin.is_of(gradients.as_bytes()));
+    twin.map_or(Ok(()), |twin| Ok(memory.lane.stream.memcpy_htod(gradients.as_bytes(), &mut twin.device)?))
 }
 
 /// Copies `values` to the device, where terms that are parts of them are read from then on.
@@ -112,11 +126,61 @@ pub(crate) fn mirror(device: &Device, memory: &mut CudaMemory, values: &[u8]) ->
         return Ok(());
     }
     match memory.mirrors.iter_mut().find(|twin| twin.is_of(values)) {
-        Some(twin) => device.stream.memcpy_htod(values, &mut twin.device)?,
+        Some(twin) => memory.lane.stream.memcpy_htod(values, &mut twin.device)?,
         None => {
             let copy = device.copy_of(values)?;
             memory.mirrors.push(Twin::new(values, copy));
         }
     }
+    memory.era = memory.era.wrapping_add(1);
     Ok(())
 }
+
+/// Copies `values` back.
+///
+/// # Errors
+/// [`CudaError`] of what failed on the device, and for values that are not mirrored.
+pub(crate) fn recall(memory: &CudaMemory, values: &mut [u8]) -> Result<(), CudaError> {
+    if values.is_empty() {
+        return Ok(());
+    }
+    let twin = memory.mirrors.iter().find(|twin| twin.is_of(values));
+    let twin = twin.ok_or_else(|| CudaError::Driver("these values are not mirrored".to_owned()))?;
+    memory.lane.stream.memcpy_dtoh(&twin.device, values)?;
+    Ok(memory.lane.stream.synchronize()?)
+}
+
+/// Adds what lanes hold to the sums, in the order of lanes, and works in the first from then on.
+///
+/// # Errors
+/// [`CudaError`] of what failed on the device.
+pub(crate) fn join(device: &Device, memory: &mut CudaMemory) -> Result<(), CudaError> {
+    memory.select(0)?;
+    if !memory.others.iter().any(|lane| lane.ran) {
+        return Ok(());
+    }
+    memory.others.sort_by_key(|lane| lane.number);
+    for lane in memory.others.iter().filter(|lane| lane.ran) {
+        memory.lane.stream.join(&lane.stream)?;
+    }
+    for (index, twin) in memory.sums.iter().enumerate() {
+        let mut record = Lanes {
+            sums: device.address(&twin.device),
+            count: (twin.device.len() / 4) as i32,
+            ..Lanes::default()
+        };
+        let ran = memory.others.iter().filter(|lane| lane.ran).filter_map(|lane| lane.parts.get(index));
+        for (to, part) in record.parts.iter_mut().zip(ran) {
+            *to = device.address(part);
+            record.lanes += 1;
+        }
+        let blocks = (record.count as u32).div_ceil(THREADS);
+        launch_alone(device, memory, "add_lanes", blocks, THREADS, &record)?;
+    }
+    memory.others.iter_mut().for_each(|lane| lane.ran = false);
+    memory.era = memory.era.wrapping_add(1);
+    Ok(())
+}
+
+/// Threads of a block.
+const THREADS: u32 = 128;

@@ -1,20 +1,22 @@
 //! The target itself.
 
 use core::ops::Range;
+use core::time::Duration;
 
 use cudarc::driver::PushKernelArg;
-use cudarc::driver::sys::{CUgraphInstantiate_flags, CUstreamCaptureMode};
 use ingraft_kernel::conv::check_float_terms;
+use ingraft_kernel::descent::Descent;
 use ingraft_kernel::{
     Choice, Factors, KernelError, OpCode, Replay, SiteGrads, SiteTerms, SparseValues, Step, Target,
 };
 
 use crate::device::Device;
 use crate::launch::{Launch, place};
-use crate::memory::{Mode, Recording};
+use crate::memory::{Mode, Priority, Recording};
+use crate::params::MAX_LANES;
 use crate::sums::{self, Placed, Sums};
 use crate::terms::{ENTRY, Terms};
-use crate::{CudaError, CudaMemory, Resident, params, rows};
+use crate::{CudaError, CudaMemory, Resident, descent, params, rows};
 
 /// A GPU.
 #[derive(Debug)]
@@ -35,6 +37,10 @@ pub struct Info {
     pub image: &'static str,
     /// Bytes of memory.
     pub memory: usize,
+    /// How long making the context took.
+    pub context: Duration,
+    /// How long loading the kernels took, behind that.
+    pub load: Duration,
 }
 
 impl Cuda {
@@ -58,7 +64,7 @@ impl Cuda {
     /// # Errors
     /// [`CudaError`] when the driver does not answer.
     pub fn info(&self) -> Result<Info, CudaError> {
-        let context = self.device.stream.context();
+        let context = self.device.copies.context();
         let mut driver = 0;
         // SAFETY: writes one int.
         unsafe { cudarc::driver::sys::cuDriverGetVersion(&raw mut driver) }.result()?;
@@ -68,6 +74,8 @@ impl Cuda {
             driver,
             image: self.device.image,
             memory: context.total_mem()?,
+            context: self.device.took[0],
+            load: self.device.took[1],
         })
     }
 
@@ -76,7 +84,23 @@ impl Cuda {
     /// # Errors
     /// [`CudaError::OutOfMemory`], or another.
     pub fn allocate(&self, bytes: usize) -> Result<CudaMemory, CudaError> {
-        CudaMemory::new(&self.device, bytes)
+        CudaMemory::new(&self.device, bytes, 1, Priority::Equal)
+    }
+
+    /// The same for a session whose inferences go before all that is not allocated so: beside training on the same GPU.
+    ///
+    /// # Errors
+    /// [`CudaError::OutOfMemory`], or another.
+    pub fn allocate_first(&self, bytes: usize) -> Result<CudaMemory, CudaError> {
+        CudaMemory::new(&self.device, bytes, 1, Priority::First)
+    }
+
+    /// The same for `lanes` clips of a batch at once, from 1 to [`MAX_LANES`], each with activations of its own.
+    ///
+    /// # Errors
+    /// [`CudaError::OutOfMemory`], or another.
+    pub fn allocate_lanes(&self, bytes: usize, lanes: usize) -> Result<CudaMemory, CudaError> {
+        CudaMemory::new(&self.device, bytes, lanes.min(MAX_LANES), Priority::Equal)
     }
 
     /// Brings a plan or an adapter to the GPU, to be used there in place.
@@ -92,12 +116,16 @@ impl Cuda {
     /// # Errors
     /// [`CudaError`] of what failed meanwhile.
     pub fn wait(&self) -> Result<(), CudaError> {
-        Ok(self.device.stream.synchronize()?)
+        self.device.streams.wait()
     }
 
     /// Whether host and image agree on the records that travel between them.
     fn check_records(&self) -> Result<(), CudaError> {
-        let wanted = || [ENTRY].into_iter().chain(params::SIZES.iter().chain(params::float::SIZES).copied());
+        let wanted = || {
+            [ENTRY, descent::GROUP].into_iter().chain(
+                params::SIZES.iter().chain(params::float::SIZES).chain(params::gradient::SIZES).copied(),
+            )
+        };
         let sizes = self.device.zeros(wanted().count() * 4)?;
         let record = self.device.address(&sizes);
         let function = self.device.function("record_sizes");
@@ -105,12 +133,12 @@ impl Cuda {
             function.ok_or_else(|| CudaError::Driver("the image has no record_sizes".to_owned()))?;
         let config =
             cudarc::driver::LaunchConfig { grid_dim: (1, 1, 1), block_dim: (1, 1, 1), shared_mem_bytes: 0 };
-        let mut arguments = self.device.stream.launch_builder(function);
+        let mut arguments = self.device.copies.launch_builder(function);
         // SAFETY: one parameter, an address with room for all sizes.
         unsafe { arguments.arg(&record).launch(config) }?;
         let mut bytes = vec![0u8; sizes.len()];
-        self.device.stream.memcpy_dtoh(&sizes, &mut bytes)?;
-        self.device.stream.synchronize()?;
+        self.device.copies.memcpy_dtoh(&sizes, &mut bytes)?;
+        self.device.copies.synchronize()?;
         let found = bytes.as_chunks::<4>().0.iter().map(|word| u32::from_le_bytes(*word) as usize);
         let agree = found.eq(wanted());
         agree.then_some(()).ok_or_else(|| CudaError::Driver("the image is of another build".to_owned()))
@@ -126,8 +154,8 @@ impl Cuda {
         let (_, row) = rows::of(step)?;
         let run = (row.launch)(&mut Launch { device: &self.device, memory, step, terms, sums, accumulate });
         // An entry is this step's, whether its row looked at it or not.
-        memory.entry = None;
-        if let (Err(_), Mode::Recording(index)) = (&run, memory.mode) {
+        memory.lane.entry = None;
+        if let (Err(_), Mode::Recording(index)) = (&run, memory.lane.mode) {
             self.abandon(memory, index);
         }
         run
@@ -135,7 +163,7 @@ impl Cuda {
 
     /// [`KernelError::Index`] where an index led outside what it picks from.
     fn check_indices(&self, memory: &mut CudaMemory, op: OpCode) -> Result<(), KernelError> {
-        match memory.strayed(&self.device) {
+        match memory.lane.strayed() {
             Ok(false) => Ok(()),
             Ok(true) => Err(KernelError::Index(op)),
             Err(error) => Err(failed(memory, op, error)),
@@ -145,33 +173,31 @@ impl Cuda {
     /// Ends a recording that cannot be finished.
     fn abandon(&self, memory: &mut CudaMemory, index: usize) {
         // The stream leaves capture, whatever it says of the graph.
-        let _ = self.device.stream.end_capture(NO_FLAGS);
-        memory.recordings.truncate(index);
-        memory.mode = Mode::Steps;
+        let _ = self.device.streams.end(&memory.lane.stream);
+        memory.lane.recordings.truncate(index);
+        memory.lane.mode = Mode::Steps;
     }
 
     /// Replays the recording of `index`, made just now or before.
     fn replay(&self, memory: &mut CudaMemory, index: usize) -> Result<(), CudaError> {
-        if memory.mode == Mode::Recording(index) {
-            let graph = self.device.stream.end_capture(NO_FLAGS);
-            memory.mode = Mode::Steps;
-            let recording = memory.recordings.get_mut(index);
+        if memory.lane.mode == Mode::Recording(index) {
+            let graph = self.device.streams.end(&memory.lane.stream);
+            memory.lane.mode = Mode::Steps;
+            let recording = memory.lane.recordings.get_mut(index);
             match (graph, recording) {
                 (Ok(graph), Some(recording)) => recording.graph = graph,
                 (graph, _) => {
-                    memory.recordings.truncate(index);
+                    memory.lane.recordings.truncate(index);
                     graph?;
                 }
             }
         }
-        memory.mode = Mode::Steps;
-        let Some(recording) = memory.recordings.get_mut(index) else { return Ok(()) };
-        recording.upload(&self.device)?;
+        memory.lane.mode = Mode::Steps;
+        let Some(recording) = memory.lane.recordings.get_mut(index) else { return Ok(()) };
+        recording.upload(&memory.lane.stream)?;
         recording.graph.as_ref().map_or(Ok(()), |graph| Ok(graph.launch()?))
     }
 }
-
-const NO_FLAGS: CUgraphInstantiate_flags = CUgraphInstantiate_flags(0);
 
 fn failed(memory: &mut CudaMemory, op: OpCode, error: CudaError) -> KernelError {
     memory.failure = Some(error);
@@ -191,16 +217,16 @@ impl Target for Cuda {
 
     fn write(&self, memory: &mut CudaMemory, offset: usize, bytes: &[u8]) -> Option<()> {
         let end = offset.checked_add(bytes.len())?;
-        memory.clear_transients(&self.device).ok()?;
-        let mut part = memory.bytes.try_slice_mut(offset..end)?;
-        self.device.stream.memcpy_htod(bytes, &mut part).ok()
+        memory.lane.clear_transients().ok()?;
+        let mut part = memory.lane.bytes.try_slice_mut(offset..end)?;
+        memory.lane.stream.memcpy_htod(bytes, &mut part).ok()
     }
 
     fn read(&self, memory: &CudaMemory, offset: usize, bytes: &mut [u8]) -> Option<()> {
         let end = offset.checked_add(bytes.len())?;
-        let part = memory.bytes.try_slice(offset..end)?;
-        self.device.stream.memcpy_dtoh(&part, bytes).ok()?;
-        self.device.stream.synchronize().ok()
+        let part = memory.lane.bytes.try_slice(offset..end)?;
+        memory.lane.stream.memcpy_dtoh(&part, bytes).ok()?;
+        memory.lane.stream.synchronize().ok()
     }
 
     fn kernel_name(&self, step: &Step<'_>) -> Result<&'static str, KernelError> {
@@ -225,7 +251,7 @@ impl Target for Cuda {
 
     fn run(&self, memory: &mut CudaMemory, step: &Step<'_>, terms: SiteTerms<'_>) -> Result<(), KernelError> {
         self.launch(memory, step, terms, (Sums::default(), 0))?;
-        if core::mem::take(&mut memory.watched) { self.check_indices(memory, step.op) } else { Ok(()) }
+        if core::mem::take(&mut memory.lane.watched) { self.check_indices(memory, step.op) } else { Ok(()) }
     }
 
     fn run_backward(
@@ -236,17 +262,18 @@ impl Target for Cuda {
         grads: SiteGrads<'_>,
         accumulate: u32,
     ) -> Result<(), KernelError> {
+        memory.lane.ran |= memory.lane.number != 0;
         let placed = match Placed::new(&self.device, memory, grads) {
             Ok(placed) => placed,
             Err(error) => {
-                if let Mode::Recording(index) = memory.mode {
+                if let Mode::Recording(index) = memory.lane.mode {
                     self.abandon(memory, index);
                 }
                 return Err(failed(memory, step.op, error));
             }
         };
         self.launch(memory, step, terms, (placed.sums, accumulate))?;
-        placed.fetch(&self.device).map_err(|error| failed(memory, step.op, error))
+        placed.fetch(memory).map_err(|error| failed(memory, step.op, error))
     }
 
     fn check_terms(&self, step: &Step<'_>, terms: &SiteTerms<'_>) -> Result<(), KernelError> {
@@ -272,8 +299,54 @@ impl Target for Cuda {
         done.map_err(|error| failed(memory, OpCode::Copy, error))
     }
 
+    fn lanes(&self, memory: &CudaMemory) -> usize {
+        memory.others.len().saturating_add(1)
+    }
+
+    fn select(&self, memory: &mut CudaMemory, lane: usize) -> Result<(), KernelError> {
+        memory.select(lane).map_err(|error| failed(memory, OpCode::Copy, error))
+    }
+
+    fn join(&self, memory: &mut CudaMemory) -> Result<(), KernelError> {
+        let done = sums::join(&self.device, memory);
+        done.map_err(|error| failed(memory, OpCode::Copy, error))
+    }
+
+    fn descends(&self) -> bool {
+        true
+    }
+
+    fn squares(
+        &self,
+        memory: &mut CudaMemory,
+        groups: &mut dyn Iterator<Item = (&[f32], f32)>,
+        take: &mut dyn FnMut(f64),
+    ) -> Result<(), KernelError> {
+        let done = descent::squares(&self.device, memory, groups, take);
+        done.map_err(|error| failed(memory, OpCode::Copy, error))
+    }
+
+    fn descend(
+        &self,
+        memory: &mut CudaMemory,
+        groups: &mut dyn Iterator<Item = Descent<'_>>,
+    ) -> Result<(), KernelError> {
+        let done = descent::descend(&self.device, memory, groups);
+        done.map_err(|error| failed(memory, OpCode::Copy, error))
+    }
+
+    fn recall(&self, memory: &mut CudaMemory, values: &mut [u8]) -> Result<(), KernelError> {
+        let done = sums::recall(memory, values);
+        done.map_err(|error| failed(memory, OpCode::Copy, error))
+    }
+
+    fn deposit(&self, memory: &mut CudaMemory, gradients: &[f32]) -> Result<(), KernelError> {
+        let done = sums::deposit(memory, gradients);
+        done.map_err(|error| failed(memory, OpCode::Copy, error))
+    }
+
     fn forget(&self, memory: &mut CudaMemory) {
-        memory.forget(&self.device);
+        memory.forget();
     }
 
     fn begin(
@@ -284,26 +357,27 @@ impl Target for Cuda {
     ) -> Result<Replay, KernelError> {
         let slots = steps.len().saturating_mul(sources);
         let key = (steps.start, steps.end, sources);
-        memory.clear_transients(&self.device).map_err(|error| failed(memory, OpCode::Copy, error))?;
-        memory.entry = None;
-        if let Some(index) = memory.recordings.iter().position(|recording| recording.key == key) {
-            if let Some(recording) = memory.recordings.get_mut(index) {
+        memory.lane.clear_transients().map_err(|error| failed(memory, OpCode::Copy, error))?;
+        memory.lane.entry = None;
+        if let Some(index) = memory.lane.recordings.iter().position(|recording| recording.key == key) {
+            if let Some(recording) = memory.lane.recordings.get_mut(index) {
                 recording.rewind();
             }
-            memory.mode = Mode::Ready(index);
+            memory.lane.mode = Mode::Ready(index);
             return Ok(Replay::Ready);
         }
         let begun = Recording::new(&self.device, key, slots).and_then(|recording| {
-            memory.recordings.push(recording);
-            Ok(self.device.stream.begin_capture(CUstreamCaptureMode::CU_STREAM_CAPTURE_MODE_RELAXED)?)
+            self.device.streams.begin(&memory.lane.stream)?;
+            memory.lane.recordings.push(recording);
+            Ok(())
         });
         begun.map_err(|error| failed(memory, OpCode::Copy, error))?;
-        memory.mode = Mode::Recording(memory.recordings.len().saturating_sub(1));
+        memory.lane.mode = Mode::Recording(memory.lane.recordings.len().saturating_sub(1));
         Ok(Replay::Record)
     }
 
     fn update(&self, memory: &mut CudaMemory, step: OpCode, terms: SiteTerms<'_>) -> Result<(), KernelError> {
-        let (Mode::Recording(index) | Mode::Ready(index)) = memory.mode else { return Ok(()) };
+        let (Mode::Recording(index) | Mode::Ready(index)) = memory.lane.mode else { return Ok(()) };
         // An int8 weight takes integer terms elsewhere: attaching did not refuse them.
         let real = step == OpCode::DynamicConv;
         let refused = if real { check_float_terms(step, &terms) } else { Ok(()) };
@@ -311,18 +385,20 @@ impl Target for Cuda {
             let entry = Terms::new(terms, &mut |bytes| place(&self.device, memory, bytes));
             entry.map_err(|error| failed(memory, step, error))
         });
-        if let (Err(_), Mode::Recording(index)) = (&entry, memory.mode) {
+        if let (Err(_), Mode::Recording(index)) = (&entry, memory.lane.mode) {
             self.abandon(memory, index);
         }
         let entry = entry?;
-        memory.entry = memory.recordings.get_mut(index).map(|recording| recording.push(entry));
+        memory.lane.entry = memory.lane.recordings.get_mut(index).map(|recording| recording.push(entry));
         Ok(())
     }
 
     fn finish(&self, memory: &mut CudaMemory) -> Result<(), KernelError> {
-        let (Mode::Recording(index) | Mode::Ready(index)) = memory.mode else { return Ok(()) };
+        let (Mode::Recording(index) | Mode::Ready(index)) = memory.lane.mode else { return Ok(()) };
+        // A recording of backward steps does not say so: what did not add anything holds zeros.
+        memory.lane.ran |= memory.lane.number != 0;
         self.replay(memory, index).map_err(|error| failed(memory, OpCode::Copy, error))?;
-        let watched = memory.recordings.get(index).is_some_and(|recording| recording.watched);
+        let watched = memory.lane.recordings.get(index).is_some_and(|recording| recording.watched);
         if watched { self.check_indices(memory, OpCode::Gather) } else { Ok(()) }
     }
 }

@@ -90,7 +90,7 @@ pub fn train(plan: PlanView<'_>, target: &Host, memory: &mut [u8]) -> Result<Lea
         }
         trainer.step().map_err(Failure::Train)?;
     }
-    Ok(Learned { patches: blake3(patches), parameters: blake3(bytes::of(trainer.parameters().values())) })
+    Ok(Learned { patches: blake3(patches), parameters: blake3(bytes::of(trainer.fetched().values())) })
 }
 
 /// Writes one patch per class, of a sound that only integer arithmetic makes.

@@ -141,6 +141,8 @@ struct TrainReport {
     arena_bytes: usize,
     /// What they are for.
     memory: MemoryReport,
+    /// What moved the terms of sites, step by step: a device that runs this optimizer itself, or `host`; null without a device.
+    moved_by: Option<&'static str>,
     /// Time of training: reading clips, views, epochs, export.
     seconds: f64,
     /// Content hash of the base.
@@ -411,6 +413,7 @@ impl TrainReport {
             adapter_bytes: trained.bytes.len(),
             arena_bytes: trained.memory.total(),
             memory: MemoryReport::new(&trained.memory),
+            moved_by: trained.moved_by,
             seconds: trained.seconds,
             base_hash: hex(plan.hash()),
             adapter_hash: hex(file.adapter()?.hash()),
@@ -455,6 +458,9 @@ impl TrainReport {
             line("deltas", format!("{error:.3} apart at most; as a fused weight {fused:.3}{factors}"));
         }
         line("memory", bytes(self.arena_bytes));
+        if let Some(moved_by) = self.moved_by {
+            line("optimizer on", moved_by.to_owned());
+        }
         line("time", format!("{:.1} s", self.seconds));
         table
     }

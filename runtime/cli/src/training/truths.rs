@@ -39,6 +39,8 @@ pub(super) struct Truths<'l> {
     taught: Vec<Vec<Vec<f32>>>,
     /// The values of the truth told last, one per logit.
     values: Vec<f32>,
+    /// Those of the batch told last, empty where a truth needs none.
+    blended: Vec<Vec<f32>>,
 }
 
 impl<'l> Truths<'l> {
@@ -60,7 +62,7 @@ impl<'l> Truths<'l> {
             }
         }
         let (several, values) = (course.objective.takes_several(), vec![0.0; trainer.logit_count()]);
-        Ok(Self { labels, views, several, taught, values })
+        Ok(Self { labels, views, several, taught, values, blended: Vec::new() })
     }
 
     /// The labels of every clip.
@@ -70,16 +72,31 @@ impl<'l> Truths<'l> {
 
     /// What version `view` of clip `clip` should say: where it is mixed, the labels of both, each with its clip's share.
     pub(super) fn of(&mut self, clip: usize, view: usize) -> Truth<'_> {
+        if self.told(clip, view).is_none() {
+            blend(self.labels, clip, self.views.mixed(clip, view), &mut self.values);
+        }
+        self.told(clip, view).unwrap_or(Truth::Values(&self.values))
+    }
+
+    /// The same for a version each of several clips.
+    pub(super) fn of_batch(&mut self, drawn: &[(usize, usize)]) -> Vec<Truth<'_>> {
+        self.blended.clear();
+        for (clip, view) in drawn {
+            let own =
+                if let Truth::Values(values) = self.of(*clip, *view) { values.to_vec() } else { Vec::new() };
+            self.blended.push(own);
+        }
+        let each = drawn.iter().zip(&self.blended);
+        each.map(|((clip, view), own)| self.told(*clip, *view).unwrap_or(Truth::Values(own))).collect()
+    }
+
+    /// What needs no values of its own: `None` for several or mixed labels.
+    fn told(&self, clip: usize, view: usize) -> Option<Truth<'_>> {
         let class = self.labels.get(clip).and_then(|labels| labels.first()).copied().unwrap_or(usize::MAX);
         if let Some(teacher) = self.taught.get(clip).and_then(|views| views.get(view)) {
-            return Truth::Taught { class, teacher };
+            return Some(Truth::Taught { class, teacher });
         }
-        let mixed = self.views.mixed(clip, view);
-        if !self.several && mixed.is_none() {
-            return Truth::Class(class);
-        }
-        blend(self.labels, clip, mixed, &mut self.values);
-        Truth::Values(&self.values)
+        (!self.several && self.views.mixed(clip, view).is_none()).then_some(Truth::Class(class))
     }
 }
 

@@ -36,7 +36,7 @@ enum Kept {
 impl Kept {
     /// What training needs of `feed` from now on.
     fn compute<T: Target>(trainer: &mut Trainer<'_, '_, T>, feed: &Feed) -> Result<Self, CliError> {
-        if trainer.parameters().sites().next().is_none() {
+        if trainer.sites().next().is_none() {
             let patches: Vec<u8> = feed.runs.iter().flatten().flatten().copied().collect();
             let mut features = vec![0.0; trainer.feature_count()];
             trainer.features(Clip::Inputs(&patches), &mut features)?;

@@ -20,7 +20,7 @@ pub(super) fn of_site<T: Target>(
 ) -> Vec<ParameterSpec> {
     let method = trainer.setup().method;
     let Some(values) = trainer.latent(index as usize) else {
-        return term_tensors(method, site, trainer.parameters().trained(index as usize));
+        return term_tensors(method, site, trainer.fetched().trained(index as usize));
     };
     let drawn = drawn_constants(method, site, values.constants);
     let mut tensors = Vec::new();

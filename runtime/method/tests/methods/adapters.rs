@@ -183,7 +183,7 @@ fn steps_of_the_quantizer_are_an_output_scale_before_the_bias() {
     trained(&*method, |trainer, plan| {
         for site in SITES {
             let frozen = FrozenSite::new(plan, site as usize).unwrap();
-            let affine = trainer.parameters().terms(site as usize).affine.unwrap();
+            let affine = trainer.fetched().terms(site as usize).affine.unwrap();
             let layer = &net.layers[site as usize];
             for (channel, (scale, shift)) in affine.scale.iter().zip(affine.shift).enumerate() {
                 // scale·(Wx + b) + shift is (s₀ + Δs)·(W̄x) + b, whatever x is.
@@ -256,7 +256,7 @@ fn integer_factors_stay_close_and_within_int16() {
             };
             // The peak of each rank row lands on half of int16.
             let sx = f64::from(FrozenSite::new(plan, POINT as usize).unwrap().scales().unwrap().input);
-            let trained = trainer.parameters().terms(POINT as usize).two_factor.unwrap();
+            let trained = trainer.fetched().terms(POINT as usize).two_factor.unwrap();
             let Factors::F32 { down: real, .. } = trained.factors else { panic!("live factors are f32") };
             for (k, peak) in ranges.peaks(POINT).unwrap().iter().enumerate() {
                 let largest = real[k * 4..][..4].iter().fold(0.0f32, |m, a| m.max(a.abs()));
@@ -274,8 +274,7 @@ fn ranges_are_the_largest_rank_space_values() {
     let net = Net::new(11);
     trained(&Lora { rank: 2, alpha: 4.0, ..Lora::default() }, |trainer, _| {
         let ranges = measured(trainer);
-        let terms =
-            core::array::from_fn(|site| crate::surrogate::Terms::new(&trainer.parameters().terms(site)));
+        let terms = core::array::from_fn(|site| crate::surrogate::Terms::new(&trainer.fetched().terms(site)));
         let down = &terms[POINT as usize].down;
         let mut want = [0.0f64; 2];
         for patch in clips(5).iter().flat_map(|(clip, _)| clip.chunks(PATCH)) {
@@ -301,8 +300,7 @@ fn saturation_counts_codes_at_the_top() {
         for (clip, _) in &clips(5) {
             trainer.forward(Clip::Inputs(clip), &mut saturation).unwrap();
         }
-        let terms =
-            core::array::from_fn(|site| crate::surrogate::Terms::new(&trainer.parameters().terms(site)));
+        let terms = core::array::from_fn(|site| crate::surrogate::Terms::new(&trainer.fetched().terms(site)));
         let scale = f64::from(net.layers[MIX as usize].output.unwrap().scale);
         let (mut reached, mut total) = (0.0, 0.0);
         for patch in clips(5).iter().flat_map(|(clip, _)| clip.chunks(PATCH)) {
@@ -341,7 +339,7 @@ fn sparse_terms_become_steps_of_the_base() {
                     }
                     all
                 };
-                let (real, steps) = (entries(trainer.parameters()), entries(&adapter));
+                let (real, steps) = (entries(trainer.fetched()), entries(&adapter));
                 let (mut error, mut total) = (0.0, 0.0);
                 for (i, (real, step)) in real.iter().zip(&steps).enumerate() {
                     let (code, scale) = (f64::from(layer.codes[i]), f64::from(layer.scales[i / layer.row()]));

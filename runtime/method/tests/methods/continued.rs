@@ -31,7 +31,7 @@ fn learn(trainer: &mut Trainer<'_, '_>, steps: usize) {
 }
 
 /// The adapter as it is, for reading on any aligned place.
-fn written(trainer: &Trainer<'_, '_>, parameters: bool) -> Aligned {
+fn written(trainer: &mut Trainer<'_, '_>, parameters: bool) -> Aligned {
     let options = ExportOptions { parameters, ..ExportOptions::default() };
     let bytes = export(trainer, &options).unwrap().bytes;
     let mut aligned = Aligned::zeroed(bytes.len());
@@ -84,13 +84,13 @@ fn a_head_starts_as_it_was_folded() {
             head.fold(&mut weight, &mut bias).unwrap();
             (weight, bias)
         };
-        let trained = trainer.parameters().values().to_vec();
+        let trained = trainer.fetched().values().to_vec();
         let (weight, bias) = fold(trainer);
         trainer.restore(&vec![0.5; trained.len()]).unwrap();
         trainer.start_head(&weight, &bias).unwrap();
         let near =
             |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5 * (1.0 + b.abs()));
-        let values = trainer.parameters().values();
+        let values = trainer.fetched().values();
         assert!(near(&values[..weight.len() + bias.len()], &trained));
         let again = fold(trainer);
         assert!(near(&again.0, &weight) && near(&again.1, &bias));

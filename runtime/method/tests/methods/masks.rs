@@ -24,7 +24,7 @@ fn positions_at(method: &dyn Method, seed: u64, sites: [u32; 2]) -> [Vec<(usize,
     let mut memory = Aligned::zeroed(Trainer::memory(&plan, &Host::SCALAR, &setup).unwrap().total());
     let trainer = Trainer::bind(plan, &Host::SCALAR, setup, memory.bytes_mut()).unwrap();
     sites.map(|site| {
-        let sparse = trainer.parameters().terms(site as usize).sparse.unwrap();
+        let sparse = trainer.fetched().terms(site as usize).sparse.unwrap();
         let desc = plan.site(site as usize).unwrap();
         assert_eq!((sparse.indptr.len(), sparse.indptr[0]), (desc.out + 1, 0));
         let rows = sparse.indptr.windows(2).map(|ends| &sparse.indices[ends[0] as usize..ends[1] as usize]);

@@ -15,7 +15,7 @@ const SITES: [u32; 2] = [POINT, MIX];
 /// Tensor `name` of every site.
 fn tensors(trainer: &Trainer<'_, '_>, plan: &PlanView<'_>, method: &dyn Method, name: &str) -> Vec<Vec<f32>> {
     let head = trainer.head().map_or(0, |head| head.weight.len() + head.bias.len());
-    let mut rest = &trainer.parameters().values()[head..];
+    let mut rest = &trainer.fetched().values()[head..];
     SITES
         .map(|site| {
             let desc = plan.site(site as usize).unwrap();
@@ -151,7 +151,7 @@ fn products_of_steps_are_summed_beside_the_first_order() {
                 NamedTensor { name: "second_order", dims: &[out, row], values: &none },
             ];
             let first = evaluate(&*method, &frozen, &given).unwrap();
-            let all = trainer.parameters().terms(site as usize).dense.unwrap();
+            let all = trainer.fetched().terms(site as usize).dense.unwrap();
             let [height, width] = frozen.desc.kernel;
             for channel in 0..out {
                 for (position, i) in
@@ -175,7 +175,7 @@ fn rows_of_least_attribution_move_and_no_others() {
     train(&*method, 8, |_, trainer, plan| {
         for site in SITES {
             let desc = plan.site(site as usize).unwrap();
-            let terms = trainer.parameters().terms(site as usize);
+            let terms = trainer.fetched().terms(site as usize);
             let (sparse, affine) = (terms.sparse.unwrap(), terms.affine.unwrap());
             let rows = sparse.indptr.windows(2).map(|ends| (ends[1] - ends[0]) as usize);
             let chosen: Vec<bool> = rows.map(|len| len != 0).collect();
@@ -184,7 +184,7 @@ fn rows_of_least_attribution_move_and_no_others() {
             assert!(chosen.iter().zip(affine.shift).all(|(chosen, shift)| *chosen || *shift == 0.0));
             assert!(affine.scale.iter().all(|scale| *scale == 1.0));
         }
-        let all = trainer.parameters().values();
+        let all = trainer.fetched().values();
         let head = trainer.head().map_or(0, |head| head.weight.len() + head.bias.len());
         // Half of 4 by 4 and of 6 by 18, and a shift of every output.
         assert_eq!(all.len() - head, 8 + 4 + 54 + 6);
@@ -199,7 +199,7 @@ fn every_step_trains_a_slice_and_the_last_ones_the_whole() {
     train(&*method, 16, |step, trainer, plan| {
         for site in SITES {
             let row = plan.site(site as usize).unwrap().row();
-            let term = trainer.parameters().terms(site as usize).two_factor.unwrap();
+            let term = trainer.fetched().terms(site as usize).two_factor.unwrap();
             let Factors::F32 { down, .. } = term.factors else { panic!("live factors are f32") };
             let acts = |k: usize| down[k * row..][..row].iter().any(|a| *a != 0.0);
             let active = (0..2).take_while(|k| acts(*k)).count();

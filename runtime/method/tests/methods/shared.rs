@@ -12,7 +12,7 @@ use crate::tiny::{Aligned, MIX, Net, POINT, clips};
 /// The squares of all factors' values; a factor that reads the input is counted once, not for every group.
 fn squares(trainer: &Trainer<'_, '_>) -> f64 {
     let of = |(site, row): (u32, usize)| {
-        let two_factor = trainer.parameters().terms(site as usize).two_factor.expect("rank 1 is two factors");
+        let two_factor = trainer.fetched().terms(site as usize).two_factor.expect("rank 1 is two factors");
         let Factors::F32 { down, up } = two_factor.factors else { panic!("live factors are f32") };
         let values = down[..row].iter().chain(up);
         values.map(|value| f64::from(*value).powi(2)).sum::<f64>()
@@ -33,7 +33,7 @@ fn one_vector_makes_the_factors_of_all_sites_and_follows_them() {
     let clips = clips(5);
     clips.iter().for_each(|(clip, _)| trainer.observe(Clip::Inputs(clip)).unwrap());
     trainer.standardize();
-    let theta = |trainer: &Trainer<'_, '_>| trainer.parameters().values()[head..].to_vec();
+    let theta = |trainer: &Trainer<'_, '_>| trainer.fetched().values()[head..].to_vec();
     let start = theta(&trainer);
     assert_eq!(start.len(), 4, "held once");
     for step in 0..4 {
@@ -62,7 +62,7 @@ fn sites_of_other_shapes_share_nothing_by_shape() {
         let mut arena = Aligned::zeroed(Trainer::memory(&plan, &Host::SCALAR, &setup).unwrap().total());
         let trainer = Trainer::bind(plan, &Host::SCALAR, setup, arena.bytes_mut()).unwrap();
         let head = trainer.head().map_or(0, |head| head.weight.len() + head.bias.len());
-        trainer.parameters().values().len() - head
+        trainer.fetched().values().len() - head
     };
     // Weights of 4 by 4 and 6 by 18.
     assert_eq!(count("s2lora", &[("rank", "2")], &[POINT, MIX]), 2 * (8 + 1) + 2 * (24 + 1));
@@ -80,9 +80,9 @@ fn a_file_holds_what_sites_share_once_and_every_site_reads_it() {
     let method = build("unilora", &[("rank", "1"), ("theta_d_length", "64")]).unwrap();
     let setup = setup(&*method, &[POINT, MIX], HEAD);
     let mut arena = Aligned::zeroed(Trainer::memory(&plan, &Host::SCALAR, &setup).unwrap().total());
-    let trainer = Trainer::bind(plan, &Host::SCALAR, setup, arena.bytes_mut()).unwrap();
+    let mut trainer = Trainer::bind(plan, &Host::SCALAR, setup, arena.bytes_mut()).unwrap();
     let options = ExportOptions { factors: FactorFormat::F32, parameters: true, ..ExportOptions::default() };
-    let file = Aligned::new(&export(&trainer, &options).unwrap().bytes);
+    let file = Aligned::new(&export(&mut trainer, &options).unwrap().bytes);
     let adapter = Adapter::attach(file.bytes(), &plan).unwrap();
     let section = adapter.parameters().unwrap();
     let theta =

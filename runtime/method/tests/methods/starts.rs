@@ -113,10 +113,10 @@ pub(crate) fn saliency(score: Score) -> Saliency {
         if pass > 0 {
             saliency.again();
         }
-        let before = trainer.parameters().values().to_vec();
+        let before = trainer.fetched().values().to_vec();
         for (clip, class) in &clips {
             assert!(saliency.measure(&mut trainer, Clip::Inputs(clip), Truth::Class(*class)).unwrap());
-            assert_eq!(trainer.parameters().values(), before, "measuring moves nothing");
+            assert_eq!(trainer.fetched().values(), before, "measuring moves nothing");
         }
     }
     saliency
@@ -186,9 +186,9 @@ fn lora_starts_as_in_peft() {
     let setup = setup(&method, &SITES, HEAD);
     let mut memory = Aligned::zeroed(Trainer::memory(&plan, &Host::SCALAR, &setup).unwrap().total());
     let trainer = Trainer::bind(plan, &Host::SCALAR, setup, memory.bytes_mut()).unwrap();
-    assert!(trainer.parameters().sites().eq([POINT, MIX]), "depthwise sites have no low rank");
+    assert!(trainer.fetched().sites().eq([POINT, MIX]), "depthwise sites have no low rank");
     for (site, row, groups) in [(POINT, 4, 1), (MIX, 18, 2)] {
-        let Factors::F32 { down, up } = trainer.parameters().terms(site as usize).two_factor.unwrap().factors
+        let Factors::F32 { down, up } = trainer.fetched().terms(site as usize).two_factor.unwrap().factors
         else {
             panic!("live factors are f32");
         };
@@ -235,7 +235,7 @@ fn factors_behind_a_quantizer_start_from_the_weights_before_rounding() {
         let setup = setup(method, &[MIX], HEAD);
         let mut memory = Aligned::zeroed(Trainer::memory(&plan, &Host::SCALAR, &setup).unwrap().total());
         let trainer = Trainer::bind(plan, &Host::SCALAR, setup, memory.bytes_mut()).unwrap();
-        let delta = trainer.parameters().terms(MIX as usize).dense.unwrap();
+        let delta = trainer.fetched().terms(MIX as usize).dense.unwrap();
         let at = |i: usize| frozen.offset(i / row, in_kernel(&frozen.desc, i % row));
         (0..out * row).map(|i| f64::from(delta[at(i)])).collect()
     };
@@ -300,7 +300,7 @@ fn a_spectrum_gives_back_what_rounding_took() {
     for (site, error) in &errors {
         let frozen = FrozenSite::new(&plan, *site as usize).unwrap();
         let row = frozen.desc.row();
-        let delta = trainer.parameters().terms(*site as usize).dense.unwrap();
+        let delta = trainer.fetched().terms(*site as usize).dense.unwrap();
         let at = |i: usize| frozen.offset(i / row, in_kernel(&frozen.desc, i % row));
         let left: f64 = error.iter().enumerate().map(|(i, e)| (e - f64::from(delta[at(i)])).powi(2)).sum();
         let all: f64 = error.iter().map(|e| e * e).sum();

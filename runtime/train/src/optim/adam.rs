@@ -1,5 +1,7 @@
 //! Adam (Kingma & Ba, 2015), decay as a penalty in the gradient.
 
+use ingraft_kernel::descent::{Move, Rule};
+
 use super::{Elementwise, MAX_SLOTS, Rate, Slot};
 
 /// m ← β₁m + (1−β₁)g, v ← β₂v + (1−β₂)g², φ ← φ − η·m̂/(√v̂ + ε), with g including λ·φ.
@@ -25,6 +27,19 @@ impl Adam {
     pub(super) fn step(&self, rate: &Rate, keep: f32) -> AdamStep {
         let [bias, root_bias] = self.biases(rate.step);
         AdamStep { rate: *rate, reach: rate.learning_rate * rate.scale / bias, root_bias, keep }
+    }
+
+    /// What `step` does to every parameter, as a target computes it.
+    pub(super) fn as_move(&self, step: &AdamStep, penalty: Option<f32>) -> Move {
+        let [first, second] = self.betas;
+        let rule = Rule::Adam {
+            first: (1.0 - first) as f32,
+            second: second as f32,
+            new_second: (1.0 - second) as f32,
+            root_bias: step.root_bias,
+            epsilon: self.epsilon,
+        };
+        Move { keep: step.keep, reach: step.reach, ..step.rate.moves(rule, penalty) }
     }
 
     /// Moves `parameters` by the gradients `slope(stored gradient, stored value)` of the unscaled parameters.
@@ -87,6 +102,10 @@ impl Elementwise for Adam {
 
     fn prepare(&self, rate: &Rate) -> AdamStep {
         self.step(rate, 1.0)
+    }
+
+    fn moves(&self, rate: &Rate) -> Option<Move> {
+        Some(self.as_move(&self.prepare(rate), Some(rate.weight_decay)))
     }
 
     fn descend(

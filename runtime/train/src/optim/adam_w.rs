@@ -1,5 +1,7 @@
 //! Adam with decoupled weight decay (Loshchilov & Hutter, 2019).
 
+use ingraft_kernel::descent::Move;
+
 use super::adam::AdamStep;
 use super::{Adam, Elementwise, MAX_SLOTS, Rate, Slot};
 
@@ -23,6 +25,10 @@ impl Elementwise for AdamW {
 
     fn prepare(&self, rate: &Rate) -> AdamStep {
         self.0.step(rate, 1.0 - rate.learning_rate * rate.weight_decay)
+    }
+
+    fn moves(&self, rate: &Rate) -> Option<Move> {
+        Some(self.0.as_move(&self.prepare(rate), None))
     }
 
     fn descend(

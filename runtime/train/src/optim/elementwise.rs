@@ -1,5 +1,7 @@
 //! Rules that move every parameter on its own.
 
+use ingraft_kernel::descent::Move;
+
 use super::{Group, GroupShape, Optimizer, Rate};
 
 /// The most values that such a rule keeps of a parameter.
@@ -28,6 +30,12 @@ pub trait Elementwise: Sync {
     /// Computes it.
     fn prepare(&self, rate: &Rate) -> Self::Step;
 
+    /// The same as a target computes it; `None` where it cannot.
+    fn moves(&self, rate: &Rate) -> Option<Move> {
+        let _ = rate;
+        None
+    }
+
     /// Moves `parameters`, of each of which `state` holds a value per slot.
     fn descend(
         &self,
@@ -46,6 +54,10 @@ impl<E: Elementwise> Optimizer for E {
 
     fn state_words(&self, shape: GroupShape) -> usize {
         shape.count().saturating_mul(E::SLOTS.len())
+    }
+
+    fn moves(&self, rate: &Rate) -> Option<Move> {
+        Elementwise::moves(self, rate)
     }
 
     fn update(&self, rate: &Rate, group: Group<'_>) {

@@ -1,5 +1,7 @@
 //! Gradient descent with a heavy ball.
 
+use ingraft_kernel::descent::{Move, Rule};
+
 use super::{Elementwise, MAX_SLOTS, Rate, Slot};
 
 /// v ← μ·v + (g + λ·φ), φ ← φ − η·v (Polyak; without dampening or Nesterov's look-ahead).
@@ -22,6 +24,10 @@ impl Elementwise for Momentum {
 
     fn prepare(&self, rate: &Rate) -> Rate {
         *rate
+    }
+
+    fn moves(&self, rate: &Rate) -> Option<Move> {
+        Some(rate.moves(Rule::Momentum { momentum: self.momentum }, Some(rate.weight_decay)))
     }
 
     fn descend(

@@ -1,5 +1,7 @@
 //! Plain gradient descent.
 
+use ingraft_kernel::descent::{Move, Rule};
+
 use super::{Elementwise, MAX_SLOTS, Rate, Slot};
 
 /// φ ← φ − η·(g + λ·φ).
@@ -14,6 +16,10 @@ impl Elementwise for Sgd {
 
     fn prepare(&self, rate: &Rate) -> Rate {
         *rate
+    }
+
+    fn moves(&self, rate: &Rate) -> Option<Move> {
+        Some(rate.moves(Rule::Descent, Some(rate.weight_decay)))
     }
 
     fn descend(&self, rate: &Rate, parameters: &mut [f32], gradients: &[f32], _: [&mut [f32]; MAX_SLOTS]) {

@@ -5,9 +5,10 @@ use ingraft_kernel::Target;
 use ingraft_plan::PlanView;
 use ingraft_tensor::Rng;
 
-use super::{Stage, Trainer, update};
+use super::{Apart, Stage, Trainer, update};
 use crate::head::Standardization;
 use crate::memory::{Carver, Sizes, for_each_slot};
+use crate::optim::Rate;
 use crate::parameters::{Ends, Parameters, Slot};
 use crate::route::Route;
 use crate::{FrozenSite, LatentSites, Setup, prefix};
@@ -68,6 +69,7 @@ impl<'a, 'm, T: Target> Trainer<'a, 'm, T> {
         let readings = Readings::carve(carver, sizes)?;
         let mut latent = LatentMemory::carve(carver, &sizes.ends)?;
         let parameters = Self::carve_parameters(&plan, &setup, sizes, values, &mut latent, carver)?;
+        let apart = Self::apart(&session, &setup, sizes);
         let route = Route::new(&plan, &sizes.tap, parameters.slots, carver.bytes(sizes.backward)?);
         let cached = carve_cached(&plan, sizes, carver)?;
         let staged = carver.take(sizes.staged)?;
@@ -91,12 +93,23 @@ impl<'a, 'm, T: Target> Trainer<'a, 'm, T> {
             staged,
             stale: true,
             owed: false,
+            apart,
+            shares: false,
             stage: Stage::Idle,
             loss: 0.0,
             temperature: 1.0,
             clips: 0,
             steps: 0,
         })
+    }
+
+    /// What moves on the target, where anything does.
+    fn apart(session: &Session<'a, 'm, T>, setup: &Setup<'_>, sizes: &Sizes) -> Option<Apart> {
+        let rate = Rate { learning_rate: 1.0, weight_decay: 0.0, scale: 1.0, gradient: 1.0, step: 1 };
+        let terms_alone = sizes.slots != 0 && sizes.ends.computed == 0;
+        let fits = session.target().descends() && terms_alone && setup.method.is_unconstrained();
+        let moves = fits && setup.optimizer.moves(&rate).is_some();
+        moves.then_some(Apart { state: sizes.head_state, ahead: false, held: false })
     }
 
     /// The tables around the parameters, and their start values.

@@ -100,6 +100,7 @@ impl<T: Target> Trainer<'_, '_, T> {
     pub fn save(&mut self, out: &mut [u8]) -> Result<(), TrainError> {
         self.idle()?;
         self.settle()?;
+        self.fetch()?;
         let needed = self.checkpoint_bytes();
         let given = out.len();
         let length = TrainError::Length { needed, given };
@@ -145,6 +146,7 @@ impl<T: Target> Trainer<'_, '_, T> {
             return Err(TrainError::OtherRun);
         }
         self.vectors(&mut reader).ok_or(TrainError::Damaged)?;
+        self.apart.iter_mut().for_each(|apart| (apart.ahead, apart.held) = (false, true));
         (self.steps, self.clips, self.loss) = (steps, clips, loss);
         self.statistics.observed = observed;
         self.stale = true;

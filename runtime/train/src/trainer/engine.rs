@@ -35,7 +35,7 @@ pub(super) enum Stage {
 }
 
 /// What follows a stage.
-enum Turn {
+pub(super) enum Turn {
     /// Another stage, at once.
     Go(Stage),
     /// The budget is spent; later this stage.
@@ -221,7 +221,7 @@ impl<T: Target> Trainer<'_, '_, T> {
     }
 
     /// Runs forward steps from `step` to the tap while `budget` lasts; gives the next one.
-    fn run_forward(&mut self, step: usize, budget: &mut usize) -> Result<usize, TrainError> {
+    pub(super) fn run_forward(&mut self, step: usize, budget: &mut usize) -> Result<usize, TrainError> {
         self.refresh()?;
         let end = self.tap.step.saturating_add(1).min(step.saturating_add(*budget));
         if *budget == usize::MAX {
@@ -234,7 +234,7 @@ impl<T: Target> Trainer<'_, '_, T> {
     }
 
     /// Runs backward steps from `index` while `budget` lasts; gives the next one.
-    fn run_backward(&mut self, first: usize, budget: &mut usize) -> Result<usize, TrainError> {
+    pub(super) fn run_backward(&mut self, first: usize, budget: &mut usize) -> Result<usize, TrainError> {
         self.owed = !self.session.target().is_host();
         let Self { session, parameters, route, gradients, latent, .. } = self;
         let mut sink = Sink { parameters, gradients, computed: latent.gradients };
@@ -287,7 +287,7 @@ impl<T: Target> Trainer<'_, '_, T> {
     }
 
     /// The loss, the head's gradients, and the gradient of the pooled features.
-    fn read_loss(&mut self, truth: Truth<'_>) -> Result<(), TrainError> {
+    pub(super) fn read_loss(&mut self, truth: Truth<'_>) -> Result<(), TrainError> {
         self.compute_logits();
         let Readings { pooled, pooled_grad, logits, logit_grad } = &mut self.readings;
         let loss = self.setup.loss.evaluate(logits, truth, logit_grad);
@@ -306,7 +306,7 @@ impl<T: Target> Trainer<'_, '_, T> {
     }
 
     /// Writes the gradient of the tapped tensor of `patch`, one of `patches`.
-    fn seed(&mut self, patches: usize, patch: usize) -> Result<Turn, TrainError> {
+    pub(super) fn seed(&mut self, patches: usize, patch: usize) -> Result<Turn, TrainError> {
         let share = 1.0 / patches as f32;
         let Self { session, tap, staged, readings, .. } = self;
         let tensor = tap.grad.ok_or(TrainError::NoGradient)?;

@@ -27,6 +27,7 @@ impl<'m, T: Target> Trainer<'_, 'm, T> {
         }
         self.parameters.frozen = Some(Frozen(source));
         self.check_terms()?;
+        self.fetch()?;
         // Terms are of other kinds now than when they were recorded.
         self.session.forget();
         self.stale = true;
@@ -44,6 +45,7 @@ impl<'m, T: Target> Trainer<'_, 'm, T> {
         fill: impl FnOnce(&FrozenSite<'_>, &mut Latent<'_>, &mut SiteValues<'_>) -> R,
     ) -> Result<Option<R>, TrainError> {
         self.idle()?;
+        self.fetch()?;
         let Some(at) = self.parameters.slots.iter().position(|slot| slot.site as usize == site) else {
             return Ok(None);
         };

@@ -3,7 +3,7 @@
 use core::ops::Range;
 
 use crate::method::Part;
-use crate::optim::GroupShape;
+use crate::optim::{GroupShape, Rate};
 use crate::parameters::Slot;
 use crate::{LearningRate, Setup};
 
@@ -34,6 +34,17 @@ impl Span {
         let (range, state) = (after(ends.0, &self.range), after(ends.1, &self.state));
         *ends = (range.end, state.end);
         Self { range, state, ..self }
+    }
+
+    /// How far the group moves in the step behind `steps` others, its gradients multiplied with `gradient`.
+    pub(crate) fn rate(&self, setup: &Setup<'_>, steps: u32, gradient: f32) -> Rate {
+        Rate {
+            learning_rate: self.rate.rate * setup.schedule.factor(steps),
+            weight_decay: self.rate.weight_decay,
+            scale: self.scale,
+            gradient,
+            step: steps.saturating_add(1),
+        }
     }
 
     /// The piece that begins `from` parameters into the group, and where the next one does.

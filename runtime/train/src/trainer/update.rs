@@ -6,7 +6,7 @@ use ingraft_plan::PlanView;
 use super::span::{self, PIECE, Span};
 use super::{LatentMemory, Stage, Trainer};
 use crate::method::Method;
-use crate::optim::{Group, Rate, soft_threshold};
+use crate::optim::{Group, soft_threshold};
 use crate::parameters::{Parameters, Slot};
 use crate::{FrozenSite, LatentSites, Revision, Setup, TrainError};
 
@@ -17,10 +17,10 @@ pub(super) struct Update {
     /// Squares of the gradients of the present group, in eight interleaved sums.
     sums: [f64; 8],
     /// Squares of the gradients of all groups before.
-    squares: f64,
+    pub(super) squares: f64,
     norm: f32,
     /// What summed gradients are multiplied with: averaging and clipping.
-    gradient: f32,
+    pub(super) gradient: f32,
 }
 
 /// The next piece of an update.
@@ -96,6 +96,10 @@ impl<'a, 'm, T: Target> Trainer<'a, 'm, T> {
     pub fn advance_step(&mut self, budget: usize) -> Result<Option<f32>, TrainError> {
         let mut update = match self.stage {
             Stage::Idle if self.clips == 0 => return Err(TrainError::NoGradients),
+            Stage::Idle if self.moves_apart() => {
+                self.give_back()?;
+                Update { at: At::Measure { span: 0, from: 0 }, ..Update::START }
+            }
             Stage::Idle => {
                 self.settle()?;
                 self.stale = true;
@@ -131,7 +135,7 @@ impl<'a, 'm, T: Target> Trainer<'a, 'm, T> {
                 after(slot, At::PullBack, At::Measure { span: 0, from: 0 })
             }
             At::Measure { span, from } => self.measure(update, span, from)?,
-            At::Move { span, from } => self.move_piece(update, span, from),
+            At::Move { span, from } => self.move_piece(update, span, from)?,
             At::Constrain(slot) => {
                 self.constrain(slot);
                 after(slot, At::Constrain, At::Revise)
@@ -151,7 +155,10 @@ impl<'a, 'm, T: Target> Trainer<'a, 'm, T> {
 
     /// Squares a piece of the gradients; behind the last, decides how far to move.
     fn measure(&mut self, update: &mut Update, span: usize, from: usize) -> Result<At, TrainError> {
-        if let Some(group) = self.spans().nth(span) {
+        let group = self.spans().nth(span);
+        if self.is_apart(group.as_ref()) {
+            self.measure_apart(update)?;
+        } else if let Some(group) = group {
             let (piece, next) = group.piece(from);
             let square = |g: &f32| f64::from(g * group.scale) * f64::from(g * group.scale);
             let (runs, rest) = self.gradients.get(piece).unwrap_or(&[]).as_chunks::<8>();
@@ -177,17 +184,15 @@ impl<'a, 'm, T: Target> Trainer<'a, 'm, T> {
     }
 
     /// Moves a piece of the parameters.
-    fn move_piece(&mut self, update: &Update, span: usize, from: usize) -> At {
-        let Some(group) = self.spans().nth(span) else { return At::Constrain(0) };
+    fn move_piece(&mut self, update: &Update, span: usize, from: usize) -> Result<At, TrainError> {
+        let Some(group) = self.spans().nth(span) else { return Ok(At::Constrain(0)) };
+        if self.is_apart(Some(&group)) {
+            self.move_apart(update)?;
+            return Ok(At::Forget(0));
+        }
         let divisible = self.setup.optimizer.is_divisible();
         let (piece, next) = if divisible { group.piece(from) } else { (group.range.clone(), None) };
-        let rate = Rate {
-            learning_rate: group.rate.rate * self.setup.schedule.factor(self.steps),
-            weight_decay: group.rate.weight_decay,
-            scale: group.scale,
-            gradient: update.gradient,
-            step: self.steps.saturating_add(1),
-        };
+        let rate = group.rate(&self.setup, self.steps, update.gradient);
         let parameters = self.parameters.values.get_mut(piece.clone()).unwrap_or_default();
         self.setup.optimizer.update(
             &rate,
@@ -201,19 +206,20 @@ impl<'a, 'm, T: Target> Trainer<'a, 'm, T> {
             },
         );
         if group.shrinks {
-            let reach = rate.learning_rate * self.setup.moves.soft_threshold * rate.scale.abs();
+            let reach = rate.threshold(&self.setup.moves);
             soft_threshold(self.parameters.values.get_mut(piece).unwrap_or_default(), reach);
         }
-        match next {
+        Ok(match next {
             Some(from) => At::Move { span, from },
             None => At::Move { span: span.saturating_add(1), from: 0 },
-        }
+        })
     }
 
     /// Forgets a piece of the gradients; `None` behind the last.
     fn forget(&mut self, from: usize) -> Option<At> {
         let to = from.saturating_add(PIECE);
-        let count = self.gradients.len().max(self.latent.gradients.len());
+        let all = self.gradients.len().max(self.latent.gradients.len());
+        let count = if self.moves_apart() { self.head_len } else { all };
         for gradients in [&mut *self.gradients, &mut *self.latent.gradients] {
             let end = to.min(gradients.len());
             gradients.get_mut(from..end).unwrap_or_default().fill(0.0);
@@ -241,6 +247,7 @@ impl<'a, 'm, T: Target> Trainer<'a, 'm, T> {
     pub fn discard(&mut self) {
         // What a failed device owes is forgotten with the rest.
         let _ = self.settle();
+        self.apart.iter_mut().for_each(|apart| apart.held = false);
         self.gradients.fill(0.0);
         self.latent.gradients.fill(0.0);
         self.clips = 0;
@@ -261,6 +268,7 @@ impl<'a, 'm, T: Target> Trainer<'a, 'm, T> {
         self.settle()?;
         super::copy(self.gradients, gradients)?;
         self.latent.gradients.fill(0.0);
+        self.apart.iter_mut().for_each(|apart| apart.held = true);
         self.clips = 1;
         Ok(())
     }
@@ -301,7 +309,7 @@ impl<'a, 'm, T: Target> Trainer<'a, 'm, T> {
     }
 
     /// The groups, in the order of the parameter vector. They borrow the tables, not the trainer.
-    fn spans(&self) -> impl Iterator<Item = Span> + use<'a, 'm, T> {
+    pub(super) fn spans(&self) -> impl Iterator<Item = Span> + use<'a, 'm, T> {
         let (setup, slots): (Setup<'a>, &'m [Slot]) = (self.setup, self.parameters.slots);
         let head = span::of_head(&setup, self.head_len, self.readings.logits.len());
         let sites = slots.iter().flat_map(move |slot| span::of_site(&setup, slot));

@@ -108,7 +108,7 @@ pub fn learn<'w, 'f>(
     }
     let facts =
         FileFacts { method: "bias", method_version: 1, hyper: "", provenance: "trained on the device" };
-    Encoder::new(trainer.plan(), trainer.parameters(), facts).write(file).map_err(NormalError::Encode)
+    Encoder::new(trainer.plan(), trainer.fetched(), facts).write(file).map_err(NormalError::Encode)
 }
 
 /// The mean squared error of what came back of `input`.

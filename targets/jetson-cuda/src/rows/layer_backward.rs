@@ -35,6 +35,11 @@ pub(crate) fn conv_real(launch: &mut Launch<'_, '_>) -> Result<(), KernelError> 
     Layer::real(launch, false)?.run(launch)
 }
 
+/// Launches the gradient of a dense layer on codes quantized at run time.
+pub(crate) fn conv_dynamic(launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
+    Layer::dynamic(launch)?.run(launch)
+}
+
 /// Launches the gradient of a depthwise int8 layer.
 pub(crate) fn depthwise_quantized(launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
     Layer::quantized(launch, true)?.run(launch)
@@ -80,6 +85,20 @@ impl<'s> Layer<'s> {
         let attrs: &'s ConvAttrs = launch.step.attrs()?;
         let mut layer = Self::new(launch, &attrs.window, attrs.groups, depthwise)?;
         (layer.record.in_scale, layer.record.out_scale) = (1.0, 1.0);
+        Ok(layer)
+    }
+
+    /// Inputs behind the incoming gradient: codes, weight, sums of its rows, multiplier, bias, scale and zero point.
+    fn dynamic(launch: &mut Launch<'_, 's>) -> Result<Self, KernelError> {
+        let mut layer = Self::real(launch, false)?;
+        let first = operands(launch.step);
+        let record = &mut layer.record;
+        record.row_sums = launch.input(first + 2)?;
+        record.multiplier = launch.input(first + 3)?;
+        record.bias = launch.input(first + 4)?;
+        record.run_scale = launch.input(first + 5)?;
+        record.run_zero = launch.input(first + 6)?;
+        record.codes = 1;
         Ok(layer)
     }
 
@@ -328,7 +347,7 @@ impl<'s> Layer<'s> {
         let [kh, kw] = self.shape.kernel;
         let per_tap = self.shape.out_group.div_ceil(CHUNK).saturating_add(self.rank.div_ceil(CHUNK));
         let warps = kh.saturating_mul(kw).saturating_mul(per_tap).clamp(1, SLICES as usize / LANES);
-        let real = self.attrs.is_none() || self.record.weights != 0;
+        let real = self.record.codes == 0 || self.record.weights != 0;
         let kernel = if real { "conv_backward_input_f32" } else { "conv_backward_input_qc8w" };
         let columns = self.shape.in_group.div_ceil(LANES);
         let grid = (pixels.div_ceil(COVER) as u32, columns as u32, self.shape.groups as u32);

@@ -11,7 +11,7 @@ use crate::params::float::{ArgReduce, Norm, Reduce, Softmax};
 use crate::rows::walk::Walk;
 
 /// Threads of a block.
-const THREADS: u32 = 256;
+pub(crate) const THREADS: u32 = 256;
 /// Threads of a warp; rows of as many warps are one block.
 const WARP: usize = 32;
 /// Warps of a block where each takes a row.
@@ -104,7 +104,7 @@ pub(crate) fn arg_reduce(launch: &mut Launch<'_, '_>) -> Result<(), KernelError>
 }
 
 /// The grid and the threads of a block for rows of `len`, and whether each row takes a warp.
-fn rows_grid(rows: usize, len: usize) -> (bool, (u32, u32, u32), u32) {
+pub(crate) fn rows_grid(rows: usize, len: usize) -> (bool, (u32, u32, u32), u32) {
     if len < LONG {
         (true, (rows.div_ceil(WARPS) as u32, 1, 1), (WARPS * WARP) as u32)
     } else {

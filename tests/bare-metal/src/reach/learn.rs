@@ -67,8 +67,8 @@ pub(super) fn trainer(
         let (weight, bias) = values.split_at_mut_checked(number).unwrap_or_default();
         keep((head.features(), head.fold(weight, bias)));
     }
-    trainer.parameters().sites().for_each(keep);
-    keep(trainer.parameters().values());
+    trainer.fetched().sites().for_each(keep);
+    keep(trainer.fetched().values());
     trainer.restore(values)?;
     trainer.start_head(values, values)?;
     let filled = trainer.fill(number, |site, latent, terms| {

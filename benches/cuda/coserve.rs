@@ -4,9 +4,10 @@
 //! Meanwhile another thread trains LoRA beside every dense layer, step after step. Every output is compared with that of the
 //! inference alone.
 
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::time::Duration;
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use ingraft::adapter::Adapter;
 use ingraft::compile::lower::train::TrainFrom;

@@ -5,10 +5,29 @@ use core::fmt::Debug;
 use ingraft_adapter::Adapter;
 use ingraft_exec::{Session, Trace};
 use ingraft_kernel::{Host, Target};
+use serde::Serialize;
 
 use crate::CliError;
 use crate::aligned::AlignedBytes;
+use crate::board::Board;
 use crate::threads::Shared;
+
+/// A device beside the processor.
+#[derive(Debug, Serialize)]
+pub(crate) struct Device {
+    /// Its name.
+    pub(crate) name: String,
+    /// The CUDA that its driver knows, as in `12.6`.
+    pub(crate) driver: String,
+    /// The image of kernels in use.
+    pub(crate) image: &'static str,
+    /// Time of making the context in microseconds.
+    pub(crate) context_us: f64,
+    /// Time of loading the kernels, behind that.
+    pub(crate) load_us: f64,
+    /// The board that it is a part of; null elsewhere.
+    pub(crate) board: Option<Board>,
+}
 
 /// A target with its memory.
 pub(crate) trait Backend: Target + Debug + Sync + Sized {
@@ -60,7 +79,7 @@ pub(crate) trait Backend: Target + Debug + Sync + Sized {
     }
 
     /// The device beside the processor, if it is one.
-    fn device(&self) -> Option<String> {
+    fn device(&self) -> Option<Device> {
         None
     }
 }
@@ -121,9 +140,12 @@ impl Backend for Host {
 
 #[cfg(feature = "cuda")]
 mod cuda {
+    use core::time::Duration;
+    use std::path::Path;
+
     use ingraft_jetson_cuda::{Cuda, CudaMemory, Resident};
 
-    use super::{Adapter, AlignedBytes, Backend, CliError, Session, Trace};
+    use super::{Adapter, AlignedBytes, Backend, Board, CliError, Device, Session, Trace};
 
     /// Clips of a batch that are under way at once.
     const LANES: usize = 8;
@@ -162,10 +184,17 @@ mod cuda {
             Ok(Self::wait(self)?)
         }
 
-        fn device(&self) -> Option<String> {
+        fn device(&self) -> Option<Device> {
             let info = self.info().ok()?;
-            let (major, minor) = (info.driver / 1000, info.driver % 1000 / 10);
-            Some(format!("{}, driver of CUDA {major}.{minor}, image {}", info.name, info.image))
+            let micros = |time: Duration| time.as_secs_f64() * 1e6;
+            Some(Device {
+                name: info.name,
+                driver: format!("{}.{}", info.driver / 1000, info.driver % 1000 / 10),
+                image: info.image,
+                context_us: micros(info.context),
+                load_us: micros(info.load),
+                board: Board::read(Path::new("/")),
+            })
         }
     }
 }

@@ -28,6 +28,7 @@ mod aligned;
 mod args;
 mod audit;
 mod backend;
+mod board;
 mod classes;
 mod command;
 mod console;

@@ -106,7 +106,7 @@ impl From<TrainError> for MeasureError {
 }
 
 /// Why an adapter cannot be written.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ExportError {
     /// Integer factors need the range of the rank-space values, which was not measured at this site.
@@ -120,8 +120,8 @@ pub enum ExportError {
     },
     /// A parameter is not finite: training diverged.
     NotFinite(SiteName),
-    /// The device that holds the parameters failed.
-    Device(TrainError),
+    /// The device that holds the parameters failed; a step or run on it tells how.
+    Device,
 }
 
 impl core::fmt::Display for ExportError {
@@ -141,7 +141,9 @@ impl core::fmt::Display for ExportError {
                     site.as_str()
                 )
             }
-            Self::Device(error) => write!(f, "the parameters cannot be fetched: {error}"),
+            Self::Device => {
+                f.write_str("the device that holds the parameters failed, and they are lost with it")
+            }
         }
     }
 }

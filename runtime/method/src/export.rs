@@ -113,7 +113,7 @@ pub fn export<T: Target>(
     trainer: &mut Trainer<'_, '_, T>,
     options: &ExportOptions<'_>,
 ) -> Result<Export, ExportError> {
-    trainer.fetch().map_err(ExportError::Device)?;
+    trainer.fetch().map_err(|_| ExportError::Device)?;
     let trainer = &*trainer;
     let plan = trainer.plan();
     let mut builder = AdapterBuilder::new(plan);

@@ -16,7 +16,7 @@ use ingraft_tensor::{DType, Rng, bytes};
 use serde::Serialize;
 
 use crate::args::runner_names;
-use crate::backend::Backend;
+use crate::backend::{Backend, Device};
 use crate::input::InputSpec;
 use crate::plan_file::ArtifactFile;
 use crate::predict::Predictor;
@@ -63,8 +63,8 @@ struct BenchReport {
     sessions: u16,
     /// The target's name.
     target: &'static str,
-    /// The GPU with its driver and image of kernels; null on a processor.
-    device: Option<String>,
+    /// The GPU with its driver, kernels and board; null on a processor.
+    device: Option<Device>,
     /// The first inference of a session that was just bound; the shortest of all sessions.
     first_us: f64,
     /// Time of binding one session: checks and weight packing.

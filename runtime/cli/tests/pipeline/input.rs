@@ -157,5 +157,10 @@ fn a_gpu_gives_the_same_bytes_or_says_that_there_is_none() {
     folder.run("run base.plan --input clip.wav --target cuda --profile --dump tensors").ok();
     assert!(folder.files("tensors").iter().any(|file| file.ends_with("tensors.json")));
     let bench = folder.run("bench base.plan --target cuda --json").json();
-    assert!(bench["device"].as_str().is_some_and(|device| device.contains("sm_")), "{bench}");
+    let device = &bench["device"];
+    assert!(device["image"].as_str().is_some_and(|image| image.starts_with("sm_")), "{bench}");
+    assert!(
+        device["load_us"].as_f64().is_some_and(|load| load > 0.0) && device["board"].is_null(),
+        "{bench}"
+    );
 }

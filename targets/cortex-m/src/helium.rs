@@ -32,7 +32,8 @@ pub(crate) struct Helium;
 
 impl Isa for Helium {
     type Rows<'a> = &'a [i8];
-    const CHANNELS: usize = WIDTH * ROWS;
+    /// All sums are of the one row, which is long; without the instructions, as in plain Rust.
+    const CHANNELS: usize = if cfg!(helium) { WIDTH * ROWS } else { WIDTH };
 
     fn rows(_left: usize) -> usize {
         1
@@ -49,11 +50,10 @@ impl Isa for Helium {
 
     #[inline]
     fn multiply(x: &[i8], weights: &[i8], len: usize, bias: &[i32], sums: &mut Sums) -> Option<()> {
-        let sums = sums.as_flattened_mut();
         #[cfg(helium)]
-        return products::products(x.get(..len)?, weights, bias, sums);
+        return products::products(x.get(..len)?, weights, bias, sums.as_flattened_mut());
         #[cfg(not(helium))]
-        Portable::products(x, weights, len, bias, sums)
+        Portable::multiply(x, weights, len, bias, sums)
     }
 
     #[inline]
@@ -65,15 +65,14 @@ impl Isa for Helium {
         channels: usize,
         sums: &mut Sums,
     ) -> Option<()> {
-        let sums = sums.as_flattened_mut().chunks_mut(Self::CHANNELS);
-        for (latent, sums) in latents.iter().zip(sums).take(count) {
-            let (latent, sums) = (latent.get(..rank)?, sums.get_mut(..channels)?);
-            #[cfg(helium)]
-            factors::apply(latent, up.get(..channels.checked_mul(rank)?)?, sums)?;
-            #[cfg(not(helium))]
-            Portable::factors(latent, up, sums);
+        #[cfg(helium)]
+        {
+            let _ = count;
+            let ([latent, ..], sums) = (latents, sums.as_flattened_mut().get_mut(..channels)?);
+            factors::apply(latent.get(..rank)?, up.get(..channels.checked_mul(rank)?)?, sums)
         }
-        Some(())
+        #[cfg(not(helium))]
+        Portable::apply(latents, count, rank, up, channels, sums)
     }
 
     #[cfg(helium)]

@@ -14,47 +14,6 @@ use crate::taps::Taps;
 pub(crate) struct Portable;
 
 impl Portable {
-    /// The sums of one row.
-    #[inline]
-    pub(crate) fn products(
-        x: &[i8],
-        weights: &[i8],
-        len: usize,
-        bias: &[i32],
-        sums: &mut [i32],
-    ) -> Option<()> {
-        let x = x.get(..len)?;
-        let (quads, rest) = bias.as_chunks::<4>();
-        for (q, bias) in quads.iter().enumerate() {
-            let first = q * 4;
-            let [w0, w1, w2, w3] = [0, 1, 2, 3].map(|c| row(weights, first + c, len).unwrap_or(&[]));
-            let [mut s0, mut s1, mut s2, mut s3] = *bias;
-            for ((((x, w0), w1), w2), w3) in x.iter().zip(w0).zip(w1).zip(w2).zip(w3) {
-                let product = |w: &i8| i32::from(*x).wrapping_mul(i32::from(*w));
-                s0 = s0.wrapping_add(product(w0));
-                s1 = s1.wrapping_add(product(w1));
-                s2 = s2.wrapping_add(product(w2));
-                s3 = s3.wrapping_add(product(w3));
-            }
-            *sums.get_mut(first..)?.first_chunk_mut()? = [s0, s1, s2, s3];
-        }
-        for (c, bias) in (quads.len() * 4..).zip(rest) {
-            *sums.get_mut(c)? = bias.wrapping_add(ingraft_kernel::qconv::dot(x, row(weights, c, len)?));
-        }
-        Some(())
-    }
-
-    /// `B·u` of one row.
-    #[inline]
-    pub(crate) fn factors(latent: &[i16], up: &[i8], sums: &mut [i32]) {
-        for (sum, up) in sums.iter_mut().zip(up.chunks_exact(latent.len().max(1))) {
-            *sum = up
-                .iter()
-                .zip(latent)
-                .fold(0, |s, (b, u)| s.wrapping_add(i32::from(*b).wrapping_mul(i32::from(*u))));
-        }
-    }
-
     /// Depthwise sums channel by channel.
     #[inline]
     pub(crate) fn channels(
@@ -101,7 +60,25 @@ impl Isa for Portable {
     #[inline]
     fn multiply(x: &[i8], weights: &[i8], len: usize, bias: &[i32], sums: &mut Sums) -> Option<()> {
         let [sums, ..] = sums;
-        Self::products(x, weights, len, bias, sums)
+        let x = x.get(..len)?;
+        let (quads, rest) = bias.as_chunks::<4>();
+        for (q, bias) in quads.iter().enumerate() {
+            let first = q * 4;
+            let [w0, w1, w2, w3] = [0, 1, 2, 3].map(|c| row(weights, first + c, len).unwrap_or(&[]));
+            let [mut s0, mut s1, mut s2, mut s3] = *bias;
+            for ((((x, w0), w1), w2), w3) in x.iter().zip(w0).zip(w1).zip(w2).zip(w3) {
+                let product = |w: &i8| i32::from(*x).wrapping_mul(i32::from(*w));
+                s0 = s0.wrapping_add(product(w0));
+                s1 = s1.wrapping_add(product(w1));
+                s2 = s2.wrapping_add(product(w2));
+                s3 = s3.wrapping_add(product(w3));
+            }
+            *sums.get_mut(first..)?.first_chunk_mut()? = [s0, s1, s2, s3];
+        }
+        for (c, bias) in (quads.len() * 4..).zip(rest) {
+            *sums.get_mut(c)? = bias.wrapping_add(ingraft_kernel::qconv::dot(x, row(weights, c, len)?));
+        }
+        Some(())
     }
 
     #[inline]
@@ -114,7 +91,14 @@ impl Isa for Portable {
         sums: &mut Sums,
     ) -> Option<()> {
         for (latent, sums) in latents.iter().zip(sums).take(count) {
-            Self::factors(latent.get(..rank)?, up, sums.get_mut(..channels)?);
+            let latent = latent.get(..rank)?;
+            let rows = up.chunks_exact(rank.max(1)).take(channels);
+            for (sum, up) in sums.iter_mut().zip(rows) {
+                *sum = up
+                    .iter()
+                    .zip(latent)
+                    .fold(0, |s, (b, u)| s.wrapping_add(i32::from(*b).wrapping_mul(i32::from(*u))));
+            }
         }
         Some(())
     }
@@ -128,7 +112,7 @@ impl Isa for Portable {
         sums: &mut [i32],
     ) -> Option<()> {
         let (groups, rest) = bias.as_chunks::<CHANNELS>();
-        for (g, bias) in groups.iter().enumerate() {
+        for ((g, bias), sums) in groups.iter().enumerate().zip(sums.as_chunks_mut::<CHANNELS>().0) {
             let at = first + g * CHANNELS;
             let mut acc = *bias;
             // As in `dsp`, not in a `zip`.
@@ -141,7 +125,7 @@ impl Isa for Portable {
                     *acc = acc.wrapping_add(i32::from(*x).wrapping_mul(i32::from(*w)));
                 }
             }
-            *sums.get_mut(g * CHANNELS..)?.first_chunk_mut()? = acc;
+            *sums = acc;
         }
         let done = groups.len() * CHANNELS;
         Self::channels(taps, weights, first + done, rest, sums.get_mut(done..)?)

@@ -33,7 +33,7 @@ pub(super) fn products(x: &[i8], weights: &[i8], bias: &[i32], sums: &mut [i32])
 fn in_turns(x: &[i8], weights: &[i8], bias: &[i32], sums: &mut [i32]) -> Option<()> {
     let (len, channels) = (x.len(), bias.len());
     if len == 0 {
-        sums.copy_from_slice(bias);
+        sums.iter_mut().zip(bias).for_each(|(sum, bias)| *sum = *bias);
     }
     for (turn, held) in x.chunks(HELD).enumerate() {
         let at = turn * HELD;

@@ -8,7 +8,7 @@ use ingraft_kernel::window::ConvShape;
 use ingraft_tensor::bytes;
 
 use crate::asm::{Quad, channels_by_four, even_codes, four_channels, four_rows, multiply_pairs, odd_codes};
-use crate::isa::{Isa, Latents, RANK, ROWS, Sums, WIDTH};
+use crate::isa::{Isa, Latents, RANK, ROWS, Sums};
 use crate::patch::{Patches, buffer_bytes};
 use crate::portable::Portable;
 use crate::requantize::{Limits, Scaled};
@@ -214,7 +214,7 @@ impl Isa for Dsp {
         weights: &[i8],
         first: usize,
         bias: &[i32],
-        sums: &mut [i32; WIDTH],
+        sums: &mut [i32],
     ) -> Option<()> {
         let (quads, rest) = bias.as_chunks::<4>();
         channels_by_four(taps, weights, first, quads, sums.as_chunks_mut::<4>().0)?;

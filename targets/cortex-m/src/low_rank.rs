@@ -1,11 +1,10 @@
 //! Integer low-rank terms: `u = A·x` in int16 once per pixel, `B·u` once per output.
 
 use ingraft_kernel::qconv::QConv;
-use ingraft_kernel::requantize::to_i16;
 use ingraft_kernel::window::row;
 use ingraft_kernel::{Factors, TwoFactor};
 
-use crate::isa::{Isa, Latents, RANK, ROWS, Sums};
+use crate::isa::{Isa, Latents, Low, RANK, ROWS, Sums, sums_of};
 
 /// The factors of one group.
 #[derive(Clone, Copy, Debug)]
@@ -16,6 +15,7 @@ pub(crate) struct LowRank<'a> {
     down: &'a [i8],
     down_scale: &'a [f32],
     up: &'a [i8],
+    up_scale: &'a [f32],
     /// `−zx·Σa` of the rows: what makes sums over codes sums over `x − zx`.
     offsets: [i32; RANK],
     latents: Latents,
@@ -30,7 +30,7 @@ impl<'a> LowRank<'a> {
     /// The factors of `group`; `Some(None)` where there are none, `None` where they do not fit.
     pub(crate) fn new(conv: &QConv<'a>, group: usize) -> Option<Option<Self>> {
         let Some(TwoFactor { rank, factors }) = conv.terms.two_factor else { return Some(None) };
-        let Factors::I8 { down, up, down_scale, .. } = factors else { return None };
+        let Factors::I8 { down, up, down_scale, up_scale } = factors else { return None };
         let (len, first) = (conv.shape.row(), group * rank);
         let down = down.get(first * len..)?.get(..rank * len)?;
         let down_scale = down_scale.get(first..)?.get(..rank)?;
@@ -40,7 +40,7 @@ impl<'a> LowRank<'a> {
             *offset = sum.wrapping_mul(conv.attrs.in_zero_point).wrapping_neg();
         }
         let latents = [[0; RANK]; ROWS];
-        Some(Some(Self { rank, len, down, down_scale, up, offsets, latents }))
+        Some(Some(Self { rank, len, down, down_scale, up, up_scale, offsets, latents }))
     }
 
     /// What `B·u` is multiplied by, for each channel.
@@ -52,13 +52,12 @@ impl<'a> LowRank<'a> {
     }
 
     /// `A·x` of `count` rows, by way of `sums`.
-    #[inline]
+    #[cfg_attr(helium, inline(always))]
+    #[cfg_attr(not(helium), inline)]
     pub(crate) fn project<I: Isa>(&mut self, rows: I::Rows<'_>, count: usize, sums: &mut Sums) -> Option<()> {
         I::multiply(rows, self.down, self.len, self.offsets.get(..self.rank)?, sums)?;
-        for (latent, sums) in self.latents.iter_mut().zip(sums).take(count) {
-            for ((u, sum), scale) in latent.iter_mut().zip(sums).zip(self.down_scale) {
-                *u = to_i16(*sum as f32 * scale);
-            }
+        for (index, latent) in self.latents.iter_mut().enumerate().take(count) {
+            I::latents(sums_of::<I>(sums, index)?, self.down_scale, latent);
         }
         Some(())
     }
@@ -74,5 +73,20 @@ impl<'a> LowRank<'a> {
     ) -> Option<()> {
         let up = self.up.get(first * self.rank..)?.get(..channels * self.rank)?;
         I::apply(&self.latents, count, self.rank, up, channels, sums)
+    }
+
+    /// What [`Isa::codes_with`] needs to know of row `index` for channels as in [`Self::apply`], with the scales of those.
+    #[inline(always)]
+    pub(crate) fn term(&self, first: usize, channels: usize, index: usize) -> Option<Low<'_>> {
+        Some(Low {
+            latent: self.latents.get(index)?.get(..self.rank)?,
+            up: self.up.get(first * self.rank..)?.get(..channels * self.rank)?,
+            scale: self.up_scale.get(first..)?.get(..channels)?,
+        })
+    }
+
+    /// The rank.
+    pub(crate) fn rank(&self) -> usize {
+        self.rank
     }
 }

@@ -25,56 +25,88 @@ pub(crate) fn buffer_bytes(shape: &ConvShape) -> usize {
     if in_place(shape) { 0 } else { shape.row() }
 }
 
+/// Codes of a line of the window.
+struct Columns {
+    /// In the padding, before those of the input.
+    before: usize,
+    /// Where those of the input begin in its row.
+    from: usize,
+    /// Codes of the input.
+    count: usize,
+}
+
 impl<'a> Patches<'a> {
     /// The patch of output pixel `index`, in `buffer` unless it is a run of the input.
-    #[inline]
+    #[cfg_attr(helium, inline)]
+    #[cfg_attr(not(helium), inline(never))]
     pub(crate) fn get<'b>(&self, index: usize, buffer: &'b mut [i8]) -> Option<&'b [i8]>
     where
         'a: 'b,
     {
-        let (shape, pixel) = (self.shape, self.shape.pixel(index)?);
-        if in_place(shape) {
-            let at = shape.tap(pixel, 0, 0)? * shape.input[3] + self.group * shape.in_group;
-            return self.input.get(at..)?.get(..shape.in_group);
+        let shape = self.shape;
+        if !in_place(shape) {
+            return self.gather(index, buffer);
         }
-        let buffer = buffer.get_mut(..shape.row())?;
+        let ([_, height, width, _], [_, rows, columns, channels]) = (shape.output, shape.input);
+        let at =
+            if height == rows && width == columns { index } else { shape.tap(shape.pixel(index)?, 0, 0)? };
+        self.input.get(at * channels + self.group * shape.in_group..)?.get(..shape.in_group)
+    }
+
+    /// The patch of output pixel `index`, gathered into `buffer`.
+    #[cfg_attr(helium, inline(never))]
+    fn gather<'b>(&self, index: usize, buffer: &'b mut [i8]) -> Option<&'b [i8]> {
+        let shape = self.shape;
+        let (pixel, buffer) = (shape.pixel(index)?, buffer.get_mut(..shape.row())?);
+        let run = (shape.dilation[1] == 1 && shape.groups == 1).then(|| self.columns(pixel.x));
         let lines = buffer.chunks_exact_mut((shape.kernel[1] * shape.in_group).max(1));
+        let mut y = (pixel.y * shape.stride[0]).wrapping_sub(shape.pad[0]);
         for (ky, line) in lines.enumerate() {
-            match (self.line(pixel.y, ky), shape.dilation[1] == 1 && shape.groups == 1) {
-                (None, _) => line.fill(self.fill),
-                (Some(y), true) => self.run(pixel.n * shape.input[1] + y, pixel.x, line)?,
-                (Some(_), false) => self.taps(pixel, ky, line)?,
+            let row = (y < shape.input[1]).then(|| pixel.n * shape.input[1] + y);
+            match &run {
+                Some(columns) => self.run(row, columns, line)?,
+                None => self.taps(pixel, ky, line)?,
             }
+            y = y.wrapping_add(shape.dilation[0]);
         }
         Some(buffer)
     }
 
-    /// The input row under row `ky` of the window; `None` in the padding.
+    /// What lies under the lines of a window without gaps at column `x`.
     #[inline(always)]
-    fn line(&self, y: usize, ky: usize) -> Option<usize> {
-        let shape = self.shape;
-        let y = (y * shape.stride[0] + ky * shape.dilation[0]).wrapping_sub(shape.pad[0]);
-        (y < shape.input[1]).then_some(y)
-    }
-
-    /// A line of the window without gaps: padding, a run of input row `row`, padding.
-    #[inline(always)]
-    fn run(&self, row: usize, x: usize, line: &mut [i8]) -> Option<()> {
-        let (shape, channels) = (self.shape, self.shape.input[3]);
-        let (start, end) = (x * shape.stride[1], row * shape.input[2]);
+    fn columns(&self, x: usize) -> Columns {
+        let (shape, channels, start) = (self.shape, self.shape.input[3], x * self.shape.stride[1]);
         let left = shape.pad[1].saturating_sub(start).min(shape.kernel[1]);
         let from = (start + left).saturating_sub(shape.pad[1]).min(shape.input[2]);
         let count = (shape.input[2] - from).min(shape.kernel[1] - left);
-        let source = self.input.get((end + from) * channels..)?.get(..count * channels)?;
-        let (before, rest) = line.split_at_mut_checked(left * channels)?;
-        let (inside, after) = rest.split_at_mut_checked(count * channels)?;
+        Columns { before: left * channels, from: from * channels, count: count * channels }
+    }
+
+    /// A line of the window without gaps: padding, a run of input row `row`, padding; padding alone where there is no row.
+    #[inline(always)]
+    fn run(&self, row: Option<usize>, columns: &Columns, line: &mut [i8]) -> Option<()> {
+        let (start, before, count) = match row {
+            Some(row) => {
+                let start = row * self.shape.input[2] * self.shape.input[3] + columns.from;
+                (start, columns.before, columns.count)
+            }
+            None => (0, line.len(), 0),
+        };
+        let source = self.input.get(start..)?.get(..count)?;
+        if cfg!(helium) && count == line.len() {
+            copy(source, line);
+            return Some(());
+        }
+        let (before, rest) = line.split_at_mut_checked(before)?;
+        let (inside, after) = rest.split_at_mut_checked(count)?;
         before.fill(self.fill);
-        inside.iter_mut().zip(source).for_each(|(to, from)| *to = *from);
+        copy(source, inside);
         after.fill(self.fill);
         Some(())
     }
 
     /// A line of the window tap by tap.
+    #[inline(never)]
     fn taps(&self, pixel: Pixel, ky: usize, line: &mut [i8]) -> Option<()> {
         let shape = self.shape;
         for (kx, out) in line.chunks_exact_mut(shape.in_group.max(1)).enumerate() {
@@ -89,4 +121,18 @@ impl<'a> Patches<'a> {
         }
         Some(())
     }
+}
+
+/// Copies a slice to another of its length.
+#[inline(always)]
+fn copy(from: &[i8], to: &mut [i8]) {
+    // In fours on Helium, where most runs are shorter than what a call of `memcpy` takes; elsewhere that is the smaller.
+    #[cfg(helium)]
+    {
+        let ((fours, rest), (to_fours, to_rest)) = (from.as_chunks::<4>(), to.as_chunks_mut::<4>());
+        to_fours.iter_mut().zip(fours).for_each(|(to, from)| *to = *from);
+        to_rest.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+    }
+    #[cfg(not(helium))]
+    to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
 }

@@ -4,7 +4,7 @@
 use ingraft_kernel::requantize::to_code;
 use ingraft_kernel::window::{ConvShape, row};
 
-use crate::isa::{Isa, Latents, Sums, WIDTH};
+use crate::isa::{Isa, Latents, Sums};
 use crate::patch::{Patches, buffer_bytes};
 use crate::requantize::{Limits, Scaled};
 use crate::taps::Taps;
@@ -109,10 +109,10 @@ impl Isa for Portable {
         weights: &[i8],
         first: usize,
         bias: &[i32],
-        sums: &mut [i32; WIDTH],
+        sums: &mut [i32],
     ) -> Option<()> {
         let (groups, rest) = bias.as_chunks::<CHANNELS>();
-        for (g, bias) in groups.iter().enumerate() {
+        for ((g, bias), sums) in groups.iter().enumerate().zip(sums.as_chunks_mut::<CHANNELS>().0) {
             let at = first + g * CHANNELS;
             let mut acc = *bias;
             // As in `dsp`, not in a `zip`.
@@ -125,7 +125,7 @@ impl Isa for Portable {
                     *acc = acc.wrapping_add(i32::from(*x).wrapping_mul(i32::from(*w)));
                 }
             }
-            *sums.get_mut(g * CHANNELS..)?.first_chunk_mut()? = acc;
+            *sums = acc;
         }
         let done = groups.len() * CHANNELS;
         Self::channels(taps, weights, first + done, rest, sums.get_mut(done..)?)

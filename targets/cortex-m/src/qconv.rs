@@ -1,6 +1,6 @@
 //! int8 convolution and linear layers.
 //!
-//! Exact sums of a few pixels by [`WIDTH`] channels come first; requantization and the active terms follow in the
+//! Exact sums of a few pixels by [`Isa::CHANNELS`] channels come first; requantization and the active terms follow in the
 //! reference's order of operations. Weights are used where they lie. Terms that only trainers
 //! have, and overlays, are left to the reference.
 
@@ -11,7 +11,7 @@ use ingraft_kernel::window::ConvShape;
 use ingraft_kernel::{Call, Kernel, KernelError, Step};
 use ingraft_tensor::bytes::align_up;
 
-use crate::isa::{Isa, ROWS, Sums, WIDTH};
+use crate::isa::{Isa, ROWS, Sums, WIDTH, sums_of};
 use crate::low_rank::LowRank;
 use crate::patch::{Patches, buffer_bytes};
 use crate::requantize::{Limits, Scaled};
@@ -64,22 +64,24 @@ struct Part<'s> {
     sums: &'s Sums,
     /// What a low-rank term adds, before its scale.
     low: Option<&'s Sums>,
+    /// The term, where it is left to what makes codes.
+    fused: Option<&'s LowRank<'s>>,
 }
 
 impl Part<'_> {
     /// The sums of pixel `index` and their scales.
     #[inline(always)]
-    fn scaled<'p>(&'p self, conv: &QConv<'p>, index: usize) -> Option<Scaled<'p>> {
+    fn scaled<'p, I: Isa>(&'p self, conv: &QConv<'p>, index: usize) -> Option<Scaled<'p>> {
         let scales = conv.multiplier.get(self.channel..)?.get(..self.count)?;
-        Some((self.sums.get(index)?.get(..self.count)?, scales))
+        Some((sums_of::<I>(self.sums, index)?.get(..self.count)?, scales))
     }
 
     /// What a low-rank term adds to pixel `index`, and its scales; `Some(None)` where there is none.
     #[inline(always)]
-    fn low<'p>(&'p self, conv: &QConv<'p>, index: usize) -> Option<Option<Scaled<'p>>> {
+    fn low<'p, I: Isa>(&'p self, conv: &QConv<'p>, index: usize) -> Option<Option<Scaled<'p>>> {
         let Some(low) = self.low else { return Some(None) };
         let scales = LowRank::scale(conv)?.get(self.channel..)?.get(..self.count)?;
-        Some(Some((low.get(index)?.get(..self.count)?, scales)))
+        Some(Some((sums_of::<I>(low, index)?.get(..self.count)?, scales)))
     }
 
     /// Where pixel `index` begins in the output.
@@ -88,11 +90,12 @@ impl Part<'_> {
     }
 }
 
-/// Calls `visit` with every part of the output.
+/// Calls `visit` with every part of the output; `fuse` says that it takes low-rank terms as they are.
 #[inline(always)]
 fn for_each_part<I: Isa>(
     conv: &QConv<'_>,
     memory: &mut [u8],
+    fuse: bool,
     mut visit: impl FnMut(&Part<'_>) -> Option<()>,
 ) -> Option<()> {
     let (shape, len) = (&conv.shape, conv.shape.row());
@@ -110,16 +113,20 @@ fn for_each_part<I: Isa>(
             if let Some(low_rank) = &mut low_rank {
                 low_rank.project::<I>(rows, count, &mut sums)?;
             }
-            for channel in channels.clone().step_by(WIDTH) {
+            for channel in channels.clone().step_by(I::CHANNELS) {
                 let bias = conv.bias.get(channel..channels.end)?;
-                let bias = bias.get(..WIDTH).unwrap_or(bias);
+                let bias = bias.get(..I::CHANNELS).unwrap_or(bias);
                 I::multiply(rows, conv.weight.get(channel * len..)?, len, bias, &mut sums)?;
-                let mut low = None;
-                if let Some(low_rank) = &low_rank {
-                    low_rank.apply::<I>(channel, bias.len(), count, &mut low_sums)?;
-                    low = Some(&low_sums);
+                let (mut low, mut fused) = (None, None);
+                match &low_rank {
+                    Some(low_rank) if fuse && I::fuses(low_rank.rank()) => fused = Some(low_rank),
+                    Some(low_rank) => {
+                        low_rank.apply::<I>(channel, bias.len(), count, &mut low_sums)?;
+                        low = Some(&low_sums);
+                    }
+                    None => {}
                 }
-                visit(&Part { first, pixels: count, channel, count: bias.len(), sums: &sums, low })?;
+                visit(&Part { first, pixels: count, channel, count: bias.len(), sums: &sums, low, fused })?;
             }
             first += count;
         }
@@ -130,14 +137,19 @@ fn for_each_part<I: Isa>(
 /// The pre-activation values of a pixel of `part` in output steps: the same operations in the same
 /// order as in [`ingraft_kernel::qconv`].
 #[inline(always)]
-fn values(conv: &QConv<'_>, part: &Part<'_>, index: usize, mut visit: impl FnMut(usize, f32)) -> Option<()> {
-    let low = part.low(conv, index)?;
+fn values<I: Isa>(
+    conv: &QConv<'_>,
+    part: &Part<'_>,
+    index: usize,
+    mut visit: impl FnMut(usize, f32),
+) -> Option<()> {
+    let low = part.low::<I>(conv, index)?;
     let affine = match conv.terms.affine {
         Some(affine) => Some((affine.scale.get(part.channel..)?, affine.shift.get(part.channel..)?)),
         None => None,
     };
     let inv = 1.0 / conv.attrs.out_scale;
-    let (sums, multiplier) = part.scaled(conv, index)?;
+    let (sums, multiplier) = part.scaled::<I>(conv, index)?;
     for (c, (sum, m)) in sums.iter().zip(multiplier).enumerate() {
         let mut v = *sum as f32 * m;
         if let Some((sums, scale)) = low {
@@ -153,7 +165,7 @@ fn values(conv: &QConv<'_>, part: &Part<'_>, index: usize, mut visit: impl FnMut
 
 /// Writes what `finish` makes of the values of `part`, and their mask.
 #[inline(always)]
-fn write<T>(
+fn write<I: Isa, T>(
     conv: &QConv<'_>,
     part: &Part<'_>,
     out: &mut [T],
@@ -164,7 +176,7 @@ fn write<T>(
     for index in 0..part.pixels {
         let at = part.start(conv, index);
         let out = out.get_mut(at..)?.get_mut(..part.count)?;
-        values(conv, part, index, |c, v| {
+        values::<I>(conv, part, index, |c, v| {
             if let Some(o) = out.get_mut(c) {
                 *o = finish(v);
             }
@@ -185,13 +197,20 @@ fn run<I: Isa, const WHOLE: bool>(call: &mut Call<'_, '_>) -> Result<(), KernelE
     let (out, mut mask) = call.out_and_mask::<i8>()?;
     let limits = Limits::new(conv.attrs);
     let plain = conv.terms.affine.is_none() && mask.is_none();
-    for_each_part::<I>(&conv, memory, |part| {
+    for_each_part::<I>(&conv, memory, plain, |part| {
         if !plain {
-            return write(&conv, part, out, mask.as_deref_mut(), |v| limits.code(v));
+            return write::<I, _>(&conv, part, out, mask.as_deref_mut(), |v| limits.code(v));
         }
         for index in 0..part.pixels {
             let out = out.get_mut(part.start(&conv, index)..)?.get_mut(..part.count)?;
-            I::codes(part.scaled(&conv, index)?, part.low(&conv, index)?, &limits, out);
+            let terms = part.scaled::<I>(&conv, index)?;
+            match part.fused {
+                None => I::codes(terms, part.low::<I>(&conv, index)?, &limits, out),
+                Some(term) => {
+                    let low = term.term(part.channel, part.count, index)?;
+                    I::codes_with(terms, low, &limits, out)?;
+                }
+            }
         }
         Some(())
     })
@@ -206,8 +225,8 @@ fn run_f32<I: Isa, const WHOLE: bool>(call: &mut Call<'_, '_>) -> Result<(), Ker
     let memory = core::mem::take(&mut call.workspace);
     let (out, mut mask) = call.out_and_mask::<f32>()?;
     let QConvAttrs { lo, hi, .. } = *conv.attrs;
-    for_each_part::<I>(&conv, memory, |part| {
-        write(&conv, part, out, mask.as_deref_mut(), |v| clamp(v, lo, hi))
+    for_each_part::<I>(&conv, memory, false, |part| {
+        write::<I, _>(&conv, part, out, mask.as_deref_mut(), |v| clamp(v, lo, hi))
     })
     .ok_or(error)
 }
@@ -219,10 +238,10 @@ fn run_i32<I: Isa>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     let (conv, error) = (QConv::new(call)?, KernelError::Memory(call.op));
     let memory = core::mem::take(&mut call.workspace);
     let out: &mut [i32] = call.slice_mut(0)?;
-    for_each_part::<I>(&conv, memory, |part| {
+    for_each_part::<I>(&conv, memory, false, |part| {
         for index in 0..part.pixels {
             let out = out.get_mut(part.start(&conv, index)..)?;
-            out.iter_mut().zip(part.scaled(&conv, index)?.0).for_each(|(o, sum)| *o = *sum);
+            out.iter_mut().zip(part.scaled::<I>(&conv, index)?.0).for_each(|(o, sum)| *o = *sum);
         }
         Some(())
     })

@@ -10,7 +10,7 @@ use ingraft_kernel::window::{ConvShape, Pixel};
 use ingraft_kernel::{Call, Kernel, KernelError, Step};
 use ingraft_tensor::bytes;
 
-use crate::isa::{Isa, WIDTH};
+use crate::isa::{Isa, ROWS, Sums, WIDTH};
 use crate::requantize::Limits;
 use crate::taps::{TAPS, Taps};
 
@@ -87,17 +87,40 @@ fn fill<I: Isa>(
     let padding = &*padding;
     let limits = Limits::new(conv.attrs);
     let plain = conv.terms.affine.is_none() && mask.is_none();
-    let (mut taps, mut sums) = (Taps::new(channels), [0; WIDTH]);
-    shape
-        .for_each_pixel(|index, pixel| {
-            list(shape, conv.input, pixel, padding, &mut taps).ok_or(())?;
-            for first in (0..channels).step_by(WIDTH) {
-                let part = Part { at: index * channels + first, first, taps: &taps };
-                part.compute::<I>(conv, &mut sums, &limits, out, mask.as_deref_mut(), plain).ok_or(())?;
+    let mut taps = Taps::new(channels, I::pairs_fit(conv.weight));
+    let mut sums: Sums = [[0; WIDTH]; ROWS];
+    let sums = sums.as_flattened_mut().get_mut(..I::CHANNELS)?;
+    let [samples, height, width, _] = shape.output;
+    let step = shape.stride[0] * shape.input[2] * channels;
+    // Down a column, windows that lie between top and bottom are the one above, moved.
+    for n in 0..samples {
+        for x in 0..width {
+            let mut moves = false;
+            for y in 0..height {
+                let inside = between(shape, y);
+                if moves && inside {
+                    taps.move_by(step, conv.input, padding)?;
+                } else {
+                    list(shape, conv.input, Pixel { n, y, x }, padding, &mut taps)?;
+                }
+                moves = inside;
+                let index = (n * height + y) * width + x;
+                for first in (0..channels).step_by(I::CHANNELS) {
+                    let part = Part { at: index * channels + first, first, taps: &taps };
+                    part.compute::<I>(conv, sums, &limits, out, mask.as_deref_mut(), plain)?;
+                }
             }
-            Ok::<(), ()>(())
-        })
-        .ok()
+        }
+    }
+    Some(())
+}
+
+/// Whether no row of a window at row `y` of the output lies in the padding.
+#[inline(always)]
+fn between(shape: &ConvShape, y: usize) -> bool {
+    let top = (y * shape.stride[0]).wrapping_sub(shape.pad[0]);
+    let bottom = top.wrapping_add(shape.kernel[0].saturating_sub(1) * shape.dilation[0]);
+    top < shape.input[1] && bottom < shape.input[1]
 }
 
 /// Some channels of a pixel.
@@ -114,14 +137,14 @@ impl Part<'_> {
     fn compute<I: Isa>(
         &self,
         conv: &QDepthwise<'_>,
-        sums: &mut [i32; WIDTH],
+        sums: &mut [i32],
         limits: &Limits,
         out: &mut [i8],
         mask: Option<&mut [u8]>,
         plain: bool,
     ) -> Option<()> {
         let bias = conv.bias.get(self.first..)?;
-        let bias = bias.get(..WIDTH).unwrap_or(bias);
+        let bias = bias.get(..I::CHANNELS).unwrap_or(bias);
         I::depthwise(self.taps, conv.weight, self.first, bias, sums)?;
         let (sums, multiplier) = (sums.get(..bias.len())?, conv.multiplier.get(self.first..)?);
         let out = out.get_mut(self.at..)?.get_mut(..bias.len())?;

@@ -35,8 +35,14 @@ impl Limits {
     }
 
     /// Whether the codes are all of int8: saturating is then the whole clamp.
-    fn are_full(&self) -> bool {
+    pub(crate) fn are_full(&self) -> bool {
         self.codes == [-128, 127]
+    }
+
+    /// Smallest and largest code.
+    #[cfg_attr(not(helium), allow(dead_code, reason = "read by instructions"))]
+    pub(crate) fn codes_between(&self) -> [i32; 2] {
+        self.codes
     }
 
     /// The code of a rounded value, where the codes are all of int8.

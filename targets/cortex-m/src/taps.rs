@@ -12,13 +12,20 @@ pub(crate) struct Taps<'t> {
     starts: [*const i8; TAPS],
     count: usize,
     channels: usize,
+    pairs_fit: bool,
     codes: PhantomData<&'t [i8]>,
 }
 
 impl<'t> Taps<'t> {
-    /// No taps.
-    pub(crate) fn new(channels: usize) -> Self {
-        Self { starts: [core::ptr::null(); TAPS], count: 0, channels, codes: PhantomData }
+    /// No taps. Whether `pairs_fit` is what [`Self::pairs_fit`] says.
+    pub(crate) fn new(channels: usize, pairs_fit: bool) -> Self {
+        Self { starts: [core::ptr::null(); TAPS], count: 0, channels, pairs_fit, codes: PhantomData }
+    }
+
+    /// Whether the sum of two products fits int16.
+    #[cfg_attr(not(helium), allow(dead_code, reason = "read by instructions"))]
+    pub(crate) fn pairs_fit(&self) -> bool {
+        self.pairs_fit
     }
 
     /// Takes all taps away.
@@ -29,21 +36,35 @@ impl<'t> Taps<'t> {
 
     /// Adds `count` taps, each `step` codes behind the one before, the first at the start of `codes`; `None` where these
     /// are fewer than the taps have, or for too many taps.
-    #[inline(always)]
+    #[cfg_attr(helium, inline(always))]
+    #[cfg_attr(not(helium), inline(never))]
     pub(crate) fn push(&mut self, codes: &'t [i8], count: usize, step: usize) -> Option<()> {
         let Some(last) = count.checked_sub(1) else { return Some(()) };
         let behind = self.count.checked_add(count)?;
         let slots = self.starts.get_mut(self.count..behind)?;
         (codes.len() >= last.checked_mul(step)?.checked_add(self.channels)?).then_some(())?;
-        let start = |tap: usize| codes.as_ptr().wrapping_add(tap * step);
-        // Compilers unroll a loop over so few into more than it takes.
-        match slots {
-            [a] => *a = start(0),
-            [a, b] => [*a, *b] = [start(0), start(1)],
-            [a, b, c] => [*a, *b, *c] = [start(0), start(1), start(2)],
-            slots => slots.iter_mut().enumerate().for_each(|(tap, slot)| *slot = start(tap)),
+        for (tap, slot) in slots.iter_mut().enumerate() {
+            *slot = codes.as_ptr().wrapping_add(tap * step);
         }
         self.count = behind;
+        Some(())
+    }
+
+    /// Moves all taps but those at `padding` on by `step` codes of `codes`, in which they lie; `None` where they would leave it,
+    /// and then there are no taps.
+    #[inline]
+    pub(crate) fn move_by(&mut self, step: usize, codes: &'t [i8], padding: &'t [i8]) -> Option<()> {
+        let count = core::mem::take(&mut self.count);
+        (step <= codes.len()).then_some(())?;
+        let (first, mut last) = (codes.as_ptr(), codes.as_ptr());
+        // Without branches: a compiler for a vector unit can use it.
+        for start in self.starts.get_mut(..count)? {
+            let (moved, stays) = (start.wrapping_add(step), *start == padding.as_ptr());
+            *start = if stays { *start } else { moved };
+            last = last.max(if stays { first } else { moved });
+        }
+        (last.wrapping_add(self.channels) <= codes.as_ptr_range().end).then_some(())?;
+        self.count = count;
         Some(())
     }
 

@@ -196,7 +196,20 @@ pub(crate) fn cases(op: OpCode, random: &mut Random) -> Vec<Case> {
             });
         }
     }
+    if op == OpCode::QConv {
+        cases.extend(geometries.iter().flat_map(|geometry| small_ranks(op, geometry, random)));
+    }
     cases
+}
+
+/// Low-rank terms of every layer, of the ranks that some targets add up together with the codes.
+fn small_ranks(op: OpCode, geometry: &Geometry, random: &mut Random) -> [Case; 2] {
+    [2, 4].map(|rank| {
+        let two_factor = Some(LowRank::integer(geometry.extents(), rank, random));
+        let name = format!("{op} {:?} rank {rank}", geometry.weight(false));
+        let layer = Layer::new(geometry, false, random);
+        layer.case(op, name, DType::I8, geometry).terms(Terms { two_factor, ..Terms::default() })
+    })
 }
 
 fn real(op: OpCode, name: String, geometry: &Geometry, terms: Terms, random: &mut Random) -> Vec<Case> {

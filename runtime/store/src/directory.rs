@@ -11,6 +11,8 @@
 //! A file is written under another name, synced to disk and renamed, and the directory is synced: a record is there
 //! whole or not at all, and files before the record that names them. Files that no record names are removed when the
 //! store is opened, unless a record cannot be read: then it may be that which names them.
+//!
+//! Needs Rust 1.89, for the lock; what a device builds of this crate needs 1.88.
 
 use std::format;
 use std::fs::{self, File, TryLockError};
@@ -53,6 +55,7 @@ impl Directory {
     ///
     /// # Errors
     /// [`StoreError::Medium`], with [`ErrorKind::WouldBlock`] where another process has the store open.
+    #[clippy::msrv = "1.89"]
     pub fn open(root: impl Into<PathBuf>, budget_bytes: u32) -> Result<Self> {
         let root = root.into();
         let lock = || {

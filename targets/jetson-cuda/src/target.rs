@@ -95,7 +95,7 @@ impl Cuda {
         CudaMemory::new(&self.device, bytes, 1, Priority::First)
     }
 
-    /// The same for `lanes` clips of a batch at once, from 1 to [`MAX_LANES`], each with activations of its own.
+    /// The same for `lanes` clips of a batch at once, from 1 to 16, each with activations of its own.
     ///
     /// # Errors
     /// [`CudaError::OutOfMemory`], or another.

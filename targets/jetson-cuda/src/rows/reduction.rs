@@ -4,7 +4,7 @@ use ingraft_kernel::KernelError;
 use ingraft_kernel::attrs::{ArgReduceAttrs, NormAttrs, ReduceAttrs, SoftmaxAttrs};
 use ingraft_kernel::norm::normalized;
 use ingraft_kernel::reduce::ReduceFn;
-use ingraft_tensor::DType;
+use ingraft_tensor::{DType, Shape};
 
 use crate::launch::{Launch, int};
 use crate::params::float::{ArgReduce, Norm, Reduce, Softmax};
@@ -23,20 +23,47 @@ const DEEP: usize = 512;
 /// Elements from which results that lie side by side take more threads each.
 const SHALLOW: usize = 128;
 
+/// The axes of a shape that a reduction keeps, and those that it reduces.
+#[derive(Clone, Copy)]
+pub(crate) struct Axes {
+    pub(crate) kept: Walk<1>,
+    pub(crate) reduced: Walk<1>,
+    /// Elements of a result.
+    pub(crate) count: usize,
+}
+
+impl Axes {
+    /// Those of `shape`, of which the bits of `axes` are reduced.
+    pub(crate) fn new(shape: Shape, axes: u32) -> Self {
+        let all = shape.dims().iter().zip(shape.strides()).zip(0u32..);
+        let part = |reduced: bool| {
+            let own = all.clone().filter(move |(_, axis)| (axes >> axis & 1 == 1) == reduced);
+            own.map(|((extent, stride), _)| (*extent, [stride as i32]))
+        };
+        let count = part(true).fold(1usize, |n, (extent, _)| n.saturating_mul(extent as usize));
+        Self { kept: Walk::new(part(false)), reduced: Walk::new(part(true)), count }
+    }
+
+    /// Whether what belongs to neighboring results lies side by side.
+    pub(crate) fn side_by_side(&self) -> bool {
+        let last = (self.kept.rank as usize).saturating_sub(1);
+        self.kept.strides[0][last] == 1
+    }
+}
+
+/// Rows along the last axis, and elements of each.
+pub(crate) fn rows(shape: Shape) -> (usize, usize) {
+    let len = shape.dims().last().map_or(1, |len| *len as usize);
+    (shape.elements().checked_div(len).unwrap_or(0), len)
+}
+
 /// Launches a reduction.
 pub(crate) fn reduce(launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
     let step = launch.step;
     let attrs: &ReduceAttrs = step.attrs()?;
     let (input, results) = (step.input(0)?, step.output(0)?.shape.elements());
-    let strides = input.shape.strides();
-    let axes = input.shape.dims().iter().zip(strides).zip(0u32..);
-    let dims = |reduced: bool| {
-        let own = axes.clone().filter(move |(_, axis)| (attrs.axes >> axis & 1 == 1) == reduced);
-        Walk::<1>::new(own.map(|((extent, stride), _)| (*extent, [stride as i32])))
-    };
-    let (kept, reduced) = (dims(false), dims(true));
-    let counts = axes.clone().filter(|(_, axis)| attrs.axes >> axis & 1 == 1);
-    let count = counts.fold(1usize, |n, ((extent, _), _)| n.saturating_mul(*extent as usize));
+    let axes = Axes::new(input.shape, attrs.axes);
+    let Axes { kept, reduced, count } = axes;
     let mean = ReduceFn::from_code(attrs.function) == Some(ReduceFn::Mean);
     let codes = input.dtype == DType::I8;
     let function = if codes && mean { ReduceFn::Sum.code() } else { attrs.function };
@@ -58,8 +85,7 @@ pub(crate) fn reduce(launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         lo: attrs.lo,
         hi: attrs.hi,
     };
-    let last = (kept.rank as usize).saturating_sub(1);
-    let side = results > 1 && kept.strides[0][last] == 1;
+    let side = results > 1 && axes.side_by_side();
     let (lanes, suffix, threads) = match (side, count) {
         (true, ..SHALLOW) => (32, "side", THREADS),
         (true, _) => (8, "deep", 4 * THREADS),
@@ -116,9 +142,7 @@ pub(crate) fn rows_grid(rows: usize, len: usize) -> (bool, (u32, u32, u32), u32)
 pub(crate) fn softmax(launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
     let step = launch.step;
     let attrs: &SoftmaxAttrs = step.attrs()?;
-    let shape = step.input(0)?.shape;
-    let len = shape.dims().last().map_or(1, |len| *len as usize);
-    let rows = shape.elements().checked_div(len).unwrap_or(0);
+    let (rows, len) = rows(step.input(0)?.shape);
     let record = Softmax {
         input: launch.input(0)?,
         output: launch.output(0)?,

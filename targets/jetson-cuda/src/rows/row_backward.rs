@@ -7,22 +7,20 @@ use ingraft_kernel::{KernelError, Step};
 use ingraft_tensor::DType;
 
 use super::layer_backward::operands;
-use super::reduction::{THREADS, rows_grid};
-use super::walk::Walk;
+use super::reduction::{Axes, THREADS, rows, rows_grid};
 use crate::launch::{Launch, int};
 use crate::params::gradient::{NormBack, ReduceBack, SoftmaxBack};
 
-/// Rows, and elements of each.
-fn rows(step: &Step<'_>) -> Result<(usize, usize), KernelError> {
+/// Rows along the last axis, and elements of each, whose number the kernels can count.
+fn countable(step: &Step<'_>) -> Result<(usize, usize), KernelError> {
     let shape = step.input(0)?.shape;
-    let len = shape.dims().last().map_or(1, |len| *len as usize);
     int(step, shape.elements())?;
-    Ok((shape.elements().checked_div(len).unwrap_or(0), len))
+    Ok(rows(shape))
 }
 
 /// Launches the gradient of a softmax of reals.
 pub(crate) fn softmax(launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
-    let (rows, len) = rows(launch.step)?;
+    let (rows, len) = countable(launch.step)?;
     let record = SoftmaxBack {
         dy: launch.input(0)?,
         y: launch.input(1)?,
@@ -44,7 +42,7 @@ pub(crate) fn softmax(launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
 
 /// Launches the gradient of an int8 softmax.
 pub(crate) fn softmax_quantized(launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
-    let (rows, len) = rows(launch.step)?;
+    let (rows, len) = countable(launch.step)?;
     let attrs: &QSoftmaxAttrs = launch.step.attrs()?;
     let record = SoftmaxBack {
         dy: launch.input(0)?,
@@ -114,17 +112,10 @@ pub(crate) fn reduce(launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
     let attrs: &ReduceAttrs = step.attrs()?;
     let first = operands(step);
     let (dx, results) = (step.output(0)?.shape, step.input(0)?.shape.elements());
-    let strides = dx.strides();
-    let axes = dx.dims().iter().zip(strides).zip(0u32..);
-    let part = |reduced: bool| {
-        let own = axes.clone().filter(move |(_, axis)| (attrs.axes >> axis & 1 == 1) == reduced);
-        own.map(|((extent, stride), _)| (*extent, [stride as i32]))
-    };
-    let (kept, reduced) = (Walk::<1>::new(part(false)), Walk::<1>::new(part(true)));
-    let count = part(true).fold(1usize, |n, (extent, _)| n.saturating_mul(extent as usize));
+    let axes = Axes::new(dx, attrs.axes);
+    let Axes { kept, reduced, count } = axes;
     let function = ReduceFn::from_code(attrs.function).ok_or(KernelError::Operands(step.op))?;
     let input = step.inputs().get(first).map(|input| input.dtype);
-    let last = (kept.rank as usize).saturating_sub(1);
     let record = ReduceBack {
         dy: launch.input(0)?,
         mask: if first == 2 { launch.input(1)? } else { 0 },
@@ -141,7 +132,7 @@ pub(crate) fn reduce(launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
         function: attrs.function as i32,
         codes: i32::from(input == Some(DType::I8)),
         accumulate: (launch.accumulate & 1) as i32,
-        side: i32::from(kept.strides[0][last] == 1),
+        side: i32::from(axes.side_by_side()),
     };
     int(step, dx.elements())?;
     if matches!(function, ReduceFn::Sum | ReduceFn::Mean) {

@@ -14,9 +14,10 @@ use ingraft::train::{
     Clip, LearningRate, Loss, Method, Moves, Readout, Schedule, Setup, Sgd, TrainError, TrainMemory, Trainer,
     Truth,
 };
+use ingraft_models::tiny::Net;
 
 use crate::one_sample;
-use crate::support::{AlignedBytes, Lcg, data};
+use crate::support::{AlignedBytes, Lcg, as_bytes, data};
 use crate::targets::targets;
 
 /// The sites of `plan` that the training schedule reaches.
@@ -164,6 +165,35 @@ fn a_residual_net_trains_in_256_kib() {
         );
         assert!(memory.total() <= 256 * 1024, "{}", memory.total());
     }
+}
+
+/// A float layer reads its input by another name, of the same bytes: what is kept of a patch where the first layer is trained is
+/// the input, and stands for it.
+#[test]
+fn a_patch_of_a_net_whose_first_layer_is_trained_is_kept_as_it_is() {
+    let options = CompileOptions { train_from: Some(TrainFrom::All), ..CompileOptions::default() };
+    let compiled = compile(&Net::AnomalyDetection.onnx(2), &options).expect("a net of floats compiles");
+    let file = AlignedBytes::copy_of(&compiled.plan);
+    let plan = PlanView::new(file.as_slice()).expect("a plan we wrote is valid");
+    let (lora, sites) = (build("lora", &[("rank", "1")]).expect("a method of the list"), reached(&plan));
+    let setup = setup(&*lora, &sites);
+    let memory = Trainer::memory(&plan, &Host::SCALAR, &setup).expect("the sites can be trained");
+    let mut random = Lcg::new(4);
+    let input: Vec<f32> = (0..640).map(|_| random.real() as f32).collect();
+    let input: &[u8] = as_bytes(&input);
+    let [whole, kept] = [false, true].map(|keeps| {
+        let mut arena = AlignedBytes::zeroed(memory.total());
+        let mut trainer =
+            Trainer::bind(plan, &Host::SCALAR, setup, arena.as_mut()).expect("exactly this suffices");
+        let mut prefix = vec![0; trainer.cut_bytes()];
+        trainer.run_prefix(input, &mut prefix).expect("one patch");
+        assert!(prefix == input, "{} bytes", prefix.len());
+        let clip = if keeps { Clip::Prefixes(&prefix) } else { Clip::Inputs(input) };
+        trainer.accumulate(clip, Truth::Class(1)).expect("one whole patch");
+        trainer.step().expect("gradients are finite");
+        trainer.fetched().values().to_vec()
+    });
+    assert_eq!(whole, kept);
 }
 
 /// A head alone takes what inference takes and its own few numbers. Where a target packs weights, those of every layer

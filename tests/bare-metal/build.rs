@@ -30,8 +30,12 @@ mod conformance;
 mod cores;
 #[path = "build/count.rs"]
 mod count;
+#[path = "src/hear.rs"]
+mod hear;
 #[path = "../../targets/cortex-m/firmware/build/kernels.rs"]
 mod kernels;
+#[path = "build/keywords.rs"]
+mod keywords;
 #[path = "../../targets/cortex-m/firmware/src/learn.rs"]
 #[allow(dead_code, reason = "the device uses the rest")]
 mod learn;
@@ -54,8 +58,10 @@ fn main() {
     );
     constants.push_str(&count::constants(&write));
     write("host.rs", constants.as_bytes());
+    write("keywords.rs", keywords::constants(&write).as_bytes());
     println!("cargo:rustc-link-search={}", out.display());
     println!("cargo:rerun-if-changed=machines");
+    println!("cargo:rerun-if-changed=src/hear.rs");
     println!("cargo:rerun-if-changed=src/training.rs");
     println!("cargo:rerun-if-changed=build.rs");
     println!("cargo:rerun-if-changed=build");

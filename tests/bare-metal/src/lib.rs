@@ -8,6 +8,7 @@
 pub mod command;
 pub mod end;
 pub mod flash;
+pub mod hear;
 #[path = "../../../targets/cortex-m/firmware/src/flash.rs"]
 pub mod in_flash;
 pub mod inference;

@@ -146,8 +146,8 @@ impl Normal {
     }
 }
 
-/// More than the file takes: shifts of 64 + 64 + 8 + 64 + 64 + 512 channels.
-pub(crate) const ADAPTER_BYTES: usize = 8192;
+/// More than the file takes: factors of rank 2 of two layers between 512 and 64 channels, in f32.
+pub(crate) const ADAPTER_BYTES: usize = 16384;
 
 fn learn_from(plan: &PlanView<'_>, windows: &[i8]) -> Aligned {
     let bytes = normal::memory(plan, &Host::SCALAR).unwrap_or_else(|error| panic!("{error}"));

@@ -1,12 +1,10 @@
-//! Learning what is normal, the same code on the host and on the device: a shift of every channel of an autoencoder is
-//! trained until windows of a machine in good order come back as they are. What does not come back is out of order.
-//!
-//! A sensor that adds a constant to every band moves the first layer's sums by constants, and what is to come back by
-//! others: shifts can undo just that.
+//! Learning what is normal, the same code on the host and on the device: an adapter of rank 2 on the first and the last
+//! layer of an autoencoder is trained until windows of a machine in good order come back as they are. What does not come
+//! back is out of order.
 
 use ingraft_adapter::{EncodeError, Encoder, FileFacts};
 use ingraft_kernel::{Host, Sites};
-use ingraft_method::Bias;
+use ingraft_method::{DepthwiseTerm, Lora};
 use ingraft_plan::PlanView;
 use ingraft_tensor::bytes;
 use ingraft_train::{
@@ -19,8 +17,6 @@ use crate::learn::Codes;
 const PASSES: usize = 8;
 /// Windows a step of the optimizer.
 const BATCH: usize = 5;
-/// Sites of a model, at most.
-const SITES: usize = 16;
 /// Deviations of a window's error above its mean at which a clip is out of order.
 const DEVIATIONS: f32 = 1.0;
 
@@ -39,33 +35,23 @@ impl From<TrainError> for NormalError {
     }
 }
 
-/// The sites of `plan`, first to last.
-#[derive(Clone, Copy, Debug)]
-pub struct AllSites {
-    sites: [u32; SITES],
-    count: usize,
+/// Low-rank terms of the layers that meet the sensor: what comes in, and what is to come back.
+const METHOD: Lora = Lora { rank: 2, alpha: 2.0, rank_stabilized: false, depthwise: DepthwiseTerm::Skip };
+
+/// The first and the last site of `plan`.
+fn ends(plan: &PlanView<'_>) -> [u32; 2] {
+    [0, plan.site_count().saturating_sub(1) as u32]
 }
 
-impl AllSites {
-    /// Those of `plan`; past the sixteenth, none.
-    pub fn new(plan: &PlanView<'_>) -> Self {
-        Self { sites: core::array::from_fn(|index| index as u32), count: plan.site_count().min(SITES) }
-    }
-
-    fn as_slice(&self) -> &[u32] {
-        self.sites.get(..self.count).unwrap_or_default()
-    }
-}
-
-/// Shifts at `sites`, by AdamW on the squared error of what comes back.
-fn setup(sites: &AllSites) -> Setup<'_> {
+/// Factors at `sites`, by AdamW on the squared error of what comes back.
+fn setup(sites: &[u32; 2]) -> Setup<'_> {
     Setup {
-        method: &Bias,
-        sites: sites.as_slice(),
+        method: &METHOD,
+        sites,
         readout: Readout::Logits,
         loss: Loss::MeanSquaredError,
         optimizer: &AdamW::DEFAULT,
-        adapter: LearningRate { rate: 3e-2, weight_decay: 0.0 },
+        adapter: LearningRate { rate: 1e-2, weight_decay: 0.0 },
         head: LearningRate { rate: 0.0, weight_decay: 0.0 },
         moves: Moves::PLAIN,
         schedule: Schedule::CONSTANT,
@@ -79,7 +65,7 @@ fn setup(sites: &AllSites) -> Setup<'_> {
 /// # Errors
 /// [`TrainError`]: the plan has no training schedule.
 pub fn memory(plan: &PlanView<'_>, target: &Host) -> Result<usize, TrainError> {
-    Trainer::memory(plan, target, &setup(&AllSites::new(plan))).map(|memory| memory.total())
+    Trainer::memory(plan, target, &setup(&ends(plan))).map(|memory| memory.total())
 }
 
 /// Trains on `windows`, codes of a machine in good order, and writes what was learned to `file` as an adapter of the plan;
@@ -95,7 +81,7 @@ pub fn learn<'w, 'f>(
     input: &mut [f32],
     file: &'f mut [u8],
 ) -> Result<&'f [u8], NormalError> {
-    let sites = AllSites::new(&plan);
+    let sites = ends(&plan);
     let mut trainer = Trainer::bind(plan, target, setup(&sites), memory)?;
     for _ in 0..PASSES {
         for (index, window) in windows.clone().enumerate() {
@@ -107,7 +93,7 @@ pub fn learn<'w, 'f>(
         }
     }
     let facts =
-        FileFacts { method: "bias", method_version: 1, hyper: "", provenance: "trained on the device" };
+        FileFacts { method: "lora", method_version: 1, hyper: "", provenance: "trained on the device" };
     Encoder::new(trainer.plan(), trainer.fetched(), facts).write(file).map_err(NormalError::Encode)
 }
 

@@ -57,10 +57,12 @@ impl Privacy {
             _ => return None,
         };
         let PrivacyRecord { epsilon, delta, rate, noise, bound, units, steps, runs, .. } = *record;
+        // Bits of positive numbers are ordered as these are; devices have no instruction that compares f64.
+        let [one, infinity] = [1.0f64, f64::INFINITY].map(f64::to_bits);
         let sound =
-            [epsilon, delta, rate, noise, bound].iter().all(|value| value.is_finite() && *value > 0.0)
-                && delta < 1.0
-                && rate <= 1.0
+            [epsilon, delta, rate, noise, bound].iter().all(|value| (1..infinity).contains(&value.to_bits()))
+                && delta.to_bits() < one
+                && rate.to_bits() <= one
                 && [units, steps, runs].iter().all(|count| *count > 0);
         sound.then_some(Self { epsilon, delta, unit, units, steps, rate, noise, bound, runs })
     }

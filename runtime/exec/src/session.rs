@@ -388,7 +388,7 @@ impl<'a, 'm, T: Target> Session<'a, 'm, T> {
     pub fn squares<'g>(
         &mut self,
         mut groups: impl Iterator<Item = (&'g [f32], f32)>,
-        mut take: impl FnMut(f64),
+        mut take: impl FnMut(f32),
     ) -> Result<(), ExecError> {
         self.target.squares(self.memory, &mut groups, &mut take).map_err(whole)
     }

@@ -202,9 +202,8 @@ pub trait Target {
         false
     }
 
-    /// Calls `take` with the sum of squares of each group's gradients, parts of what is collected, as they stand there:
-    /// f32 products with the group's scale, squared and added in f64, in eight interleaved sums that are added in order, and
-    /// behind them what is left of a multiple of eight. Where [`Self::descends`].
+    /// Calls `take` with the sums of squares of each group's gradients, parts of what is collected, as they stand there: those
+    /// of all runs of a group ([`crate::descent::sum_of_squares`]), in order. Where [`Self::descends`].
     ///
     /// # Errors
     /// [`KernelError::Device`].
@@ -212,7 +211,7 @@ pub trait Target {
         &self,
         _memory: &mut Self::Memory,
         _groups: &mut dyn Iterator<Item = (&[f32], f32)>,
-        _take: &mut dyn FnMut(f64),
+        _take: &mut dyn FnMut(f32),
     ) -> Result<(), KernelError> {
         Err(KernelError::Unsupported(OpCode::Copy))
     }

@@ -46,7 +46,7 @@ pub struct Lora {
     /// r, per group.
     pub rank: u32,
     /// α.
-    pub alpha: f64,
+    pub alpha: f32,
     /// Whether s is α/√r.
     pub rank_stabilized: bool,
     /// What depthwise sites get.
@@ -67,14 +67,14 @@ pub enum DepthwiseTerm {
 impl Lora {
     /// s.
     pub fn scale(&self) -> f32 {
-        let rank = f64::from(self.rank.max(1));
-        (self.alpha / if self.rank_stabilized { libm::sqrt(rank) } else { rank }) as f32
+        let rank = self.rank.max(1) as f32;
+        self.alpha / if self.rank_stabilized { libm::sqrtf(rank) } else { rank }
     }
 
     /// Visits these settings, and how many slices are trained for how many steps.
     fn visit(&self, visit: &mut dyn FnMut(&'static str, Setting), [slices, steps]: [u32; 2]) {
         visit("rank", Setting::Count(self.rank));
-        visit("alpha", Setting::Real(self.alpha));
+        visit("alpha", Setting::Single(self.alpha));
         visit("rslora", Setting::Flag(self.rank_stabilized));
         visit("depthwise", Setting::Name(self.depthwise.name()));
         visit("slices", Setting::Count(slices));
@@ -117,8 +117,8 @@ impl Method for Lora {
     }
 
     fn initialize(&self, site: &FrozenSite<'_>, rng: &mut Rng, terms: &mut SiteValues<'_>) {
-        let bound = 1.0 / libm::sqrt(site.desc.row().max(1) as f64);
-        terms.down.iter_mut().for_each(|a| *a = rng.uniform(-bound, bound) as f32);
+        let bound = 1.0 / libm::sqrtf(site.desc.row().max(1) as f32);
+        terms.down.iter_mut().for_each(|a| *a = rng.symmetric(bound));
     }
 
     fn rate(&self, part: Part) -> PartRate {
@@ -172,7 +172,7 @@ fn make(settings: &Settings<'_>) -> Result<Box<dyn Method>, MethodError> {
     };
     let lora = Lora {
         rank: settings.rank()?,
-        alpha: settings.positive("alpha")?,
+        alpha: settings.positive("alpha")? as f32,
         rank_stabilized: settings.number("rslora", |_| true)?,
         depthwise: settings.value("depthwise", depthwise)?,
     };

@@ -37,7 +37,7 @@ fn score(settings: &Settings<'_>) -> Result<Score, MethodError> {
 fn make(settings: &Settings<'_>) -> Result<Box<dyn Method>, MethodError> {
     let (rank, alpha, density) = (settings.rank()?, settings.positive("alpha")?, settings.share("density")?);
     let score = score(settings)?;
-    let low_rank = LowRank::Beside(Lora { rank, alpha, ..Lora::default() });
+    let low_rank = LowRank::Beside(Lora { rank, alpha: alpha as f32, ..Lora::default() });
     let entries = Sparse::new("rosa", score, Pattern::Entries, Budget::Share(density));
     let sparse = Sparse { low_rank, ..entries }.with("rank", Setting::Count(rank));
     let sparse = sparse.with("alpha", Setting::Real(alpha)).with("density", Setting::Real(density));

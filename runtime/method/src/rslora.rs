@@ -24,7 +24,7 @@ pub struct RsLora {
 impl RsLora {
     fn lora(&self) -> Lora {
         let (rank, alpha) = (self.rank, self.alpha);
-        Lora { rank, alpha, rank_stabilized: true, depthwise: DepthwiseTerm::Skip }
+        Lora { rank, alpha: alpha as f32, rank_stabilized: true, depthwise: DepthwiseTerm::Skip }
     }
 }
 

@@ -33,7 +33,7 @@ pub(crate) const ROW: MethodRow = MethodRow {
 fn make(settings: &Settings<'_>) -> Result<Box<dyn Method>, MethodError> {
     let (budget, threshold) = (settings.positive("budget")?, settings.positive("alpha")?);
     let (rank, alpha) = (settings.rank()?, settings.positive("lora_alpha")?);
-    let low_rank = LowRank::Instead(Lora { rank, alpha, ..Lora::default() }, threshold);
+    let low_rank = LowRank::Instead(Lora { rank, alpha: alpha as f32, ..Lora::default() }, threshold);
     let entries = Sparse::new("spt", Score::Fisher, Pattern::Entries, Budget::of(budget));
     let sparse = Sparse { low_rank, network: true, ..entries }.with("budget", Setting::Real(budget));
     let sparse = sparse.with("alpha", Setting::Real(threshold)).with("rank", Setting::Count(rank));

@@ -38,7 +38,7 @@ fn make(settings: &Settings<'_>) -> Result<Box<dyn Method>, MethodError> {
     let sparsity = settings.number("sparsity", |sparsity: &f64| (0.0..1.0).contains(sparsity))?;
     let (score, alpha) = (score(settings)?, settings.positive("alpha")?);
     let rank: u32 = settings.number("rank", |rank| (0..=256).contains(rank))?;
-    let lora = Lora { rank, alpha, ..Lora::default() };
+    let lora = Lora { rank, alpha: alpha as f32, ..Lora::default() };
     let low_rank = if rank == 0 { LowRank::No } else { LowRank::Beside(lora) };
     let entries = Sparse::new("supertuning", score, Pattern::Entries, Budget::Share(1.0 - sparsity));
     let sparse = Sparse { low_rank, ..entries }.with("sparsity", Setting::Real(sparsity));

@@ -51,6 +51,12 @@ impl Rng {
         low + (high - low) * self.unit()
     }
 
+    /// A real in [−`bound`, `bound`) with 24 random bits, without f64: what a device draws.
+    pub fn symmetric(&mut self, bound: f32) -> f32 {
+        const HALF: i32 = 1 << 23;
+        ((self.next_u64() >> 40) as i32 - HALF) as f32 * (bound / HALF as f32)
+    }
+
     /// Permutes `items` uniformly (Fisher-Yates).
     pub fn shuffle<T>(&mut self, items: &mut [T]) {
         for last in (1..items.len()).rev() {
@@ -99,6 +105,7 @@ mod tests {
             assert!((mean - 1.0).abs() < 0.02, "{mean}");
         }
         assert!((0..if cfg!(miri) { 100 } else { 10_000 }).all(|_| (0.0..1.0).contains(&rng.unit())));
+        assert!((0..100).all(|_| (-0.25..0.25).contains(&rng.symmetric(0.25))));
         assert_eq!(rng.below(0), 0);
     }
 

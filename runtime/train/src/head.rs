@@ -6,6 +6,7 @@
 //! deployed head reads raw features.
 
 use crate::memory::Carver;
+use crate::twofold::Twofold;
 
 /// Feature statistics of a head. Its weights are part of the parameter vector.
 #[derive(Debug)]
@@ -45,19 +46,20 @@ impl TrainedHead<'_> {
     /// `None` unless `weight` is `[classes, features]` and `bias` `[classes]`.
     ///
     /// # Numerics
-    /// The bias is summed in f64: means can be large against their deviations.
+    /// The bias is summed in twice the digits of f32, of the products with W' as written: means can be large against their
+    /// deviations.
     pub fn fold(&self, weight: &mut [f32], bias: &mut [f32]) -> Option<()> {
         (weight.len() == self.weight.len() && bias.len() == self.bias.len()).then_some(())?;
         let features = self.features().max(1);
         let rows = rows_mut(weight, features).zip(rows(self.weight, features));
         for ((folded, trained), (to, from)) in rows.zip(bias.iter_mut().zip(self.bias)) {
-            let mut sum = f64::from(*from);
+            let mut sum = Twofold::ZERO.add(*from);
             let columns = folded.iter_mut().zip(trained);
             for ((f, w), (mean, inverse_std)) in columns.zip(self.mean.iter().zip(self.inverse_std)) {
                 *f = w * inverse_std;
-                sum -= f64::from(*w) * f64::from(*inverse_std) * f64::from(*mean);
+                sum = sum.add_product(-*f, *mean);
             }
-            *to = sum as f32;
+            *to = sum.value();
         }
         Some(())
     }
@@ -88,14 +90,17 @@ impl<'m> Standardization<'m> {
         }
     }
 
-    /// Turns the sums into 1/std. A feature that never changes keeps a divisor of 1.
+    /// Turns the sums into 1/std. A feature that never changes keeps a divisor of 1, as one does whose changes are nothing but
+    /// rounding beside those of the largest.
     pub(crate) fn finish(&mut self) {
         let count = self.observed.max(1) as f32;
+        let largest = self.inverse_std.iter().fold(0.0f32, |largest, squares| largest.max(*squares / count));
+        let noise = f32::EPSILON * f32::EPSILON * largest;
         for (mean, squares) in self.mean.iter().zip(self.inverse_std.iter_mut()) {
             // What is left of a constant feature is rounding of its mean.
             let rounding = f32::EPSILON * *mean;
             let variance = *squares / count;
-            let constant = self.observed == 0 || variance <= rounding * rounding * count;
+            let constant = self.observed == 0 || variance <= noise || variance <= rounding * rounding * count;
             *squares = if constant { 1.0 } else { 1.0 / libm::sqrtf(variance) };
         }
         self.observed = 0;

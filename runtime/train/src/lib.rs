@@ -31,6 +31,7 @@ mod setup;
 mod site;
 mod stop;
 mod trainer;
+mod twofold;
 
 pub use clip::Clip;
 pub use coserve::{Arrival, CoServe, Turn};
@@ -43,8 +44,8 @@ pub use method::{
     Setting, SiteValues, TermLayout, Unfit,
 };
 pub use optim::{
-    Adam, AdamStep, AdamW, Bf16, Compact, Elementwise, Format, GaLore, Group, GroupShape, Int8, MAX_HISTORY,
-    MAX_SLOTS, Momentum, Moves, OPTIMIZERS, Optimizer, Rate, STATE_BLOCK, Sgd, Slot, optimizer,
+    Adam, AdamStep, AdamW, Beta, Bf16, Compact, Elementwise, Format, GaLore, Group, GroupShape, Int8,
+    MAX_HISTORY, MAX_SLOTS, Momentum, Moves, OPTIMIZERS, Optimizer, Rate, STATE_BLOCK, Sgd, Slot, optimizer,
     soft_threshold,
 };
 pub use parameters::Parameters;

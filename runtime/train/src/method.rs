@@ -117,6 +117,8 @@ pub enum Setting {
     Count(u32),
     /// A real number.
     Real(f64),
+    /// A real number of a method that devices train with: they have no f64.
+    Single(f32),
     /// Yes or no.
     Flag(bool),
     /// One of a few names.
@@ -128,6 +130,7 @@ impl core::fmt::Display for Setting {
         match self {
             Self::Count(value) => value.fmt(f),
             Self::Real(value) => value.fmt(f),
+            Self::Single(value) => value.fmt(f),
             Self::Flag(value) => value.fmt(f),
             Self::Name(value) => value.fmt(f),
         }

@@ -14,7 +14,7 @@ mod sgd;
 
 use ingraft_kernel::descent::{Move, Rule};
 
-pub use adam::{Adam, AdamStep};
+pub use adam::{Adam, AdamStep, Beta};
 pub use adam_w::AdamW;
 pub use compact::{Bf16, Compact, Format, Int8, STATE_BLOCK};
 pub use elementwise::{Elementwise, MAX_SLOTS, Slot};

@@ -3,7 +3,7 @@
 /// A factor on the learning rate, by step: a linear warm-up, then a shape.
 ///
 /// # Numerics
-/// f32 with `libm`: the same bits on every target. Exactly 1 at the first step
+/// f32, by no function whose bits or cost differ between targets. Exactly 1 at the first step
 /// behind the warm-up, and exactly `floor` once all steps are taken.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Schedule {
@@ -47,9 +47,7 @@ impl Schedule {
         match self.shape {
             ScheduleShape::Constant => 1.0,
             ScheduleShape::Linear { steps, floor } => self.between(step, steps, floor, |progress| progress),
-            ScheduleShape::Cosine { steps, floor } => self.between(step, steps, floor, |progress| {
-                0.5 * (1.0 - libm::cosf(core::f32::consts::PI * progress))
-            }),
+            ScheduleShape::Cosine { steps, floor } => self.between(step, steps, floor, half_wave),
         }
     }
 
@@ -63,6 +61,15 @@ impl Schedule {
         let progress = step.saturating_sub(self.warm_up) as f32 / length;
         1.0 - (1.0 - floor) * fallen(progress)
     }
+}
+
+/// (1 − cos πx)/2 of x in 0..=1, which is sin²(πx/2): by the Taylor series of the sine to x⁹, for the half below ½; what is left
+/// out is below 3e-9. The cosine of `libm` reduces its argument in f64.
+fn half_wave(x: f32) -> f32 {
+    const TERMS: [f32; 5] = [1.570_796_4, -0.645_964_1, 0.079_692_63, -0.004_681_754, 1.604_411_9e-4];
+    let near = x.min(1.0 - x);
+    let sine = near * TERMS.iter().rfold(0.0, |sum, term| sum * (near * near) + term);
+    if x <= 0.5 { sine * sine } else { 1.0 - sine * sine }
 }
 
 #[cfg(test)]
@@ -120,7 +127,7 @@ mod tests {
                 (digest ^ schedule.factor(step).to_bits()).wrapping_mul(0x0100_0193)
             })
         };
-        assert_eq!(SHAPES.map(digest), [3_935_591_166, 2_938_360_099]);
+        assert_eq!(SHAPES.map(digest), [3_935_591_166, 3_732_475_211]);
     }
 
     #[test]

@@ -2,48 +2,35 @@
 #pragma once
 #include "types.cuh"
 
-/// Interleaved sums of a group's squares, threads that load them, and squares that are loaded at once.
-const i32 SUMS = 8, SQUARERS = 128, SQUARES = 1024;
-/// Parameters of a block.
+/// Interleaved sums of squares.
+const i32 SUMS = 8;
+/// Parameters of a block, and its threads.
 const i32 PIECE = 1024, MOVERS = 128;
 
-__device__ __forceinline__ double square_of(const Moved& group, i32 index) {
-    double scaled = (double)(at<const float>(group.gradients)[index] * group.scale);
-    return scaled * scaled;
-}
-
-/// Sum of squares of a group's gradients: a block a group. Eight threads add in the order of the host's sums, all others
-/// load ahead of them.
-extern "C" __global__ void __launch_bounds__(SQUARERS) gradient_squares(const __grid_constant__ Descent p) {
-    __shared__ double tiles[2][SQUARES];
-    const Moved& group = at<const Moved>(p.groups)[blockIdx.x];
-    i32 runs = group.len / SUMS * SUMS;
-    double sum = 0.0, next[SQUARES / SQUARERS];
-    for (i32 k = threadIdx.x; k < min(SQUARES, runs); k += SQUARERS) tiles[0][k] = square_of(group, k);
-    __syncthreads();
-    for (i32 from = 0, turn = 0; from < runs; from += SQUARES, turn ^= 1) {
-        i32 behind = from + SQUARES;
-#pragma unroll
-        for (i32 k = 0; k < SQUARES / SQUARERS; k++) {
-            i32 index = behind + k * SQUARERS + threadIdx.x;
-            next[k] = index < runs ? square_of(group, index) : 0.0;
-        }
-        if (threadIdx.x < SUMS) {
-            i32 count = min(SQUARES, runs - from);
-#pragma unroll 8
-            for (i32 k = threadIdx.x; k < count; k += SUMS) sum += tiles[turn][k];
-        }
-#pragma unroll
-        for (i32 k = 0; k < SQUARES / SQUARERS; k++) tiles[turn ^ 1][k * SQUARERS + threadIdx.x] = next[k];
-        __syncthreads();
+/// Sum of squares of a piece of a group's gradients: a block a piece. Eight threads add in the order of the host's sums.
+extern "C" __global__ void __launch_bounds__(MOVERS) gradient_squares(const __grid_constant__ Descent p) {
+    __shared__ float squares[PIECE], sums[SUMS];
+    const u32* piece = at<const u32>(p.pieces) + 2 * blockIdx.x;
+    const Moved& group = at<const Moved>(p.groups)[piece[0]];
+    const float* gradients = at<const float>(group.gradients) + piece[1];
+    i32 len = min(group.len - (i32)piece[1], PIECE), runs = len / SUMS * SUMS;
+    for (i32 k = threadIdx.x; k < len; k += MOVERS) {
+        float scaled = gradients[k] * group.scale;
+        squares[k] = scaled * scaled;
     }
-    if (threadIdx.x < SUMS) tiles[0][threadIdx.x] = sum;
+    __syncthreads();
+    float sum = 0.0f;
+    if (threadIdx.x < SUMS) {
+#pragma unroll 8
+        for (i32 k = threadIdx.x; k < runs; k += SUMS) sum += squares[k];
+    }
+    if (threadIdx.x < SUMS) sums[threadIdx.x] = sum;
     __syncthreads();
     if (threadIdx.x) return;
-    double total = 0.0;
-    for (i32 k = 0; k < SUMS; k++) total += tiles[0][k];
-    for (i32 k = runs; k < group.len; k++) total += square_of(group, k);
-    at<double>(p.totals)[blockIdx.x] = total;
+    float total = 0.0f;
+    for (i32 k = 0; k < SUMS; k++) total += sums[k];
+    for (i32 k = runs; k < len; k++) total += squares[k];
+    at<float>(p.totals)[blockIdx.x] = total;
 }
 
 /// Moves a piece of a group and forgets its gradients.

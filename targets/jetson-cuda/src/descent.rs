@@ -1,7 +1,7 @@
 //! The optimizer's step where parameters and gradients lie.
 
 use cudarc::driver::CudaSlice;
-use ingraft_kernel::descent::{Descent, Move, Rule};
+use ingraft_kernel::descent::{Descent, Move, Rule, SQUARES};
 use zerocopy::{Immutable, IntoBytes};
 
 use crate::CudaError;
@@ -39,11 +39,11 @@ struct Moved {
 /// Bytes of a group in its table.
 pub(crate) const GROUP: usize = size_of::<Moved>();
 
-/// Threads of a block, and parameters that it moves.
+/// Threads of a block, and parameters that it moves or whose gradients it squares.
 const THREADS: u32 = 128;
-const PIECE: usize = 1024;
+const PIECE: usize = SQUARES;
 
-/// Tables that the kernels read: how groups move, in which pieces, and sums of squares.
+/// Tables that the kernels read: how groups move, in which pieces, and sums of squares of the pieces.
 #[derive(Default)]
 pub(crate) struct Course {
     groups: Vec<Moved>,
@@ -79,7 +79,7 @@ impl Course {
             self.tables = Some(Tables {
                 groups: device.zeros(groups.len().saturating_mul(GROUP))?,
                 pieces: device.copy_of(self.pieces.as_bytes())?,
-                totals: device.zeros(groups.len().saturating_mul(size_of::<f64>()))?,
+                totals: device.zeros(self.blocks().saturating_mul(size_of::<f32>()))?,
             });
         }
         self.groups = groups;
@@ -87,6 +87,11 @@ impl Course {
             memory.lane.stream.memcpy_htod(self.groups.as_bytes(), &mut tables.groups)?;
         }
         Ok(())
+    }
+
+    /// Pieces of all groups: a block each.
+    fn blocks(&self) -> usize {
+        self.pieces.len() / 2
     }
 
     fn record(&self, device: &Device) -> params::Descent {
@@ -103,7 +108,7 @@ fn pieces(group: u32, len: i32) -> impl Iterator<Item = u32> {
     (0..len.max(0) as u32).step_by(PIECE).flat_map(move |first| [group, first])
 }
 
-/// Gives `take` the sum of squares of every group's gradients; waits for it.
+/// Gives `take` the sums of squares of every group's gradients, a piece each; waits for them.
 ///
 /// # Errors
 /// [`CudaError`], also for gradients that are not collected.
@@ -111,7 +116,7 @@ pub(crate) fn squares(
     device: &Device,
     memory: &mut CudaMemory,
     groups: &mut dyn Iterator<Item = (&[f32], f32)>,
-    take: &mut dyn FnMut(f64),
+    take: &mut dyn FnMut(f32),
 ) -> Result<(), CudaError> {
     let mut moved = Vec::new();
     for (index, (gradients, scale)) in groups.enumerate() {
@@ -126,9 +131,9 @@ pub(crate) fn squares(
     }
     let mut course = core::mem::take(&mut memory.course);
     let done = course.set(device, memory, moved).and_then(|()| {
-        let (record, blocks) = (course.record(device), course.groups.len() as u32);
-        launch_alone(device, memory, "gradient_squares", blocks, THREADS, &record)?;
-        let mut totals = vec![0.0f64; course.groups.len()];
+        let (record, blocks) = (course.record(device), course.blocks());
+        launch_alone(device, memory, "gradient_squares", blocks as u32, THREADS, &record)?;
+        let mut totals = vec![0.0f32; blocks];
         if let Some(tables) = &course.tables {
             memory.lane.stream.memcpy_dtoh(&tables.totals, totals.as_mut_bytes())?;
         }
@@ -152,8 +157,7 @@ pub(crate) fn descend(
     let moved = groups.map(|group| of(device, memory, &group)).collect::<Result<Vec<_>, _>>()?;
     let mut course = core::mem::take(&mut memory.course);
     let done = course.set(device, memory, moved).and_then(|()| {
-        let blocks = (course.pieces.len() / 2) as u32;
-        launch_alone(device, memory, "descend", blocks, THREADS, &course.record(device))
+        launch_alone(device, memory, "descend", course.blocks() as u32, THREADS, &course.record(device))
     });
     memory.course = course;
     memory.era = memory.era.wrapping_add(1);

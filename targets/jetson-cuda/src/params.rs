@@ -210,7 +210,7 @@ records! {
         entries: i32,
         splits: i32,
     }
-    /// Groups, their pieces, and a sum of squares a group.
+    /// Groups, their pieces, and a sum of squares a piece.
     struct Descent {
         groups: u64,
         pieces: u64,

@@ -320,7 +320,7 @@ impl Target for Cuda {
         &self,
         memory: &mut CudaMemory,
         groups: &mut dyn Iterator<Item = (&[f32], f32)>,
-        take: &mut dyn FnMut(f64),
+        take: &mut dyn FnMut(f32),
     ) -> Result<(), KernelError> {
         let done = descent::squares(&self.device, memory, groups, take);
         done.map_err(|error| failed(memory, OpCode::Copy, error))

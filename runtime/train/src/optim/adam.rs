@@ -4,23 +4,47 @@ use ingraft_kernel::descent::{Move, Rule};
 
 use super::{Elementwise, MAX_SLOTS, Rate, Slot};
 
+/// How much of a moment stays at every step, and how much is new: 1 − 0.999 would lose three digits in f32.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Beta {
+    /// β, rounded.
+    pub(super) beta: f32,
+    /// 1 − β, rounded.
+    pub(super) rest: f32,
+}
+
+impl Beta {
+    /// β.
+    pub const fn new(beta: f64) -> Self {
+        Self { beta: beta as f32, rest: (1.0 - beta) as f32 }
+    }
+
+    /// 1 − βᵗ of step t, from 1.
+    ///
+    /// # Numerics
+    /// f32, within 3e-7: no power in f64, for which devices have no instruction.
+    fn bias(self, step: u32) -> f32 {
+        -libm::expm1f(step as f32 * libm::log1pf(-self.rest))
+    }
+}
+
 /// m ← β₁m + (1−β₁)g, v ← β₂v + (1−β₂)g², φ ← φ − η·m̂/(√v̂ + ε), with g including λ·φ.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Adam {
-    /// β₁ and β₂. Kept in f64: 1 − 0.999 loses three digits in f32.
-    pub betas: [f64; 2],
+    /// β₁ and β₂.
+    pub betas: [Beta; 2],
     /// ε.
     pub epsilon: f32,
 }
 
 impl Adam {
     /// β = 0.9, 0.999, ε = 10⁻⁸.
-    pub const DEFAULT: Self = Self { betas: [0.9, 0.999], epsilon: 1e-8 };
+    pub const DEFAULT: Self = Self { betas: [Beta::new(0.9), Beta::new(0.999)], epsilon: 1e-8 };
 
     /// 1 − β₁ᵗ and √(1 − β₂ᵗ) of step t, from 1: what the moments are short of while they fill up.
     pub(super) fn biases(&self, step: u32) -> [f32; 2] {
-        let [first, second] = self.betas.map(|beta| 1.0 - libm::pow(beta, f64::from(step)));
-        [first as f32, libm::sqrt(second) as f32]
+        let [first, second] = self.betas.map(|beta| beta.bias(step));
+        [first, libm::sqrtf(second)]
     }
 
     /// What a step of `rate` does to every parameter, stored values being shrunk by `keep` first.
@@ -33,9 +57,9 @@ impl Adam {
     pub(super) fn as_move(&self, step: &AdamStep, penalty: Option<f32>) -> Move {
         let [first, second] = self.betas;
         let rule = Rule::Adam {
-            first: (1.0 - first) as f32,
-            second: second as f32,
-            new_second: (1.0 - second) as f32,
+            first: first.rest,
+            second: second.beta,
+            new_second: second.rest,
             root_bias: step.root_bias,
             epsilon: self.epsilon,
         };
@@ -51,7 +75,6 @@ impl Adam {
         slope: impl Fn(f32, f32) -> f32,
     ) {
         let [first, second] = self.betas;
-        let (new_first, new_second) = ((1.0 - first) as f32, (1.0 - second) as f32);
         let AdamStep { reach, root_bias, keep, .. } = *step;
         let move_run = |p: &mut [f32], g: &[f32], m: &mut [f32], v: &mut [f32]| {
             let mut roots = [0.0f32; RUN];
@@ -59,8 +82,8 @@ impl Adam {
                 p.iter().zip(g).zip(m.iter_mut()).zip(v.iter_mut()).zip(&mut roots)
             {
                 let g = slope(*g, *p);
-                *m += new_first * (g - *m);
-                *v = second as f32 * *v + new_second * (g * g);
+                *m += first.rest * (g - *m);
+                *v = second.beta * *v + second.rest * (g * g);
                 *root = *v;
             }
             roots.iter_mut().for_each(|root| *root = libm::sqrtf(*root));
@@ -116,5 +139,21 @@ impl Elementwise for Adam {
         state: [&mut [f32]; MAX_SLOTS],
     ) {
         self.adapt(step, (parameters, gradients), state, |g, p| step.rate.penalized(g, p));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Beta;
+
+    #[test]
+    fn biases_are_those_of_f64() {
+        for beta in [0.0, 0.5, 0.9, 0.95, 0.999, 0.9999] {
+            for step in [1u32, 2, 3, 10, 100, 1000, 30_000, 4_000_000] {
+                let exact = 1.0 - libm::pow(beta, f64::from(step));
+                let found = f64::from(Beta::new(beta).bias(step));
+                assert!((found / exact - 1.0).abs() < 3e-7, "{beta} {step}: {found} {exact}");
+            }
+        }
     }
 }

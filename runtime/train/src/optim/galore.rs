@@ -116,11 +116,10 @@ impl GaLore {
     /// Replaces the gradient by Adam's direction.
     fn direction(&self, rate: &Rate, low: &mut [f32], mean: &mut [f32], square: &mut [f32]) {
         let [first, second] = self.adam.betas;
-        let (new_first, new_second) = ((1.0 - first) as f32, (1.0 - second) as f32);
         let [first_bias, root_bias] = self.adam.biases(rate.step);
         for ((g, m), v) in low.iter_mut().zip(mean).zip(square) {
-            *m += new_first * (*g - *m);
-            *v = second as f32 * *v + new_second * (*g * *g);
+            *m += first.rest * (*g - *m);
+            *v = second.beta * *v + second.rest * (*g * *g);
             *g = *m / first_bias / (libm::sqrtf(*v) / root_bias + self.adam.epsilon);
         }
     }

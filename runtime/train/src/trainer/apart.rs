@@ -34,7 +34,7 @@ impl<T: Target> Trainer<'_, '_, T> {
         let (spans, gradients) = (self.spans(), &*self.gradients);
         let groups = spans.filter(|group| group.range.start >= self.head_len);
         let groups = groups.map(|group| (gradients.get(group.range).unwrap_or(&[]), group.scale));
-        self.session.squares(groups, |squares| update.squares += squares)?;
+        self.session.squares(groups, |squares| update.squares = update.squares.add(squares))?;
         Ok(())
     }
 

@@ -6,6 +6,7 @@ use ingraft_kernel::{Sites, Target};
 use super::Trainer;
 use crate::method::{Latent, SiteValues};
 use crate::parameters::Frozen;
+use crate::twofold::Twofold;
 use crate::{FrozenSite, Readout, TrainError};
 
 impl<'m, T: Target> Trainer<'_, 'm, T> {
@@ -72,7 +73,7 @@ impl<'m, T: Target> Trainer<'_, 'm, T> {
     /// [`Self::standardize`]. What [`crate::TrainedHead::fold`] gave is so undone: W = W'·diag(std), b = b' + W'·mean.
     ///
     /// # Numerics
-    /// The bias is summed in f64, as it is there.
+    /// The bias is summed as it is there.
     ///
     /// # Errors
     /// [`TrainError::NoHead`], [`TrainError::Length`] for a head of another size, [`TrainError::Busy`].
@@ -92,13 +93,13 @@ impl<'m, T: Target> Trainer<'_, 'm, T> {
             let (row, rest) = to.split_at_mut_checked(width).unwrap_or_default();
             let (given, behind) = from.split_at_checked(width).unwrap_or_default();
             (to, from) = (rest, behind);
-            let mut sum = f64::from(*bias);
+            let mut sum = Twofold::ZERO.add(*bias);
             let moments = self.statistics.mean.iter().zip(self.statistics.inverse_std.iter());
             for ((w, given), (mean, inverse_std)) in row.iter_mut().zip(given).zip(moments) {
                 *w = given / inverse_std;
-                sum += f64::from(*given) * f64::from(*mean);
+                sum = sum.add_product(*given, *mean);
             }
-            *to_bias = sum as f32;
+            *to_bias = sum.value();
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use ingraft_exec::Silent;
 use ingraft_kernel::Target;
 
 use super::{Stage, Trainer};
+use crate::twofold::Twofold;
 use crate::{Clip, Readout, TrainError};
 
 impl<T: Target> Trainer<'_, '_, T> {
@@ -67,14 +68,14 @@ impl<T: Target> Trainer<'_, '_, T> {
             }
             let start = class.saturating_mul(width);
             let range = start..start.saturating_add(width);
-            let mut square = 0.0f64;
+            let mut square = Twofold::ZERO;
             let row = weights.get_mut(range.clone()).unwrap_or_default();
             for (weight, sum) in row.iter_mut().zip(sums.get(range).unwrap_or_default()) {
                 let mean = sum / count;
-                square += f64::from(mean) * f64::from(mean);
+                square = square.add_product(mean, mean);
                 *weight = scale * mean;
             }
-            *bias = -0.5 * scale * square as f32;
+            *bias = -0.5 * scale * square.value();
             furthest = furthest.min(*bias);
         }
         let missing = biases.iter_mut().zip(counts).filter(|(_, count)| **count == 0.0);

@@ -1,6 +1,7 @@
 //! The optimizer step over all groups of parameters.
 
 use ingraft_kernel::Target;
+use ingraft_kernel::descent::{SQUARES, sum_of_squares};
 use ingraft_plan::PlanView;
 
 use super::span::{self, PIECE, Span};
@@ -8,16 +9,15 @@ use super::{LatentMemory, Stage, Trainer};
 use crate::method::Method;
 use crate::optim::{Group, soft_threshold};
 use crate::parameters::{Parameters, Slot};
+use crate::twofold::Twofold;
 use crate::{FrozenSite, LatentSites, Revision, Setup, TrainError};
 
 /// Where the update of the parameters stands.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Update {
     at: At,
-    /// Squares of the gradients of the present group, in eight interleaved sums.
-    sums: [f64; 8],
-    /// Squares of the gradients of all groups before.
-    pub(super) squares: f64,
+    /// Squares of the gradients so far.
+    pub(super) squares: Twofold,
     norm: f32,
     /// What summed gradients are multiplied with: averaging and clipping.
     pub(super) gradient: f32,
@@ -61,7 +61,7 @@ impl Update {
     /// Kinds of pieces.
     pub(super) const KINDS: usize = 7;
 
-    const START: Self = Self { at: At::PullBack(0), sums: [0.0; 8], squares: 0.0, norm: 0.0, gradient: 0.0 };
+    const START: Self = Self { at: At::PullBack(0), squares: Twofold::ZERO, norm: 0.0, gradient: 0.0 };
 
     /// The kind of the next piece.
     pub(super) fn kind(&self) -> usize {
@@ -75,7 +75,8 @@ impl<'a, 'm, T: Target> Trainer<'a, 'm, T> {
     ///
     /// # Numerics
     /// The length is that of the gradient of the unscaled parameters
-    /// ([`crate::Optimizer`]), summed in f64 in eight interleaved partial sums per part.
+    /// ([`crate::Optimizer`]): [`sum_of_squares`] of each run of a part, added in twice the digits of f32. Gradients beyond
+    /// 1.8e19 are diverged.
     ///
     /// # Errors
     /// [`TrainError::Busy`], [`TrainError::NoGradients`], or
@@ -160,20 +161,16 @@ impl<'a, 'm, T: Target> Trainer<'a, 'm, T> {
             self.measure_apart(update)?;
         } else if let Some(group) = group {
             let (piece, next) = group.piece(from);
-            let square = |g: &f32| f64::from(g * group.scale) * f64::from(g * group.scale);
-            let (runs, rest) = self.gradients.get(piece).unwrap_or(&[]).as_chunks::<8>();
-            for run in runs {
-                update.sums.iter_mut().zip(run).for_each(|(sum, g)| *sum += square(g));
+            for run in self.gradients.get(piece).unwrap_or(&[]).chunks(SQUARES) {
+                update.squares = update.squares.add(sum_of_squares(run, group.scale));
             }
-            if let Some(from) = next {
-                return Ok(At::Measure { span, from });
-            }
-            update.squares += update.sums.into_iter().chain(rest.iter().map(square)).sum::<f64>();
-            update.sums = [0.0; 8];
-            return Ok(At::Measure { span: span.saturating_add(1), from: 0 });
+            return Ok(match next {
+                Some(from) => At::Measure { span, from },
+                None => At::Measure { span: span.saturating_add(1), from: 0 },
+            });
         }
         let mean = 1.0 / self.clips as f32;
-        update.norm = libm::sqrt(update.squares) as f32 * mean;
+        update.norm = libm::sqrtf(update.squares.value()) * mean;
         if !update.norm.is_finite() {
             self.discard();
             return Err(TrainError::Diverged);

@@ -95,6 +95,7 @@ pub(super) fn setting(method: &dyn Method, name: &str) -> f64 {
     method.settings(&mut |own, value| match value {
         Setting::Count(value) if own == name => found = f64::from(value),
         Setting::Real(value) if own == name => found = value,
+        Setting::Single(value) if own == name => found = f64::from(value),
         Setting::Flag(value) if own == name => found = f64::from(u8::from(value)),
         _ => {}
     });

@@ -2,6 +2,7 @@
 
 use ingraft_kernel::{Choice, Span, Step, Target};
 use ingraft_plan::{Phase, PlanView};
+use ingraft_tensor::arrays::{arrays, arrays_mut};
 use ingraft_tensor::bytes::{ALIGN, align_up};
 
 use crate::ExecError;
@@ -91,13 +92,13 @@ impl Record {
             self.packed.len.try_into().ok()?,
         ];
         let mut bytes = [0; RECORD];
-        bytes.as_chunks_mut().0.iter_mut().zip(words).for_each(|(b, word)| *b = word.to_le_bytes());
+        arrays_mut(&mut bytes).0.iter_mut().zip(words).for_each(|(b, word)| *b = word.to_le_bytes());
         Some(bytes)
     }
 
     pub(crate) fn from_bytes(bytes: [u8; RECORD]) -> Self {
         let mut words = [0usize; 4];
-        let read = bytes.as_chunks().0.iter().map(|b| u32::from_le_bytes(*b) as usize);
+        let read = arrays(&bytes).0.iter().map(|b| u32::from_le_bytes(*b) as usize);
         words.iter_mut().zip(read).for_each(|(word, value)| *word = value);
         let [choice, workspace, offset, len] = words;
         let packed = Span { offset: offset.saturating_mul(ALIGN), len };

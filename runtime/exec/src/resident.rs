@@ -8,6 +8,7 @@
 
 use ingraft_adapter::{HeadView, TermSource};
 use ingraft_kernel::{KernelError, PackedTerms, SiteTerms, Sites, Step, Target, TermsBytes};
+use ingraft_tensor::arrays::{arrays, arrays_mut};
 use ingraft_tensor::bytes;
 
 use crate::{ExecError, Session};
@@ -86,7 +87,7 @@ impl Record {
     fn read(memory: &[u8], site: usize) -> Option<Self> {
         let bytes = memory.get(site.checked_mul(RECORD)?..)?.first_chunk::<RECORD>()?;
         let mut words = [0usize; 5];
-        let read = bytes.as_chunks().0.iter().map(|b| u32::from_le_bytes(*b) as usize);
+        let read = arrays(bytes).0.iter().map(|b| u32::from_le_bytes(*b) as usize);
         words.iter_mut().zip(read).for_each(|(word, value)| *word = value);
         let [offset, weights, factors, first, count] = words;
         Some(Self { offset, needs: TermsBytes { weights, factors }, logged: [first, count] })
@@ -96,7 +97,7 @@ impl Record {
         let bytes = memory.get_mut(site.checked_mul(RECORD)?..)?.first_chunk_mut::<RECORD>()?;
         let [first, count] = self.logged;
         let words = [self.offset, self.needs.weights, self.needs.factors, first, count];
-        for (to, word) in bytes.as_chunks_mut().0.iter_mut().zip(words) {
+        for (to, word) in arrays_mut(bytes).0.iter_mut().zip(words) {
             *to = u32::try_from(word).ok()?.to_le_bytes();
         }
         Some(())

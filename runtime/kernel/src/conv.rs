@@ -1,11 +1,12 @@
 //! f32 convolution and linear layers, with adapter terms in the epilogue.
 
 use ingraft_tensor::DType;
+use ingraft_tensor::arrays::arrays;
 use ingraft_tensor::bytes::cast_mut;
 
 use crate::attrs::ConvAttrs;
 use crate::requantize::{clamp, passes, set_bit};
-use crate::terms::{Factors, MAX_TERM_RANK, SiteTerms, SparseValues};
+use crate::terms::{Factors, MAX_TERM_RANK, SiteTerms, Sparse, SparseValues, TwoFactor};
 use crate::window::{ConvShape, row};
 use crate::{Call, Kernel, KernelError, OpCode, Step};
 
@@ -82,14 +83,10 @@ impl<'a> Conv<'a> {
     #[inline(always)]
     fn pre_activation(&self, channel: usize, patch: &[f32], latent: &[f32]) -> Option<f32> {
         let mut y = dot(row(self.weight, channel, patch.len())?, patch) + self.bias.get(channel)?;
-        if let Some(term) = self.terms.two_factor
-            && let Factors::F32 { up, .. } = term.factors
-        {
-            y += dot(row(up, channel, term.rank)?, latent);
+        if let Some(TwoFactor { rank, factors: Factors::F32 { up, .. } }) = self.terms.two_factor {
+            y += dot(row(up, channel, rank)?, latent);
         }
-        if let Some(sparse) = self.terms.sparse
-            && let SparseValues::F32(values) = sparse.values
-        {
+        if let Some(sparse @ Sparse { values: SparseValues::F32(values), .. }) = self.terms.sparse {
             let span = sparse.span(channel)?;
             let pairs = sparse.indices.get(span.clone())?.iter().zip(values.get(span)?);
             y += pairs.fold(0.0, |s, (i, v)| s + patch.get(*i as usize).copied().unwrap_or(0.0) * v);
@@ -119,7 +116,7 @@ pub fn check_float_terms(op: OpCode, terms: &SiteTerms<'_>) -> Result<(), Kernel
 /// vector register.
 #[inline(always)]
 pub fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let ((a8, a_tail), (b8, b_tail)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let ((a8, a_tail), (b8, b_tail)) = (arrays::<_, 8>(a), arrays::<_, 8>(b));
     let tail = a_tail.iter().zip(b_tail).fold(0.0, |s, (a, b)| s + a * b);
     let mut sums = [0.0f32; 8];
     for (a, b) in a8.iter().zip(b8) {

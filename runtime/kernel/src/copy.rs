@@ -3,6 +3,7 @@
 use crate::attrs::{CopyAttrs, FillAttrs};
 use crate::walk::{Dim, Walk};
 use crate::{Call, Kernel, KernelError, OpCode, Step, check};
+use ingraft_tensor::arrays::{arrays, arrays_mut};
 
 /// Strided copy of elements of any type.
 ///
@@ -93,7 +94,7 @@ fn walk(attrs: &CopyAttrs, input: usize, out: usize) -> Option<Walk<2>> {
 }
 
 fn copy<const N: usize>(walk: Walk<2>, input: &[u8], out: &mut [u8]) -> Option<()> {
-    let (input, out) = (input.as_chunks::<N>().0, out.as_chunks_mut::<N>().0);
+    let (input, out) = (arrays::<_, N>(input).0, arrays_mut::<_, N>(out).0);
     let (len, [read, write]) = (walk.len, walk.steps);
     for [from, to] in walk {
         if read == 1 && write == 1 {

@@ -6,7 +6,7 @@ use ingraft_tensor::bytes::cast_mut;
 use crate::attrs::ConvAttrs;
 use crate::conv::check_float_terms;
 use crate::requantize::{clamp, passes, set_bit};
-use crate::terms::{SiteTerms, SparseValues};
+use crate::terms::{SiteTerms, Sparse, SparseValues};
 use crate::window::{ConvShape, Pixel, row};
 use crate::{Call, Kernel, KernelError, OpCode, Step};
 
@@ -46,9 +46,7 @@ impl Depthwise<'_> {
 
     #[inline(always)]
     fn with_terms(&self, pixel: Pixel, channel: usize, mut y: f32) -> Option<f32> {
-        if let Some(sparse) = self.terms.sparse
-            && let SparseValues::F32(values) = sparse.values
-        {
+        if let Some(sparse @ Sparse { values: SparseValues::F32(values), .. }) = self.terms.sparse {
             let span = sparse.span(channel)?;
             let width = self.shape.kernel[1];
             for (i, v) in sparse.indices.get(span.clone())?.iter().zip(values.get(span)?) {

@@ -12,6 +12,8 @@
 //! f32 in the order written, each operation rounded by itself: the same bits wherever it runs. No f64: cores that train
 //! have no instruction for it.
 
+use ingraft_tensor::arrays::arrays;
+
 /// Gradients of a group whose squares are added by themselves, [`sum_of_squares`]: each run begins at a multiple of this.
 pub const SQUARES: usize = 1024;
 
@@ -22,7 +24,7 @@ pub const SQUARES: usize = 1024;
 /// of the exact sum. Infinite where a gradient is beyond 1.8e19, nothing where all are below 1e-23.
 pub fn sum_of_squares(gradients: &[f32], scale: f32) -> f32 {
     let square = |g: &f32| (g * scale) * (g * scale);
-    let (runs, rest) = gradients.as_chunks::<8>();
+    let (runs, rest) = arrays::<_, 8>(gradients);
     let mut sums = [0.0f32; 8];
     for run in runs {
         sums.iter_mut().zip(run).for_each(|(sum, g)| *sum += square(g));

@@ -285,10 +285,9 @@ impl<'m, const N: usize> Split<'m, N> {
 fn sort<const N: usize>(spans: &mut [Span; N]) {
     for end in 1..N {
         for i in (1..=end).rev() {
-            if let Some([a, b]) = spans.get_mut(i - 1..=i)
-                && b.offset < a.offset
-            {
-                core::mem::swap(a, b);
+            match spans.get_mut(i - 1..=i) {
+                Some([a, b]) if b.offset < a.offset => core::mem::swap(a, b),
+                _ => break,
             }
         }
     }

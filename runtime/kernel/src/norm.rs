@@ -5,6 +5,7 @@
 //! reshapes around the same kernel, and behind them a step of scale and shift alone, `y = x·scale + shift`. An adapter's scale
 //! and shift are used in place of the step's own.
 
+use ingraft_tensor::arrays::arrays;
 use ingraft_tensor::{DType, Shape};
 
 use crate::attrs::NormAttrs;
@@ -78,7 +79,7 @@ pub(crate) fn moments(attrs: &NormAttrs, input: &[f32]) -> (f32, f32) {
     }
     let count = input.len() as f32;
     let mean = if attrs.kind == RMS { 0.0 } else { sum(input) / count };
-    let (rows, tail) = input.as_chunks::<8>();
+    let (rows, tail) = arrays::<_, 8>(input);
     let mut sums = [0.0f32; 8];
     for row in rows {
         sums.iter_mut().zip(row).for_each(|(s, x)| *s += (x - mean) * (x - mean));
@@ -90,7 +91,7 @@ pub(crate) fn moments(attrs: &NormAttrs, input: &[f32]) -> (f32, f32) {
 
 /// `Σ x` in eight interleaved partial sums, as [`dot`] has them.
 fn sum(values: &[f32]) -> f32 {
-    let (rows, tail) = values.as_chunks::<8>();
+    let (rows, tail) = arrays::<_, 8>(values);
     let mut sums = [0.0f32; 8];
     for row in rows {
         sums.iter_mut().zip(row).for_each(|(s, x)| *s += x);

@@ -6,6 +6,7 @@
 //! Extents of the output are the output operand's, so that floor and ceiling
 //! modes are the same kernel: taps past the end are padding.
 
+use ingraft_tensor::arrays::arrays;
 use ingraft_tensor::{DType, Shape};
 
 use crate::attrs::{PoolAttrs, Window};
@@ -136,12 +137,12 @@ fn average_q(attrs: &PoolAttrs, region: &Region<'_, i8>, out: &mut [i8], emit: &
     let factor = attrs.ratio / region.count(attrs.kind).max(1) as f32;
     let mut start = 0usize;
     for block in out.chunks_mut(BLOCK) {
-        let (mut sums, mut zeros) = ([0i32; BLOCK], 0i32);
+        let (mut sums, mut zeros) = ([[0i32; 4]; BLOCK / 4], 0i32);
         region.each(start, block.len(), |taps| {
             zeros = zeros.wrapping_add(attrs.in_zero_point);
             add(&mut sums, taps);
         });
-        for (y, sum) in block.iter_mut().zip(sums) {
+        for (y, sum) in block.iter_mut().zip(sums.as_flattened()) {
             *y = emit(sum.wrapping_sub(zeros) as f32 * factor);
         }
         start = start.wrapping_add(BLOCK);
@@ -150,9 +151,9 @@ fn average_q(attrs: &PoolAttrs, region: &Region<'_, i8>, out: &mut [i8], emit: &
 
 /// Adds codes to sums, four at a time: compiled for size, half of the loop would be counting.
 #[inline(always)]
-fn add(sums: &mut [i32; BLOCK], codes: &[i8]) {
-    let (fours, rest) = codes.as_chunks::<4>();
-    let mut slots = sums.as_chunks_mut::<4>().0.iter_mut();
+fn add(sums: &mut [[i32; 4]; BLOCK / 4], codes: &[i8]) {
+    let (fours, rest) = arrays::<_, 4>(codes);
+    let mut slots = sums.iter_mut();
     // In this order: who ends first must not have taken one from the other.
     for ([w, x, y, z], [a, b, c, d]) in fours.iter().zip(slots.by_ref()) {
         *a = a.wrapping_add(i32::from(*w));

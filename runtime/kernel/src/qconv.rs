@@ -5,6 +5,7 @@ mod dynamic;
 pub use dynamic::KERNEL as KERNEL_DYNAMIC;
 
 use ingraft_tensor::DType;
+use ingraft_tensor::arrays::arrays;
 
 use crate::attrs::QConvAttrs;
 use crate::requantize::{passes, set_bit, to_code, to_i16};
@@ -249,7 +250,7 @@ pub fn dot(a: &[i8], b: &[i8]) -> i32 {
 #[inline(always)]
 fn dot_reals(a: &[f32], b: &[i8], zero: i32) -> f32 {
     let product = |(a, b): (&f32, &i8)| a * i32::from(*b).wrapping_sub(zero) as f32;
-    let ((a8, a_tail), (b8, b_tail)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let ((a8, a_tail), (b8, b_tail)) = (arrays::<_, 8>(a), arrays::<_, 8>(b));
     let tail = a_tail.iter().zip(b_tail).map(product).fold(0.0, |sum, v| sum + v);
     let mut sums = [0.0f32; 8];
     for (a, b) in a8.iter().zip(b8) {

@@ -10,7 +10,7 @@ use alloc::vec::Vec;
 
 use ingraft_adapter::{AdapterBuilder, AdapterFacts, HeadSpec, Privacy, SiteName, TermSpec};
 use ingraft_kernel::terms::MAX_TERM_RANK;
-use ingraft_kernel::{Factors, NO_SITE, SiteKind, SiteTerms, Sites, Sparse, SparseValues, Target};
+use ingraft_kernel::{Factors, NO_SITE, SiteKind, SiteTerms, Sites, Sparse, SparseValues, Target, TwoFactor};
 use ingraft_train::{FrozenSite, TrainedHead, Trainer};
 
 use crate::{ExportError, Ranges, low_rank, quantize};
@@ -219,28 +219,24 @@ impl Deployed {
         let finite = |values: &[f32]| {
             if values.iter().all(|v| v.is_finite()) { Ok(()) } else { Err(ExportError::NotFinite(name)) }
         };
-        if let Some(term) = terms.two_factor
-            && let Factors::F32 { down, up } = term.factors
-        {
+        if let Some(TwoFactor { rank, factors: Factors::F32 { down, up } }) = terms.two_factor {
             finite(down).and_then(|()| finite(up))?;
             match (format.factors, site.scales()) {
                 (FactorFormat::Int8(ranges), Some(scales)) => {
                     let peaks = ranges.peaks(index).ok_or(ExportError::NotCalibrated(name))?;
-                    written.take(quantize::factors(site, &scales, term.rank, (down, up), peaks, None));
+                    written.take(quantize::factors(site, &scales, rank, (down, up), peaks, None));
                 }
                 (FactorFormat::Bounded, Some(scales)) => {
                     let peaks = quantize::largest_sums(site, &scales, down);
-                    written.take(quantize::factors(site, &scales, term.rank, (down, up), &peaks, None));
+                    written.take(quantize::factors(site, &scales, rank, (down, up), &peaks, None));
                 }
                 _ => {
                     let (down, up) = (down.to_vec(), up.to_vec());
-                    written.terms.push(TermSpec::TwoFactorF32 { rank: term.rank, down, up });
+                    written.terms.push(TermSpec::TwoFactorF32 { rank, down, up });
                 }
             }
         }
-        if let Some(sparse) = terms.sparse
-            && let SparseValues::F32(values) = sparse.values
-        {
+        if let Some(sparse @ Sparse { values: SparseValues::F32(values), .. }) = terms.sparse {
             finite(values)?;
             written.take_sparse(site, sparse, values);
         }

@@ -124,9 +124,7 @@ pub(crate) fn fill(
     }
     for (channel, end) in (0..site.desc.out).zip(ends) {
         for position in 0..site.desc.row() {
-            if keep(channel, position)
-                && let Some(index) = indices.next()
-            {
+            if let Some(index) = keep(channel, position).then(|| indices.next()).flatten() {
                 *index = position as u16;
                 count = count.wrapping_add(1);
             }

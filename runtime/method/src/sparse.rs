@@ -112,9 +112,7 @@ impl Sparse {
 
     /// The method, its places chosen where `settings` bring what was measured.
     pub(crate) fn boxed(mut self, settings: &Settings<'_>) -> Result<Box<dyn Method>, MethodError> {
-        if self.score.needs_data()
-            && let Some(saliency) = settings.saliency
-        {
+        if let Some(saliency) = settings.saliency.filter(|_| self.score.needs_data()) {
             self.chosen = Some(self.choose(saliency.sites()));
         }
         Ok(Box::new(self))

@@ -111,11 +111,11 @@ impl VectorFit {
         let mut left = count;
         sites.each(&mut |site| {
             for [_, _, state] in VECTORS {
-                if let [strength, frozen] = &mut *site.kept([state, "", ""])[0]
-                    && *strength as f32 >= least
-                    && left != 0
-                {
-                    (*frozen, left) = (1.0, left - 1);
+                match &mut *site.kept([state, "", ""])[0] {
+                    [strength, frozen] if *strength as f32 >= least && left != 0 => {
+                        (*frozen, left) = (1.0, left - 1);
+                    }
+                    _ => {}
                 }
             }
         });

@@ -5,6 +5,7 @@
 //! order and the packing.
 
 use core::f64::consts::FRAC_PI_2;
+use ingraft_tensor::arrays::arrays_mut;
 
 use crate::fixed::{Block, factor, signal_from_memory, signal_to_memory, times};
 use crate::words::choice;
@@ -62,7 +63,7 @@ pub(crate) struct Fft<'m> {
 impl<'m> Fft<'m> {
     /// A transform of a size that [`is_size`] accepts, in [`memory_len`] floats.
     pub(crate) fn new(size: u32, spectrum: Spectrum, memory: &'m mut [f32]) -> Self {
-        let (cells, _) = memory.as_chunks_mut();
+        let (cells, _) = arrays_mut(memory);
         Self { cells, step: (MAX_SIZE / size.max(1)) as usize, spectrum }
     }
 

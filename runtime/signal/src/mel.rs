@@ -115,9 +115,7 @@ impl<'m> FilterBank<'m> {
             let slot = if position < 0.0 { 0 } else { segment.saturating_add(1) };
             let Some(count) = counts.get_mut(slot) else { break };
             *count += 1.0;
-            if slot > 0
-                && let Some(weight) = weights.next()
-            {
+            if let Some(weight) = (slot > 0).then(|| weights.next()).flatten() {
                 *weight = (position - segment as f64) as f32;
             }
         }

@@ -1,6 +1,7 @@
 //! Names that adapters are kept under.
 
 use core::fmt;
+use ingraft_tensor::arrays::arrays;
 
 /// The name that a device keeps an adapter under, say that of a place or a season: 1 to 16 of the letters `a` to `z`,
 /// digits, `-`, `_` and `.`, the first a letter or a digit. No capitals: it is also the name of a file, and some systems
@@ -51,7 +52,7 @@ impl Key {
 
     /// A number that differs between most keys.
     pub(crate) fn spread(&self) -> usize {
-        let words = self.0.as_chunks::<8>().0.iter().map(|bytes| u64::from_le_bytes(*bytes));
+        let words = arrays::<_, 8>(&self.0).0.iter().map(|bytes| u64::from_le_bytes(*bytes));
         let mix = |sum: u64, word: u64| {
             let z = (sum ^ word).wrapping_mul(0xbf58_476d_1ce4_e5b9);
             z ^ (z >> 29)

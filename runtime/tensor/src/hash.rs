@@ -8,6 +8,8 @@
 //! Source: O'Connor, Aumasson, Neves, Wilcox-O'Hearn, "BLAKE3: one function,
 //! fast everywhere", 2021, section 2. Only the unkeyed 256-bit hash is needed.
 
+use crate::arrays::{arrays, arrays_mut};
+
 /// Bytes of a hash.
 pub const HASH_BYTES: usize = 32;
 
@@ -30,17 +32,13 @@ fn own(bytes: &[u8]) -> [u8; HASH_BYTES] {
     let (mut rest, mut index) = (bytes, 0u64);
     // Firmware hashes once at bind, on cores without vectors: it goes without this code.
     #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
-    while let Some((chunks, tail)) = rest.split_first_chunk::<{ LANES * CHUNK }>()
-        && !tail.is_empty()
-    {
+    while let Some((chunks, tail)) = ahead(rest.split_first_chunk::<{ LANES * CHUNK }>()) {
         for value in wide::chunks(chunks, index) {
             index = left.join(value, index);
         }
         rest = tail;
     }
-    while let Some((chunk, tail)) = rest.split_at_checked(CHUNK)
-        && !tail.is_empty()
-    {
+    while let Some((chunk, tail)) = ahead(rest.split_at_checked(CHUNK)) {
         index = left.join(chunk_node(chunk, index).chain(), index);
         rest = tail;
     }
@@ -50,7 +48,7 @@ fn own(bytes: &[u8]) -> [u8; HASH_BYTES] {
     }
     node.flags |= ROOT;
     let mut hash = [0; HASH_BYTES];
-    for (bytes, word) in hash.as_chunks_mut().0.iter_mut().zip(node.chain()) {
+    for (bytes, word) in arrays_mut(&mut hash).0.iter_mut().zip(node.chain()) {
         *bytes = word.to_le_bytes();
     }
     hash
@@ -94,17 +92,17 @@ const LANES: usize = 4;
 /// Whole chunks side by side, one in each lane of the words: rows of four words are vectors on these processors.
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod wide {
-    use super::{BLOCK, CHUNK, CHUNK_END, CHUNK_START, IV, LANES, ROUNDS, each, mix, words};
+    use super::{BLOCK, CHUNK, CHUNK_END, CHUNK_START, IV, LANES, ROUNDS, arrays, each, mix, words};
 
     /// The chaining values of the chunks from `index` on.
     pub(super) fn chunks(bytes: &[u8; LANES * CHUNK], index: u64) -> [[u32; 8]; LANES] {
-        let (chunks, counters) = (bytes.as_chunks::<CHUNK>().0, [0, 1, 2, 3].map(|i| index.wrapping_add(i)));
+        let (chunks, counters) = (arrays::<_, CHUNK>(bytes).0, [0, 1, 2, 3].map(|i| index.wrapping_add(i)));
         let mut chain = IV.map(|word| [word; LANES]);
         let mut flags = CHUNK_START;
         let [a, b, c, d] = chunks.first_chunk().unwrap_or(&[[0; CHUNK]; LANES]);
         let last = CHUNK / BLOCK - 1;
-        let blocks = a.as_chunks::<BLOCK>().0.iter().zip(b.as_chunks().0);
-        let blocks = blocks.zip(c.as_chunks().0).zip(d.as_chunks().0);
+        let blocks = arrays::<_, BLOCK>(a).0.iter().zip(arrays(b).0);
+        let blocks = blocks.zip(arrays(c).0).zip(arrays(d).0);
         for (at, (((a, b), c), d)) in blocks.enumerate() {
             let mut message = [[0; LANES]; 16];
             let lanes = words(a).into_iter().zip(words(b)).zip(words(c)).zip(words(d));
@@ -166,13 +164,16 @@ struct Node {
     flags: u32,
 }
 
+/// A split that leaves something: the last block and chunk are finished otherwise.
+fn ahead<H>(split: Option<(H, &[u8])>) -> Option<(H, &[u8])> {
+    split.filter(|(_, tail)| !tail.is_empty())
+}
+
 /// The last block of a chunk of at most [`CHUNK`] bytes, the blocks before it compressed.
 fn chunk_node(chunk: &[u8], counter: u64) -> Node {
     let mut node = Node { chain: IV, block: [0; 16], counter, len: BLOCK as u32, flags: CHUNK_START };
     let mut rest = chunk;
-    while let Some((block, tail)) = rest.split_first_chunk::<BLOCK>()
-        && !tail.is_empty()
-    {
+    while let Some((block, tail)) = ahead(rest.split_first_chunk::<BLOCK>()) {
         node.block = words(block);
         node.chain = node.chain();
         node.flags = 0;
@@ -191,7 +192,7 @@ fn parent(left: &[u32; 8], right: &[u32; 8]) -> Node {
 
 fn words(block: &[u8; BLOCK]) -> [u32; 16] {
     let mut words = [0; 16];
-    for (word, bytes) in words.iter_mut().zip(block.as_chunks().0) {
+    for (word, bytes) in words.iter_mut().zip(arrays(block).0) {
         *word = u32::from_le_bytes(*bytes);
     }
     words

@@ -5,6 +5,7 @@
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod arrays;
 pub mod bytes;
 mod dtype;
 pub mod hash;

@@ -82,9 +82,8 @@ impl<'m> CoServe<'m> {
     /// Says how long an inference took, its wait not counted.
     pub fn served(&mut self, took: u32) {
         self.inference = learned(self.inference, took);
-        if !self.ran
-            && let Some(estimate) = self.held.and_then(|piece| self.pieces.get_mut(piece))
-        {
+        let waited = self.held.filter(|_| !self.ran);
+        if let Some(estimate) = waited.and_then(|piece| self.pieces.get_mut(piece)) {
             *estimate = estimate.saturating_sub(estimate.div_ceil(16));
         }
         (self.held, self.ran) = (None, false);

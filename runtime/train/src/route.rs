@@ -82,10 +82,8 @@ impl<'m> Route<'m> {
                     reads && self.step(later).is_some()
                 })
             };
-            if !trains
-                && !step.outputs.iter().any(feeds)
-                && let Some(slot) = self.flags.get_mut(index)
-            {
+            let is_idle = !trains && !step.outputs.iter().any(feeds);
+            if let Some(slot) = self.flags.get_mut(index).filter(|_| is_idle) {
                 *slot = 0;
             }
         }

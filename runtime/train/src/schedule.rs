@@ -66,7 +66,8 @@ impl Schedule {
 /// (1 − cos πx)/2 of x in 0..=1, which is sin²(πx/2): by the Taylor series of the sine to x⁹, for the half below ½; what is left
 /// out is below 3e-9. The cosine of `libm` reduces its argument in f64.
 fn half_wave(x: f32) -> f32 {
-    const TERMS: [f32; 5] = [1.570_796_4, -0.645_964_1, 0.079_692_63, -0.004_681_754, 1.604_411_9e-4];
+    const TERMS: [f32; 5] =
+        [core::f32::consts::FRAC_PI_2, -0.645_964_1, 0.079_692_63, -0.004_681_754, 1.604_412e-4];
     let near = x.min(1.0 - x);
     let sine = near * TERMS.iter().rfold(0.0, |sum, term| sum * (near * near) + term);
     if x <= 0.5 { sine * sine } else { 1.0 - sine * sine }

@@ -207,9 +207,8 @@ impl<'a, 'm, T: Target> Trainer<'a, 'm, T> {
     /// # Errors
     /// [`TrainError::Exec`] of a device that fails.
     pub fn fetch(&mut self) -> Result<(), TrainError> {
-        if self.moves_apart()
-            && let Some(apart) = self.apart.as_mut().filter(|apart| apart.ahead)
-        {
+        let moves_apart = self.moves_apart();
+        if let Some(apart) = self.apart.as_mut().filter(|apart| moves_apart && apart.ahead) {
             let values = self.parameters.values.get_mut(self.head_len..).unwrap_or_default();
             let state = self.state.get_mut(apart.state..).unwrap_or_default();
             self.session.recall(bytes::of_mut(values))?;

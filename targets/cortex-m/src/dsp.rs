@@ -5,6 +5,7 @@
 //! registers and serves four rows.
 
 use ingraft_kernel::window::ConvShape;
+use ingraft_tensor::arrays::{arrays, arrays_mut};
 use ingraft_tensor::bytes;
 
 use crate::asm::{Quad, channels_by_four, even_codes, four_channels, four_rows, multiply_pairs, odd_codes};
@@ -47,7 +48,7 @@ fn widen_tail(codes: &[i8]) -> Quad {
 /// Widens `codes` into every `rows`-th quad.
 #[inline(always)]
 fn spread(codes: &[i8], rows: usize, quads: &mut [Quad]) {
-    let (whole, tail) = codes.as_chunks::<4>();
+    let (whole, tail) = arrays::<_, 4>(codes);
     let mut slots = quads.iter_mut().step_by(rows.max(1));
     for (codes, slot) in whole.iter().zip(&mut slots) {
         *slot = widen(codes.map(|code| code as u8));
@@ -60,7 +61,7 @@ fn spread(codes: &[i8], rows: usize, quads: &mut [Quad]) {
 /// `sums + Σ weight·row` of `P` rows.
 #[inline(always)]
 fn dots<const P: usize>(rows: &[[Quad; P]], weight: &[i8], mut sums: [i32; P]) -> [i32; P] {
-    let (whole, tail) = weight.as_chunks::<4>();
+    let (whole, tail) = arrays::<_, 4>(weight);
     let mut rows = rows.iter();
     let add = |sums: &mut [i32; P], [even, odd]: Quad, rows: &[Quad; P]| {
         for (sum, row) in sums.iter_mut().zip(rows) {
@@ -79,7 +80,7 @@ fn dots<const P: usize>(rows: &[[Quad; P]], weight: &[i8], mut sums: [i32; P]) -
 /// `bias + Σ weight·row` of four rows.
 #[inline(always)]
 fn four_dots(rows: &[[Quad; ROWS]], weight: &[i8], bias: i32) -> [i32; ROWS] {
-    let (eights, rest) = weight.as_chunks::<8>();
+    let (eights, rest) = arrays::<_, 8>(weight);
     let Some(sums) = four_rows(rows, eights, bias) else { return dots(rows, weight, [bias; ROWS]) };
     if rest.is_empty() {
         return sums;
@@ -94,13 +95,13 @@ fn one_row(row: &[Quad], len: usize, weights: &[i8], bias: &[i32], sums: &mut [i
     let sums = sums.get_mut(..bias.len())?;
     sums.copy_from_slice(bias);
     let (mut left, mut by_four) = (weights, 0);
-    for sums in sums.as_chunks_mut::<4>().0 {
+    for sums in arrays_mut::<_, 4>(sums).0 {
         let (channels, others) = left.split_at_checked(len.checked_mul(4)?)?;
         let Some(whole) = four_channels(row, channels, len, *sums) else { break };
         (*sums, left) = (whole, others);
         by_four += 4;
     }
-    let (quads, whole) = (row.as_chunks::<1>().0, len - len % 8);
+    let (quads, whole) = (arrays::<_, 1>(row).0, len - len % 8);
     let mut channels = weights;
     for (index, sum) in sums.iter_mut().enumerate() {
         let (channel, others) = channels.split_at_checked(len)?;
@@ -168,7 +169,7 @@ impl Isa for Dsp {
         }
         // Not in the `zip`: that divides by the length to know how many there are, and may panic for all the compiler sees.
         let mut weights = weights.chunks_exact(len.max(1));
-        let quads = rows.quads.as_chunks::<ROWS>().0;
+        let quads = arrays::<_, ROWS>(rows.quads).0;
         let [a, b, c, d] = sums.each_mut().map(|sums| sums.iter_mut());
         for ((((a, b), c), d), bias) in a.zip(b).zip(c).zip(d).zip(bias) {
             [*a, *b, *c, *d] = four_dots(quads, weights.next()?, *bias);
@@ -188,15 +189,15 @@ impl Isa for Dsp {
         let mut quads = [[[0; 2]; ROWS]; RANK / 4];
         for (index, latent) in latents.iter().enumerate().take(count) {
             let latent: &[i16; RANK] = latent;
-            for (quads, values) in quads.iter_mut().zip(latent.as_chunks::<4>().0) {
+            for (quads, values) in quads.iter_mut().zip(arrays::<_, 4>(latent).0) {
                 let [a, b, c, d] = values.map(|value| u32::from(value as u16));
                 *quads.get_mut(index)? = [a | c << 16, b | d << 16];
             }
         }
         let [quad, ..] = &quads;
         match rank {
-            2 => one_quad(quad, up.as_chunks().0, channels, sums, |up: &[i8; 2]| widen_tail(up)),
-            4 => one_quad(quad, up.as_chunks().0, channels, sums, |up: &[i8; 4]| widen(up.map(|u| u as u8))),
+            2 => one_quad(quad, arrays(up).0, channels, sums, |up: &[i8; 2]| widen_tail(up)),
+            4 => one_quad(quad, arrays(up).0, channels, sums, |up: &[i8; 4]| widen(up.map(|u| u as u8))),
             _ => {
                 let mut up = up.chunks_exact(rank.max(1));
                 let [a, b, c, d] = sums.each_mut().map(|sums| sums.iter_mut());
@@ -216,8 +217,8 @@ impl Isa for Dsp {
         bias: &[i32],
         sums: &mut [i32],
     ) -> Option<()> {
-        let (quads, rest) = bias.as_chunks::<4>();
-        channels_by_four(taps, weights, first, quads, sums.as_chunks_mut::<4>().0)?;
+        let (quads, rest) = arrays::<_, 4>(bias);
+        channels_by_four(taps, weights, first, quads, arrays_mut::<_, 4>(sums).0)?;
         let done = quads.len() * 4;
         Portable::channels(taps, weights, first + done, rest, sums.get_mut(done..)?)
     }

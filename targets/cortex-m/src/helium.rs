@@ -17,6 +17,8 @@ mod fused;
 mod products;
 
 use ingraft_kernel::window::ConvShape;
+#[cfg(helium)]
+use ingraft_tensor::arrays::{arrays, arrays_mut};
 
 #[cfg(helium)]
 use crate::isa::Low;
@@ -90,8 +92,8 @@ impl Isa for Helium {
     ) -> Option<()> {
         #[cfg(helium)]
         {
-            let (groups, rest) = bias.as_chunks::<16>();
-            depthwise::channels_by_sixteen(taps, weights, first, groups, sums.as_chunks_mut::<16>().0)?;
+            let (groups, rest) = arrays::<_, 16>(bias);
+            depthwise::channels_by_sixteen(taps, weights, first, groups, arrays_mut::<_, 16>(sums).0)?;
             let done = groups.len() * 16;
             Portable::channels(taps, weights, first + done, rest, sums.get_mut(done..)?)
         }

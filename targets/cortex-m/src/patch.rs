@@ -129,9 +129,14 @@ fn copy(from: &[i8], to: &mut [i8]) {
     // In fours on Helium, where most runs are shorter than what a call of `memcpy` takes; elsewhere that is the smaller.
     #[cfg(helium)]
     {
-        let ((fours, rest), (to_fours, to_rest)) = (from.as_chunks::<4>(), to.as_chunks_mut::<4>());
-        to_fours.iter_mut().zip(fours).for_each(|(to, from)| *to = *from);
-        to_rest.iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
+        let (fours, mut to_fours) = (from.chunks_exact(4), to.chunks_exact_mut(4));
+        let rest = fours.remainder();
+        for (to, from) in to_fours.by_ref().zip(fours) {
+            if let (Some(to), Some(from)) = (to.first_chunk_mut::<4>(), from.first_chunk::<4>()) {
+                *to = *from;
+            }
+        }
+        to_fours.into_remainder().iter_mut().zip(rest).for_each(|(to, from)| *to = *from);
     }
     #[cfg(not(helium))]
     to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);

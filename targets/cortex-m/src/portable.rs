@@ -3,6 +3,7 @@
 
 use ingraft_kernel::requantize::to_code;
 use ingraft_kernel::window::{ConvShape, row};
+use ingraft_tensor::arrays::{arrays, arrays_mut};
 
 use crate::isa::{Isa, Latents, Sums};
 use crate::patch::{Patches, buffer_bytes};
@@ -61,7 +62,7 @@ impl Isa for Portable {
     fn multiply(x: &[i8], weights: &[i8], len: usize, bias: &[i32], sums: &mut Sums) -> Option<()> {
         let [sums, ..] = sums;
         let x = x.get(..len)?;
-        let (quads, rest) = bias.as_chunks::<4>();
+        let (quads, rest) = arrays::<_, 4>(bias);
         for (q, bias) in quads.iter().enumerate() {
             let first = q * 4;
             let [w0, w1, w2, w3] = [0, 1, 2, 3].map(|c| row(weights, first + c, len).unwrap_or(&[]));
@@ -111,8 +112,8 @@ impl Isa for Portable {
         bias: &[i32],
         sums: &mut [i32],
     ) -> Option<()> {
-        let (groups, rest) = bias.as_chunks::<CHANNELS>();
-        for ((g, bias), sums) in groups.iter().enumerate().zip(sums.as_chunks_mut::<CHANNELS>().0) {
+        let (groups, rest) = arrays::<_, CHANNELS>(bias);
+        for ((g, bias), sums) in groups.iter().enumerate().zip(arrays_mut::<_, CHANNELS>(sums).0) {
             let at = first + g * CHANNELS;
             let mut acc = *bias;
             // As in `dsp`, not in a `zip`.

@@ -2,6 +2,7 @@
 
 use ingraft_kernel::attrs::QConvAttrs;
 use ingraft_tensor::ROUND_MAGIC;
+use ingraft_tensor::arrays::{arrays, arrays_mut};
 
 use crate::asm_float::{round, saturated, saturated_two, scale, scale_two};
 
@@ -105,9 +106,9 @@ fn each(
     round: impl Fn([(&[i32; 4], &[f32; 4]); 2]) -> [i32; 4],
     code: impl Fn(i32) -> i8,
 ) {
-    let (quads, rest) = out.as_chunks_mut::<4>();
-    let [(a, a_rest), (b, b_rest)] = [first.0, second.0].map(|sums| sums.as_chunks::<4>());
-    let [(m, m_rest), (n, n_rest)] = [first.1, second.1].map(|scales| scales.as_chunks::<4>());
+    let (quads, rest) = arrays_mut::<_, 4>(out);
+    let [(a, a_rest), (b, b_rest)] = [first.0, second.0].map(arrays::<_, 4>);
+    let [(m, m_rest), (n, n_rest)] = [first.1, second.1].map(arrays::<_, 4>);
     for (out, (first, second)) in quads.iter_mut().zip(a.iter().zip(m).zip(b.iter().zip(n))) {
         *out = round([first, second]).map(&code);
     }

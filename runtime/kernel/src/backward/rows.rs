@@ -1,5 +1,7 @@
 //! Row arithmetic: loops over whole slices that a compiler turns into vector code.
 
+use ingraft_tensor::arrays::arrays;
+
 /// A stored element: int8 code or f32.
 pub trait Code: ingraft_tensor::bytes::Element + Into<f32> {
     /// `Σ a·b`; of codes the exact sum, rounded to f32.
@@ -24,7 +26,7 @@ impl Code for f32 {
 #[inline(always)]
 pub(super) fn dot(a: &[f32], b: &[f32]) -> f32 {
     let mut sums = [0.0f32; 8];
-    let ((a, a_tail), (b, b_tail)) = (a.as_chunks::<8>(), b.as_chunks::<8>());
+    let ((a, a_tail), (b, b_tail)) = (arrays::<_, 8>(a), arrays::<_, 8>(b));
     let tail = a_tail.iter().zip(b_tail).fold(0.0, |sum, (a, b)| sum + a * b);
     for (a, b) in a.iter().zip(b) {
         for ((sum, a), b) in sums.iter_mut().zip(a).zip(b) {

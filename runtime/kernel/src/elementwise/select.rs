@@ -1,6 +1,7 @@
 //! `Where`: an elementwise choice between two operands.
 
 use ingraft_tensor::DType;
+use ingraft_tensor::arrays::{arrays, arrays_mut};
 
 use crate::walk::{BLOCK, Walk, lane};
 use crate::{Call, Kernel, KernelError, OpCode, Step, check};
@@ -35,8 +36,8 @@ fn select<const N: usize>(call: &mut Call<'_, '_>) -> Option<()> {
     let (condition, a, b) = (call.input(0).ok()?, call.input(1).ok()?, call.input(2).ok()?);
     let out = call.output(0).ok()?;
     let walk = Walk::broadcast(out.shape(), [condition.shape(), a.shape(), b.shape()])?;
-    let (condition, a, b) = (condition.bytes(), a.bytes().as_chunks::<N>().0, b.bytes().as_chunks::<N>().0);
-    let mut out = out.bytes().as_chunks_mut::<N>().0.iter_mut();
+    let (condition, a, b) = (condition.bytes(), arrays::<_, N>(a.bytes()).0, arrays::<_, N>(b.bytes()).0);
+    let mut out = arrays_mut::<_, N>(out.bytes()).0.iter_mut();
     let [condition_step, a_step, b_step] = walk.steps;
     let (mut flags, mut left, mut right) = ([0u8; BLOCK], [[0u8; N]; BLOCK], [[0u8; N]; BLOCK]);
     walk.blocks(|[at, from_a, from_b], len| {

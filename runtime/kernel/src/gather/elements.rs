@@ -1,5 +1,6 @@
 //! One element per index.
 
+use ingraft_tensor::arrays::{arrays, arrays_mut};
 use ingraft_tensor::{DType, Shape};
 
 use super::{Integers, integers};
@@ -52,8 +53,8 @@ impl Picks {
     }
 
     fn gather<const N: usize>(&self, data: &[u8], indices: Integers<'_>, out: &mut [u8]) -> Option<()> {
-        let data = data.as_chunks::<N>().0;
-        let out = out.as_chunks_mut::<N>().0;
+        let data = arrays::<_, N>(data).0;
+        let out = arrays_mut::<_, N>(out).0;
         for (y, at) in out.iter_mut().zip(self.elements(indices.iter())) {
             *y = *data.get(at?)?;
         }

@@ -4,7 +4,7 @@ use alloc::string::ToString;
 use alloc::vec::Vec;
 
 use ingraft_adapter::ParameterSpec;
-use ingraft_kernel::{Factors, SiteTerms, SparseValues, Target};
+use ingraft_kernel::{Factors, SiteTerms, Sparse, SparseValues, Target, TwoFactor};
 use ingraft_train::{FrozenSite, LatentHolder, LatentTensor, Method, Part, Trainer};
 
 use crate::place::{in_kernel, published};
@@ -59,9 +59,7 @@ fn term_tensors(method: &dyn Method, site: &FrozenSite<'_>, terms: SiteTerms<'_>
         values,
     };
     let mut tensors = Vec::new();
-    if let Some(term) = terms.two_factor
-        && let Factors::F32 { down, up } = term.factors
-    {
+    if let Some(TwoFactor { rank, factors: Factors::F32 { down, up } }) = terms.two_factor {
         let scale = f64::from(method.rate(Part::Up).scale);
         let mut a = alloc::vec![0.0; down.len()];
         for (at, value) in down.iter().enumerate() {
@@ -70,11 +68,9 @@ fn term_tensors(method: &dyn Method, site: &FrozenSite<'_>, terms: SiteTerms<'_>
         }
         let b = up.iter().map(|value| f64::from(*value) / scale).collect();
         tensors.push(tensor("lora_A", &[down.len() / row, row], a));
-        tensors.push(tensor("lora_B", &[out, term.rank], b));
+        tensors.push(tensor("lora_B", &[out, rank], b));
     }
-    if let Some(sparse) = terms.sparse
-        && let SparseValues::F32(values) = sparse.values
-    {
+    if let Some(sparse @ Sparse { values: SparseValues::F32(values), .. }) = terms.sparse {
         let mut entries: Vec<(usize, f64)> = Vec::with_capacity(values.len());
         for (channel, ends) in sparse.indptr.windows(2).enumerate() {
             let range = ends[0] as usize..ends[1] as usize;

@@ -1,6 +1,7 @@
 //! Adam (Kingma & Ba, 2015), decay as a penalty in the gradient.
 
 use ingraft_kernel::descent::{Move, Rule};
+use ingraft_tensor::arrays::{arrays, arrays_mut};
 
 use super::{Elementwise, MAX_SLOTS, Rate, Slot};
 
@@ -91,10 +92,10 @@ impl Adam {
                 *p = *p * keep - reach * (*m / (*root / root_bias + self.epsilon));
             }
         };
-        let (parameters, parameters_rest) = parameters.as_chunks_mut::<RUN>();
-        let (gradients, gradients_rest) = gradients.as_chunks::<RUN>();
-        let (mean, mean_rest) = mean.as_chunks_mut::<RUN>();
-        let (square, square_rest) = square.as_chunks_mut::<RUN>();
+        let (parameters, parameters_rest) = arrays_mut::<_, RUN>(parameters);
+        let (gradients, gradients_rest) = arrays::<_, RUN>(gradients);
+        let (mean, mean_rest) = arrays_mut::<_, RUN>(mean);
+        let (square, square_rest) = arrays_mut::<_, RUN>(square);
         for (((p, g), m), v) in parameters.iter_mut().zip(gradients).zip(mean).zip(square) {
             move_run(p, g, m, v);
         }

@@ -272,9 +272,8 @@ impl<'a, 'm, T: Target> Trainer<'a, 'm, T> {
 
     fn constrain(&mut self, slot: usize) {
         let Parameters { values, indptr, indices, slots, .. } = &mut self.parameters;
-        if let Some(slot) = slots.get(slot).filter(|slot| !slot.is_latent())
-            && let Some(site) = FrozenSite::new(self.session.plan(), slot.site as usize)
-        {
+        let Some(slot) = slots.get(slot).filter(|slot| !slot.is_latent()) else { return };
+        if let Some(site) = FrozenSite::new(self.session.plan(), slot.site as usize) {
             self.setup.method.constrain(&site, &mut slot.values(values, indptr, indices));
         }
     }
@@ -295,9 +294,8 @@ impl<'a, 'm, T: Target> Trainer<'a, 'm, T> {
     pub(super) fn pull_back(&mut self, slot: usize) {
         let Parameters { values, slots, .. } = &mut self.parameters;
         let LatentMemory { gradients, constants, workspace } = &mut self.latent;
-        if let Some(slot) = slots.get(slot).filter(|slot| slot.is_latent())
-            && let Some(site) = FrozenSite::new(self.session.plan(), slot.site as usize)
-        {
+        let Some(slot) = slots.get(slot).filter(|slot| slot.is_latent()) else { return };
+        if let Some(site) = FrozenSite::new(self.session.plan(), slot.site as usize) {
             let mut latent = slot.latent(values, constants, workspace);
             let mut into = slot.latent_gradients(self.gradients);
             self.setup.method.pull_back(&site, &mut latent, &slot.grads(gradients), &mut into);

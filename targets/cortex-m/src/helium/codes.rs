@@ -60,7 +60,7 @@ macro_rules! sixteen {
                 "vstrb.8 q0, [{out}], #16",
                 "le lr, 2b",
                 "3:",
-                turns = in(reg) $out.len(),
+                turns = in(reg) $out.len() / MANY,
                 sums = inout(reg) $sums.as_ptr() => _,
                 scales = inout(reg) $scales.as_ptr() => _,
                 out = inout(reg) $out.as_mut_ptr() => _,
@@ -118,10 +118,9 @@ macro_rules! four_by_four {
 #[inline(always)]
 fn one(terms: Scaled<'_>, limits: &Limits, out: &mut [i8]) {
     let len = terms.0.len().min(terms.1.len()).min(out.len());
-    let (sums, scales) = (terms.0.as_chunks::<MANY>().0, terms.1.as_chunks::<MANY>().0);
-    let turns = len / MANY;
+    let done = len - len % MANY;
     if let (Some(sums), Some(scales), Some(out)) =
-        (sums.get(..turns), scales.get(..turns), out.as_chunks_mut::<MANY>().0.get_mut(..turns))
+        (terms.0.get(..done), terms.1.get(..done), out.get_mut(..done))
     {
         if limits.are_full() {
             sixteen!(sums, scales, limits, out, [], []);
@@ -137,7 +136,6 @@ fn one(terms: Scaled<'_>, limits: &Limits, out: &mut [i8]) {
             );
         }
     }
-    let done = turns * MANY;
     if let (true, Some(sums), Some(scales), Some(out)) =
         (done < len, terms.0.get(done..len), terms.1.get(done..len), out.get_mut(done..len))
     {

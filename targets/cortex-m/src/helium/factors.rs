@@ -1,6 +1,7 @@
 //! `B·u` of a low-rank term, four channels at a time: their factors are gathered from rows of B where they lie.
 
 use core::arch::asm;
+use ingraft_tensor::arrays::arrays;
 
 /// Writes `sums[c] = Σ latent[k]·up[c][k]`, modulo 2³², for every row of `up`; `None` for another number of rows than of sums,
 /// with nothing done.
@@ -9,7 +10,7 @@ pub(super) fn apply(latent: &[i16], up: &[i8], sums: &mut [i32]) -> Option<()> {
     let rank = latent.len();
     (up.len() == sums.len().checked_mul(rank)?).then_some(())?;
     sums.fill(0);
-    let (fours, rest) = latent.as_chunks::<4>();
+    let (fours, rest) = arrays::<_, 4>(latent);
     for (k, latent) in fours.iter().enumerate() {
         // SAFETY: rows of `up` have `rank` factors, of which these are `4·k` and the three behind.
         unsafe { add_four(up.as_ptr().wrapping_add(4 * k), rank, *latent, sums) };

@@ -1,6 +1,7 @@
 //! Lengths of the rows of a weight that two factors moved.
 
 use ingraft_kernel::SiteKind;
+use ingraft_tensor::arrays::arrays;
 use ingraft_train::FrozenSite;
 
 use super::super::word::{Matrix, Shape};
@@ -55,12 +56,12 @@ fn row_of(site: &FrozenSite<'_>, channel: usize, row: &mut [f64]) {
 
 /// The sum of the squares of `row + up·down`, in eight interleaved sums.
 fn squares(row: &[f64], up: &[f64], down: Matrix<'_>) -> f64 {
-    let (runs, rest) = row.as_chunks::<8>();
+    let (runs, rest) = arrays::<_, 8>(row);
     let mut sums = [0.0f64; 8];
     for (at, run) in runs.iter().enumerate() {
         let mut moved = *run;
         for (factor, along) in up.iter().zip(down.rows()) {
-            let (along, _) = along.as_chunks::<8>();
+            let (along, _) = arrays::<_, 8>(along);
             moved.iter_mut().zip(&along[at]).for_each(|(to, from)| *to += factor * from);
         }
         sums.iter_mut().zip(moved).for_each(|(sum, value)| *sum += value * value);

@@ -2,6 +2,7 @@
 
 use super::{Backward, Matrix, Rule, Shape};
 use crate::expression::Node;
+use ingraft_tensor::arrays::arrays_mut;
 
 /// Real part of the inverse two-dimensional discrete Fourier transform of real coefficients.
 ///
@@ -23,12 +24,12 @@ impl Rule for Fourier {
     }
 
     fn forward(&self, [x, _]: [Matrix<'_>; 2], y: &mut [f64], memory: &mut [f64]) {
-        let (memory, _) = memory.as_chunks_mut();
+        let (memory, _) = arrays_mut(memory);
         transform(x, memory, |i, value| y[i] = value);
     }
 
     fn backward(&self, _: usize, pass: Backward<'_>, dx: &mut [f64]) {
-        let (memory, _) = pass.memory.as_chunks_mut();
+        let (memory, _) = arrays_mut(pass.memory);
         transform(pass.dy, memory, |i, value| dx[i] += value);
     }
 }

@@ -37,7 +37,7 @@
 #define INGRAFT_SESSION_WORDS 20
 
 // Words of a trainer's storage.
-#define INGRAFT_TRAINER_WORDS 76
+#define INGRAFT_TRAINER_WORDS 68
 
 // What a function says: that it did as asked, or the first reason why not.
 //

@@ -23,7 +23,7 @@ pub struct TrainerStorage {
 }
 
 /// Words of a trainer's storage.
-pub const TRAINER_WORDS: usize = 76;
+pub const TRAINER_WORDS: usize = 68;
 
 impl Storage for TrainerStorage {
     type Value = Trainer<'static, 'static>;

@@ -177,3 +177,23 @@ fn rows_mut(matrix: &mut [f32], width: usize) -> impl Iterator<Item = &mut [f32]
         Some(row)
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::Standardization;
+
+    /// A feature of ones and twos, one that never changes, one that is rounding beside the first, and a small one that is not.
+    #[test]
+    fn rounding_is_not_taken_for_a_feature() {
+        let (mut mean, mut inverse_std) = ([0.0; 4], [1.0; 4]);
+        let mut statistics = Standardization { mean: &mut mean, inverse_std: &mut inverse_std, observed: 0 };
+        for clip in 0..100 {
+            let odd = (clip % 2) as f32;
+            statistics.observe(&[1.0 + odd, 3.3, -2e-8 * odd, 1e-5 * odd]);
+        }
+        statistics.finish();
+        assert!((inverse_std[0] - 2.0).abs() < 1e-5, "{inverse_std:?}");
+        assert_eq!([inverse_std[1], inverse_std[2]], [1.0, 1.0]);
+        assert!((inverse_std[3] * 1e-5 - 2.0).abs() < 1e-4, "{inverse_std:?}");
+    }
+}

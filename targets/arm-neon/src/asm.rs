@@ -89,6 +89,25 @@ pub(crate) fn fmla_lane<const LANE: i32>(sum: uint16x8_t, a: uint16x8_t, b: uint
     sum
 }
 
+/// `sum[i] + a[i]·b[i]` in f16, rounded once.
+#[inline]
+#[target_feature(enable = "neon,fp16")]
+pub(crate) fn fmla(sum: uint16x8_t, a: uint16x8_t, b: uint16x8_t) -> uint16x8_t {
+    let mut sum = sum;
+    // SAFETY: FMLA reads and writes the named registers only; the attribute of this function states that the processor
+    // has it.
+    unsafe {
+        asm!(
+            "fmla {sum:v}.8h, {a:v}.8h, {b:v}.8h",
+            sum = inout(vreg) sum,
+            a = in(vreg) a,
+            b = in(vreg) b,
+            options(pure, nomem, nostack, preserves_flags),
+        );
+    }
+    sum
+}
+
 /// The nearest f16, ties to even, of four floats and four more.
 #[inline]
 #[target_feature(enable = "neon")]

@@ -34,14 +34,15 @@ fn check(step: &Step<'_>) -> Result<(), KernelError> {
     constant(step).map(|_| ())
 }
 
-fn constant<'a>(step: &Step<'a>) -> Result<&'a [f32], KernelError> {
+/// The weights.
+pub(crate) fn constant<'a>(step: &Step<'a>) -> Result<&'a [f32], KernelError> {
     match step.input(1)?.place {
         Place::Plan(weight) => bytes::cast(weight).ok_or(KernelError::Operands(step.op)),
         Place::Memory(_) => Err(KernelError::Operands(step.op)),
     }
 }
 
-fn shape(step: &Step<'_>) -> Option<ConvShape> {
+pub(crate) fn shape(step: &Step<'_>) -> Option<ConvShape> {
     let attrs: &ConvAttrs = step.attrs().ok()?;
     let (input, output) = (step.input(0).ok()?.shape, step.output(0).ok()?.shape);
     ConvShape::new(&attrs.window, attrs.groups as usize, input, output)

@@ -1,11 +1,17 @@
 //! f32 depthwise convolution, vectorized over channels.
 //!
+//! Strips of neighboring pixels (`strip`) compute the windows that have code, in f32 here, in f16 in `half`. Others, and steps
+//! with terms or a mask, are computed pixel by pixel.
+//!
 //! # Numerics
 //! Taps are added in the reference's order by fused multiply-adds, terms without.
 //!
 //! # Limits
-//! Sums of 32 channels stay in registers over all taps of a pixel: a load of weights and one of activations for every
+//! Pixel by pixel, sums of 32 channels stay in registers over all taps: a load of weights and one of activations for every
 //! `FMLA`, which a core that loads two vectors a cycle issues one of.
+
+pub(crate) mod half;
+mod strip;
 
 use core::arch::aarch64::*;
 
@@ -21,6 +27,7 @@ use ingraft_tensor::bytes::cast_mut;
 use crate::lanes::store_f32;
 use crate::requantize;
 use crate::tile::{after_operands, tap};
+use strip::{Layer, Strip, Taps, has_code};
 
 /// f32 throughout.
 pub(crate) const KERNEL: Kernel =
@@ -37,6 +44,12 @@ fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
 fn compute(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     let (conv, error) = (Depthwise::new(call)?, after_operands(call));
     let ConvAttrs { lo, hi, .. } = *conv.attrs;
+    if conv.is_plain(call) && has_code(&conv.shape, Floats::BLOCK) {
+        let Depthwise { shape, input, weight, bias, .. } = &conv;
+        let layer = Layer { shape, input, weight, taps: Floats { bias }, bounds: [lo, hi] };
+        // SAFETY: this function runs only with NEON, and there is a bias for every channel.
+        return unsafe { layer.compute(call.slice_mut(0)?) }.ok_or(error);
+    }
     let channels = conv.shape.output[3];
     let y: &mut [f32] = cast_mut(core::mem::take(&mut call.workspace)).ok_or(error)?;
     let y = y.get_mut(..channels).ok_or(error)?;
@@ -85,6 +98,11 @@ impl<'a> Depthwise<'a> {
         fits.then_some(Self { attrs, shape, input, weight, bias, terms }).ok_or(error)
     }
 
+    /// Whether nothing but outputs are wanted, and of the base alone.
+    fn is_plain(&self, call: &Call<'_, '_>) -> bool {
+        self.terms.is_none() && call.outputs.len() == 1
+    }
+
     /// The bias and the taps of every channel at `pixel`.
     #[inline]
     #[target_feature(enable = "neon")]
@@ -130,6 +148,62 @@ impl<'a> Depthwise<'a> {
         }
         Some(())
     }
+}
+
+/// Products in f32.
+struct Floats<'a> {
+    bias: &'a [f32],
+}
+
+impl Taps for Floats<'_> {
+    type Element = f32;
+    type Vector = float32x4_t;
+    type Channels = [float32x4_t; 2];
+    type Reals = [float32x4_t; 2];
+    const BLOCK: usize = 8;
+
+    #[inline(always)]
+    unsafe fn channels(&self, first: usize) -> [float32x4_t; 2] {
+        // SAFETY: the caller's contract.
+        unsafe { Self::load(self.bias.as_ptr().wrapping_add(first)) }
+    }
+
+    #[inline(always)]
+    unsafe fn start(bias: &[float32x4_t; 2]) -> [float32x4_t; 2] {
+        *bias
+    }
+
+    #[inline(always)]
+    unsafe fn load(from: *const f32) -> [float32x4_t; 2] {
+        // SAFETY: the caller's contract.
+        unsafe { [vld1q_f32(from), vld1q_f32(from.add(4))] }
+    }
+
+    #[inline(always)]
+    unsafe fn add(sum: float32x4_t, w: float32x4_t, x: float32x4_t) -> float32x4_t {
+        // SAFETY: the caller's contract.
+        unsafe { vfmaq_f32(sum, w, x) }
+    }
+
+    #[inline(always)]
+    unsafe fn finish(_: &[float32x4_t; 2], sums: [float32x4_t; 2]) -> [float32x4_t; 2] {
+        sums
+    }
+
+    #[inline(always)]
+    unsafe fn enter<const WIDTH: usize, const STRIDE: usize, const MASKED: bool>(strip: &Strip<'_, Self>) {
+        // SAFETY: the caller's contract.
+        unsafe { floats::<WIDTH, STRIDE, MASKED>(strip) }
+    }
+}
+
+/// # Safety
+/// Those of [`Strip::compute`].
+#[inline(never)]
+#[target_feature(enable = "neon")]
+unsafe fn floats<const WIDTH: usize, const STRIDE: usize, const MASKED: bool>(strip: &Strip<'_, Floats<'_>>) {
+    // SAFETY: the caller's contract.
+    unsafe { strip.compute::<WIDTH, STRIDE, MASKED>() }
 }
 
 /// Taps gathered before they are added up.

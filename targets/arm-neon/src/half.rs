@@ -17,17 +17,18 @@ use core::arch::aarch64::*;
 
 use crate::asm::{fmla_lane, narrow, widen};
 use crate::lanes::{block, load_f32, store_f32};
+use crate::math::power_of_two;
 use crate::panel::WIDTH;
 use crate::tile::{BLOCK, Block, Rows};
 
 /// Elements summed in f16.
-const RUN: usize = 64;
+pub(crate) const RUN: usize = 64;
 /// Rows are read eight elements at a time.
 pub(crate) const ROW_ALIGN: usize = 8;
 /// Rows multiplied together: with sixteen channels their sums fill half of the registers.
-const HEIGHT: usize = 8;
+pub(crate) const HEIGHT: usize = 8;
 /// What an activation is multiplied with: 65504 of a run, with weights below 1, sum to no more than 65504.
-const ACTIVATION: f32 = 1.0 / RUN as f32;
+pub(crate) const ACTIVATION: f32 = 1.0 / RUN as f32;
 
 /// A panel of channels.
 pub(crate) struct Channels<'p> {
@@ -160,9 +161,18 @@ pub(crate) fn activations(values: &[f32], out: &mut [u16]) {
 #[target_feature(enable = "neon")]
 pub(crate) fn channel_scale(weights: &[f32]) -> (f32, f32) {
     let largest = weights.iter().fold(0.0f32, |m, v| m.max(v.abs()));
-    let exponent = ((largest.to_bits() >> 23) as i32 - 126).clamp(-110, 110);
-    let power_of_two = |exponent: i32| f32::from_bits(((exponent + 127) as u32) << 23);
-    (power_of_two(-exponent), power_of_two(exponent) / ACTIVATION)
+    let (down, up) = powers_of_two(vdupq_n_f32(largest));
+    (vgetq_lane_f32::<0>(down), vgetq_lane_f32::<0>(up) / ACTIVATION)
+}
+
+/// The powers of two that bring each value to ½…1, as far as f32 has them with their inverses, and these inverses.
+#[inline]
+#[target_feature(enable = "neon")]
+pub(crate) fn powers_of_two(largest: float32x4_t) -> (float32x4_t, float32x4_t) {
+    let exponent = vreinterpretq_s32_u32(vshrq_n_u32::<23>(vreinterpretq_u32_f32(largest)));
+    let exponent = vsubq_s32(exponent, vdupq_n_s32(126));
+    let exponent = vminq_s32(vmaxq_s32(exponent, vdupq_n_s32(-110)), vdupq_n_s32(110));
+    (power_of_two(vnegq_s32(exponent)), power_of_two(exponent))
 }
 
 /// Eight products with `factor` in f16.
@@ -180,7 +190,7 @@ pub(crate) fn eight(values: &[f32; 8], factor: f32) -> [u16; 8] {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     extern crate std;
     use std::vec::Vec;
 
@@ -188,7 +198,7 @@ mod tests {
     use crate::panel::{Layout, Panel};
 
     /// Values of both signs over `octaves` below `top`.
-    fn values(count: usize, seed: u32, octaves: u32, top: f32) -> Vec<f32> {
+    pub(crate) fn values(count: usize, seed: u32, octaves: u32, top: f32) -> Vec<f32> {
         let mut state = seed;
         let mut next = || {
             state = state.wrapping_mul(0x0019_660d).wrapping_add(0x3c6e_f35f);
@@ -196,6 +206,17 @@ mod tests {
         };
         let value = |_| (next() as f32 / 8_388_608.0 - 1.0) * top / (1u64 << (next() % octaves)) as f32;
         (0..count).map(value).collect()
+    }
+
+    /// How far the sum of `len` products, whose sizes sum to `size`, may be from the exact one.
+    pub(crate) fn bound(len: usize, run: usize, size: f64, [x, w]: [f64; 2]) -> f64 {
+        let small = w * (2f64.powi(-17) + 2f64.powi(-23) * x);
+        (run + 3) as f64 / 2048.0 * size + len as f64 * small
+    }
+
+    /// The largest size.
+    pub(crate) fn largest<'v>(values: impl IntoIterator<Item = &'v f32>) -> f64 {
+        values.into_iter().fold(0.0, |most, value| f64::max(most, value.abs().into()))
     }
 
     /// Rows of every length and spread against exact sums, within the bound of the module.
@@ -237,14 +258,12 @@ mod tests {
         // SAFETY: as above.
         unsafe { multiply(Block { group: 0, first: 0, pixels: count }, &rows, &channels, &mut values) }
             .unwrap();
-        let largest = |values: &[f32]| values.iter().fold(0.0, |m, v| f64::max(m, v.abs().into()));
         for (x, have) in x.chunks_exact(len).zip(&values) {
             for ((w, have), bias) in w.chunks_exact(len).zip(have).zip(bias) {
                 let products = || x.iter().zip(w).map(|(x, w)| f64::from(*x) * f64::from(*w));
                 let (exact, size) = (products().sum::<f64>(), products().map(f64::abs).sum::<f64>());
                 let want = exact + f64::from(*bias);
-                let small = largest(w) * (2f64.powi(-17) + 2f64.powi(-23) * largest(x));
-                let bound = (RUN + 3) as f64 / 2048.0 * size + len as f64 * small + want.abs() * 1e-6;
+                let bound = bound(len, RUN, size, [largest(x), largest(w)]) + want.abs() * 1e-6;
                 let error = (f64::from(*have) - want).abs();
                 assert!(error <= bound, "{len} by {count}: {have}, not {want}: {error} of {bound}");
             }

@@ -148,4 +148,4 @@ const I8MM: &[Kernel] =
     &[qconv::CODES_I8MM, qconv::REALS_I8MM, qconv::SUMS_I8MM, qconv::dynamic::I8MM, matmul::integer::I8MM];
 
 /// Rows that execute f16 arithmetic too.
-const FP16: &[Kernel] = &[conv::half::KERNEL];
+const FP16: &[Kernel] = &[conv::half::KERNEL, depthwise::half::KERNEL, matmul::half::KERNEL];

@@ -43,7 +43,7 @@ pub(crate) fn scale(v: float32x4_t, n: int32x4_t) -> float32x4_t {
 /// `2ⁿ` for n within the exponents of normal numbers.
 #[inline]
 #[target_feature(enable = "neon")]
-fn power_of_two(n: int32x4_t) -> float32x4_t {
+pub(crate) fn power_of_two(n: int32x4_t) -> float32x4_t {
     vreinterpretq_f32_s32(vshlq_n_s32::<23>(vaddq_s32(n, vdupq_n_s32(127))))
 }
 

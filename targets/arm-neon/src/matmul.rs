@@ -1,8 +1,9 @@
-//! Batched products of two activations, f32 and int8.
+//! Batched products of two activations, f32 (in f16 for who asks for it: `half`) and int8.
 //!
 //! The right operand is packed into panels as weights are, sixteen columns at a
 //! time, and every row of the left one is multiplied with a panel before the next.
 
+pub(crate) mod half;
 pub(crate) mod integer;
 
 use core::arch::aarch64::float32x4_t;
@@ -103,12 +104,18 @@ impl Sink for Product<'_> {
                 // SAFETY: the processor executes NEON.
                 unsafe { store_f32(row, *sum) };
             }
-            match out.first_chunk_mut() {
-                Some(whole) => *whole = row,
-                None => out.iter_mut().zip(row).for_each(|(o, v)| *o = v),
-            }
+            store(out, &row);
         }
         Some(())
+    }
+}
+
+/// Writes the first values of `row`.
+#[inline(always)]
+fn store(out: &mut [f32], row: &[f32; WIDTH]) {
+    match out.first_chunk_mut() {
+        Some(whole) => *whole = *row,
+        None => out.iter_mut().zip(row).for_each(|(o, v)| *o = *v),
     }
 }
 

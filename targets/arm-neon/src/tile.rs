@@ -121,15 +121,20 @@ impl<'a, T: Plain, const ALIGN: usize> Rows<'a, T, ALIGN> {
         Some(Self { values: input.get(start..)?.get(..count)?, stride, len })
     }
 
-    #[inline(always)]
+    // In a function of its own: made part of a kernel, whose many values then change places with those of its loops, it takes
+    // several times the instructions.
+    #[inline(never)]
     fn gather(shape: &ConvShape, input: &[T], fill: T, block: Block, buffer: &'a mut [T]) -> Option<Self> {
         let len = shape.row();
         let stride = len.next_multiple_of(ALIGN);
         let patches = Patches { shape, input, fill, group: block.group };
         let mut pixel = shape.pixel(block.first)?;
-        for i in 0..block.pixels {
-            patches.copy(pixel, buffer.get_mut(i * stride..)?)?;
-            pixel = next(shape, pixel);
+        let mut done = 0;
+        while done < block.pixels {
+            let count = (block.pixels - done).min(shape.output[2] - pixel.x);
+            patches.copy_pixels(pixel, count, buffer.get_mut(done * stride..)?, stride)?;
+            done += count;
+            pixel = next_line(shape, pixel);
         }
         Some(Self { values: buffer.get(..stride * block.pixels)?, stride, len })
     }
@@ -174,17 +179,10 @@ pub(crate) fn after_operands(call: &Call<'_, '_>) -> KernelError {
     if call.terms.is_none() { KernelError::Memory(call.op) } else { KernelError::Terms(call.op) }
 }
 
-/// The output pixel after `pixel`.
+/// The first pixel of the line after that of `pixel`.
 #[inline(always)]
-fn next(shape: &ConvShape, pixel: Pixel) -> Pixel {
-    let ([_, height, width, _], Pixel { n, y, x }) = (shape.output, pixel);
-    if x + 1 < width {
-        Pixel { x: x + 1, ..pixel }
-    } else if y + 1 < height {
-        Pixel { n, y: y + 1, x: 0 }
-    } else {
-        Pixel { n: n + 1, y: 0, x: 0 }
-    }
+fn next_line(shape: &ConvShape, Pixel { n, y, .. }: Pixel) -> Pixel {
+    if y + 1 < shape.output[1] { Pixel { n, y: y + 1, x: 0 } } else { Pixel { n: n + 1, y: 0, x: 0 } }
 }
 
 /// The input position under tap `index`, counted along rows of the window; `None` in the padding.

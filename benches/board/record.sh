@@ -14,10 +14,14 @@ field() { sed -n "s/^ *\"$1\": \([0-9.]*\),\?$/\1/p"; }
 # median: of the numbers on standard input.
 median() { sort -n | awk '{ v[NR] = $1 } END { print v[int((NR + 1) / 2)] }'; }
 
-# targets: the names that `bench` takes on this processor, but the alias of the fastest.
+# targets: the names that `bench` takes on this processor, but the alias of the fastest, and a GPU's only where it has a driver.
 targets() {
     "${ingraft[@]}" bench --help | sed -n 's/.*--target.*possible values: \([^]]*\)\].*/\1/p' | tr -d , |
-        tr ' ' '\n' | grep -v '^native$'
+        tr ' ' '\n' | grep -v '^native$' | while read -r name; do
+        if [[ $name != cuda ]] || "${ingraft[@]}" bench "$(printf '%s\n' *.plan | head -n 1)" --target cuda > /dev/null 2>&1 < /dev/null; then
+            echo "$name"
+        fi
+    done
 }
 
 board=$({ tr -d '\0' < /proc/device-tree/model; } 2> /dev/null || uname -m)
@@ -47,7 +51,7 @@ for plan in *.plan; do
     for name in "${names[@]}"; do
         printf ' %.0f |' "$(tr ' ' '\n' <<< "${times[$name]}" | grep . | median)"
     done
-    # Of the last target, which is the scalar one, nothing is packed: bind and memory are those of the fastest.
+    # Bind and memory are those of the fastest: it is what a user gets.
     report=$("${ingraft[@]}" bench "$plan" --threads "$THREADS" --json)
     awk -v bind="$(field bind_us <<< "$report")" -v peak="$(field peak_bytes <<< "$report")" \
         'BEGIN { printf " %.1f | %.2f |\n", bind / 1e3, peak / 1e6 }'

@@ -13,7 +13,7 @@
 //! 32 pixels at a time (`tile`, `patch`). Four pixels by sixteen channels of sums
 //! stay in registers (`dot`, `fma`; eight pixels in `half`), and without adapter terms become codes there.
 //! Depthwise windows run along output rows with their weights in registers
-//! (`qdepthwise`). Additions, pools and tables of int8 take sixteen codes at a time
+//! (`qdepthwise`), or with the sums of eight neighboring pixels there (`depthwise`). Additions, pools and tables of int8 take sixteen codes at a time
 //! (`codes`; `lookup` holds the 256 entries in sixteen registers). Rows of steps that a compiler vectorizes by itself are inherited:
 //! NEON is part of what it compiles for. Gradients, normalization and recurrent layers are rows of [`ingraft_vector`] on four
 //! lanes (`vector`).
@@ -85,8 +85,8 @@ pub const fn i8mm(_proof: I8mm) -> Host {
     Host::new("arm-i8mm", I8MM, NEON)
 }
 
-/// The target `arm-fp16`: f32 convolutions and linear layers by products in f16, within the bound that
-/// `half` states, then what `over` has, one of the targets above. Never what a command takes by itself.
+/// The target `arm-fp16`: f32 convolutions, linear and depthwise layers and products of activations by products in f16,
+/// within the bound that `half` states, then what `over` has, one of the targets above. Never what a command takes by itself.
 ///
 /// ```
 /// # #[cfg(target_arch = "aarch64")] {

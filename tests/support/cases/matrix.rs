@@ -15,13 +15,16 @@ pub(crate) fn cases(op: OpCode, random: &mut Random) -> Vec<Case> {
 }
 
 fn products(op: OpCode, random: &mut Random) -> Vec<Case> {
-    let shapes: [[&[usize]; 3]; 6] = [
+    let shapes: [[&[usize]; 3]; 8] = [
         [&[1, 1], &[1, 1], &[1, 1]],
         [&[5, 7], &[7, 3], &[5, 3]],
         [&[3, 33], &[33, 17], &[3, 17]],
         [&[2, 4, 8], &[2, 8, 9], &[2, 4, 9]],
         [&[2, 3, 4, 5], &[5, 6], &[2, 3, 4, 6]],
         [&[3, 1, 2, 4], &[2, 4, 5], &[3, 2, 2, 5]],
+        // More than a block of rows, a panel of columns and a run of depth.
+        [&[33, 70], &[70, 20], &[33, 20]],
+        [&[2, 9, 16], &[16, 33], &[2, 9, 33]],
     ];
     let case = |[lhs, rhs, out]: [&[usize]; 3], random: &mut Random| {
         let name = format!("{op} {lhs:?} by {rhs:?}");

@@ -4,6 +4,8 @@ use core::ops::Range;
 
 use ingraft_kernel::window::{ConvShape, Pixel};
 
+use crate::tile::rows_inside;
+
 /// Elements past the end of a patch that gathering it may write.
 pub(crate) const SLACK: usize = 64;
 
@@ -56,13 +58,10 @@ impl<T: Copy> Patches<'_, T> {
     /// The kernel rows that lie inside the image on the line of `pixel`.
     #[inline(always)]
     fn rows(&self, pixel: Pixel) -> Rows {
-        let ConvShape { input: [_, height, width, channels], kernel, stride, dilation, pad, .. } =
-            *self.shape;
-        let (begin, step) = (pixel.y * stride[0], dilation[0].max(1));
-        let end = (pad[0] + height).saturating_sub(begin).div_ceil(step).min(kernel[0]);
-        let first = pad[0].saturating_sub(begin).div_ceil(step).min(end);
-        let line = pixel.n * height + (begin + first * step).saturating_sub(pad[0]);
-        Rows { first, end, from: line * width * channels, pitch: step * width * channels }
+        let ConvShape { input: [_, height, width, channels], dilation, .. } = *self.shape;
+        let (inside, line) = rows_inside(self.shape, pixel.y);
+        let from = (pixel.n * height + line) * width * channels;
+        Rows { first: inside.start, end: inside.end, from, pitch: dilation[0] * width * channels }
     }
 
     /// Writes the patches under at most `count` pixels of a line from `x` on, all of [`Self::columns`], and gives how many: none

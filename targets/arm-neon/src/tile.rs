@@ -4,6 +4,8 @@
 //! weight rows. The patches of 1×1 layers are read where they are; others are
 //! gathered for one block of pixels at a time, never for the whole input.
 
+use core::ops::Range;
+
 use ingraft_kernel::window::{ConvShape, Pixel};
 use ingraft_kernel::{Call, KernelError};
 use ingraft_tensor::bytes::{Plain, cast_mut};
@@ -183,6 +185,16 @@ pub(crate) fn after_operands(call: &Call<'_, '_>) -> KernelError {
 #[inline(always)]
 fn next_line(shape: &ConvShape, Pixel { n, y, .. }: Pixel) -> Pixel {
     if y + 1 < shape.output[1] { Pixel { n, y: y + 1, x: 0 } } else { Pixel { n: n + 1, y: 0, x: 0 } }
+}
+
+/// The rows of the window that lie inside the image on output line `y`, and the line of the image under the first of them.
+#[inline(always)]
+pub(crate) fn rows_inside(shape: &ConvShape, y: usize) -> (Range<usize>, usize) {
+    let ConvShape { input: [_, height, ..], kernel, stride, dilation, pad, .. } = *shape;
+    let (begin, step) = (y * stride[0], dilation[0].max(1));
+    let end = (pad[0] + height).saturating_sub(begin).div_ceil(step).min(kernel[0]);
+    let first = pad[0].saturating_sub(begin).div_ceil(step).min(end);
+    (first..end, (begin + first * step).saturating_sub(pad[0]))
 }
 
 /// The input position under tap `index`, counted along rows of the window; `None` in the padding.

@@ -14,6 +14,8 @@ use core::arch::aarch64::*;
 use ingraft_kernel::window::ConvShape;
 use ingraft_tensor::bytes::Plain;
 
+use crate::tile::rows_inside;
+
 /// Output pixels of a strip.
 const PIXELS: usize = 8;
 
@@ -108,14 +110,14 @@ impl<T: Taps> Layer<'_, T> {
     /// The rows of the window inside the image at output line `y`.
     #[inline(always)]
     fn rows(&self, sample: usize, y: usize) -> Rows {
-        let ConvShape { input: [_, height, width, channels], kernel, stride, dilation, pad, .. } =
-            *self.shape;
-        let (begin, step) = (y * stride[0], dilation[0].max(1));
-        let end = (pad[0] + height).saturating_sub(begin).div_ceil(step).min(kernel[0]);
-        let first = pad[0].saturating_sub(begin).div_ceil(step).min(end);
-        let line = sample * height + (begin + first * step).saturating_sub(pad[0]);
-        let row = width * channels;
-        Rows { input: line * row, weight: first * kernel[1] * channels, count: end - first, step: step * row }
+        let ConvShape { input: [_, height, width, channels], kernel, dilation, .. } = *self.shape;
+        let (inside, line) = rows_inside(self.shape, y);
+        Rows {
+            input: (sample * height + line) * width * channels,
+            weight: inside.start * kernel[1] * channels,
+            count: inside.len(),
+            step: dilation[0] * width * channels,
+        }
     }
 
     /// Writes the pixels from `x` on of the line `out`.

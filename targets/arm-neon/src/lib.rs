@@ -131,6 +131,7 @@ const NEON: &[Kernel] = unsafe {
         gradients::matmul::<Neon>("matmul_backward_f32_f32__neon"),
         gradients::softmax::<Neon>("softmax_backward_f32_f32__neon"),
         gradients::norm::<Neon>("norm_backward_f32_f32__neon"),
+        gradients::unary::<Neon>("unary_backward_f32_f32__neon"),
     ]
 };
 

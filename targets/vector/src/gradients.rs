@@ -14,11 +14,13 @@ mod row;
 mod softmax;
 mod sparse;
 mod stored;
+mod unary;
 
 use ingraft_kernel::backward::layer::{Layer, check_dynamic, check_quantized, check_real};
 use ingraft_kernel::backward::{conv as conv_reference, depthwise as depthwise_reference};
 use ingraft_kernel::backward::{
     matmul as matmul_reference, norm as norm_reference, softmax as softmax_reference,
+    unary as unary_reference,
 };
 use ingraft_kernel::{Call, Kernel, KernelError, Step};
 
@@ -68,6 +70,8 @@ rows! {
     softmax: Softmax, softmax_reference::KERNEL, |call, v| softmax::run(v, call), [];
     /// Of a normalization.
     norm: Norm, norm_reference::KERNEL, |call, v| norm::run(v, call), [];
+    /// Of the functions of one operand that are made of an exponential.
+    unary: Unary, unary_reference::KERNEL, |call, v| unary::run(v, call), [.checked(unary::check)];
 }
 
 /// The lines of a vector of channels.

@@ -7,7 +7,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
-//! | `gradients` | convolutions, depthwise convolutions, matrix products, softmax and normalization, backward |
+//! | `gradients` | convolutions, depthwise convolutions, matrix products, softmax, normalization and functions made of an exponential, backward |
 //! | `norm` | normalization of rows |
 //! | `recurrent` | LSTM and GRU layers |
 //! | `transcendental` | exponentials and what is made of them |

@@ -177,6 +177,7 @@ const AVX512: &[Kernel] = unsafe {
         gradients::matmul::<Avx512>("matmul_backward_f32_f32__avx512"),
         gradients::softmax::<Avx512>("softmax_backward_f32_f32__avx512"),
         gradients::norm::<Avx512>("norm_backward_f32_f32__avx512"),
+        gradients::unary::<Avx512>("unary_backward_f32_f32__avx512"),
     ]
 };
 
@@ -232,5 +233,6 @@ const AVX2: &[Kernel] = unsafe {
         gradients::matmul::<Avx2>("matmul_backward_f32_f32__avx2"),
         gradients::softmax::<Avx2>("softmax_backward_f32_f32__avx2"),
         gradients::norm::<Avx2>("norm_backward_f32_f32__avx2"),
+        gradients::unary::<Avx2>("unary_backward_f32_f32__avx2"),
     ]
 };

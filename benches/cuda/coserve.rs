@@ -59,14 +59,23 @@ pub(crate) fn measure(cuda: &Cuda, name: &str, model: &[u8]) {
     }
 }
 
-fn report(name: &str, case: &str, mut times: Vec<f64>, rate: f64) {
-    times.sort_by(f64::total_cmp);
-    let (median, late) = (times[times.len() / 2], times[times.len() * 99 / 100]);
-    println!("| {name} | {case} | {median:.0} | {late:.0} | {rate:.0} |");
+fn report(name: &str, case: &str, times: Vec<[f64; 3]>, rate: f64) {
+    let sorted = |of: &dyn Fn(&[f64; 3]) -> f64| {
+        let mut times: Vec<f64> = times.iter().map(of).collect();
+        times.sort_by(f64::total_cmp);
+        times
+    };
+    let (whole, middle) = (sorted(&|parts| parts.iter().sum()), times.len() / 2);
+    let (median, late) = (whole[middle], whole[times.len() * 99 / 100]);
+    let [written, launched, read] = [0, 1, 2].map(|part| sorted(&|parts| parts[part])[middle]);
+    println!(
+        "| {name} | {case} | {median:.0} | {late:.0} | {written:.0} | {launched:.0} | {read:.0} | {rate:.0} |"
+    );
 }
 
-/// Serves inferences; gives their output, which is always the same, and what each took in µs.
-fn serve(cuda: &Cuda, plan: PlanView<'_>, mut memory: CudaMemory) -> (Vec<u8>, Vec<f64>) {
+/// Serves inferences; gives their output, which is always the same, and what writing the input, launching, and reading the output
+/// took of each in µs.
+fn serve(cuda: &Cuda, plan: PlanView<'_>, mut memory: CudaMemory) -> (Vec<u8>, Vec<[f64; 3]>) {
     let base: Option<&Adapter<'_>> = None;
     let mut session = Session::bind(plan, Phase::Infer, cuda, &mut memory).expect("memory suffices");
     let input = random_input(&plan, 99);
@@ -78,11 +87,14 @@ fn serve(cuda: &Cuda, plan: PlanView<'_>, mut memory: CudaMemory) -> (Vec<u8>, V
         while begun.elapsed() < EVERY * round {
             thread::yield_now();
         }
-        let (started, mut output) = (Instant::now(), vec![0; len]);
+        let (mut last, mut output) = (Instant::now(), vec![0; len]);
+        let mut lap = || core::mem::replace(&mut last, Instant::now()).elapsed().as_secs_f64() * 1e6;
         session.write_input(0, &input).expect("the input has this length");
+        let written = lap();
         session.run(&base).expect("it runs");
+        let launched = lap();
         session.read_output(0, &mut output).expect("the output has this length");
-        times.push(started.elapsed().as_secs_f64() * 1e6);
+        times.push([written, launched, lap()]);
         outputs.push(output);
     }
     assert!(outputs.iter().all(|output| *output == outputs[0]), "the same inference gives other bytes");

@@ -4,7 +4,8 @@
 //! median time of an inference from the launch to the end of the wait: as separate launches, as one graph, with an adapter
 //! of rank 8 on every dense site, and with another adapter every time; then the same for inferences in a row. A model is
 //! compiled for a batch of one, or for the shapes of its recorded inputs. Beside it stand its steps and what they
-//! read and write, which is the limit by bytes. `train` before the models measures a training step instead, `coserve` inferences beside training.
+//! read and write, which is the limit by bytes. `train` before the models measures a training step instead, `coserve` inferences beside training,
+//! `fp16` inferences of the target `cuda-fp16`.
 #![forbid(unsafe_code)]
 
 mod coserve;
@@ -36,14 +37,17 @@ fn main() {
         }
     };
     println!("{:?}", cuda.info().expect("the driver answers"));
-    let serves = std::env::args().skip(1).any(|argument| argument == "coserve");
-    let trains = std::env::args().skip(1).any(|argument| argument == "train");
+    let asked = |word: &str| std::env::args().skip(1).any(|argument| argument == word);
+    let (serves, trains) = (asked("coserve"), asked("train"));
+    let cuda = if asked("fp16") { cuda.with_halves().expect("it has tensor cores") } else { cuda };
     if trains {
         println!("| model | case | batch | lanes | trained | step µs | on prefixes µs | GPU MB | host MB |");
         println!("|---|---|---|---|---|---|---|---|---|");
     } else if serves {
-        println!("| model | inferences | median µs | p99 µs | training steps a second |");
-        println!("|---|---|---|---|---|");
+        println!(
+            "| model | inferences | median µs | p99 µs | written µs | launched µs | read µs | training steps a second |"
+        );
+        println!("|---|---|---|---|---|---|---|---|");
     } else {
         println!(
             "| model | steps | MB | launches µs | graph µs | rank {RANK} µs | switching µs | in a row: base µs | rank {RANK} µs | ratio | switching µs |"

@@ -3,7 +3,7 @@
 
     python3 targets/jetson-cuda/build.py            # all images
     python3 targets/jetson-cuda/build.py sm_90      # some
-    python3 targets/jetson-cuda/build.py --check    # compile again and compare with what is committed
+    python3 targets/jetson-cuda/build.py --check    # compile again, compare with what is committed, and look at the limits
 
 Needs pip and nothing of CUDA: NVIDIA's run-time compiler comes from PyPI, pinned, into target/.
 """
@@ -15,6 +15,8 @@ import os
 import pathlib
 import subprocess
 import sys
+
+import limits
 
 HERE = pathlib.Path(__file__).resolve().parent
 TOOLS = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", HERE.parents[1] / "target")) / "cuda-compilers"
@@ -84,7 +86,11 @@ def main(arguments):
     folder.mkdir(exist_ok=True)
     for name in names:
         # Without a time stamp: the same cubin gives the same bytes.
-        packed = gzip.compress(cubin(name), mtime=0)
+        image = cubin(name)
+        packed = gzip.compress(image, mtime=0)
+        beyond = list(limits.broken(image, tensor_cores=int(name.removeprefix("sm_")) >= 80))
+        if beyond:
+            raise SystemExit(f"{name}: " + "; ".join(beyond))
         path = folder / f"{name}.cubin.gz"
         if check:
             same = path.exists() and gzip.decompress(path.read_bytes()) == gzip.decompress(packed)

@@ -103,7 +103,12 @@ fn entries(site: &SiteDesc<'_>, random: &mut Lcg) -> TermSpec {
 /// Checks every output of `stem` against its recording within `tolerance` of the largest value, and against the scalar
 /// reference with the base and, within `adapted`, with adapters.
 fn agrees(stem: &str, tolerance: f32, adapted: f32) {
-    let Some(cuda) = gpu() else { return };
+    if let Some(cuda) = gpu() {
+        agrees_on(&cuda, stem, tolerance, adapted);
+    }
+}
+
+pub(crate) fn agrees_on(cuda: &Cuda, stem: &str, tolerance: f32, adapted: f32) {
     let Some(recorded) = Recorded::open(stem) else { return };
     let resident = cuda.keep(recorded.plan.as_slice()).expect("the GPU has room");
     let plan = PlanView::new(resident.bytes()).expect("a plan we wrote is valid");
@@ -111,9 +116,9 @@ fn agrees(stem: &str, tolerance: f32, adapted: f32) {
     let files = [0, 1].map(|seed| build::adapter(&plan, &real_terms(&plan, seed)));
     let kept = files.each_ref().map(|file| cuda.keep(file.as_slice()).expect("the GPU has room"));
     let attached = kept.each_ref().map(|kept| Adapter::attach(kept.bytes(), &plan).expect("it fits"));
-    let needs = MemoryNeeds::new(&plan, Phase::Infer, &cuda).expect("the GPU runs every step");
+    let needs = MemoryNeeds::new(&plan, Phase::Infer, cuda).expect("the GPU runs every step");
     let mut memory = cuda.allocate(needs.total()).expect("the GPU has room");
-    let mut session = Session::bind(plan, Phase::Infer, &cuda, &mut memory).expect("memory suffices");
+    let mut session = Session::bind(plan, Phase::Infer, cuda, &mut memory).expect("memory suffices");
     let base = None;
     // The first run records, the others replay.
     for (round, source) in [base, Some(&attached[0]), Some(&attached[1]), base].into_iter().enumerate() {

@@ -12,6 +12,7 @@ mod build;
 #[allow(dead_code, unused_imports, reason = "this suite uses a part")]
 mod cases;
 mod float;
+mod half;
 mod models;
 mod steps;
 #[path = "../support/mod.rs"]
@@ -23,7 +24,7 @@ use std::collections::BTreeSet;
 use ingraft::kernel::{KernelError, OpCode, REFERENCE};
 use ingraft_jetson_cuda::{Cuda, CudaError};
 
-use cases::{Case, Outcome};
+use cases::{Case, Outcome, Tolerance};
 
 /// The GPU, or `None` with a note where there is none.
 pub(crate) fn gpu() -> Option<Cuda> {
@@ -47,29 +48,40 @@ fn reference(case: &Case) -> Option<Outcome> {
 fn every_row_agrees_with_the_reference() {
     let Some(cuda) = gpu() else { return };
     println!("{:?}", cuda.info().expect("the driver answers"));
+    let taken = compare(&cuda, OpCode::ALL, |_, tolerance| tolerance);
+    let idle: Vec<&str> = Cuda::rows().map(|(_, name)| name).filter(|name| !taken.contains(name)).collect();
+    assert!(idle.is_empty(), "these take no case: {idle:?}");
+}
+
+/// Runs the cases of `ops` that `cuda` takes, each compared within what `tolerance` makes of its row and its own; the rows that
+/// ran.
+pub(crate) fn compare(
+    cuda: &Cuda,
+    ops: &[OpCode],
+    tolerance: impl Fn(&str, Tolerance) -> Tolerance,
+) -> BTreeSet<&'static str> {
     let (mut failures, mut taken, mut count) = (Vec::new(), BTreeSet::new(), 0);
-    for op in OpCode::ALL {
+    for op in ops {
         for case in cases::of(*op).unwrap_or_default() {
-            let (Ok(name), Some(want)) = (case.chosen_by(&cuda), reference(&case)) else { continue };
+            let (Ok(name), Some(want)) = (case.chosen_by(cuda), reference(&case)) else { continue };
             taken.insert(name);
             count += 1;
-            let have = case.run_on_device(&cuda, |bytes| cuda.allocate(bytes).expect("the GPU has room"));
+            let have = case.run_on_device(cuda, |bytes| cuda.allocate(bytes).expect("the GPU has room"));
             // Beside layers of reals, only the host's trainer holds whole deltas.
             let refuses = case.terms.dense.is_some()
                 && matches!(op, OpCode::Conv | OpCode::Depthwise | OpCode::DynamicConv);
             let difference = match have {
                 Err(KernelError::Terms(_)) if refuses => None,
                 Ok(_) if refuses => Some("a delta was left out".to_owned()),
-                Ok(have) => have.difference(&want, case.tolerance),
+                Ok(have) => have.difference(&want, tolerance(name, case.tolerance)),
                 Err(error) => Some(error.to_string()),
             };
             failures.extend(difference.map(|difference| format!("{name}: {}: {difference}", case.name)));
         }
     }
     println!("{count} cases of {} rows", taken.len());
-    let idle = Cuda::rows().map(|(_, name)| name).filter(|name| !taken.contains(name));
-    failures.extend(idle.map(|name| format!("{name}: takes no case")));
     assert!(failures.is_empty(), "{} failures\n{}", failures.len(), failures.join("\n"));
+    taken
 }
 
 /// What the GPU has no row for, and masks that a row does not write, are refused when a session is bound.

@@ -180,6 +180,33 @@ fn files_stay_readable() {
     assert!(long.is_empty(), "files past 600 lines: {long:?}");
 }
 
+/// The driver may begin a recorded kernel before the end of the one it follows: one that does not wait would read what is not
+/// yet written.
+#[test]
+fn every_cuda_kernel_waits_for_the_one_before() {
+    let (mut kernels, mut hasty) = (0, Vec::new());
+    for entry in fs::read_dir(root().join("targets/jetson-cuda/cu")).expect("the sources are there") {
+        let path = entry.expect("it can be listed").path();
+        let text = fs::read_to_string(&path).expect("a source file is a text");
+        for kernel in text.split("extern \"C\" __global__").skip(1) {
+            let (head, body) = kernel.split_once('{').expect("a kernel has a body");
+            let body = body.trim_start_matches([' ', '\\', '\n']);
+            kernels += 1;
+            // Some read their weights first: what they call waits then.
+            let family = body.split_once('<').map_or("", |(family, _)| family);
+            let definition = format!("__forceinline__ void {family}(");
+            let called = text.split_once(&definition).and_then(|(_, rest)| rest.split_once("\n}\n"));
+            let waits = body.starts_with("follow();")
+                || called.is_some_and(|(body, _)| body.contains("\n    follow();\n"));
+            if !waits && !head.contains("record_sizes(") {
+                hasty.push((path.clone(), head.trim().to_owned()));
+            }
+        }
+    }
+    assert!(kernels > 100, "{kernels} kernels found");
+    assert!(hasty.is_empty(), "kernels without follow(): {hasty:?}");
+}
+
 fn visit(folder: &Path, check: &mut dyn FnMut(&Path)) {
     let Ok(entries) = fs::read_dir(folder) else { return };
     for path in entries.filter_map(|e| e.ok().map(|e| e.path())) {

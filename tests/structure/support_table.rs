@@ -11,7 +11,7 @@ use ingraft::kernel::OpCode;
 mod targets;
 
 /// Columns behind the reference: the name of a target and what the README calls it.
-const COLUMNS: [(&str, &str); 11] = [
+const COLUMNS: [(&str, &str); 12] = [
     ("x86-64", "x86-64 AVX2"),
     ("x86-64-avxvnni", "x86-64 AVX-VNNI"),
     ("x86-64-avx512", "x86-64 AVX-512"),
@@ -23,10 +23,12 @@ const COLUMNS: [(&str, &str); 11] = [
     ("cortex-m-dsp", "Cortex-M DSP"),
     ("cortex-m-helium", "Cortex-M Helium"),
     (CUDA, "CUDA"),
+    (CUDA_FP16, "CUDA fp16"),
 ];
 
-/// The target whose table every machine knows.
+/// The targets whose tables every machine knows.
 const CUDA: &str = "cuda";
+const CUDA_FP16: &str = "cuda-fp16";
 
 type Cells = [String; COLUMNS.len()];
 
@@ -45,6 +47,7 @@ fn matrix(found: &str) -> String {
             let cell = match target {
                 Some(host) => covered(host.tables()[0].iter().map(|row| (row.op, row.name)), op, &types),
                 None if *name == CUDA => covered(ingraft_jetson_cuda::Cuda::rows(), op, &types),
+                None if *name == CUDA_FP16 => covered(ingraft_jetson_cuda::Cuda::half_rows(), op, &types),
                 None => standing.get(op.name()).map_or(String::new(), |cells| cells[column].clone()),
             };
             text.push_str(&if cell.is_empty() { " |".to_owned() } else { format!(" {cell} |") });

@@ -145,7 +145,7 @@ mod cuda {
 
     use ingraft_jetson_cuda::{Cuda, CudaMemory, Resident};
 
-    use super::{Adapter, AlignedBytes, Backend, Board, CliError, Device, Session, Trace};
+    use super::{Adapter, AlignedBytes, Backend, Board, CliError, Device, Session, Target, Trace};
 
     /// Clips of a batch that are under way at once.
     const LANES: usize = 8;
@@ -159,8 +159,9 @@ mod cuda {
         }
 
         fn store_clips(&self, bytes: usize, clips: usize) -> Result<(CudaMemory, usize), CliError> {
-            let lanes = clips.clamp(1, LANES);
-            Ok((self.allocate_lanes(bytes, lanes)?, lanes))
+            let store = self.allocate_lanes(bytes, clips.clamp(1, LANES))?;
+            let lanes = self.lanes(&store);
+            Ok((store, lanes))
         }
 
         fn memory(store: &mut CudaMemory) -> &mut CudaMemory {

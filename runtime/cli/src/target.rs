@@ -64,29 +64,46 @@ pub(crate) fn find(name: &str) -> Result<Host, CliError> {
     rows.find_map(|row| (row.detect)()).ok_or_else(|| CliError::Target(name.to_owned()))
 }
 
-/// The GPU.
+/// The GPU, and the GPU with products of floats in f16.
 #[cfg(feature = "cuda")]
-pub(crate) const CUDA: &str = "cuda";
+pub(crate) const CUDA: [&str; 2] = ["cuda", "cuda-fp16"];
 
 /// The names `--target` takes where targets with memory of their own are welcome.
 pub(crate) fn runner_names() -> impl Iterator<Item = &'static str> {
     #[cfg(feature = "cuda")]
-    return names().chain([CUDA]);
+    return names().chain(CUDA);
     #[cfg(not(feature = "cuda"))]
     return names();
 }
 
-/// The GPU, for one thread.
+/// The GPU that `name` means; `None` for another target.
 ///
 /// # Errors
-/// [`CliError::Cuda`] says why there is none; [`CliError::Setting`] for more threads, which it has no use for.
+/// [`CliError::Cuda`] says why there is none.
 #[cfg(feature = "cuda")]
-pub(crate) fn gpu(threads: crate::threads::ThreadsArg) -> Result<ingraft_jetson_cuda::Cuda, CliError> {
-    if threads.threads > 1 {
+pub(crate) fn gpu(name: &str) -> Result<Option<ingraft_jetson_cuda::Cuda>, CliError> {
+    let [exact, halves] = CUDA;
+    if ![exact, halves].contains(&name) {
+        return Ok(None);
+    }
+    let gpu = ingraft_jetson_cuda::Cuda::open(0)?;
+    Ok(Some(if name == halves { gpu.with_halves()? } else { gpu }))
+}
+
+/// The same, for one thread.
+///
+/// # Errors
+/// As [`gpu`]; [`CliError::Setting`] for more threads, which it has no use for.
+#[cfg(feature = "cuda")]
+pub(crate) fn gpu_for(
+    name: &str,
+    threads: crate::threads::ThreadsArg,
+) -> Result<Option<ingraft_jetson_cuda::Cuda>, CliError> {
+    if CUDA.contains(&name) && threads.threads > 1 {
         let expected = "one thread serves --target cuda; leave --threads out".to_owned();
         return Err(CliError::Setting { option: "--threads", value: threads.threads.to_string(), expected });
     }
-    Ok(ingraft_jetson_cuda::Cuda::open(0)?)
+    gpu(name)
 }
 
 /// Calls a function, generic over its backend, with the target that is asked for.
@@ -95,8 +112,7 @@ pub(crate) fn gpu(threads: crate::threads::ThreadsArg) -> Result<ingraft_jetson_
 macro_rules! run_on {
     ($name:expr, $threads:expr => $function:ident($($argument:expr),* $(,)?)) => {{
         #[cfg(feature = "cuda")]
-        if $name == $crate::target::CUDA {
-            let gpu = $crate::target::gpu($threads)?;
+        if let Some(gpu) = $crate::target::gpu_for($name, $threads)? {
             return $function(&gpu, $($argument),*);
         }
         let threads = $crate::threads::Threads::new($threads)?;

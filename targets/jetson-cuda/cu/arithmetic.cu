@@ -109,6 +109,7 @@ template <class T, class R, class F> __device__ __forceinline__ void each_pair(c
 }
 
 extern "C" __global__ void binary_f32(const __grid_constant__ Binary p) {
+    follow();
     // Without a fused activation values pass unchanged, NaN included.
     bool clamped = p.lo > -INFINITE || p.hi < INFINITE;
     each_pair<float, float>(p, [&](float a, float b) {
@@ -125,14 +126,15 @@ template <class T> __device__ __forceinline__ void comparisons(const Binary& p) 
     each_pair<T, u8>(p, [&](T a, T b) { return (u8)compare(p.function, a, b); });
 }
 
-extern "C" __global__ void binary_s32(const __grid_constant__ Binary p) { binary_integers<i32>(p); }
-extern "C" __global__ void binary_s64(const __grid_constant__ Binary p) { binary_integers<i64>(p); }
-extern "C" __global__ void compare_f32(const __grid_constant__ Binary p) { comparisons<float>(p); }
-extern "C" __global__ void compare_s32(const __grid_constant__ Binary p) { comparisons<i32>(p); }
-extern "C" __global__ void compare_s64(const __grid_constant__ Binary p) { comparisons<i64>(p); }
+extern "C" __global__ void binary_s32(const __grid_constant__ Binary p) { follow(); binary_integers<i32>(p); }
+extern "C" __global__ void binary_s64(const __grid_constant__ Binary p) { follow(); binary_integers<i64>(p); }
+extern "C" __global__ void compare_f32(const __grid_constant__ Binary p) { follow(); comparisons<float>(p); }
+extern "C" __global__ void compare_s32(const __grid_constant__ Binary p) { follow(); comparisons<i32>(p); }
+extern "C" __global__ void compare_s64(const __grid_constant__ Binary p) { follow(); comparisons<i64>(p); }
 
 /// Comparison and logic.
 extern "C" __global__ void binary_bool(const __grid_constant__ Binary p) {
+    follow();
     each_pair<u8, u8>(p, [&](u8 a, u8 b) {
         switch (p.function) {
             case AND: return (u8)(a != 0 && b != 0);
@@ -186,11 +188,13 @@ __device__ __forceinline__ float unary(i32 function, float alpha, float beta, fl
 }
 
 extern "C" __global__ void unary_f32(const __grid_constant__ Unary p) {
+    follow();
     i32 index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index < p.count) at<float>(p.output)[index] = unary(p.function, p.alpha, p.beta, at<const float>(p.input)[index]);
 }
 
 extern "C" __global__ void not_bool(const __grid_constant__ Unary p) {
+    follow();
     i32 index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index < p.count) at<u8>(p.output)[index] = at<const u8>(p.input)[index] == 0;
 }
@@ -201,6 +205,7 @@ template <class T> __device__ __forceinline__ void choose(const Select& p, i32 i
 }
 
 extern "C" __global__ void where_x(const __grid_constant__ Select p) {
+    follow();
     i32 index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index >= p.count) return;
     const i32* const strides[3] = {p.condition_strides, p.lhs_strides, p.rhs_strides};

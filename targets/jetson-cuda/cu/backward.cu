@@ -24,6 +24,7 @@ __device__ __forceinline__ i64 offset_of(i32 index, i32 rank, const i32* extents
 
 /// Elements that are each read once or a few times: one thread an element.
 extern "C" __global__ void gather_backward_each(const __grid_constant__ GatherBack p) {
+    follow();
     i32 index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index >= p.count) return;
     i64 from = p.dy_first + offset_of(index, p.rank, p.extents, p.dy_strides);
@@ -38,6 +39,7 @@ const i32 REPEATERS = 128;
 
 /// Elements that are each read often: a block an element.
 extern "C" __global__ void __launch_bounds__(REPEATERS) gather_backward_many(const __grid_constant__ GatherBack p) {
+    follow();
     __shared__ float parts[REPEATERS];
     i64 from = p.dy_first + offset_of(blockIdx.x, p.rank, p.extents, p.dy_strides);
     float sum = 0.0f;
@@ -54,6 +56,7 @@ extern "C" __global__ void __launch_bounds__(REPEATERS) gather_backward_many(con
 }
 
 extern "C" __global__ void lookup_backward_f32_f32(const __grid_constant__ LookupBack p) {
+    follow();
     i32 index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index >= p.count) return;
     float slope = at<const float>(p.table)[at<const i8>(p.input)[index] + 128];
@@ -72,6 +75,7 @@ __device__ __forceinline__ float pooled_at(const PoolBack& p, i64 index) {
 
 /// One thread an element of the input: it asks every window over it.
 extern "C" __global__ void pool_backward_f32_f32(const __grid_constant__ PoolBack p) {
+    follow();
     i32 index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index >= p.n * p.h * p.w * p.c) return;
     i32 pixel = index / p.c, channel = index - pixel * p.c, x = pixel % p.w, y = pixel / p.w % p.h, image = pixel / p.w / p.h;

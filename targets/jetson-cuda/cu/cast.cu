@@ -37,6 +37,7 @@ __device__ __forceinline__ i64 saturated(float v, i64 lo, i64 hi) {
 }
 
 extern "C" __global__ void cast_x_x(const __grid_constant__ Cast p) {
+    follow();
     i32 index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index >= p.count) return;
     bool real = p.from == S_F32 || p.from == S_F16;
@@ -66,6 +67,7 @@ extern "C" __global__ void cast_x_x(const __grid_constant__ Cast p) {
 }
 
 extern "C" __global__ void recode_x8_x8(const __grid_constant__ Cast p) {
+    follow();
     i32 index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index < p.count) at<u8>(p.output)[index] = at<const u8>(p.input)[index] ^ 0x80;
 }

@@ -17,7 +17,7 @@ __device__ __forceinline__ float value_at(const Conv& p, const Patch& patch, i32
     i32 y = patch.y + ky * p.window.dilation[0], x = patch.x + kx * p.window.dilation[1];
     if ((u32)y >= (u32)p.h || (u32)x >= (u32)p.w) return 0.0f;
     i64 pixel = (i64)(patch.image * p.h + y) * p.w + x;
-    return __ldg(at<const float>(p.input) + pixel * p.c + group * p.in_group + channel);
+    return fresh(at<const float>(p.input) + pixel * p.c + group * p.in_group + channel);
 }
 
 /// Four values of each patch from position `k`.
@@ -40,7 +40,7 @@ __device__ __forceinline__ Fours<SIDE> values_at(const Conv& p, const Patch* pat
                 i32 y = patch[line].y + ky * p.window.dilation[0], x = patch[line].x + kx * p.window.dilation[1];
                 bool inside = patch[line].valid && k + i < p.row && (u32)y < (u32)p.h && (u32)x < (u32)p.w;
                 i64 place = (i64)((patch[line].image * p.h + y) * p.w + x) * p.c + group * p.in_group + channel;
-                found[line][i] = inside ? __ldg(at<const float>(p.input) + place) : 0.0f;
+                found[line][i] = inside ? fresh(at<const float>(p.input) + place) : 0.0f;
             }
             if (++channel == p.in_group) {
                 channel = 0;
@@ -68,7 +68,7 @@ __device__ __forceinline__ Fours<SIDE> values_at(const Conv& p, const Patch* pat
             inside = inside && patch[line].first >= 0;
             place = patch[line].first + k;
         }
-        out.at[line] = inside ? __ldg(reinterpret_cast<const float4*>(at<const float>(p.input) + place)) : zeros();
+        out.at[line] = inside ? fresh(reinterpret_cast<const float4*>(at<const float>(p.input) + place)) : zeros();
     }
     return out;
 }
@@ -112,6 +112,7 @@ template <Reading READING, i32 SIDE, i32 SLICES> __device__ __forceinline__ void
     const float* ups = rank ? at<const float>(terms->up) + (i64)channel * rank : 0;
 #pragma unroll
     for (i32 r = 0; r < LOW; r++) up[r] = mine && r < rank ? __ldg(ups + r) : 0.0f;
+    follow();
     auto left = [&](i32 k) { return values_at<READING, SIDE>(p, patch, group, k); };
     auto right = [&](i32 k) {
         Fours<SIDE> out;
@@ -198,7 +199,7 @@ __device__ __forceinline__ void row_products(const Conv& p, const float* weights
 #pragma unroll
             for (i32 i = 0; i < ROWS; i++) {
                 if (i >= rows) break;
-                float4 x = __ldg(reinterpret_cast<const float4*>(input + (i64)i * p.c + k));
+                float4 x = fresh(reinterpret_cast<const float4*>(input + (i64)i * p.c + k));
                 sums[i] = __fmaf_rn(w.x, x.x, __fmaf_rn(w.y, x.y, __fmaf_rn(w.z, x.z, __fmaf_rn(w.w, x.w, sums[i]))));
             }
         }
@@ -214,7 +215,8 @@ __device__ __forceinline__ void row_products(const Conv& p, const float* weights
     for (i32 i = 0; i < ROWS; i++) sums[i] = together<WARP>(sums[i], Plus());
 }
 
-extern "C" __global__ void __launch_bounds__(ROW_WARPS* WARP) conv_f32_rows(const __grid_constant__ Conv p) {
+/// Few rows: a warp takes one channel of all of them, whose products `base(channel, y)` gives every lane.
+template <class F> __device__ __forceinline__ void conv_rows(const Conv& p, F base) {
     __shared__ float latents[ROWS][MAX_TERM_RANK];
     i32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, channel = blockIdx.x * ROW_WARPS + warp;
     i32 rows = p.n * p.oh * p.ow;
@@ -232,7 +234,7 @@ extern "C" __global__ void __launch_bounds__(ROW_WARPS* WARP) conv_f32_rows(cons
         __syncthreads();
     }
     if (channel >= p.o) return;
-    row_products(p, at<const float>(p.weight) + (i64)channel * p.row, y);
+    base(channel, y);
     for (i32 r = lane; r < rank; r += WARP) {
         float up = at<const float>(terms->up)[(i64)channel * rank + r];
 #pragma unroll
@@ -259,8 +261,14 @@ extern "C" __global__ void __launch_bounds__(ROW_WARPS* WARP) conv_f32_rows(cons
     }
 }
 
+extern "C" __global__ void __launch_bounds__(ROW_WARPS* WARP) conv_f32_rows(const __grid_constant__ Conv p) {
+    follow();
+    conv_rows(p, [&](i32 channel, float* y) { row_products(p, at<const float>(p.weight) + (i64)channel * p.row, y); });
+}
+
 /// One byte of a mask: eight values.
 extern "C" __global__ void mask_f32(const __grid_constant__ Mask p) {
+    follow();
     i32 byte = blockIdx.x * blockDim.x + threadIdx.x, first = byte * 8;
     if (first >= p.count) return;
     u32 bits = first + 8 > p.count ? at<const u8>(p.mask)[byte] : 0;

@@ -31,6 +31,14 @@ template <i32 LANES, i32 SIZE> __device__ __forceinline__ void depthwise(const C
 #pragma unroll
     for (i32 i = 0; i < LANES; i++) sums[i] = __ldg(at<const float>(p.bias) + channel + i);
     i32 kernel_h = SIZE ? SIZE : p.window.kernel[0], kernel_w = SIZE ? SIZE : p.window.kernel[1];
+    // Larger filters have no room.
+    const bool HELD = LANES == 4 && SIZE == 3;
+    float4 held[HELD ? SIZE * SIZE : 1];
+#pragma unroll
+    for (i32 tap = 0; tap < (HELD ? SIZE * SIZE : 0); tap++) {
+        held[tap] = __ldg(reinterpret_cast<const float4*>(at<const float>(p.weight) + tap * p.c + channel));
+    }
+    follow();
 #pragma unroll (SIZE ? SIZE : 1)
     for (i32 ky = 0; ky < kernel_h; ky++) {
         i32 y = y0 + ky * p.window.dilation[0];
@@ -42,8 +50,8 @@ template <i32 LANES, i32 SIZE> __device__ __forceinline__ void depthwise(const C
                 bool inside = (u32)y < (u32)p.h && (u32)x < (u32)p.w;
                 i64 first = (i64)((image * p.h + y) * p.w + x) * p.c + channel;
                 const float* from = at<const float>(p.input) + (inside ? first : 0);
-                float4 v = inside ? __ldg(reinterpret_cast<const float4*>(from)) : zeros();
-                float4 f = __ldg(reinterpret_cast<const float4*>(w));
+                float4 v = inside ? fresh(reinterpret_cast<const float4*>(from)) : zeros();
+                float4 f = HELD ? held[HELD ? ky * SIZE + kx : 0] : __ldg(reinterpret_cast<const float4*>(w));
                 const float values[4] = {v.x, v.y, v.z, v.w}, filter[4] = {f.x, f.y, f.z, f.w};
 #pragma unroll
                 for (i32 i = 0; i < LANES; i++) sums[i] = __fmaf_rn(values[i], filter[i], sums[i]);

@@ -9,6 +9,7 @@ const i32 PIECE = 1024, MOVERS = 128;
 
 /// Sum of squares of a piece of a group's gradients: a block a piece. Eight threads add in the order of the host's sums.
 extern "C" __global__ void __launch_bounds__(MOVERS) gradient_squares(const __grid_constant__ Descent p) {
+    follow();
     __shared__ float squares[PIECE], sums[SUMS];
     const u32* piece = at<const u32>(p.pieces) + 2 * blockIdx.x;
     const Moved& group = at<const Moved>(p.groups)[piece[0]];
@@ -35,6 +36,7 @@ extern "C" __global__ void __launch_bounds__(MOVERS) gradient_squares(const __gr
 
 /// Moves a piece of a group and forgets its gradients.
 extern "C" __global__ void __launch_bounds__(MOVERS) descend(const __grid_constant__ Descent p) {
+    follow();
     const u32* piece = at<const u32>(p.pieces) + 2 * blockIdx.x;
     const Moved group = at<const Moved>(p.groups)[piece[0]];
     float* parameters = at<float>(group.parameters);
@@ -68,6 +70,7 @@ extern "C" __global__ void __launch_bounds__(MOVERS) descend(const __grid_consta
 
 /// Adds gradients of lanes to the sums, one lane after the other: what one lane alone would have added up.
 extern "C" __global__ void add_lanes(const __grid_constant__ Lanes p) {
+    follow();
     i32 index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index >= p.count) return;
     float sum = at<float>(p.sums)[index];

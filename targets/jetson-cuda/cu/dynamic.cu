@@ -78,17 +78,20 @@ __device__ __forceinline__ void write_codes(const DynamicQuantize& p, Range rang
 
 /// Everything, in one block.
 extern "C" __global__ void __launch_bounds__(DYNAMIC_THREADS) quantize_f32_qd8_one(const __grid_constant__ DynamicQuantize p) {
+    follow();
     write_codes(p, block_range(own_range(p)));
 }
 
 /// A pair a block.
 extern "C" __global__ void __launch_bounds__(DYNAMIC_THREADS) quantize_f32_qd8_range(const __grid_constant__ DynamicQuantize p) {
+    follow();
     Range range = block_range(own_range(p));
     if (threadIdx.x == 0) at<Range>(p.partials)[blockIdx.x] = range;
 }
 
 /// The codes, from all pairs.
 extern "C" __global__ void __launch_bounds__(DYNAMIC_THREADS) quantize_f32_qd8_codes(const __grid_constant__ DynamicQuantize p) {
+    follow();
     Range range = {0.0f, 0.0f};
     for (i32 i = threadIdx.x; i < p.parts; i += blockDim.x) {
         Range part = at<const Range>(p.partials)[i];
@@ -225,6 +228,7 @@ template <bool WORDS, bool UNIT, i32 SPLIT> __device__ __forceinline__ void dyna
 
 #define DYNAMIC_CONV(name, words, unit, split)                                                               \
     extern "C" __global__ void __launch_bounds__(WARPS * 32) name(const __grid_constant__ DynamicConv p) {   \
+        follow();                                                                                            \
         dynamic_conv<words, unit, split>(p);                                                                 \
     }
 DYNAMIC_CONV(dynamic_conv_bytes_split, false, false, 4)

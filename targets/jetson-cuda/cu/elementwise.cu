@@ -9,6 +9,7 @@ template <typename P> __device__ __forceinline__ void put_code(const P& p, i32 i
 }
 
 extern "C" __global__ void add_qs8_qs8_qs8(const __grid_constant__ Pair p) {
+    follow();
     i32 index = blockIdx.x * blockDim.x + threadIdx.x, a, b;
     bool known = index < p.count;
     offsets(known ? index : 0, p.rank, p.extents, p.lhs_strides, p.rhs_strides, a, b);
@@ -18,6 +19,7 @@ extern "C" __global__ void add_qs8_qs8_qs8(const __grid_constant__ Pair p) {
 }
 
 extern "C" __global__ void mul_qs8_qs8_qs8(const __grid_constant__ Pair p) {
+    follow();
     i32 index = blockIdx.x * blockDim.x + threadIdx.x, a, b;
     bool known = index < p.count;
     offsets(known ? index : 0, p.rank, p.extents, p.lhs_strides, p.rhs_strides, a, b);
@@ -26,18 +28,21 @@ extern "C" __global__ void mul_qs8_qs8_qs8(const __grid_constant__ Pair p) {
 }
 
 extern "C" __global__ void lookup_qs8_qs8(const __grid_constant__ Lookup p) {
+    follow();
     i32 index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index >= p.count) return;
     at<i8>(p.output)[index] = at<const i8>(p.table)[at<const i8>(p.input)[index] + 128];
 }
 
 extern "C" __global__ void quantize_f32_qs8(const __grid_constant__ Rescale p) {
+    follow();
     i32 index = blockIdx.x * blockDim.x + threadIdx.x;
     bool known = index < p.count;
     put_code(p, index, known, known ? __fdiv_rn(at<const float>(p.input)[index], p.out_scale) : 0.0f);
 }
 
 extern "C" __global__ void requantize_qs8_qs8(const __grid_constant__ Rescale p) {
+    follow();
     i32 index = blockIdx.x * blockDim.x + threadIdx.x;
     bool known = index < p.count;
     float real = known ? (float)(at<const i8>(p.input)[index] - p.in_zero_point) * p.in_scale : 0.0f;
@@ -45,12 +50,14 @@ extern "C" __global__ void requantize_qs8_qs8(const __grid_constant__ Rescale p)
 }
 
 extern "C" __global__ void dequantize_qs8_f32(const __grid_constant__ Rescale p) {
+    follow();
     i32 index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index >= p.count) return;
     at<float>(p.output)[index] = (float)(at<const i8>(p.input)[index] - p.in_zero_point) * p.in_scale;
 }
 
 extern "C" __global__ void dequantize_s32_f32(const __grid_constant__ Rescale p) {
+    follow();
     i32 index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index >= p.count) return;
     at<float>(p.output)[index] = (float)(at<const i32>(p.input)[index] - p.in_zero_point) * p.in_scale;

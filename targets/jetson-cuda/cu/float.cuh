@@ -123,3 +123,15 @@ struct Mask {
     float lo, hi;
     i32 reserved;
 };
+
+/// f32 convolution with its weights in f16, `[o, row]` rows padded to whole turns of a warp, and a factor a channel behind.
+struct HalfConv {
+    Conv conv;
+    u64 packed;
+};
+
+/// Packs them.
+struct HalfPack {
+    u64 weight, packed;
+    i32 rows, row;
+};

@@ -40,6 +40,7 @@ __device__ __forceinline__ float adapted(const Gather& p, const Terms& terms, fl
 }
 
 extern "C" __global__ void gather_x_x(const __grid_constant__ Gather p) {
+    follow();
     i32 index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index >= p.outer * p.picks * p.slice) return;
     i32 column = index % p.slice, rest = index / p.slice, pick = rest % p.picks, outer = rest / p.picks;
@@ -54,6 +55,7 @@ extern "C" __global__ void gather_x_x(const __grid_constant__ Gather p) {
 }
 
 extern "C" __global__ void gather_elements_x_x(const __grid_constant__ Elements p) {
+    follow();
     i32 index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index >= p.count) return;
     i64 from = 0, position = picked(p.indices, p.wide, index, p.extent, p.status);

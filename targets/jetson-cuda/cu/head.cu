@@ -5,6 +5,7 @@
 const i32 HEAD_THREADS = 128;
 
 extern "C" __global__ void __launch_bounds__(HEAD_THREADS) head_x_f32(const __grid_constant__ Head p) {
+    follow();
     __shared__ float partial[HEAD_THREADS];
     i32 sample = blockIdx.x, class_ = blockIdx.y;
     i32 rows = p.pool_h ? p.h : 1, columns = p.pool_w ? p.w : 1, keep_w = p.pool_w ? 1 : p.w;

@@ -3,6 +3,7 @@
 #include "backward.cu"
 #include "cast.cu"
 #include "conv.cu"
+#include "conv_half.cu"
 #include "depthwise.cu"
 #include "descent.cu"
 #include "dynamic.cu"
@@ -33,7 +34,7 @@ extern "C" __global__ void record_sizes(u32* out) {
                          sizeof(Conv), sizeof(DynamicConv), sizeof(MatMul), sizeof(Binary), sizeof(Unary),
                          sizeof(Select), sizeof(Cast), sizeof(Gather), sizeof(Elements), sizeof(Reduce),
                          sizeof(ArgReduce), sizeof(Softmax), sizeof(Norm), sizeof(Resize), sizeof(DynamicQuantize),
-                         sizeof(Recurrent), sizeof(Mask),
+                         sizeof(Recurrent), sizeof(Mask), sizeof(HalfConv), sizeof(HalfPack),
                          sizeof(UnaryBack), sizeof(Gathered), sizeof(ReduceBack), sizeof(SoftmaxBack), sizeof(NormBack),
                          sizeof(MatMulBack), sizeof(PickBack)};
     for (i32 i = 0; i < sizeof(sizes) / sizeof(u32); i++) out[i] = sizes[i];

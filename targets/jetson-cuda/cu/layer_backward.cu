@@ -53,7 +53,7 @@ __device__ __forceinline__ i32 zero_of(const LayerBackward& p) {
     return p.run_zero ? *at<const i8>(p.run_zero) : p.zero_point;
 }
 __device__ __forceinline__ float in_scale_of(const LayerBackward& p) {
-    return p.run_scale ? __ldg(at<const float>(p.run_scale)) : p.in_scale;
+    return p.run_scale ? fresh(at<const float>(p.run_scale)) : p.in_scale;
 }
 
 /// A stored input element as it was, and as a real.
@@ -64,8 +64,8 @@ __device__ __forceinline__ float real_at(const LayerBackward& p, i64 index) {
 
 /// The incoming gradient where the mask is open. Neither load waits for the other.
 __device__ __forceinline__ float open_at(const LayerBackward& p, i64 index) {
-    float dy = __ldg(at<const float>(p.dy) + index);
-    u32 bits = p.mask ? __ldg(at<const u8>(p.mask) + (index >> 3)) : 0xff;
+    float dy = fresh(at<const float>(p.dy) + index);
+    u32 bits = p.mask ? fresh(at<const u8>(p.mask) + (index >> 3)) : 0xff;
     return bits >> (index & 7) & 1 ? dy : 0.0f;
 }
 
@@ -106,12 +106,14 @@ __device__ __forceinline__ void give(const LayerBackward& p, u64 sums, i64 first
 
 /// dz, where it may not be read as the input's gradient is written.
 extern "C" __global__ void layer_backward_stage(const __grid_constant__ LayerBackward p) {
+    follow();
     i32 index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index < p.n * p.oh * p.ow * p.o) at<float>(p.stage)[index] = open_at(p, index) * scale_of(p, index % p.o);
 }
 
 /// down*x and up'dz: a block a pixel, a few rank rows, and either of the two.
 extern "C" __global__ void __launch_bounds__(SHARERS * 32) conv_backward_latents(const __grid_constant__ LayerBackward p) {
+    follow();
     __shared__ float parts[SHARERS][RANKS];
     const Terms& terms = *at<const Terms>(p.terms);
     i32 chunks = (p.rank + RANKS - 1) / RANKS, group = blockIdx.y / chunks, r0 = blockIdx.y % chunks * RANKS;
@@ -193,7 +195,7 @@ __device__ __forceinline__ void outer(const LayerBackward& p, i32 group, i32 r0,
 #pragma unroll
         for (i32 r = 0; r < RANKS; r++) {
             if (KIND == DENSE) a[r] = open_at(p, (i64)pixel * p.o + group * p.out_group + r0 + min(r, count - 1)) * scales[r];
-            else a[r] = __ldg(firsts[r] + (i64)pixel * p.groups * p.rank);
+            else a[r] = fresh(firsts[r] + (i64)pixel * p.groups * p.rank);
         }
 #pragma unroll
         for (i32 r = 0; r < RANKS; r++) sums[r] = __fmaf_rn(a[r], b, sums[r]);
@@ -214,6 +216,7 @@ __device__ __forceinline__ void outer(const LayerBackward& p, i32 group, i32 r0,
 }
 
 extern "C" __global__ void __launch_bounds__(SLICES * 32) conv_backward_factors(const __grid_constant__ LayerBackward p) {
+    follow();
     __shared__ float parts[SLICES][RANKS][32];
     i32 chunks = (p.rank + RANKS - 1) / RANKS, group = blockIdx.y / chunks, r0 = blockIdx.y % chunks * RANKS;
     bool up = blockIdx.z & 1;
@@ -224,6 +227,7 @@ extern "C" __global__ void __launch_bounds__(SLICES * 32) conv_backward_factors(
 }
 
 extern "C" __global__ void __launch_bounds__(SLICES * 32) conv_backward_dense(const __grid_constant__ LayerBackward p) {
+    follow();
     __shared__ float parts[SLICES][RANKS][32];
     i32 chunks = (p.out_group + RANKS - 1) / RANKS;
     outer<DENSE, false>(p, blockIdx.y / chunks, blockIdx.y % chunks * RANKS, p.out_group, blockIdx.z, parts);
@@ -231,6 +235,7 @@ extern "C" __global__ void __launch_bounds__(SLICES * 32) conv_backward_dense(co
 
 /// Gradient of a dense delta of depthwise weights: a block a tap and 32 channels.
 extern "C" __global__ void __launch_bounds__(SLICES * 32) depthwise_backward_dense(const __grid_constant__ LayerBackward p) {
+    follow();
     __shared__ float parts[SLICES][32];
     i32 lane = threadIdx.x & 31, warp = threadIdx.x >> 5, channel = blockIdx.x * 32 + lane;
     i32 tap = blockIdx.y, ky = tap / p.window.kernel[1], kx = tap - ky * p.window.kernel[1], begin, end;
@@ -251,6 +256,7 @@ extern "C" __global__ void __launch_bounds__(SLICES * 32) depthwise_backward_den
 
 /// Gradients of scale and shift: a block 32 channels.
 extern "C" __global__ void __launch_bounds__(SLICES * 32) layer_backward_affine(const __grid_constant__ LayerBackward p) {
+    follow();
     __shared__ float parts[SLICES][2][32];
     i32 lane = threadIdx.x & 31, warp = threadIdx.x >> 5, channel = blockIdx.x * 32 + lane, begin, end;
     bool known = channel < p.o;
@@ -274,6 +280,7 @@ extern "C" __global__ void __launch_bounds__(SLICES * 32) layer_backward_affine(
 
 /// Adds the parts of gradients up.
 extern "C" __global__ void sum_parts(const __grid_constant__ SumParts p) {
+    follow();
     i32 index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index >= p.count) return;
     float sum = 0.0f;
@@ -295,6 +302,7 @@ __device__ __forceinline__ i32 row_of(const u32* indptr, i32 rows, u32 entry) {
 
 /// Gradient of a sparse delta: a warp an entry.
 extern "C" __global__ void layer_backward_sparse(const __grid_constant__ LayerBackward p) {
+    follow();
     const Terms& terms = *at<const Terms>(p.terms);
     i32 entry = blockIdx.x * (blockDim.x >> 5) + (threadIdx.x >> 5);
     if (entry >= p.entries) return;
@@ -330,6 +338,7 @@ __device__ __forceinline__ float entry_at(const Terms& terms, i32 row, i32 index
 
 /// The weight with its deltas, in reals.
 extern "C" __global__ void conv_backward_weights(const __grid_constant__ LayerBackward p) {
+    follow();
     i32 index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index >= p.o * p.row) return;
     const Terms& terms = *at<const Terms>(p.terms);
@@ -342,6 +351,7 @@ extern "C" __global__ void conv_backward_weights(const __grid_constant__ LayerBa
 
 /// The value that scale and shift are applied to, in reals: one thread an element.
 extern "C" __global__ void layer_backward_values(const __grid_constant__ LayerBackward p) {
+    follow();
     i32 index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index >= p.n * p.oh * p.ow * p.o) return;
     const Terms* terms = at<const Terms>(p.terms);
@@ -410,14 +420,14 @@ __device__ __forceinline__ void input_gradient(const LayerBackward& p, const W* 
         if (low) {
             const float* latents = at<const float>(p.dlatents) + group * p.rank + inside;
 #pragma unroll
-            for (i32 i = 0; i < COVER; i++) values[i] = __ldg(latents + (i64)max(from[i], 0) * p.groups * p.rank);
+            for (i32 i = 0; i < COVER; i++) values[i] = fresh(latents + (i64)max(from[i], 0) * p.groups * p.rank);
         } else if (p.mask) {
 #pragma unroll
             for (i32 i = 0; i < COVER; i++) values[i] = open_at(p, (i64)max(from[i], 0) * p.o + group * p.out_group + inside);
         } else {
             const float* dy = at<const float>(p.dy) + group * p.out_group + inside;
 #pragma unroll
-            for (i32 i = 0; i < COVER; i++) values[i] = __ldg(dy + (i64)max(from[i], 0) * p.o);
+            for (i32 i = 0; i < COVER; i++) values[i] = fresh(dy + (i64)max(from[i], 0) * p.o);
         }
 #pragma unroll
         for (i32 i = 0; i < COVER; i++) {
@@ -463,12 +473,14 @@ __device__ __forceinline__ void input_gradient(const LayerBackward& p, const W* 
 }
 
 extern "C" __global__ void __launch_bounds__(SLICES * 32) conv_backward_input_qc8w(const __grid_constant__ LayerBackward p) {
+    follow();
     __shared__ __align__(16) float tiles[SLICES][CHUNK * (COVER + 4)];
     if (is_strided(p)) input_gradient<i8, true>(p, (const i8*)weight_of(p), tiles);
     else input_gradient<i8, false>(p, (const i8*)weight_of(p), tiles);
 }
 
 extern "C" __global__ void __launch_bounds__(SLICES * 32) conv_backward_input_f32(const __grid_constant__ LayerBackward p) {
+    follow();
     __shared__ __align__(16) float tiles[SLICES][CHUNK * (COVER + 4)];
     const float* weight = p.weights ? at<const float>(p.weights) : (const float*)weight_of(p);
     if (is_strided(p)) input_gradient<float, true>(p, weight, tiles);
@@ -514,11 +526,14 @@ template <i32 SIZE, bool STRIDED> __device__ __forceinline__ void depthwise_inpu
 }
 
 extern "C" __global__ void depthwise_backward_input_three(const __grid_constant__ LayerBackward p) {
+    follow();
     is_strided(p) ? depthwise_input<3, true>(p) : depthwise_input<3, false>(p);
 }
 extern "C" __global__ void depthwise_backward_input_five(const __grid_constant__ LayerBackward p) {
+    follow();
     is_strided(p) ? depthwise_input<5, true>(p) : depthwise_input<5, false>(p);
 }
 extern "C" __global__ void depthwise_backward_input(const __grid_constant__ LayerBackward p) {
+    follow();
     is_strided(p) ? depthwise_input<0, true>(p) : depthwise_input<0, false>(p);
 }

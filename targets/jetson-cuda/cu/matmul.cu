@@ -40,6 +40,7 @@ template <bool WORDS, i32 SIDE, i32 SLICES> __device__ __forceinline__ void matm
 
 #define MATMUL(name, words, side, slices)                                                                         \
     extern "C" __global__ void __launch_bounds__(slices * TILE_THREADS) name(const __grid_constant__ MatMul p) {  \
+        follow();                                                                                                 \
         matmul<words, side, slices>(p);                                                                           \
     }
 MATMUL(matmul_f32_single_wide, false, 4, 1)
@@ -48,6 +49,7 @@ MATMUL(matmul_f32_fours_wide, true, 4, 1)
 MATMUL(matmul_f32_fours_small, true, 2, 8)
 
 extern "C" __global__ void matmul_qs8_qs8_s32(const __grid_constant__ MatMul p) {
+    follow();
     i32 index = blockIdx.x * blockDim.x + threadIdx.x, in_lhs, in_rhs;
     if (index >= p.batches * p.m * p.n) return;
     i32 column = index % p.n, rest = index / p.n, row = rest % p.m;
@@ -58,6 +60,6 @@ extern "C" __global__ void matmul_qs8_qs8_s32(const __grid_constant__ MatMul p) 
     i32 rhs_zero = at<const i8>(p.rhs_zero)[p.rhs_zeros == 1 ? 0 : column];
     u32 sum = 0;
 #pragma unroll 8
-    for (i32 k = 0; k < p.k; k++) sum += (u32)((__ldg(lhs + k) - lhs_zero) * (__ldg(rhs + (i64)k * p.n) - rhs_zero));
+    for (i32 k = 0; k < p.k; k++) sum += (u32)((fresh(lhs + k) - lhs_zero) * (fresh(rhs + (i64)k * p.n) - rhs_zero));
     at<i32>(p.output)[index] = (i32)sum;
 }

@@ -6,6 +6,7 @@
 const i32 SIDE_BACK = 32, BACK_THREADS = 256;
 
 extern "C" __global__ void __launch_bounds__(BACK_THREADS) matmul_backward_f32(const __grid_constant__ MatMulBack p) {
+    follow();
     __shared__ float left[SIDE_BACK][SIDE_BACK + 1], right[SIDE_BACK][SIDE_BACK + 1];
     const i32 STEP = BACK_THREADS / SIDE_BACK;
     i32 tiles = (p.rows + SIDE_BACK - 1) / SIDE_BACK, batch = blockIdx.x / tiles;

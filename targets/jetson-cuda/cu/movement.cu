@@ -7,6 +7,7 @@ template <typename T> __device__ __forceinline__ void move(const Copy& p, i32 fr
 }
 
 extern "C" __global__ void copy_x_x(const __grid_constant__ Copy p) {
+    follow();
     i32 index = blockIdx.x * blockDim.x + threadIdx.x, from, to;
     if (index >= p.count) return;
     offsets(index, p.rank, p.extents, p.in_strides, p.out_strides, from, to);
@@ -19,6 +20,7 @@ extern "C" __global__ void copy_x_x(const __grid_constant__ Copy p) {
 }
 
 extern "C" __global__ void fill_x(const __grid_constant__ Fill p) {
+    follow();
     i32 index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index >= p.count) return;
     switch (p.size) {

@@ -12,7 +12,7 @@ __device__ __forceinline__ void take(const Pool& p, i32 image, i32 oy, i32 ox, i
     i32 y = oy * p.window.stride[0] - p.window.pad[0] + ky * p.window.dilation[0];
     i32 x = ox * p.window.stride[1] - p.window.pad[1] + kx * p.window.dilation[1];
     bool inside = (u32)y < (u32)p.h && (u32)x < (u32)p.w;
-    i32 code = inside ? (i32)__ldg(at<const i8>(p.input) + ((i64)(image * p.h + y) * p.w + x) * p.c + channel) : -128;
+    i32 code = inside ? (i32)fresh(at<const i8>(p.input) + ((i64)(image * p.h + y) * p.w + x) * p.c + channel) : -128;
     taps.sum += inside ? code - p.in_zero_point : 0;
     taps.best = max(taps.best, code);
     taps.inside += inside;
@@ -26,6 +26,7 @@ __device__ __forceinline__ float value(const Pool& p, const Taps& taps) {
 }
 
 extern "C" __global__ void pool_qs8_qs8(const __grid_constant__ Pool p) {
+    follow();
     i32 index = blockIdx.x * blockDim.x + threadIdx.x;
     bool known = index < p.n * p.oh * p.ow * p.c;
     if (!known && !p.mask) return;
@@ -43,6 +44,7 @@ extern "C" __global__ void pool_qs8_qs8(const __grid_constant__ Pool p) {
 const i32 POOL_CHANNELS = 32, POOL_PARTS = 8;
 
 extern "C" __global__ void pool_qs8_split(const __grid_constant__ Pool p) {
+    follow();
     __shared__ Taps parts[POOL_PARTS][POOL_CHANNELS];
     i32 lane = threadIdx.x % POOL_CHANNELS, part = threadIdx.x / POOL_CHANNELS;
     i32 channel = blockIdx.y * POOL_CHANNELS + lane, pixel = blockIdx.x;

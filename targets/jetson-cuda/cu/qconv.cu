@@ -2,14 +2,16 @@
 //
 // A warp computes 16 pixels by 32 channels with m16n8k32 tensor-core products (sm_80 and later; dp4a
 // below). A block of four warps covers 64 pixels (SPLIT 1) or, where the reduction is long and pixels
-// are few, one set of 16 with the reduction shared out (SPLIT 4): integer sums come out the same in any
-// order. Pixels are read in place; nothing is gathered first. A two-factor term takes its products
+// are few, one set of 16 with the reduction shared out (SPLIT 4; a block of eight warps with SPLIT 8): integer
+// sums come out the same in any order. Pixels are read in place; nothing is gathered first. A two-factor term takes its products
 // A*x from the same pixels: up to eight rank rows stand beside the weight rows as one more tile of the
 // product, more take a second pass. An idle site costs the read of its table entry.
 #pragma once
 #include "types.cuh"
 
 const i32 WARPS = 4;
+/// Those of a block.
+constexpr i32 warps_of(i32 split) { return split == 1 ? WARPS : split; }
 const i32 PIXELS = 16;
 const i32 CHANNELS = 32;
 const i32 TILES = CHANNELS / 8;
@@ -57,14 +59,14 @@ template <bool UNIT> __device__ __forceinline__ u32 codes_at(const QConv& p, con
     if (!patch.valid || k >= p.row) return 0;
     if (UNIT) {
         if (patch.first < 0) return 0x01010101u * (u8)p.in_zero_point;
-        return __ldg(reinterpret_cast<const u32*>(at<const i8>(p.input) + patch.first + k));
+        return fresh(reinterpret_cast<const u32*>(at<const i8>(p.input) + patch.first + k));
     }
     i32 tap = k / p.in_group, channel = k - tap * p.in_group;
     i32 ky = tap / p.window.kernel[1], kx = tap - ky * p.window.kernel[1];
     i32 y = patch.y + ky * p.window.dilation[0], x = patch.x + kx * p.window.dilation[1];
     if ((u32)y >= (u32)p.h || (u32)x >= (u32)p.w) return 0x01010101u * (u8)p.in_zero_point;
     i64 first = (i64)((patch.image * p.h + y) * p.w + x) * p.c + group * p.in_group + channel;
-    return __ldg(reinterpret_cast<const u32*>(at<const i8>(p.input) + first));
+    return fresh(reinterpret_cast<const u32*>(at<const i8>(p.input) + first));
 }
 
 /// The fragment of two pixels at positions `k` and `k + 16` of rows that are no whole words, byte by byte: no load waits
@@ -83,7 +85,7 @@ __device__ __noinline__ void gather(const QConv& p, const Patch* patch, i32 grou
                 bool known = patch[pixel].valid && position + i < p.row;
                 bool inside = known && (u32)y < (u32)p.h && (u32)x < (u32)p.w;
                 i64 place = (i64)((patch[pixel].image * p.h + y) * p.w + x) * p.c + group * p.in_group + channel;
-                i32 code = inside ? __ldg(at<const i8>(p.input) + place) : known ? p.in_zero_point : 0;
+                i32 code = inside ? fresh(at<const i8>(p.input) + place) : known ? p.in_zero_point : 0;
                 a[2 * half + pixel] |= (u32)(u8)code << (8 * i);
             }
             if (++channel == p.in_group) {
@@ -156,7 +158,7 @@ __device__ __forceinline__ void put(i32 (*tile)[COLUMNS], i32 n, const i32* sums
 /// these rows carry no folded bias.
 template <bool WORDS, bool UNIT, i32 SPLIT, bool CENTER, bool RANKS>
 __device__ __forceinline__ void products(const QConv& p, const Patch* patch, i32 group, const i8* rows, i32 columns,
-                                         Tile& tile, const i8* down, i32 ranks, Latents& latents) {
+                                         i32 (*tile)[PIXELS][CHANNELS], const i8* down, i32 ranks, i32 (*latents)[PIXELS][BESIDE]) {
     i32 warp = threadIdx.x >> 5, lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
     i32 sums[TILES][4] = {}, weights[TILES][4] = {}, low[4] = {}, low_weights[4] = {};
     const u32 ones[4] = {0x01010101u, 0x01010101u, 0x01010101u, 0x01010101u};
@@ -196,13 +198,13 @@ __device__ __forceinline__ void products(const QConv& p, const Patch* patch, i32
     }
 }
 
-/// A product of a tile: its own with SPLIT 1, the sum of the parts with SPLIT 4.
+/// A product of a tile: its own with SPLIT 1, else the sum of the parts.
 template <i32 SPLIT, i32 COLUMNS>
 __device__ __forceinline__ i32 product(const i32 (*tile)[PIXELS][COLUMNS], i32 pixel, i32 column) {
     if (SPLIT == 1) return tile[pixel / PIXELS][pixel % PIXELS][column];
     i32 sum = 0;
 #pragma unroll
-    for (i32 warp = 0; warp < WARPS; warp++) sum += tile[warp][pixel][column];
+    for (i32 warp = 0; warp < SPLIT; warp++) sum += tile[warp][pixel][column];
     return sum;
 }
 
@@ -241,7 +243,7 @@ __device__ __noinline__ void real_latents(const QConv& p, const float* a, i32 co
         for (i32 k = lane; k < p.row; k += 32) {
             float x[TOGETHER], factors[BESIDE];
 #pragma unroll
-            for (i32 i = 0; i < TOGETHER; i++) x[i] = (float)((i32)__ldg(from[i] + k) - p.in_zero_point);
+            for (i32 i = 0; i < TOGETHER; i++) x[i] = (float)((i32)fresh(from[i] + k) - p.in_zero_point);
 #pragma unroll
             for (i32 r = 0; r < BESIDE; r++) factors[r] = __ldg(rows[r] + k);
 #pragma unroll
@@ -301,13 +303,14 @@ union Extra {
 /// Factors of more rows than fit beside, or real ones: a pass over the pixels for every CHANNELS ranks.
 template <bool WORDS, bool UNIT, i32 SPLIT, i32 COVERED>
 __device__ __forceinline__ void many_ranks(const QConv& p, const Terms& terms, const Patch* patch, i32 group,
-                                           i32 first_pixel, i32 channel0, i32 left, Latents& latents,
+                                           i32 first_pixel, i32 channel0, i32 left, i32 (*latents)[PIXELS][BESIDE],
                                            Extra (*extra)[CHANNELS]) {
-    __shared__ Tile ranks;
+    const i32 COUNT = warps_of(SPLIT);
+    __shared__ i32 ranks[COUNT][PIXELS][CHANNELS];
     __shared__ float latent[COVERED][CHANNELS + 1];
     bool integer = terms.factors == 2;
     i32 rank = terms.rank;
-    for (i32 index = threadIdx.x; index < COVERED * CHANNELS; index += WARPS * 32) extra[0][index].integer = 0;
+    for (i32 index = threadIdx.x; index < COVERED * CHANNELS; index += COUNT * 32) extra[0][index].integer = 0;
 #pragma unroll 1
     for (i32 r0 = 0; r0 < rank; r0 += CHANNELS) {
         i32 count = min(rank - r0, CHANNELS), rank0 = group * rank + r0;
@@ -320,14 +323,14 @@ __device__ __forceinline__ void many_ranks(const QConv& p, const Terms& terms, c
         __syncthreads();
         if (integer) {
 #pragma unroll 1
-            for (i32 index = threadIdx.x; index < COVERED * count; index += WARPS * 32) {
+            for (i32 index = threadIdx.x; index < COVERED * count; index += COUNT * 32) {
                 i32 pixel = index / count, r = index % count;
                 i32 sum = product<SPLIT, CHANNELS>(ranks, pixel, r);
                 latent[pixel][r] = (float)latent_code(sum, at<const float>(terms.down_scale)[rank0 + r]);
             }
         } else {
 #pragma unroll 1
-            for (i32 pixel = (threadIdx.x >> 5) * TOGETHER; pixel < COVERED; pixel += WARPS * TOGETHER) {
+            for (i32 pixel = (threadIdx.x >> 5) * TOGETHER; pixel < COVERED; pixel += COUNT * TOGETHER) {
 #pragma unroll 1
                 for (i32 r = 0; r < count; r += BESIDE) {
                     const float* a = at<const float>(terms.down) + first + (i64)r * p.row;
@@ -339,7 +342,7 @@ __device__ __forceinline__ void many_ranks(const QConv& p, const Terms& terms, c
         i32 channel = threadIdx.x % CHANNELS;
         if (channel < left && integer) {
 #pragma unroll 1
-            for (i32 pixel = threadIdx.x / CHANNELS; pixel < COVERED; pixel += WARPS) {
+            for (i32 pixel = threadIdx.x / CHANNELS; pixel < COVERED; pixel += COUNT) {
                 i64 row = (i64)(channel0 + channel) * rank + r0;
                 i32 sum = extra[pixel][channel].integer;
                 for (i32 r = 0; r < count; r++) sum += (i32)latent[pixel][r] * at<const i8>(terms.up)[row + r];
@@ -353,7 +356,7 @@ __device__ __forceinline__ void many_ranks(const QConv& p, const Terms& terms, c
 #pragma unroll
                 for (i32 r = 0; r < BESIDE; r++) up[r] = __ldg(row + min(first + r, count - 1));
 #pragma unroll 4
-                for (i32 pixel = threadIdx.x / CHANNELS; pixel < COVERED; pixel += WARPS) {
+                for (i32 pixel = threadIdx.x / CHANNELS; pixel < COVERED; pixel += COUNT) {
                     float sum = extra[pixel][channel].real;
 #pragma unroll
                     for (i32 r = 0; r < BESIDE; r++) sum += first + r < count ? up[r] * latent[pixel][first + r] : 0.0f;
@@ -366,9 +369,9 @@ __device__ __forceinline__ void many_ranks(const QConv& p, const Terms& terms, c
 
 /// TRAIN: with a mask, a delta of every weight, and the value before scale and shift.
 template <bool WORDS, bool UNIT, i32 SPLIT, bool TRAIN> __device__ __forceinline__ void qconv(const QConv& p) {
-    const i32 COVERED = SPLIT == 1 ? WARPS * PIXELS : PIXELS;
-    __shared__ Tile tile;
-    __shared__ Latents latents;
+    const i32 COVERED = SPLIT == 1 ? WARPS * PIXELS : PIXELS, COUNT = warps_of(SPLIT);
+    __shared__ i32 tile[COUNT][PIXELS][CHANNELS];
+    __shared__ i32 latents[COUNT][PIXELS][BESIDE];
     __shared__ Extra extra[COVERED][CHANNELS];
     __shared__ i32 codes[COVERED][BESIDE];
     i32 warp = threadIdx.x >> 5, g = (threadIdx.x & 31) >> 2, group = blockIdx.z;
@@ -411,14 +414,17 @@ template <bool WORDS, bool UNIT, i32 SPLIT, bool TRAIN> __device__ __forceinline
             for (i32 r = 0; r < BESIDE; r++) up[r] = r < rank ? at<const i8>(terms->up)[(i64)channel * rank + r] : 0;
         }
     }
+    // BESIDE divides the threads of a block: each has one rank of all its pixels.
+    i32 own_rank = threadIdx.x % BESIDE;
+    float down_scale = beside && own_rank < rank ? at<const float>(terms->down_scale)[group * rank + own_rank] : 0.0f;
+    follow();
     if (beside) {
         const i8* down = at<const i8>(terms->down) + (i64)group * rank * p.row;
         products<WORDS, UNIT, SPLIT, false, true>(p, patch, group, rows, left, tile, down, rank, latents);
         __syncthreads();
-        for (i32 index = threadIdx.x; index < COVERED * BESIDE; index += WARPS * 32) {
-            i32 pixel = index / BESIDE, r = index % BESIDE;
-            float by = r < rank ? at<const float>(terms->down_scale)[group * rank + r] : 0.0f;
-            codes[pixel][r] = latent_code(product<SPLIT, BESIDE>(latents, pixel, r), by);
+        for (i32 index = threadIdx.x; index < COVERED * BESIDE; index += COUNT * 32) {
+            i32 pixel = index / BESIDE;
+            codes[pixel][own_rank] = latent_code(product<SPLIT, BESIDE>(latents, pixel, own_rank), down_scale);
         }
     } else {
         products<WORDS, UNIT, SPLIT, false, false>(p, patch, group, rows, left, tile, 0, 0, latents);
@@ -432,7 +438,7 @@ template <bool WORDS, bool UNIT, i32 SPLIT, bool TRAIN> __device__ __forceinline
     u32 lanes = left >= CHANNELS ? ~0u : (1u << left) - 1;
     i32 pixels = p.n * p.oh * p.ow;
 #pragma unroll 4
-    for (i32 local = threadIdx.x / CHANNELS; local < COVERED; local += WARPS * 32 / CHANNELS) {
+    for (i32 local = threadIdx.x / CHANNELS; local < COVERED; local += COUNT * 32 / CHANNELS) {
         i32 pixel = first_pixel + local;
         if (pixel >= pixels) break;
         i32 acc = product<SPLIT, CHANNELS>(tile, local, lane) + bias;
@@ -461,10 +467,10 @@ template <bool WORDS, bool UNIT, i32 SPLIT, bool TRAIN> __device__ __forceinline
 }
 
 #define QCONV(name, words, unit, split)                                                                      \
-    extern "C" __global__ void __launch_bounds__(WARPS * 32) name(const __grid_constant__ QConv p) {         \
+    extern "C" __global__ void __launch_bounds__(warps_of(split) * 32) name(const __grid_constant__ QConv p) { \
         qconv<words, unit, split, false>(p);                                                                 \
     }                                                                                                        \
-    extern "C" __global__ void __launch_bounds__(WARPS * 32) name##_train(const __grid_constant__ QConv p) { \
+    extern "C" __global__ void __launch_bounds__(warps_of(split) * 32) name##_train(const __grid_constant__ QConv p) { \
         qconv<words, unit, split, true>(p);                                                                  \
     }
 QCONV(qconv_bytes_wide, false, false, 1)
@@ -473,3 +479,4 @@ QCONV(qconv_words_wide, true, false, 1)
 QCONV(qconv_words_split, true, false, 4)
 QCONV(qconv_unit_wide, true, true, 1)
 QCONV(qconv_unit_split, true, true, 4)
+QCONV(qconv_unit_deep, true, true, 8)

@@ -44,6 +44,10 @@ template <i32 LANES, i32 SIZE, bool TRAIN> __device__ __forceinline__ void qdept
     i32 acc[LANES];
     for (i32 i = 0; i < LANES; i++) acc[i] = bias[channel + i];
     i32 kernel_h = SIZE ? SIZE : p.window.kernel[0], kernel_w = SIZE ? SIZE : p.window.kernel[1];
+    u32 filter[SIZE ? SIZE * SIZE : 1];
+#pragma unroll
+    for (i32 tap = 0; tap < SIZE * SIZE; tap++) filter[tap] = __ldg(reinterpret_cast<const u32*>(weight + tap * p.c + channel));
+    follow();
     const u32 outside = 0x01010101u * (u8)p.in_zero_point;
 #pragma unroll (SIZE ? SIZE : 1)
     for (i32 ky = 0; ky < kernel_h; ky++) {
@@ -55,8 +59,8 @@ template <i32 LANES, i32 SIZE, bool TRAIN> __device__ __forceinline__ void qdept
             if (LANES == 4) {
                 bool inside = (u32)y < (u32)p.h && (u32)x < (u32)p.w;
                 i64 first = (i64)((image * p.h + y) * p.w + x) * p.c + channel;
-                u32 codes = inside ? __ldg(reinterpret_cast<const u32*>(at<const i8>(p.input) + first)) : outside;
-                u32 weights = __ldg(reinterpret_cast<const u32*>(w));
+                u32 codes = inside ? fresh(reinterpret_cast<const u32*>(at<const i8>(p.input) + first)) : outside;
+                u32 weights = SIZE ? filter[ky * SIZE + kx] : __ldg(reinterpret_cast<const u32*>(w));
 #pragma unroll
                 for (i32 i = 0; i < LANES; i++) acc[i] += (i32)(i8)(weights >> (8 * i)) * (i32)(i8)(codes >> (8 * i));
             } else {

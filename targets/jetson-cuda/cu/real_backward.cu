@@ -48,6 +48,7 @@ __device__ __forceinline__ float slope(i32 function, float alpha, float beta, fl
 
 /// Where nothing comes in nothing goes on, even where the derivative is infinite.
 extern "C" __global__ void unary_backward_f32(const __grid_constant__ UnaryBack p) {
+    follow();
     i32 index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index >= p.count) return;
     float dy = at<const float>(p.dy)[index];
@@ -137,13 +138,15 @@ template <class F> __device__ __forceinline__ void gather_many(const Gathered& p
     if (threadIdx.x == 0) put_gradient(p.dx, from[p.right ? 2 : 1], p.accumulate, parts[0]);
 }
 
-extern "C" __global__ void binary_backward_each(const __grid_constant__ Gathered p) { gather_each<OfFunction>(p); }
-extern "C" __global__ void where_backward_each(const __grid_constant__ Gathered p) { gather_each<OfChoice>(p); }
+extern "C" __global__ void binary_backward_each(const __grid_constant__ Gathered p) { follow(); gather_each<OfFunction>(p); }
+extern "C" __global__ void where_backward_each(const __grid_constant__ Gathered p) { follow(); gather_each<OfChoice>(p); }
 extern "C" __global__ void __launch_bounds__(REPEATERS) binary_backward_many(const __grid_constant__ Gathered p) {
+    follow();
     __shared__ float parts[REPEATERS];
     gather_many<OfFunction>(p, parts);
 }
 extern "C" __global__ void __launch_bounds__(REPEATERS) where_backward_many(const __grid_constant__ Gathered p) {
+    follow();
     __shared__ float parts[REPEATERS];
     gather_many<OfChoice>(p, parts);
 }
@@ -151,6 +154,7 @@ extern "C" __global__ void __launch_bounds__(REPEATERS) where_backward_many(cons
 /// Gradient of what was picked by index, into zeros or what it is added to: a thread an element of a slice goes through all
 /// picks, so that those of one place are added in order.
 extern "C" __global__ void pick_backward_f32(const __grid_constant__ PickBack p) {
+    follow();
     i32 index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index >= p.outer * p.slice) return;
     i32 outer = index / p.slice, place = index - outer * p.slice;

@@ -88,6 +88,7 @@ __device__ __forceinline__ void each_product(const Recurrent& p, const Sample& s
 }
 
 extern "C" __global__ void __launch_bounds__(RECURRENT_THREADS) lstm_f32(const __grid_constant__ Recurrent p) {
+    follow();
     __shared__ __align__(16) float near[NEAR];
     Sample s = sample_of<4>(p, near);
     float* cell = at<float>(p.last_cell) + s.state;
@@ -118,6 +119,7 @@ extern "C" __global__ void __launch_bounds__(RECURRENT_THREADS) lstm_f32(const _
 }
 
 extern "C" __global__ void __launch_bounds__(RECURRENT_THREADS) gru_f32(const __grid_constant__ Recurrent p) {
+    follow();
     __shared__ __align__(16) float near[NEAR];
     Sample s = sample_of<3>(p, near);
     float* inner = at<float>(p.inner) + s.state;

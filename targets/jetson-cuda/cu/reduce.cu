@@ -133,15 +133,19 @@ const i32 DEEP_THREADS = 1024;
 
 #define REDUCE(type, kind)                                                                                              \
     extern "C" __global__ void __launch_bounds__(GROUP_THREADS) reduce_##type##_side(const __grid_constant__ Reduce p) { \
+        follow();                                                                                                        \
         reduce<kind, 32, 8, true>(p);                                                                                   \
     }                                                                                                                   \
     extern "C" __global__ void __launch_bounds__(GROUP_THREADS) reduce_##type##_rows(const __grid_constant__ Reduce p) { \
+        follow();                                                                                                        \
         reduce<kind, 8, 32, false>(p);                                                                                  \
     }                                                                                                                   \
     extern "C" __global__ void __launch_bounds__(GROUP_THREADS) reduce_##type##_one(const __grid_constant__ Reduce p) {  \
+        follow();                                                                                                        \
         reduce<kind, 1, 256, false>(p);                                                                                 \
     }                                                                                                                   \
     extern "C" __global__ void __launch_bounds__(DEEP_THREADS) reduce_##type##_deep(const __grid_constant__ Reduce p) {  \
+        follow();                                                                                                        \
         reduce<kind, 8, 128, true>(p);                                                                                  \
     }
 REDUCE(f32, Reals)
@@ -177,7 +181,7 @@ template <class T> __device__ __forceinline__ void arg_reduce(const ArgReduce& p
     if (lane == 0) at<i64>(p.output)[result] = have;
 }
 
-extern "C" __global__ void arg_f32(const __grid_constant__ ArgReduce p) { arg_reduce<float>(p); }
-extern "C" __global__ void arg_qs8(const __grid_constant__ ArgReduce p) { arg_reduce<i8>(p); }
-extern "C" __global__ void arg_s32(const __grid_constant__ ArgReduce p) { arg_reduce<i32>(p); }
-extern "C" __global__ void arg_s64(const __grid_constant__ ArgReduce p) { arg_reduce<i64>(p); }
+extern "C" __global__ void arg_f32(const __grid_constant__ ArgReduce p) { follow(); arg_reduce<float>(p); }
+extern "C" __global__ void arg_qs8(const __grid_constant__ ArgReduce p) { follow(); arg_reduce<i8>(p); }
+extern "C" __global__ void arg_s32(const __grid_constant__ ArgReduce p) { follow(); arg_reduce<i32>(p); }
+extern "C" __global__ void arg_s64(const __grid_constant__ ArgReduce p) { follow(); arg_reduce<i64>(p); }

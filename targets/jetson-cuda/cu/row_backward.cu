@@ -20,13 +20,15 @@ template <i32 SIZE> __device__ __forceinline__ void softmax_backward(const Softm
     }
 }
 
-extern "C" __global__ void softmax_backward_f32_warp(const __grid_constant__ SoftmaxBack p) { softmax_backward<WARP>(p); }
+extern "C" __global__ void softmax_backward_f32_warp(const __grid_constant__ SoftmaxBack p) { follow(); softmax_backward<WARP>(p); }
 extern "C" __global__ void __launch_bounds__(GROUP_THREADS) softmax_backward_f32_block(const __grid_constant__ SoftmaxBack p) {
+    follow();
     softmax_backward<GROUP_THREADS>(p);
 }
 
 /// The gradient of an int8 softmax, which is computed again: a warp a row.
 extern "C" __global__ void softmax_backward_qs8(const __grid_constant__ SoftmaxBack p) {
+    follow();
     i32 row = own_row<WARP>(), own = threadIdx.x % WARP;
     if (row >= p.rows) return;
     const float* dy = at<const float>(p.dy) + (i64)row * p.len;
@@ -90,13 +92,15 @@ template <i32 SIZE> __device__ __forceinline__ void norm_backward(const NormBack
     }
 }
 
-extern "C" __global__ void norm_backward_f32_warp(const __grid_constant__ NormBack p) { norm_backward<WARP>(p); }
+extern "C" __global__ void norm_backward_f32_warp(const __grid_constant__ NormBack p) { follow(); norm_backward<WARP>(p); }
 extern "C" __global__ void __launch_bounds__(GROUP_THREADS) norm_backward_f32_block(const __grid_constant__ NormBack p) {
+    follow();
     norm_backward<GROUP_THREADS>(p);
 }
 
 /// Gradients of scale and shift: a block 32 columns, its warps sharing out the rows.
 extern "C" __global__ void __launch_bounds__(GROUP_THREADS) norm_backward_terms(const __grid_constant__ NormBack p) {
+    follow();
     const i32 SHARES = GROUP_THREADS / WARP;
     __shared__ float parts[SHARES][2][WARP];
     i32 lane = threadIdx.x % WARP, warp = threadIdx.x / WARP, column = blockIdx.x * WARP + lane;
@@ -119,6 +123,7 @@ extern "C" __global__ void __launch_bounds__(GROUP_THREADS) norm_backward_terms(
 
 /// Sums and means: one thread an element.
 extern "C" __global__ void reduce_backward_spread(const __grid_constant__ ReduceBack p) {
+    follow();
     i32 index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index >= p.results * p.count) return;
     i32 result = p.side ? index % p.results : index / p.count, own = p.side ? index / p.results : index % p.count;
@@ -145,6 +150,7 @@ struct Times {
 
 /// All other reductions: a block a result.
 extern "C" __global__ void __launch_bounds__(GROUP_THREADS) reduce_backward_block(const __grid_constant__ ReduceBack p) {
+    follow();
     __shared__ float values[GROUP_THREADS];
     __shared__ i32 places[GROUP_THREADS];
     i64 first = place_of(blockIdx.x, p.kept_rank, p.kept, p.kept_strides);

@@ -52,8 +52,9 @@ template <i32 SIZE> __device__ __forceinline__ void softmax(const Softmax& p) {
     x.each([&](i32 i, float v) { y[i] = p.log ? v - most - log : __fdiv_rn(expf(v - most), sum); });
 }
 
-extern "C" __global__ void softmax_f32_warp(const __grid_constant__ Softmax p) { softmax<WARP>(p); }
+extern "C" __global__ void softmax_f32_warp(const __grid_constant__ Softmax p) { follow(); softmax<WARP>(p); }
 extern "C" __global__ void __launch_bounds__(GROUP_THREADS) softmax_f32_block(const __grid_constant__ Softmax p) {
+    follow();
     softmax<GROUP_THREADS>(p);
 }
 
@@ -90,7 +91,8 @@ template <i32 SIZE> __device__ __forceinline__ void norm(const Norm& p) {
     });
 }
 
-extern "C" __global__ void norm_f32_warp(const __grid_constant__ Norm p) { norm<WARP>(p); }
+extern "C" __global__ void norm_f32_warp(const __grid_constant__ Norm p) { follow(); norm<WARP>(p); }
 extern "C" __global__ void __launch_bounds__(GROUP_THREADS) norm_f32_block(const __grid_constant__ Norm p) {
+    follow();
     norm<GROUP_THREADS>(p);
 }

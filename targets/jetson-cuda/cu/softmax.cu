@@ -5,6 +5,7 @@
 const i32 SOFTMAX_THREADS = 128;
 
 extern "C" __global__ void __launch_bounds__(SOFTMAX_THREADS) softmax_qs8_qs8(const __grid_constant__ QSoftmax p) {
+    follow();
     __shared__ i64 shared[SOFTMAX_THREADS];
     const i8* row = at<const i8>(p.input) + (i64)blockIdx.x * p.len;
     const i32* table = at<const i32>(p.table);

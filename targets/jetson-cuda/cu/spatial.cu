@@ -14,7 +14,7 @@ __device__ __forceinline__ void take(const Pool& p, i32 image, i32 oy, i32 ox, i
     i32 y = oy * p.window.stride[0] - p.window.pad[0] + ky * p.window.dilation[0];
     i32 x = ox * p.window.stride[1] - p.window.pad[1] + kx * p.window.dilation[1];
     bool inside = (u32)y < (u32)p.h && (u32)x < (u32)p.w;
-    float v = inside ? __ldg(at<const float>(p.input) + ((i64)(image * p.h + y) * p.w + x) * p.c + channel) : 0.0f;
+    float v = inside ? fresh(at<const float>(p.input) + ((i64)(image * p.h + y) * p.w + x) * p.c + channel) : 0.0f;
     taps.sum += v;
     taps.best = inside && v > taps.best ? v : taps.best;
     taps.inside += inside;
@@ -28,6 +28,7 @@ __device__ __forceinline__ void put(const Pool& p, const RealTaps& taps, i64 ind
 }
 
 extern "C" __global__ void pool_f32(const __grid_constant__ Pool p) {
+    follow();
     i32 index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index >= p.n * p.oh * p.ow * p.c) return;
     i32 channel = index % p.c, rest = index / p.c, ox = rest % p.ow, oy = (rest / p.ow) % p.oh, image = rest / p.ow / p.oh;
@@ -38,6 +39,7 @@ extern "C" __global__ void pool_f32(const __grid_constant__ Pool p) {
 }
 
 extern "C" __global__ void pool_f32_split(const __grid_constant__ Pool p) {
+    follow();
     __shared__ RealTaps parts[POOL_PARTS][POOL_CHANNELS];
     i32 lane = threadIdx.x % POOL_CHANNELS, part = threadIdx.x / POOL_CHANNELS;
     i32 channel = blockIdx.y * POOL_CHANNELS + lane, pixel = blockIdx.x;
@@ -98,5 +100,5 @@ template <class T> __device__ __forceinline__ void resize(const Resize& p) {
     at<T>(p.output)[index] = mixed(p, a, b, c, d, y.weight, x.weight);
 }
 
-extern "C" __global__ void resize_f32(const __grid_constant__ Resize p) { resize<float>(p); }
-extern "C" __global__ void resize_qs8(const __grid_constant__ Resize p) { resize<i8>(p); }
+extern "C" __global__ void resize_f32(const __grid_constant__ Resize p) { follow(); resize<float>(p); }
+extern "C" __global__ void resize_qs8(const __grid_constant__ Resize p) { follow(); resize<i8>(p); }

@@ -75,12 +75,12 @@ template <bool WORDS>
 __device__ __forceinline__ float4 row_at(const float* rows, i32 lines, i32 line, i32 row, i32 k) {
     if (line >= lines || k >= row) return zeros();
     const float* from = rows + (i64)line * row + k;
-    if (WORDS) return __ldg(reinterpret_cast<const float4*>(from));
+    if (WORDS) return fresh(reinterpret_cast<const float4*>(from));
     float4 out = zeros();
-    out.x = __ldg(from);
-    if (k + 1 < row) out.y = __ldg(from + 1);
-    if (k + 2 < row) out.z = __ldg(from + 2);
-    if (k + 3 < row) out.w = __ldg(from + 3);
+    out.x = fresh(from);
+    if (k + 1 < row) out.y = fresh(from + 1);
+    if (k + 2 < row) out.z = fresh(from + 2);
+    if (k + 3 < row) out.w = fresh(from + 3);
     return out;
 }
 

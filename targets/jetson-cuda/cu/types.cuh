@@ -163,7 +163,21 @@ struct PoolBack {
     i32 kind, codes, accumulate, reserved;
 };
 
+/// In a recording the driver may begin a kernel before the end of the one it follows (sm_90 and later). Here every kernel waits
+/// until that one is done with all it wrote, and lets the next one come as far. Ahead of it a kernel may read what none of a
+/// recording writes: constants of the plan, terms, packed weights. The next one is let come no sooner, so that at most two are
+/// under way: blocks of more would crowd where the first ones left room.
+__device__ __forceinline__ void follow() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.wait;\n\tgriddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
 template <typename T> __device__ __forceinline__ T* at(u64 address) { return reinterpret_cast<T*>(address); }
+
+/// What a kernel of the same recording may have written. `__ldg` is for what none writes while another may be under way:
+/// the compiler moves such loads ahead of `follow`, and the hardware need not bring them up to date.
+template <typename T> __device__ __forceinline__ T fresh(const T* from) { return *from; }
 
 /// Whether the straight-through gradient passes.
 __device__ __forceinline__ bool passes(float v, float lo, float hi) { return v > lo && v < hi; }

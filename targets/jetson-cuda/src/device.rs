@@ -9,6 +9,7 @@ use cudarc::driver::{CudaContext, CudaFunction, CudaSlice, CudaStream, DevicePtr
 use cudarc::nvrtc::Ptx;
 use ingraft_tensor::bytes::ALIGN;
 
+use crate::chain::Chain;
 use crate::memory::Priority;
 use crate::streams::Streams;
 use crate::{CudaError, image};
@@ -22,6 +23,8 @@ pub(crate) struct Device {
     pub(crate) took: [Duration; 2],
     /// Those of sessions.
     pub(crate) streams: Arc<Streams>,
+    /// How recorded kernels follow each other, where driver and GPU can do better than one after the other.
+    pub(crate) chain: Option<Chain>,
     functions: HashMap<&'static str, CudaFunction>,
     residents: Mutex<Vec<Weak<Copies>>>,
 }
@@ -70,15 +73,25 @@ impl Device {
         // SAFETY: a slice is written by one stream; others read it behind an event that `CudaMemory::select` or
         // `sums::join` places, or, in resident files, after the copy was waited for.
         unsafe { context.disable_event_tracking() };
-        let (image, bytes) = image::find(context.compute_capability()?)?;
+        let capability = context.compute_capability()?;
+        let (image, bytes) = image::find(capability)?;
         let module = context.load_module(Ptx::from_binary(bytes))?;
         let mut functions = HashMap::new();
         for name in kernels {
             functions.insert(*name, module.load_function(name)?);
         }
         let copies = context.new_stream()?;
+        let chain = Chain::find(capability, driver()?);
         let took = [made, started.elapsed().saturating_sub(made)];
-        Ok(Self { copies, image, took, streams: Arc::default(), functions, residents: Mutex::default() })
+        Ok(Self {
+            copies,
+            image,
+            took,
+            streams: Arc::default(),
+            chain,
+            functions,
+            residents: Mutex::default(),
+        })
     }
 
     /// A stream for a session.
@@ -142,6 +155,17 @@ impl Device {
             inside.then(|| self.address(&copies.device).wrapping_add(offset as u64))
         })
     }
+}
+
+/// The driver's CUDA version, major · 1000 + minor · 10.
+///
+/// # Errors
+/// [`CudaError`] when it does not answer.
+pub(crate) fn driver() -> Result<i32, CudaError> {
+    let mut version = 0;
+    // SAFETY: writes one int.
+    unsafe { cudarc::driver::sys::cuDriverGetVersion(&raw mut version) }.result()?;
+    Ok(version)
 }
 
 impl AsRef<[u8]> for Resident {

@@ -17,6 +17,11 @@ pub enum CudaError {
         /// Compute capability, major and minor.
         capability: (i32, i32),
     },
+    /// The GPU has no tensor cores for products of f16 summed in f32 as we use them.
+    NoHalves {
+        /// Compute capability, major and minor.
+        capability: (i32, i32),
+    },
     /// The GPU's memory is used up.
     OutOfMemory {
         /// Bytes asked for.
@@ -42,6 +47,10 @@ impl core::fmt::Display for CudaError {
                 f,
                 "no kernels were built for compute capability {major}.{minor}; this build has {}",
                 crate::image::names()
+            ),
+            Self::NoHalves { capability: (major, minor) } => write!(
+                f,
+                "products in f16 need compute capability 8.0, and this GPU has {major}.{minor}; use --target cuda"
             ),
             Self::OutOfMemory { bytes } => {
                 write!(f, "the GPU has no {bytes} bytes left; free some, or use --target native")

@@ -21,6 +21,8 @@ pub(crate) struct Launch<'l, 's> {
     pub(crate) accumulate: u32,
 }
 
+/// Families of kernels that read weights before they wait for the kernel they follow.
+const EARLY: [&str; 5] = ["qconv_", "qdepthwise_", "conv_f32_", "conv_f16_", "depthwise_f32_"];
 /// Threads of a block where one thread does an element.
 const THREADS: u32 = 128;
 
@@ -45,6 +47,12 @@ impl Launch<'_, '_> {
     /// The device address of the step's scratch memory, whose size its row tells beforehand.
     pub(crate) fn workspace(&mut self) -> Result<u64, KernelError> {
         let span = self.step.workspace;
+        self.memory.address(span.offset, span.len).ok_or(KernelError::Memory(self.step.op))
+    }
+
+    /// The device address of the step's weights as its row packed them at bind.
+    pub(crate) fn packed(&mut self) -> Result<u64, KernelError> {
+        let span = self.step.packed;
         self.memory.address(span.offset, span.len).ok_or(KernelError::Memory(self.step.op))
     }
 
@@ -104,13 +112,30 @@ impl Launch<'_, '_> {
             return Ok(());
         }
         let function = self.device.function(kernel).ok_or(KernelError::Unsupported(self.step.op))?;
+        let stream = &self.memory.lane.stream;
         let config = LaunchConfig { grid_dim: grid, block_dim: (threads, 1, 1), shared_mem_bytes: 0 };
-        let mut arguments = self.memory.lane.stream.launch_builder(function);
-        // SAFETY: the record is the kernel's one parameter (`Device` compares their sizes with the image's). Its
-        // addresses lie in this session's memory, in resident files or in transients that live as long as the run;
-        // the reference's check of the step, passed at bind, bounds what the kernel makes of its extents.
-        let launched = unsafe { arguments.arg(record).launch(config) };
-        launched.map(|_| ()).map_err(|error| self.fail(error.into()))
+        let launched = match (&self.device.chain, self.memory.lane.mode) {
+            (Some(chain), Mode::Recording(_)) if self.may_overlap(kernel) => {
+                // SAFETY: as below; every kernel waits for the one before, which a test reads in the sources.
+                unsafe { chain.launch(stream, function, grid, threads, record) }
+            }
+            _ => {
+                let mut arguments = stream.launch_builder(function);
+                // SAFETY: the record is the kernel's one parameter (`Device` compares their sizes with the image's). Its
+                // addresses lie in this session's memory, in resident files or in transients that live as long as the run;
+                // the reference's check of the step, passed at bind, bounds what the kernel makes of its extents.
+                unsafe { arguments.arg(record).launch(config) }.map(|_| ())
+            }
+        };
+        launched.map_err(|error| self.fail(error.into()))
+    }
+
+    /// Whether `kernel` may begin before what it follows has ended: some read operands behind the first ahead of their wait, so
+    /// these must be the plan's.
+    fn may_overlap(&self, kernel: &str) -> bool {
+        let constant = |operand: &Operand<'_>| matches!(operand.place, Place::Plan(_));
+        !EARLY.iter().any(|family| kernel.starts_with(family))
+            || self.step.inputs().iter().skip(1).all(constant)
     }
 
     /// Launches `kernel` with a thread for each of `count` elements.

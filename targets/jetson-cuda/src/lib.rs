@@ -13,6 +13,7 @@
 //!   bytes.
 //! - **Indices.** One that comes with an input and leads outside is [`KernelError::Index`](ingraft_kernel::KernelError::Index),
 //!   as on the host: runs of plans with such a step wait for the GPU.
+//! - **f16.** [`Cuda::with_halves`] is the target `cuda-fp16`: float convolutions and linear layers by products in f16.
 //! - **Building.** Kernels are compiled ahead of time (`build.py`) and committed, the driver is loaded at run time: a
 //!   build needs no CUDA, and without a driver [`Cuda::open`] says so.
 //!
@@ -20,6 +21,7 @@
 //! `_three` or `_five` for a window known when compiled, and `_wide`, `_split`, `_rows`, `_side`, `_warp`, `_block` or
 //! `_one` for how the work is cut.
 
+mod chain;
 mod descent;
 mod device;
 mod error;

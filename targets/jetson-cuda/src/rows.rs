@@ -5,6 +5,7 @@ mod backward;
 mod conv;
 mod convert;
 mod elementwise;
+mod half;
 mod head;
 mod index;
 mod layer_backward;
@@ -41,6 +42,9 @@ pub(crate) struct Row {
     masked: bool,
     /// Scratch bytes for a step.
     pub(crate) workspace: fn(&Step<'_>) -> usize,
+    /// Bytes that it packs weights into at bind, and how.
+    pub(crate) packed: fn(&Step<'_>) -> usize,
+    pub(crate) pack: fn(&mut Launch<'_, '_>) -> Result<(), KernelError>,
     pub(crate) launch: fn(&mut Launch<'_, '_>) -> Result<(), KernelError>,
     /// The row of the reference that computes the same, where types do not tell.
     twin: Option<Twin>,
@@ -239,6 +243,14 @@ pub(crate) static ROWS: &[Row] = &[
     ),
 ];
 
+/// Rows that multiply in f16, for who asks for them: before those above.
+pub(crate) static HALVES: &[Row] = &[Row {
+    twin: Some(("conv_f32_f32_f32__scalar", half::takes)),
+    packed: half::packed,
+    pack: half::pack,
+    ..row("conv_f32_f32_f32__cuda_fp16", OpCode::Conv, F32, F32, half::convolve)
+}];
+
 /// The kernels that rows launch.
 pub(crate) const KERNELS: &[&str] = &[
     "qconv_bytes_wide",
@@ -253,6 +265,8 @@ pub(crate) const KERNELS: &[&str] = &[
     "qconv_unit_wide_train",
     "qconv_unit_split",
     "qconv_unit_split_train",
+    "qconv_unit_deep",
+    "qconv_unit_deep_train",
     "qdepthwise_qs8_three",
     "qdepthwise_qs8_three_train",
     "qdepthwise_qs8_five",
@@ -285,6 +299,16 @@ pub(crate) const KERNELS: &[&str] = &[
     "conv_f32_unit_split",
     "conv_f32_unit_small",
     "conv_f32_rows",
+    "conv_f16_single_wide",
+    "conv_f16_single_split",
+    "conv_f16_fours_large",
+    "conv_f16_fours_wide",
+    "conv_f16_fours_split",
+    "conv_f16_unit_large",
+    "conv_f16_unit_wide",
+    "conv_f16_unit_split",
+    "conv_f16_rows",
+    "pack_f16",
     "mask_f32",
     "depthwise_f32_three",
     "depthwise_f32_five",
@@ -393,7 +417,19 @@ const fn row(
     output: Option<DType>,
     launch: fn(&mut Launch<'_, '_>) -> Result<(), KernelError>,
 ) -> Row {
-    Row { name, op, input, output, outputs: 1, masked: false, twin: None, workspace: |_| 0, launch }
+    Row {
+        name,
+        op,
+        input,
+        output,
+        outputs: 1,
+        masked: false,
+        twin: None,
+        workspace: |_| 0,
+        packed: |_| 0,
+        pack: |_| Ok(()),
+        launch,
+    }
 }
 
 /// A gradient: the twin of the reference's row `reference`, for steps that `takes` does.
@@ -441,13 +477,16 @@ impl Row {
     }
 }
 
-/// The row that computes `step`: one that has its operator and types, where the scalar reference accepts its operands.
+/// The row that computes `step`, by products in f16 where there is such a one and `halves` says so: one that has its operator and
+/// types, where the scalar reference accepts its operands.
 ///
 /// # Errors
 /// [`KernelError::Unsupported`]; also for a mask that the row does not write. What the reference refuses.
-pub(crate) fn of(step: &Step<'_>) -> Result<(u16, &'static Row), KernelError> {
+pub(crate) fn of(step: &Step<'_>, halves: bool) -> Result<(u16, &'static Row), KernelError> {
     let reference = find(&[REFERENCE], step)?;
-    let index = ROWS.iter().position(|row| row.suits(step, reference.name));
-    let index = index.ok_or(KernelError::Unsupported(step.op))?;
-    Ok((index as u16, &ROWS[index]))
+    let rows = ROWS.iter().chain(if halves { HALVES } else { &[] }).enumerate();
+    // Those of f16 stand last, so that the others keep their numbers, and go first.
+    let suiting = rows.filter(|(_, row)| row.suits(step, reference.name));
+    let found = suiting.max_by_key(|(index, _)| (*index >= ROWS.len(), core::cmp::Reverse(*index)));
+    found.map(|(index, row)| (index as u16, row)).ok_or(KernelError::Unsupported(step.op))
 }

@@ -16,12 +16,13 @@ use crate::memory::{Mode, Priority, Recording};
 use crate::params::MAX_LANES;
 use crate::sums::{self, Placed, Sums};
 use crate::terms::{ENTRY, Terms};
-use crate::{CudaError, CudaMemory, Resident, descent, params, rows};
+use crate::{CudaError, CudaMemory, Resident, descent, device, params, rows};
 
 /// A GPU.
 #[derive(Debug)]
 pub struct Cuda {
     device: Device,
+    halves: bool,
 }
 
 /// What a GPU is.
@@ -49,14 +50,33 @@ impl Cuda {
     /// # Errors
     /// [`CudaError`]; among them [`CudaError::NoDriver`] on a machine without one.
     pub fn open(ordinal: usize) -> Result<Self, CudaError> {
-        let cuda = Self { device: Device::open(ordinal, rows::KERNELS)? };
+        let cuda = Self { device: Device::open(ordinal, rows::KERNELS)?, halves: false };
         cuda.check_records()?;
         Ok(cuda)
+    }
+
+    /// The same GPU as the target `cuda-fp16`: float convolutions and linear layers by products in f16, with packed weights,
+    /// within the bound that `rows/half.rs` states. Never what a command takes by itself.
+    ///
+    /// # Errors
+    /// [`CudaError::NoHalves`] below compute capability 8.0.
+    pub fn with_halves(self) -> Result<Self, CudaError> {
+        let capability = self.device.copies.context().compute_capability()?;
+        if capability < (8, 0) {
+            Err(CudaError::NoHalves { capability })
+        } else {
+            Ok(Self { halves: true, ..self })
+        }
     }
 
     /// Every row: its operator and its name.
     pub fn rows() -> impl Iterator<Item = (OpCode, &'static str)> {
         rows::ROWS.iter().map(|row| (row.op, row.name))
+    }
+
+    /// The rows that [`Self::with_halves`] puts before them.
+    pub fn half_rows() -> impl Iterator<Item = (OpCode, &'static str)> {
+        rows::HALVES.iter().map(|row| (row.op, row.name))
     }
 
     /// What it is.
@@ -65,13 +85,10 @@ impl Cuda {
     /// [`CudaError`] when the driver does not answer.
     pub fn info(&self) -> Result<Info, CudaError> {
         let context = self.device.copies.context();
-        let mut driver = 0;
-        // SAFETY: writes one int.
-        unsafe { cudarc::driver::sys::cuDriverGetVersion(&raw mut driver) }.result()?;
         Ok(Info {
             name: context.name()?,
             capability: context.compute_capability()?,
-            driver,
+            driver: device::driver()?,
             image: self.device.image,
             memory: context.total_mem()?,
             context: self.device.took[0],
@@ -95,12 +112,14 @@ impl Cuda {
         CudaMemory::new(&self.device, bytes, 1, Priority::First)
     }
 
-    /// The same for `lanes` clips of a batch at once, from 1 to 16, each with activations of its own.
+    /// The same for `lanes` clips of a batch at once, from 1 to 16, each with activations of its own. One with packed weights
+    /// ([`Self::with_halves`]), which stand beside the activations.
     ///
     /// # Errors
     /// [`CudaError::OutOfMemory`], or another.
     pub fn allocate_lanes(&self, bytes: usize, lanes: usize) -> Result<CudaMemory, CudaError> {
-        CudaMemory::new(&self.device, bytes, lanes.min(MAX_LANES), Priority::Equal)
+        let most = if self.halves { 1 } else { MAX_LANES };
+        CudaMemory::new(&self.device, bytes, lanes.min(most), Priority::Equal)
     }
 
     /// Brings a plan or an adapter to the GPU, to be used there in place.
@@ -151,7 +170,7 @@ impl Cuda {
         terms: SiteTerms<'_>,
         (sums, accumulate): (Sums, u32),
     ) -> Result<(), KernelError> {
-        let (_, row) = rows::of(step)?;
+        let (_, row) = rows::of(step, self.halves)?;
         let run = (row.launch)(&mut Launch { device: &self.device, memory, step, terms, sums, accumulate });
         // An entry is this step's, whether its row looked at it or not.
         memory.lane.entry = None;
@@ -208,7 +227,7 @@ impl Target for Cuda {
     type Memory = CudaMemory;
 
     fn name(&self) -> &'static str {
-        "cuda"
+        if self.halves { "cuda-fp16" } else { "cuda" }
     }
 
     fn capacity(&self, memory: &CudaMemory) -> usize {
@@ -225,28 +244,36 @@ impl Target for Cuda {
     fn read(&self, memory: &CudaMemory, offset: usize, bytes: &mut [u8]) -> Option<()> {
         let end = offset.checked_add(bytes.len())?;
         let part = memory.lane.bytes.try_slice(offset..end)?;
-        memory.lane.stream.memcpy_dtoh(&part, bytes).ok()?;
-        memory.lane.stream.synchronize().ok()
+        // While a stream is recorded nothing is copied in it; `begin` waited for what is read meanwhile, records of bind.
+        let records = matches!(memory.lane.mode, Mode::Recording(_));
+        let stream = if records { &self.device.copies } else { &memory.lane.stream };
+        stream.memcpy_dtoh(&part, bytes).ok()?;
+        stream.synchronize().ok()
     }
 
     fn kernel_name(&self, step: &Step<'_>) -> Result<&'static str, KernelError> {
-        rows::of(step).map(|(_, row)| row.name)
+        rows::of(step, self.halves).map(|(_, row)| row.name)
     }
 
     fn choose(&self, step: &Step<'_>) -> Result<Choice, KernelError> {
-        rows::of(step).map(|(index, _)| Choice(index))
+        rows::of(step, self.halves).map(|(index, _)| Choice(index))
     }
 
     fn workspace_bytes(&self, step: &Step<'_>) -> usize {
-        rows::of(step).map_or(0, |(_, row)| (row.workspace)(step))
+        rows::of(step, self.halves).map_or(0, |(_, row)| (row.workspace)(step))
     }
 
-    fn packed_bytes(&self, _: &Step<'_>) -> usize {
-        0
+    fn packed_bytes(&self, step: &Step<'_>) -> usize {
+        rows::of(step, self.halves).map_or(0, |(_, row)| (row.packed)(step))
     }
 
-    fn prepare(&self, _: &mut CudaMemory, _: &Step<'_>) -> Result<(), KernelError> {
-        Ok(())
+    fn prepare(&self, memory: &mut CudaMemory, step: &Step<'_>) -> Result<(), KernelError> {
+        let (_, row) = rows::of(step, self.halves)?;
+        if step.packed.len == 0 {
+            return Ok(());
+        }
+        let (terms, sums) = (SiteTerms::NONE, Sums::default());
+        (row.pack)(&mut Launch { device: &self.device, memory, step, terms, sums, accumulate: 0 })
     }
 
     fn run(&self, memory: &mut CudaMemory, step: &Step<'_>, terms: SiteTerms<'_>) -> Result<(), KernelError> {
@@ -367,6 +394,7 @@ impl Target for Cuda {
             return Ok(Replay::Ready);
         }
         let begun = Recording::new(&self.device, key, slots).and_then(|recording| {
+            memory.lane.stream.synchronize()?;
             self.device.streams.begin(&memory.lane.stream)?;
             memory.lane.recordings.push(recording);
             Ok(())

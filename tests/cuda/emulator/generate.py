@@ -18,6 +18,8 @@ def main() -> None:
     for source in sources.iterdir():
         text = re.sub(r'asm\("dp4a.*?\);', DOT, source.read_text(), flags=re.S)
         text = re.sub(r'asm volatile\("bar\.sync.*?\);', "em_named(group + 1, 64);", text, flags=re.S)
+        text = re.sub(r'asm\("cvt\.rn\.f16\.f32.*?\);', "h = em_half(v);", text, flags=re.S)
+        text = re.sub(r'asm\("cvt\.f32\.f16.*?\);', "v = em_float(h);", text, flags=re.S)
         (copies / source.name).write_text(text)
     command = ["g++", "-E", "-P", "-std=c++17", "-x", "c++", "-include", str(HERE / "shim.h"), str(copies / "image.cu")]
     expanded = subprocess.run(command, capture_output=True, text=True, check=True).stdout

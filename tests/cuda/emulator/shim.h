@@ -6,6 +6,7 @@
 #include <cstring>
 #include <cstdio>
 #include <cstdlib>
+#include <immintrin.h>
 #define __global__ __attribute__((visibility("default")))
 #define __device__
 #define __forceinline__ inline
@@ -29,6 +30,12 @@ struct __align__(16) float4 {
 };
 struct __align__(8) float2 {
     float x, y;
+};
+struct __align__(16) uint4 {
+    unsigned x, y, z, w;
+};
+struct __align__(8) uint2 {
+    unsigned x, y;
 };
 static inline float4 make_float4(float x, float y, float z, float w) { return {x, y, z, w}; }
 template <class T>
@@ -60,6 +67,8 @@ static inline unsigned __float_as_uint(float a) {
     memcpy(&f, &a, 4);
     return f;
 }
+__attribute__((target("f16c"))) static inline unsigned short em_half(float a) { return _cvtss_sh(a, 0); }
+__attribute__((target("f16c"))) static inline float em_float(unsigned short a) { return _cvtsh_ss(a); }
 static inline int min(int a, int b) { return a < b ? a : b; }
 static inline int max(int a, int b) { return a > b ? a : b; }
 static inline unsigned min(unsigned a, unsigned b) { return a < b ? a : b; }

@@ -199,8 +199,8 @@ impl From<Deltas> for DeltaFormat {
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError> {
     check_folder(&args.output)?;
     #[cfg(feature = "cuda")]
-    if args.target == target::CUDA {
-        return run_on(&ingraft_jetson_cuda::Cuda::open(0)?, &target::find(target::NATIVE)?, args, console);
+    if let Some(gpu) = target::gpu(&args.target)? {
+        return run_on(&gpu, &target::find(target::NATIVE)?, args, console);
     }
     let host = target::find(&args.target)?;
     run_on(&host, &host, args, console)

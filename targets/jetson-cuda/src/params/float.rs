@@ -240,6 +240,18 @@ records! {
         hi: f32,
         reserved: i32,
     }
+    /// Convolution with its weights in f16.
+    struct HalfConv {
+        conv: Conv,
+        packed: u64,
+    }
+    /// Packing them.
+    struct HalfPack {
+        weight: u64,
+        packed: u64,
+        rows: i32,
+        row: i32,
+    }
 }
 
 impl Conv {

@@ -17,6 +17,10 @@ const PIXELS: usize = 16;
 const CHANNELS: usize = 32;
 /// Positions of a weight row in one tensor-core product.
 const STEP: usize = 32;
+/// Row length from which four warps go for their operands twice, eight once.
+const DEEP: usize = 16 * STEP;
+/// Threads of a block of those.
+const DEEP_THREADS: u32 = 256;
 /// Blocks from which pixels alone fill a GPU: a Jetson Orin has 8 to 16 multiprocessors, an H200 132.
 pub(crate) const ENOUGH: usize = 264;
 
@@ -95,15 +99,16 @@ pub(super) fn dense(
 ) -> Result<(), KernelError> {
     let cut = Cut::new(shape);
     let trains = record.mask != 0 || record.raw != 0 || launch.terms.dense.is_some();
-    let kernel = match (cut.words, cut.unit, cut.split) {
-        (_, true, false) => "qconv_unit_wide",
-        (_, true, true) => "qconv_unit_split",
-        (true, false, false) => "qconv_words_wide",
-        (true, false, true) => "qconv_words_split",
-        (false, false, false) => "qconv_bytes_wide",
-        (false, false, true) => "qconv_bytes_split",
+    let (kernel, threads) = match (cut.words, cut.unit, cut.split) {
+        (_, true, false) => ("qconv_unit_wide", THREADS),
+        (_, true, true) if shape.row() > DEEP => ("qconv_unit_deep", DEEP_THREADS),
+        (_, true, true) => ("qconv_unit_split", THREADS),
+        (true, false, false) => ("qconv_words_wide", THREADS),
+        (true, false, true) => ("qconv_words_split", THREADS),
+        (false, false, false) => ("qconv_bytes_wide", THREADS),
+        (false, false, true) => ("qconv_bytes_split", THREADS),
     };
-    launch.grid(kernel_of(kernel, trains), cut.grid(shape), THREADS, record)
+    launch.grid(kernel_of(kernel, trains), cut.grid(shape), threads, record)
 }
 
 /// Launches a depthwise convolution.

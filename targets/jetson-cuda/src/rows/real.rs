@@ -21,10 +21,10 @@ const FEW: usize = 66;
 /// Columns from which tiles of 64 by 64 are not mostly empty.
 const BROAD: usize = 48;
 /// Rows up to which a linear layer takes a warp a channel, and the channels of a block.
-const ROWS: usize = 4;
+pub(super) const ROWS: usize = 4;
 const ROW_WARPS: usize = 8;
 
-fn shape(launch: &Launch<'_, '_>) -> Result<ConvShape, KernelError> {
+pub(super) fn shape(launch: &Launch<'_, '_>) -> Result<ConvShape, KernelError> {
     let step = launch.step;
     let attrs: &ConvAttrs = step.attrs()?;
     check_float_terms(step.op, &launch.terms)?;
@@ -35,11 +35,11 @@ fn shape(launch: &Launch<'_, '_>) -> Result<ConvShape, KernelError> {
     ConvShape::new(&attrs.window, attrs.groups as usize, input, output).ok_or(KernelError::Operands(step.op))
 }
 
-fn pixels(shape: &ConvShape) -> usize {
+pub(super) fn pixels(shape: &ConvShape) -> usize {
     shape.output.iter().take(3).product()
 }
 
-fn record(launch: &mut Launch<'_, '_>, shape: &ConvShape) -> Result<Conv, KernelError> {
+pub(super) fn record(launch: &mut Launch<'_, '_>, shape: &ConvShape) -> Result<Conv, KernelError> {
     int(launch.step, pixels(shape))?;
     Ok(Conv {
         input: launch.input(0)?,
@@ -199,7 +199,7 @@ pub(crate) fn dynamic_conv(launch: &mut Launch<'_, '_>) -> Result<(), KernelErro
 }
 
 /// Launches the straight-through mask of output 0, where the step writes one.
-fn mask(launch: &mut Launch<'_, '_>, lo: f32, hi: f32) -> Result<(), KernelError> {
+pub(super) fn mask(launch: &mut Launch<'_, '_>, lo: f32, hi: f32) -> Result<(), KernelError> {
     if launch.step.outputs().len() < 2 {
         return Ok(());
     }

@@ -179,7 +179,7 @@ fn a_patch_of_a_net_whose_first_layer_is_trained_is_kept_as_it_is() {
     let setup = setup(&*lora, &sites);
     let memory = Trainer::memory(&plan, &Host::SCALAR, &setup).expect("the sites can be trained");
     let mut random = Lcg::new(4);
-    let input: Vec<f32> = (0..640).map(|_| random.real() as f32).collect();
+    let input: Vec<f32> = (0..640).map(|_| random.real()).collect();
     let input: &[u8] = as_bytes(&input);
     let [whole, kept] = [false, true].map(|keeps| {
         let mut arena = AlignedBytes::zeroed(memory.total());

@@ -10,6 +10,7 @@ use ingraft_kernel::{
     Affine, Factors, Host, OpCode, Operand, Place, SiteGrads, SiteTerms, Span, Sparse, SparseValues, Step,
     Target, TwoFactor,
 };
+use ingraft_tensor::arrays::arrays;
 use ingraft_tensor::{DType, Shape, bytes};
 use zerocopy::IntoBytes;
 
@@ -69,7 +70,7 @@ impl Golden {
     fn open() -> Self {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../tests/gradients/golden/int8_chain.f32");
         let bytes = std::fs::read(path).expect("the golden file is part of the repository");
-        let values = bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b));
+        let values = arrays(&bytes).0.iter().map(|b| f32::from_le_bytes(*b));
         Self(values.rev().collect())
     }
 

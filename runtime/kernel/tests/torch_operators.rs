@@ -15,6 +15,7 @@ use ingraft_kernel::softmax::exp_table;
 use ingraft_kernel::{
     Factors, Host, OpCode, Operand, Place, SiteGrads, SiteTerms, Span, Step, Target, TwoFactor,
 };
+use ingraft_tensor::arrays::arrays;
 use ingraft_tensor::bytes::{self, Element};
 use ingraft_tensor::{DType, MAX_RANK, Shape};
 use zerocopy::IntoBytes;
@@ -119,7 +120,7 @@ fn run<A: Attrs>(
 fn gradients<A: Attrs>(op: OpCode, attrs: &A, inputs: &[&Tensor], dims: &[&[u32]]) -> Vec<Vec<f32>> {
     let outputs: Vec<_> = dims.iter().map(|dims| (DType::F32, *dims)).collect();
     let bytes = run(op, attrs, inputs, &outputs, (SiteTerms::NONE, SiteGrads::default()));
-    bytes.iter().map(|bytes| bytes.as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect()).collect()
+    bytes.iter().map(|bytes| arrays(bytes).0.iter().map(|b| f32::from_le_bytes(*b)).collect()).collect()
 }
 
 #[test]
@@ -256,7 +257,7 @@ fn a_layer_on_codes_quantized_at_run_time() {
     let grads = SiteGrads { down: Some(&mut ddown), up: Some(&mut dup), ..SiteGrads::default() };
     let outputs = [(DType::F32, &[6u32, 1, 1, 5][..])];
     let dx = run(OpCode::ConvBackward, &attrs, &inputs, &outputs, (terms, grads));
-    let dx: Vec<f32> = dx[0].as_chunks().0.iter().map(|b| f32::from_le_bytes(*b)).collect();
+    let dx: Vec<f32> = arrays(&dx[0]).0.iter().map(|b| f32::from_le_bytes(*b)).collect();
     golden.compare("dynamic.dx", &dx);
     golden.compare("dynamic.ddown", &ddown);
     golden.compare("dynamic.dup", &dup);

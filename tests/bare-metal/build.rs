@@ -39,6 +39,9 @@ mod keywords;
 #[path = "../../targets/cortex-m/firmware/src/learn.rs"]
 #[allow(dead_code, reason = "the device uses the rest")]
 mod learn;
+#[path = "../../targets/cortex-m/firmware/build/recorded.rs"]
+#[allow(dead_code, reason = "the firmware uses the rest")]
+mod recorded;
 #[path = "src/training.rs"]
 mod training;
 

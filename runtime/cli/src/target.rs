@@ -82,12 +82,11 @@ pub(crate) fn runner_names() -> impl Iterator<Item = &'static str> {
 /// [`CliError::Cuda`] says why there is none.
 #[cfg(feature = "cuda")]
 pub(crate) fn gpu(name: &str) -> Result<Option<ingraft_jetson_cuda::Cuda>, CliError> {
-    let [exact, halves] = CUDA;
-    if ![exact, halves].contains(&name) {
+    if !CUDA.contains(&name) {
         return Ok(None);
     }
     let gpu = ingraft_jetson_cuda::Cuda::open(0)?;
-    Ok(Some(if name == halves { gpu.with_halves()? } else { gpu }))
+    Ok(Some(if name == CUDA[1] { gpu.with_halves()? } else { gpu }))
 }
 
 /// The same, for one thread.

@@ -23,17 +23,16 @@ pub(crate) fn tensors<'p>(
     tap: &Tap,
 ) -> impl Iterator<Item = u32> + 'p {
     let (tapped, end) = (tap.tensor, tap.step.saturating_add(1));
-    let stands = move |tensor: u32| {
-        let span = span(plan, tensor)?;
-        match reader(plan, phase, cut..end, tensor) {
-            Some(reader) => !writes(plan, phase, cut..reader, span),
-            None => tensor == tapped && cut >= end,
-        }
-        .then_some(span)
+    let stands = move |tensor: u32, own: Span| match reader(plan, phase, cut..end, tensor) {
+        Some(reader) => !writes(plan, phase, cut..reader, own),
+        None => tensor == tapped && cut >= end,
     };
-    let is_first = move |tensor: u32, own: Span| (0..tensor).all(|other| stands(other) != Some(own));
-    (0..plan.tensor_count() as u32)
-        .filter(move |tensor| stands(*tensor).is_some_and(|own| is_first(*tensor, own)))
+    let is_first = move |tensor: u32, own: Span| {
+        (0..tensor).all(|other| span(plan, other) != Some(own) || !stands(other, own))
+    };
+    (0..plan.tensor_count() as u32).filter(move |tensor| {
+        span(plan, *tensor).is_some_and(|own| stands(*tensor, own) && is_first(*tensor, own))
+    })
 }
 
 /// Bytes of tensor `tensor` when it lies in memory.

@@ -30,6 +30,8 @@ mod lesson;
 mod normal;
 #[path = "build/normal.rs"]
 mod normality;
+#[path = "build/recorded.rs"]
+mod recorded;
 #[path = "build/sources/mod.rs"]
 mod sources;
 

@@ -16,6 +16,8 @@ mod aligned;
 mod learn;
 #[path = "../../firmware/build/lesson.rs"]
 mod lesson;
+#[path = "../../firmware/build/recorded.rs"]
+mod recorded;
 #[path = "../../firmware/build/sources/mod.rs"]
 #[allow(dead_code, reason = "the firmware senses frames")]
 mod sources;

@@ -9,7 +9,7 @@ use ingraft_plan::{Phase, PlanView};
 use ingraft_tensor::bytes;
 
 use crate::aligned::Aligned;
-use crate::learn::{self, Codes, Example, Room};
+use crate::learn::{self, Codes, Example, Room, largest};
 use crate::sources::{Clips, Source};
 
 /// What a clip and its class are.
@@ -79,8 +79,7 @@ impl Lesson {
             logits = vec![0.0; head.classes];
             session.read_logits(0, &mut logits).expect("the head has run");
         }
-        let best = logits.iter().enumerate().reduce(|best, next| if next.1 > best.1 { next } else { best });
-        (best.expect("there are classes").0, output)
+        (largest(&logits), output)
     }
 
     /// Values of the features of all clips to learn from.

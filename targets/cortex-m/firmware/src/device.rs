@@ -8,7 +8,7 @@ use ingraft_kernel::Host;
 use ingraft_plan::{Phase, PlanError, PlanView};
 use ingraft_tensor::bytes;
 
-use crate::learn::{LearnError, Room, learn};
+use crate::learn::{LearnError, Room, largest, learn};
 use crate::model::{CLASSES, CODES, FEATURE_VALUES, LABELS, LOGITS, PLAN, TARGET, WINDOW, examples};
 
 /// Why the device does not do what it was asked. The base still runs.
@@ -126,15 +126,4 @@ impl<P: OutputPin, D: DelayNs> Running<'_, P, D> {
     pub fn output(&self) -> &[u8] {
         self.session.output(0).map_or(&[], |output| output.bytes())
     }
-}
-
-/// The first of the largest.
-fn largest(logits: &[f32]) -> usize {
-    let mut best = (0, f32::NEG_INFINITY);
-    for (class, logit) in logits.iter().enumerate() {
-        if *logit > best.1 {
-            best = (class, *logit);
-        }
-    }
-    best.0
 }

@@ -57,6 +57,17 @@ impl Codes {
     }
 }
 
+/// The first of the largest.
+pub fn largest(logits: &[f32]) -> usize {
+    let mut best = (0, f32::NEG_INFINITY);
+    for (class, logit) in logits.iter().enumerate() {
+        if *logit > best.1 {
+            best = (class, *logit);
+        }
+    }
+    best.0
+}
+
 /// What training works in beside the trainer's memory.
 #[derive(Debug)]
 pub struct Room<'r> {

@@ -10,8 +10,9 @@ use cortex_m_rt::entry;
 use cortex_m_semihosting::hprintln;
 use ingraft_bare_metal::end::{fail, finish};
 use ingraft_bare_metal::file;
-use ingraft_bare_metal::hear::{WINDOW, hear};
+use ingraft_bare_metal::hear::hear;
 use ingraft_bare_metal::in_flash::Aligned;
+use ingraft_bare_metal::learn::Codes;
 use ingraft_exec::Session;
 use ingraft_kernel::Host;
 use ingraft_plan::{Phase, PlanView};
@@ -37,11 +38,11 @@ fn spot(memory: &mut [u8]) -> Option<()> {
     let plan = PlanView::new(&PLAN.0).ok()?;
     let target = Host::only("firmware", KERNELS);
     let mut session = Session::bind(plan, Phase::Infer, &target, memory).ok()?;
-    let (mut right, mut same) = (0, 0);
+    let (mut right, mut same, mut window) = (0, 0, [0.0; WINDOW]);
     for (word, (class, heard)) in WORDS.0.chunks_exact(WINDOW).zip(CLASSES.0.iter().zip(&HEARD.0)) {
-        let class_here = hear(&mut session, word)?;
-        right += usize::from(class_here == *class);
-        same += usize::from(class_here == *heard);
+        let class_here = hear(&mut session, CODES, word, &mut window)?;
+        right += usize::from(class_here == usize::from(*class));
+        same += usize::from(class_here == usize::from(*heard));
     }
     hprintln!("{} words, {} as on the host; right: {}, {} on the host", CLASSES.0.len(), same, right, RIGHT);
     (same == CLASSES.0.len() && same > 0 && right == RIGHT).then_some(())

@@ -6,13 +6,14 @@ mod motors;
 mod pictures;
 mod words;
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use ingraft_models::demo::PATCH_SAMPLES;
 use ingraft_signal::{FrontEnd, Recipe};
 use ingraft_tensor::Rng;
 
 use crate::learn::Codes;
+use crate::recorded;
 
 /// Windows to learn from, in the laboratory and on the spot.
 const EXAMPLES: usize = 50;
@@ -23,14 +24,14 @@ const HELD_OUT: usize = 40;
 /// (`INGRAFT_DATA`, or `../shared/data` beside the repository in `root`), or `built-in`, which needs none. Where it names
 /// none, `words` or what can be had.
 pub(crate) fn chosen(root: &Path) -> Source {
-    let data = std::env::var("INGRAFT_DATA").map_or_else(|_| root.join("../shared/data"), PathBuf::from);
+    let data = recorded::folder(root);
     match std::env::var("INGRAFT_FIRMWARE_MODEL").as_deref() {
         Ok("built-in") => motors::source(),
         Ok("drones") => drones::source(&data),
         Ok("pictures") => pictures::source(&data),
         Ok("words") => words::source(&data),
         Ok(other) => panic!("INGRAFT_FIRMWARE_MODEL is {other}: say words, pictures, drones or built-in"),
-        Err(_) if data.join(words::MODEL).exists() => words::source(&data),
+        Err(_) if data.join(recorded::MODEL).exists() => words::source(&data),
         Err(_) => motors::source(),
     }
 }

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Compiles cu/ into images/, one a generation of GPUs, and lists in images/MANIFEST what they were made from.
+"""Compiles cu/ into images/, one a generation of GPUs and PTX for all others, and lists in images/MANIFEST what they were made from.
 
     python3 targets/jetson-cuda/build.py            # all images
     python3 targets/jetson-cuda/build.py sm_90      # some
@@ -25,7 +25,7 @@ TOOLKITS = {
     "11.8": ("nvidia-cuda-nvrtc-cu11==11.8.89", "nvidia/cuda_nvrtc/lib", "libnvrtc.so.11.2"),
     "13.0": ("nvidia-cuda-nvrtc==13.0.88", "nvidia/cu13/lib", "libnvrtc.so.13"),
 }
-IMAGES = {"sm_72": "11.8", "sm_87": "11.8", "sm_90": "11.8", "sm_110": "13.0"}
+IMAGES = {"sm_72": "11.8", "sm_87": "11.8", "sm_90": "11.8", "sm_110": "13.0", "compute_72": "11.8"}
 OPTIONS = ["--fmad=false", "--ftz=false", "--prec-div=true", "--std=c++17", "-default-device"]
 
 
@@ -47,7 +47,16 @@ def call(nvrtc, name, *arguments):
         raise SystemExit(f"{name}: {nvrtc.nvrtcGetErrorString(code).decode()}")
 
 
-def cubin(name):
+def virtual(name):
+    """Whether an image is text that the driver compiles, PTX."""
+    return name.startswith("compute_")
+
+
+def place(name):
+    return HERE / "images" / f"{name}.{'ptx' if virtual(name) else 'cubin'}.gz"
+
+
+def compiled(name):
     nvrtc = compiler(IMAGES[name])
     program = ctypes.c_void_p()
     source = (HERE / "cu/image.cu").read_bytes()
@@ -61,9 +70,10 @@ def cubin(name):
     call(nvrtc, "nvrtcGetProgramLog", program, log)
     if failed:
         raise SystemExit(f"{name}: {log.value.decode()}")
-    call(nvrtc, "nvrtcGetCUBINSize", program, ctypes.byref(size))
+    form = "PTX" if virtual(name) else "CUBIN"
+    call(nvrtc, f"nvrtcGet{form}Size", program, ctypes.byref(size))
     image = ctypes.create_string_buffer(size.value)
-    call(nvrtc, "nvrtcGetCUBIN", program, image)
+    call(nvrtc, f"nvrtcGet{form}", program, image)
     return image.raw
 
 
@@ -82,16 +92,17 @@ def sources():
 def main(arguments):
     check = "--check" in arguments
     names = [name for name in arguments if name in IMAGES] or list(IMAGES)
-    folder = HERE / "images"
-    folder.mkdir(exist_ok=True)
+    (HERE / "images").mkdir(exist_ok=True)
     for name in names:
-        # Without a time stamp: the same cubin gives the same bytes.
-        image = cubin(name)
+        # Without a time stamp: the same image gives the same bytes.
+        image = compiled(name)
         packed = gzip.compress(image, mtime=0)
-        beyond = list(limits.broken(image, tensor_cores=int(name.removeprefix("sm_")) >= 80))
-        if beyond:
-            raise SystemExit(f"{name}: " + "; ".join(beyond))
-        path = folder / f"{name}.cubin.gz"
+        # Limits are of machine code.
+        if not virtual(name):
+            beyond = list(limits.broken(image, tensor_cores=int(name.removeprefix("sm_")) >= 80))
+            if beyond:
+                raise SystemExit(f"{name}: " + "; ".join(beyond))
+        path = place(name)
         if check:
             same = path.exists() and gzip.decompress(path.read_bytes()) == gzip.decompress(packed)
             print(f"{name}: {'as committed' if same else 'DIFFERS from what is committed'}")
@@ -103,10 +114,9 @@ def main(arguments):
     if not check:
         lines = [f"sources {sources()}"]
         for name, toolkit in IMAGES.items():
-            path = folder / f"{name}.cubin.gz"
-            if path.exists():
-                lines.append(f"{name} {toolkit} {digest(gzip.decompress(path.read_bytes()))}")
-        (folder / "MANIFEST").write_text("\n".join(lines) + "\n")
+            if place(name).exists():
+                lines.append(f"{name} {toolkit} {digest(gzip.decompress(place(name).read_bytes()))}")
+        (HERE / "images/MANIFEST").write_text("\n".join(lines) + "\n")
 
 
 if __name__ == "__main__":

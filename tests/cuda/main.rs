@@ -28,7 +28,11 @@ use cases::{Case, Outcome, Tolerance};
 
 /// The GPU, or `None` with a note where there is none.
 pub(crate) fn gpu() -> Option<Cuda> {
-    match Cuda::open(0) {
+    present(Cuda::open(0))
+}
+
+fn present(opened: Result<Cuda, CudaError>) -> Option<Cuda> {
+    match opened {
         Ok(cuda) => Some(cuda),
         Err(error @ (CudaError::NoDriver | CudaError::NoDevice(_))) => {
             assert!(std::env::var_os("INGRAFT_CUDA").is_none_or(|value| value != "required"), "{error}");
@@ -46,7 +50,17 @@ fn reference(case: &Case) -> Option<Outcome> {
 
 #[test]
 fn every_row_agrees_with_the_reference() {
-    let Some(cuda) = gpu() else { return };
+    every_row_agrees(gpu());
+}
+
+/// As on a GPU that no image was built for.
+#[test]
+fn every_row_compiled_by_the_driver_agrees_with_the_reference() {
+    every_row_agrees(present(Cuda::open_portable(0)));
+}
+
+fn every_row_agrees(cuda: Option<Cuda>) {
+    let Some(cuda) = cuda else { return };
     println!("{:?}", cuda.info().expect("the driver answers"));
     let taken = compare(&cuda, OpCode::ALL, |_, tolerance| tolerance);
     let idle: Vec<&str> = Cuda::rows().map(|(_, name)| name).filter(|name| !taken.contains(name)).collect();

@@ -44,7 +44,7 @@ type LaunchKernelEx =
 pub(crate) struct Chain(LaunchKernelEx);
 
 impl Chain {
-    /// That of this driver, for a GPU of `capability`.
+    /// That of this driver, for kernels compiled for `capability`.
     pub(crate) fn find(capability: (i32, i32), driver: i32) -> Option<Self> {
         if capability < CAPABILITY || driver < DRIVER {
             return None;

@@ -9,16 +9,17 @@ use cudarc::driver::{CudaContext, CudaFunction, CudaSlice, CudaStream, DevicePtr
 use cudarc::nvrtc::Ptx;
 use ingraft_tensor::bytes::ALIGN;
 
+use crate::CudaError;
 use crate::chain::Chain;
+use crate::image::Image;
 use crate::memory::Priority;
 use crate::streams::Streams;
-use crate::{CudaError, image};
 
 /// One GPU: its kernels and its resident files. Sessions have streams of their own.
 pub(crate) struct Device {
     /// Where copies to the GPU are made: other streams may be recording.
     pub(crate) copies: Arc<CudaStream>,
-    pub(crate) image: &'static str,
+    pub(crate) image: &'static Image,
     /// How long the context took, and what came of kernels behind it.
     pub(crate) took: [Duration; 2],
     /// Those of sessions.
@@ -31,7 +32,7 @@ pub(crate) struct Device {
 
 impl core::fmt::Debug for Device {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Device").field("image", &self.image).finish_non_exhaustive()
+        f.debug_struct("Device").field("image", &self.image.name).finish_non_exhaustive()
     }
 }
 
@@ -58,8 +59,12 @@ impl Resident {
 }
 
 impl Device {
-    /// GPU `ordinal` with `kernels` loaded from the image made for it.
-    pub(crate) fn open(ordinal: usize, kernels: &[&'static str]) -> Result<Self, CudaError> {
+    /// GPU `ordinal` with `kernels` loaded from the image that `choose` takes for its compute capability.
+    pub(crate) fn open(
+        ordinal: usize,
+        kernels: &[&'static str],
+        choose: fn((i32, i32)) -> Result<&'static Image, CudaError>,
+    ) -> Result<Self, CudaError> {
         // SAFETY: loads the driver library, whose initializers are the vendor's.
         if !unsafe { cudarc::driver::sys::is_culib_present() } {
             return Err(CudaError::NoDriver);
@@ -73,15 +78,14 @@ impl Device {
         // SAFETY: a slice is written by one stream; others read it behind an event that `CudaMemory::select` or
         // `sums::join` places, or, in resident files, after the copy was waited for.
         unsafe { context.disable_event_tracking() };
-        let capability = context.compute_capability()?;
-        let (image, bytes) = image::find(capability)?;
-        let module = context.load_module(Ptx::from_binary(bytes))?;
+        let image = choose(context.compute_capability()?)?;
+        let module = context.load_module(Ptx::from_binary(image.load()?))?;
         let mut functions = HashMap::new();
         for name in kernels {
             functions.insert(*name, module.load_function(name)?);
         }
         let copies = context.new_stream()?;
-        let chain = Chain::find(capability, driver()?);
+        let chain = Chain::find(image.capability, driver()?);
         let took = [made, started.elapsed().saturating_sub(made)];
         Ok(Self {
             copies,

@@ -17,9 +17,9 @@ pub enum CudaError {
         /// Compute capability, major and minor.
         capability: (i32, i32),
     },
-    /// The GPU has no tensor cores for products of f16 summed in f32 as we use them.
+    /// The GPU's kernels have no products of f16 summed in f32 on tensor cores.
     NoHalves {
-        /// Compute capability, major and minor.
+        /// Compute capability that they are compiled for, major and minor.
         capability: (i32, i32),
     },
     /// The GPU's memory is used up.
@@ -50,7 +50,7 @@ impl core::fmt::Display for CudaError {
             ),
             Self::NoHalves { capability: (major, minor) } => write!(
                 f,
-                "products in f16 need compute capability 8.0, and this GPU has {major}.{minor}; use --target cuda"
+                "products in f16 need kernels of compute capability 8.0, and this GPU runs those of {major}.{minor}; use --target cuda"
             ),
             Self::OutOfMemory { bytes } => {
                 write!(f, "the GPU has no {bytes} bytes left; free some, or use --target native")

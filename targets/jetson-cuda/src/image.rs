@@ -9,46 +9,74 @@
 //! | `sm_87` | NVRTC 11.8 | Orin: JetPack 5 and 6 (drivers 11.4, 12.x) |
 //! | `sm_90` | NVRTC 11.8 | H100, H200, which stand in for Jetson in our measurements |
 //! | `sm_110` | NVRTC 13.0 | Thor: JetPack 7 (driver 13.0) |
+//! | `compute_72` | NVRTC 11.8 | any other GPU from 7.2 on: PTX, which the driver compiles when it is loaded and then keeps |
 
 use std::io::Read;
 
 use crate::CudaError;
 
-struct Image {
-    name: &'static str,
-    capability: (i32, i32),
+/// Kernels, compressed.
+#[derive(Debug)]
+pub(crate) struct Image {
+    pub(crate) name: &'static str,
+    /// What the kernels were compiled for, major and minor.
+    pub(crate) capability: (i32, i32),
     compressed: &'static [u8],
 }
 
 macro_rules! image {
-    ($name:literal, $major:literal, $minor:literal) => {
+    ($file:literal, $name:literal, $major:literal, $minor:literal) => {
         Image {
             name: $name,
             capability: ($major, $minor),
-            compressed: include_bytes!(concat!("../images/", $name, ".cubin.gz")),
+            compressed: include_bytes!(concat!("../images/", $file, ".gz")),
         }
     };
 }
 
-static IMAGES: &[Image] =
-    &[image!("sm_72", 7, 2), image!("sm_87", 8, 7), image!("sm_90", 9, 0), image!("sm_110", 11, 0)];
+static IMAGES: &[Image] = &[
+    image!("sm_72.cubin", "sm_72", 7, 2),
+    image!("sm_87.cubin", "sm_87", 8, 7),
+    image!("sm_90.cubin", "sm_90", 9, 0),
+    image!("sm_110.cubin", "sm_110", 11, 0),
+];
 
-/// The image for a GPU of `capability`: of the same major generation, and no newer.
-///
-/// # Errors
-/// [`CudaError::NoImage`].
-pub(crate) fn find(capability: (i32, i32)) -> Result<(&'static str, Vec<u8>), CudaError> {
-    let fits = |image: &&Image| image.capability.0 == capability.0 && image.capability.1 <= capability.1;
-    let image = IMAGES.iter().rfind(fits).ok_or(CudaError::NoImage { capability })?;
-    let mut bytes = Vec::new();
-    let read = flate2::read::GzDecoder::new(image.compressed).read_to_end(&mut bytes);
-    read.map_err(|error| CudaError::Driver(format!("image {}: {error}", image.name)))?;
-    Ok((image.name, bytes))
+static PORTABLE: Image = image!("compute_72.ptx", "compute_72", 7, 2);
+
+impl Image {
+    /// That for a GPU of `capability`: machine code of the same major generation and no newer, or what the driver compiles.
+    ///
+    /// # Errors
+    /// [`CudaError::NoImage`].
+    pub(crate) fn find(capability: (i32, i32)) -> Result<&'static Self, CudaError> {
+        let fits = |image: &&Self| image.capability.0 == capability.0 && image.capability.1 <= capability.1;
+        IMAGES.iter().rfind(fits).map_or_else(|| Self::portable(capability), Ok)
+    }
+
+    /// What the driver compiles for a GPU of `capability`.
+    ///
+    /// # Errors
+    /// [`CudaError::NoImage`].
+    pub(crate) fn portable(capability: (i32, i32)) -> Result<&'static Self, CudaError> {
+        let runs = capability >= PORTABLE.capability;
+        runs.then_some(&PORTABLE).ok_or(CudaError::NoImage { capability })
+    }
+
+    /// What the driver loads.
+    ///
+    /// # Errors
+    /// [`CudaError::Driver`] when the compressed bytes are damaged.
+    pub(crate) fn load(&self) -> Result<Vec<u8>, CudaError> {
+        let mut bytes = Vec::new();
+        let read = flate2::read::GzDecoder::new(self.compressed).read_to_end(&mut bytes);
+        read.map_err(|error| CudaError::Driver(format!("image {}: {error}", self.name)))?;
+        Ok(bytes)
+    }
 }
 
 /// The names of all images.
 pub(crate) fn names() -> String {
-    IMAGES.iter().map(|image| image.name).collect::<Vec<_>>().join(", ")
+    IMAGES.iter().chain([&PORTABLE]).map(|image| image.name).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -60,12 +88,22 @@ mod tests {
         for (capability, name) in
             [((7, 2), "sm_72"), ((8, 7), "sm_87"), ((9, 0), "sm_90"), ((11, 0), "sm_110")]
         {
-            let (found, bytes) = find(capability).unwrap();
-            assert_eq!(found, name);
-            assert!(bytes.starts_with(b"\x7fELF"), "{name} is no cubin");
+            let found = Image::find(capability).unwrap();
+            assert_eq!(found.name, name);
+            assert!(found.load().unwrap().starts_with(b"\x7fELF"), "{name} is no cubin");
         }
-        assert_eq!(find((8, 9)).unwrap().0, "sm_87");
-        assert_eq!(find((6, 2)).unwrap_err(), CudaError::NoImage { capability: (6, 2) });
-        assert_eq!(find((8, 0)).unwrap_err(), CudaError::NoImage { capability: (8, 0) });
+        assert_eq!(Image::find((8, 9)).unwrap().name, "sm_87");
+    }
+
+    #[test]
+    fn other_gpus_find_what_their_driver_compiles() {
+        for capability in [(7, 5), (8, 0), (8, 6), (10, 1), (12, 0)] {
+            let found = Image::find(capability).unwrap();
+            assert_eq!(found.name, if capability.0 == 7 { "sm_72" } else { "compute_72" }, "{capability:?}");
+        }
+        let text = PORTABLE.load().unwrap();
+        assert!(text.windows(13).any(|part| part == b".target sm_72"), "no PTX of 7.2");
+        assert_eq!(text.last(), Some(&0), "the driver looks for the end of the text");
+        assert_eq!(Image::find((6, 2)).unwrap_err(), CudaError::NoImage { capability: (6, 2) });
     }
 }

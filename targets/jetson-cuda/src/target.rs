@@ -11,6 +11,7 @@ use ingraft_kernel::{
 };
 
 use crate::device::Device;
+use crate::image::Image;
 use crate::launch::{Launch, place};
 use crate::memory::{Mode, Priority, Recording};
 use crate::params::MAX_LANES;
@@ -50,7 +51,23 @@ impl Cuda {
     /// # Errors
     /// [`CudaError`]; among them [`CudaError::NoDriver`] on a machine without one.
     pub fn open(ordinal: usize) -> Result<Self, CudaError> {
-        let cuda = Self { device: Device::open(ordinal, rows::KERNELS)?, halves: false };
+        Self::with_image(ordinal, Image::find)
+    }
+
+    /// The same with the kernels that [`Self::open`] takes for a GPU without an image of its own: text (PTX) that the driver compiles,
+    /// for about a minute the first time, and with `dp4a` in place of tensor cores.
+    ///
+    /// # Errors
+    /// [`CudaError`].
+    pub fn open_portable(ordinal: usize) -> Result<Self, CudaError> {
+        Self::with_image(ordinal, Image::portable)
+    }
+
+    fn with_image(
+        ordinal: usize,
+        choose: fn((i32, i32)) -> Result<&'static Image, CudaError>,
+    ) -> Result<Self, CudaError> {
+        let cuda = Self { device: Device::open(ordinal, rows::KERNELS, choose)?, halves: false };
         cuda.check_records()?;
         Ok(cuda)
     }
@@ -59,9 +76,9 @@ impl Cuda {
     /// within the bound that `rows/half.rs` states. Never what a command takes by itself.
     ///
     /// # Errors
-    /// [`CudaError::NoHalves`] below compute capability 8.0.
+    /// [`CudaError::NoHalves`] where the kernels are compiled for less than compute capability 8.0.
     pub fn with_halves(self) -> Result<Self, CudaError> {
-        let capability = self.device.copies.context().compute_capability()?;
+        let capability = self.device.image.capability;
         if capability < (8, 0) {
             Err(CudaError::NoHalves { capability })
         } else {
@@ -89,7 +106,7 @@ impl Cuda {
             name: context.name()?,
             capability: context.compute_capability()?,
             driver: device::driver()?,
-            image: self.device.image,
+            image: self.device.image.name,
             memory: context.total_mem()?,
             context: self.device.took[0],
             load: self.device.took[1],

@@ -15,14 +15,14 @@ use core::arch::aarch64::int32x4_t;
 use ingraft_kernel::attrs::QConvAttrs;
 use ingraft_kernel::qconv::{QConv, check as check_operands};
 use ingraft_kernel::window::ConvShape;
-use ingraft_kernel::{Call, Kernel, KernelError, OpCode, Place, Step};
+use ingraft_kernel::{Call, Kernel, KernelError, OpCode, Step};
 use ingraft_tensor::{DType, bytes};
 
 use self::scratch::Scratch;
 use crate::dot::{Dot, ROW_ALIGN, Sink, multiply};
 use crate::features::{DotProd, I8mm, Neon};
 use crate::lanes::{block, load_f32};
-use crate::panel::{Layout, Panel, WIDTH};
+use crate::panel::{Layout, Panel, WIDTH, constant};
 use crate::requantize::{self, Limits};
 use crate::tile::{BLOCK, Block, Rows, after_operands};
 
@@ -65,17 +65,9 @@ fn check(step: &Step<'_>) -> Result<(), KernelError> {
     if attrs.fits_codes() { Ok(()) } else { Err(KernelError::Operands(step.op)) }
 }
 
-/// Weights can be packed at bind only where the plan holds them.
 fn check_constant(step: &Step<'_>) -> Result<(), KernelError> {
     check_operands(step)?;
-    constant(step).map(|_| ())
-}
-
-fn constant<'a>(step: &Step<'a>) -> Result<&'a [i8], KernelError> {
-    match step.input(1)?.place {
-        Place::Plan(weight) => bytes::cast(weight).ok_or(KernelError::Operands(step.op)),
-        Place::Memory(_) => Err(KernelError::Operands(step.op)),
-    }
+    constant::<i8>(step, 1).map(|_| ())
 }
 
 fn shape(step: &Step<'_>) -> Option<ConvShape> {
@@ -102,7 +94,7 @@ fn pack<D: Dot>(step: &Step<'_>, out: &mut [u8]) -> Result<(), KernelError> {
 }
 
 fn pack_groups<D: Dot>(step: &Step<'_>, shape: &ConvShape, out: &mut [u8]) -> Result<(), KernelError> {
-    let (weight, layout) = (constant(step)?, layout::<D>(shape));
+    let (weight, layout) = (constant::<i8>(step, 1)?, layout::<D>(shape));
     let error = KernelError::Memory(step.op);
     let mut groups = bytes::cast_mut(out).ok_or(error)?.chunks_exact_mut(layout.elements().max(1));
     for weight in weight.chunks_exact((layout.len * layout.channels).max(1)) {

@@ -11,12 +11,13 @@
 //! weights. Weights are packed once at bind into panels of sixteen channels
 //! (`panel`); activations of 1×1 layers are read in place, others are gathered for
 //! 32 pixels at a time (`tile`, `patch`). Four pixels by sixteen channels of sums
-//! stay in registers (`dot`, `fma`; eight pixels in `half`), and without adapter terms become codes there.
-//! Depthwise windows run along output rows with their weights in registers
-//! (`qdepthwise`), or with the sums of eight neighboring pixels there (`depthwise`). Additions, pools and tables of int8 take sixteen codes at a time
-//! (`codes`; `lookup` holds the 256 entries in sixteen registers). Rows of steps that a compiler vectorizes by itself are inherited:
-//! NEON is part of what it compiles for. Gradients, normalization and recurrent layers are rows of [`ingraft_vector`] on four
-//! lanes (`vector`), products of recurrent layers also in f16 (`recurrent`).
+//! stay in registers (`dot`, `fma`; eight pixels in `half`), and without adapter terms but integer low-rank ones
+//! become codes there. Depthwise windows run along output rows with their weights in registers
+//! (`qdepthwise`; along two at a time with `SDOT`), or with the sums of eight neighboring pixels there
+//! (`depthwise`). Additions, pools and tables of int8 take sixteen codes at a time (`codes`; `lookup` holds the 256
+//! entries in sixteen registers). Rows of steps that a compiler vectorizes by itself are inherited: NEON is part of what it
+//! compiles for. Gradients, normalization and recurrent layers are rows of [`ingraft_vector`] on four lanes
+//! (`vector`), products of recurrent layers also in f16 (`recurrent`).
 //!
 //! # Figures
 //! `benches/instructions` counts instructions under QEMU and models the cycles of
@@ -143,12 +144,19 @@ const DOTPROD: &[Kernel] = &[
     qconv::REALS_DOTPROD,
     qconv::SUMS_DOTPROD,
     qconv::dynamic::DOTPROD,
+    qdepthwise::quads::KERNEL,
     matmul::integer::DOTPROD,
 ];
 
 /// Rows that execute `SMMLA` too.
-const I8MM: &[Kernel] =
-    &[qconv::CODES_I8MM, qconv::REALS_I8MM, qconv::SUMS_I8MM, qconv::dynamic::I8MM, matmul::integer::I8MM];
+const I8MM: &[Kernel] = &[
+    qconv::CODES_I8MM,
+    qconv::REALS_I8MM,
+    qconv::SUMS_I8MM,
+    qconv::dynamic::I8MM,
+    qdepthwise::quads::KERNEL,
+    matmul::integer::I8MM,
+];
 
 /// Rows that execute f16 arithmetic too.
 const FP16: &[Kernel] =

@@ -20,6 +20,8 @@ LOOPS = [
     ("1 pixel × 16 channels × 16 codes, SDOT", "dot7dotprod4tile", {"sdot"}, 16),
     ("4 pixels × 16 channels × 16 codes, SMMLA", "dot4i8mm8products", {"smmla"}, 32),
     ("4 pixels × 16 channels × 16 codes, SMULL + SADALP", "", {"smull", "smull2"}, 128),
+    ("3×3 depthwise, 2 pixels × 8 channels, SDOT", "5quads", {"sdot"}, 12),
+    ("5×5 depthwise, 2 pixels × 8 channels, SDOT", "5quads", {"sdot"}, 40),
     ("3×3 depthwise, 1 pixel × 16 channels", "4held", {"smull", "smull2", "smlal", "smlal2"}, 18),
     ("4 pixels × 16 channels × 4 floats, FMLA", "4conv", {"fmla"}, 64),
     ("8 pixels × 16 channels × 8 f16, FMLA", "4half", {"fmla"}, 128),

@@ -11,12 +11,12 @@ use ingraft_kernel::attrs::ConvAttrs;
 use ingraft_kernel::conv::{Conv, KERNEL as REFERENCE};
 use ingraft_kernel::terms::MAX_TERM_RANK;
 use ingraft_kernel::window::ConvShape;
-use ingraft_kernel::{Call, Kernel, KernelError, OpCode, Place, Step};
+use ingraft_kernel::{Call, Kernel, KernelError, OpCode, Step};
 use ingraft_tensor::{DType, bytes};
 
 use crate::fma::{ROW_ALIGN, Sink, multiply};
 use crate::lanes::{block, store_f32};
-use crate::panel::{Layout, Panel, WIDTH};
+use crate::panel::{Layout, Panel, WIDTH, constant};
 use crate::requantize;
 use crate::tile::{BLOCK, Block, Rows, after_operands, in_place, take};
 use terms::{add_affine, add_dense, add_low_rank, add_sparse, project};
@@ -28,18 +28,9 @@ pub(crate) const KERNEL: Kernel =
         .with_workspace(workspace)
         .with_packed(packed, pack);
 
-/// Weights can be packed at bind only where the plan holds them.
 fn check(step: &Step<'_>) -> Result<(), KernelError> {
     (REFERENCE.check)(step)?;
-    constant(step).map(|_| ())
-}
-
-/// The weights.
-pub(crate) fn constant<'a>(step: &Step<'a>) -> Result<&'a [f32], KernelError> {
-    match step.input(1)?.place {
-        Place::Plan(weight) => bytes::cast(weight).ok_or(KernelError::Operands(step.op)),
-        Place::Memory(_) => Err(KernelError::Operands(step.op)),
-    }
+    constant::<f32>(step, 1).map(|_| ())
 }
 
 pub(crate) fn shape(step: &Step<'_>) -> Option<ConvShape> {
@@ -63,7 +54,7 @@ fn packed(step: &Step<'_>) -> usize {
 
 fn pack(step: &Step<'_>, out: &mut [u8]) -> Result<(), KernelError> {
     let shape = shape(step).ok_or(KernelError::Operands(step.op))?;
-    let (weight, layout) = (constant(step)?, layout(&shape));
+    let (weight, layout) = (constant(step, 1)?, layout(&shape));
     let error = KernelError::Memory(step.op);
     let out: &mut [f32] = bytes::cast_mut(out).ok_or(error)?;
     let mut groups = out.chunks_exact_mut(layout.elements().max(1));

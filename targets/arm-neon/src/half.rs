@@ -13,6 +13,8 @@
 //! weights and 8 of rows: half the multiplications of f32. Every run costs 96 operations more, and every activation one
 //! to become f16, once for all channels and taps.
 
+pub(crate) mod weights;
+
 use core::arch::aarch64::*;
 
 use crate::asm::{fmla_lane, narrow, widen};
@@ -159,8 +161,8 @@ pub(crate) fn activations(values: &[f32], out: &mut [u16]) {
 
 /// The power of two by which weights of a channel are to be multiplied for f16, and what sums of products are to be then.
 #[target_feature(enable = "neon")]
-pub(crate) fn channel_scale(weights: &[f32]) -> (f32, f32) {
-    let largest = weights.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+fn channel_scale<'a>(weights: impl Iterator<Item = &'a f32>) -> (f32, f32) {
+    let largest = weights.fold(0.0f32, |m, v| m.max(v.abs()));
     let (down, up) = powers_of_two(vdupq_n_f32(largest));
     (vgetq_lane_f32::<0>(down), vgetq_lane_f32::<0>(up) / ACTIVATION)
 }
@@ -178,7 +180,7 @@ pub(crate) fn powers_of_two(largest: float32x4_t) -> (float32x4_t, float32x4_t) 
 /// Eight products with `factor` in f16.
 #[inline]
 #[target_feature(enable = "neon")]
-pub(crate) fn eight(values: &[f32; 8], factor: f32) -> [u16; 8] {
+fn eight(values: &[f32; 8], factor: f32) -> [u16; 8] {
     let mut half = [0; 8];
     // SAFETY: the arrays cover the vectors read and written, which need no alignment.
     unsafe {
@@ -189,11 +191,22 @@ pub(crate) fn eight(values: &[f32; 8], factor: f32) -> [u16; 8] {
     half
 }
 
+/// The nearest f16.
+#[inline]
+#[target_feature(enable = "neon")]
+fn one(value: f32) -> u16 {
+    let value = vdupq_n_f32(value);
+    vgetq_lane_u16::<0>(narrow(value, value))
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     extern crate std;
     use std::vec::Vec;
 
+    use ingraft_tensor::bytes;
+
+    use super::weights::Panels;
     use super::*;
     use crate::panel::{Layout, Panel};
 
@@ -237,24 +250,18 @@ pub(crate) mod tests {
     fn compare(x: &[f32], w: &[f32], bias: &[f32; WIDTH], len: usize, count: usize) {
         let layout = Layout { depth: 1, len, channels: w.len() / len };
         let panel = Panel { first: 0, count: layout.channels };
-        let (mut weights, mut scales) = (Vec::new(), [0.0; WIDTH]);
         let mut half = std::vec![0; x.len()];
+        let mut packed = std::vec![u128::MAX; Panels::bytes(&layout).div_ceil(16)];
         // SAFETY: f16 arithmetic was found.
         unsafe {
-            for (row, scale) in w.chunks_exact(len).zip(&mut scales) {
-                let factor;
-                (factor, *scale) = channel_scale(row);
-                let row = (0..len).step_by(8).flat_map(|at| eight(&block(row, at), factor));
-                weights.extend(row.take(len));
-            }
+            Panels::pack(&layout, w, bytes::of_mut(&mut packed)).unwrap();
             activations(x, &mut half);
         }
-        let mut packed = std::vec![0; layout.elements()];
-        layout.pack(&weights, panel, &mut packed).unwrap();
+        let panels = Panels::new(layout, bytes::of(&packed)).unwrap();
         let mut buffer = std::vec![0; (len + ROW_ALIGN) * count];
         let rows = Rows::of_matrix(&half, len, 0, count, &mut buffer).unwrap();
         let mut values = [[f32::NAN; WIDTH]; BLOCK];
-        let channels = Channels { weights: &packed, lanes: panel.lanes(), scales, bias: *bias };
+        let channels = panels.channels(panel, *bias).unwrap();
         // SAFETY: as above.
         unsafe { multiply(Block { group: 0, first: 0, pixels: count }, &rows, &channels, &mut values) }
             .unwrap();

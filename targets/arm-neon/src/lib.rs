@@ -11,12 +11,13 @@
 //! weights. Weights are packed once at bind into panels of sixteen channels
 //! (`panel`); activations of 1×1 layers are read in place, others are gathered for
 //! 32 pixels at a time (`tile`, `patch`). Four pixels by sixteen channels of sums
-//! stay in registers (`dot`, `fma`; eight pixels in `half`), and without adapter terms become codes there.
-//! Depthwise windows run along output rows with their weights in registers
-//! (`qdepthwise`), or with the sums of eight neighboring pixels there (`depthwise`). Additions, pools and tables of int8 take sixteen codes at a time
-//! (`codes`; `lookup` holds the 256 entries in sixteen registers). Rows of steps that a compiler vectorizes by itself are inherited:
-//! NEON is part of what it compiles for. Gradients, normalization and recurrent layers are rows of [`ingraft_vector`] on four
-//! lanes (`vector`).
+//! stay in registers (`dot`, `fma`; eight pixels in `half`), and without adapter terms but integer low-rank ones
+//! become codes there. Depthwise windows run along output rows with their weights in registers
+//! (`qdepthwise`; along two at a time with `SDOT`), or with the sums of eight neighboring pixels there
+//! (`depthwise`). Additions, pools and tables of int8 take sixteen codes at a time (`codes`; `lookup` holds the 256
+//! entries in sixteen registers). Rows of steps that a compiler vectorizes by itself are inherited: NEON is part of what it
+//! compiles for. Gradients, normalization and recurrent layers are rows of [`ingraft_vector`] on four lanes
+//! (`vector`), products of recurrent layers also in f16 (`recurrent`).
 //!
 //! # Figures
 //! `benches/instructions` counts instructions under QEMU and models the cycles of
@@ -60,13 +61,15 @@ mod qconv;
 mod qdepthwise;
 mod quantize;
 mod rank;
+mod recurrent;
 mod requantize;
 mod softmax;
 mod tile;
 mod vector;
 
 use ingraft_kernel::{Host, Kernel};
-use ingraft_vector::{gradients, norm, recurrent};
+use ingraft_vector::recurrent::{gru, lstm};
+use ingraft_vector::{gradients, norm};
 
 pub use features::{DotProd, Fp16, I8mm, Neon};
 
@@ -85,8 +88,8 @@ pub const fn i8mm(_proof: I8mm) -> Host {
     Host::new("arm-i8mm", I8MM, NEON)
 }
 
-/// The target `arm-fp16`: f32 convolutions, linear and depthwise layers and products of activations by products in f16,
-/// within the bound that `half` states, then what `over` has, one of the targets above. Never what a command takes by itself.
+/// The target `arm-fp16`: f32 convolutions, linear, depthwise and recurrent layers and products of activations by products in
+/// f16, within the bound that `half` states, then what `over` has, one of the targets above. Never what a command takes by itself.
 ///
 /// ```
 /// # #[cfg(target_arch = "aarch64")] {
@@ -121,8 +124,8 @@ const NEON: &[Kernel] = unsafe {
         lookup::KERNEL,
         pool::KERNEL,
         norm::kernel::<Neon>("norm_f32_f32__neon"),
-        recurrent::lstm::<Neon>("lstm_f32_f32_f32__neon"),
-        recurrent::gru::<Neon>("gru_f32_f32_f32__neon"),
+        lstm::<Neon>("lstm_f32_f32_f32__neon"),
+        gru::<Neon>("gru_f32_f32_f32__neon"),
         gradients::conv::<Neon>("conv_backward_f32_f32_f32__neon"),
         gradients::conv_quantized::<Neon>("conv_backward_f32_qc8w_f32__neon"),
         gradients::conv_dynamic::<Neon>("conv_backward_f32_qd8_qc8w_f32__neon"),
@@ -141,12 +144,20 @@ const DOTPROD: &[Kernel] = &[
     qconv::REALS_DOTPROD,
     qconv::SUMS_DOTPROD,
     qconv::dynamic::DOTPROD,
+    qdepthwise::quads::KERNEL,
     matmul::integer::DOTPROD,
 ];
 
 /// Rows that execute `SMMLA` too.
-const I8MM: &[Kernel] =
-    &[qconv::CODES_I8MM, qconv::REALS_I8MM, qconv::SUMS_I8MM, qconv::dynamic::I8MM, matmul::integer::I8MM];
+const I8MM: &[Kernel] = &[
+    qconv::CODES_I8MM,
+    qconv::REALS_I8MM,
+    qconv::SUMS_I8MM,
+    qconv::dynamic::I8MM,
+    qdepthwise::quads::KERNEL,
+    matmul::integer::I8MM,
+];
 
 /// Rows that execute f16 arithmetic too.
-const FP16: &[Kernel] = &[conv::half::KERNEL, depthwise::half::KERNEL, matmul::half::KERNEL];
+const FP16: &[Kernel] =
+    &[conv::half::KERNEL, depthwise::half::KERNEL, matmul::half::KERNEL, recurrent::LSTM, recurrent::GRU];

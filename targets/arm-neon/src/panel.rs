@@ -8,8 +8,19 @@
 
 use core::ops::Range;
 
+use ingraft_kernel::{KernelError, Place, Step};
+use ingraft_tensor::bytes::{Plain, cast};
+
 /// Output channels of a whole panel.
 pub(crate) const WIDTH: usize = 16;
+
+/// Input `index`, which can be packed at bind only where the plan holds it.
+pub(crate) fn constant<'a, T: Plain>(step: &Step<'a>, index: usize) -> Result<&'a [T], KernelError> {
+    match step.input(index)?.place {
+        Place::Plan(weight) => cast(weight).ok_or(KernelError::Operands(step.op)),
+        Place::Memory(_) => Err(KernelError::Operands(step.op)),
+    }
+}
 
 /// The extents of one group's weights.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -1,11 +1,13 @@
 //! int8 convolution and linear layers.
 //!
 //! Exact accumulators of a tile come first. Without terms they become codes
-//! before they leave the registers; else the active terms and the requantization
-//! follow in the reference's order of operations, so that everything but
-//! real-valued factors agrees with it to the bit.
+//! before they leave the registers, with an integer low-rank term too (`fused`);
+//! else the active terms and the requantization follow in the reference's order of
+//! operations, so that everything but real-valued factors agrees with it to the bit.
 
 pub(crate) mod dynamic;
+mod factors;
+mod fused;
 mod low_rank;
 mod scratch;
 mod values;
@@ -14,15 +16,16 @@ use core::arch::aarch64::int32x4_t;
 
 use ingraft_kernel::attrs::QConvAttrs;
 use ingraft_kernel::qconv::{QConv, check as check_operands};
+use ingraft_kernel::terms::Factors;
 use ingraft_kernel::window::ConvShape;
-use ingraft_kernel::{Call, Kernel, KernelError, OpCode, Place, Step};
+use ingraft_kernel::{Call, Kernel, KernelError, OpCode, Step};
 use ingraft_tensor::{DType, bytes};
 
 use self::scratch::Scratch;
 use crate::dot::{Dot, ROW_ALIGN, Sink, multiply};
 use crate::features::{DotProd, I8mm, Neon};
 use crate::lanes::{block, load_f32};
-use crate::panel::{Layout, Panel, WIDTH};
+use crate::panel::{Layout, Panel, WIDTH, constant};
 use crate::requantize::{self, Limits};
 use crate::tile::{BLOCK, Block, Rows, after_operands};
 
@@ -33,7 +36,8 @@ macro_rules! rows {
             Kernel::new(concat!("qconv_qs8_qc8w_qs8__", $suffix), OpCode::QConv, I8, I8, run::<$isa>)
                 .checked(check)
                 .with_workspace(workspace)
-                .with_packed(packed::<$isa>, pack::<$isa>);
+                .with_packed(packed::<$isa>, pack::<$isa>)
+                .with_factors(factors::bytes::<$isa>, factors::pack::<$isa>);
 
         /// f32 output.
         pub(crate) const $reals: Kernel =
@@ -65,17 +69,9 @@ fn check(step: &Step<'_>) -> Result<(), KernelError> {
     if attrs.fits_codes() { Ok(()) } else { Err(KernelError::Operands(step.op)) }
 }
 
-/// Weights can be packed at bind only where the plan holds them.
 fn check_constant(step: &Step<'_>) -> Result<(), KernelError> {
     check_operands(step)?;
-    constant(step).map(|_| ())
-}
-
-fn constant<'a>(step: &Step<'a>) -> Result<&'a [i8], KernelError> {
-    match step.input(1)?.place {
-        Place::Plan(weight) => bytes::cast(weight).ok_or(KernelError::Operands(step.op)),
-        Place::Memory(_) => Err(KernelError::Operands(step.op)),
-    }
+    constant::<i8>(step, 1).map(|_| ())
 }
 
 fn shape(step: &Step<'_>) -> Option<ConvShape> {
@@ -102,7 +98,7 @@ fn pack<D: Dot>(step: &Step<'_>, out: &mut [u8]) -> Result<(), KernelError> {
 }
 
 fn pack_groups<D: Dot>(step: &Step<'_>, shape: &ConvShape, out: &mut [u8]) -> Result<(), KernelError> {
-    let (weight, layout) = (constant(step)?, layout::<D>(shape));
+    let (weight, layout) = (constant::<i8>(step, 1)?, layout::<D>(shape));
     let error = KernelError::Memory(step.op);
     let mut groups = bytes::cast_mut(out).ok_or(error)?.chunks_exact_mut(layout.elements().max(1));
     for weight in weight.chunks_exact((layout.len * layout.channels).max(1)) {
@@ -113,7 +109,8 @@ fn pack_groups<D: Dot>(step: &Step<'_>, shape: &ConvShape, out: &mut [u8]) -> Re
 
 fn run<D: Dot>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     let terms = &call.terms;
-    let plain = terms.two_factor.is_none() && !terms.has_delta() && terms.affine.is_none();
+    let integer = terms.two_factor.is_none_or(|term| matches!(term.factors, Factors::I8 { .. }));
+    let plain = integer && !terms.has_delta() && terms.affine.is_none();
     // SAFETY: rows leave this crate only through functions whose arguments prove what `D` stands for.
     unsafe {
         if plain && call.outputs.len() == 1 {
@@ -188,7 +185,7 @@ fn for_each_part<D: Dot>(
     Some(())
 }
 
-/// A convolution to int8 without terms, but perhaps with patched weights.
+/// A convolution to int8 without terms but an integer low-rank one, perhaps with patched weights.
 #[target_feature(enable = "neon")]
 fn codes<D: Dot>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     let conv = QConv::new(call)?;
@@ -197,8 +194,8 @@ fn codes<D: Dot>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     let (packed, channels) = (call.packed, conv.shape.output[3]);
     let out: &mut [i8] = call.slice_mut(0)?;
     let limits = Limits::new(conv.attrs);
-    for_each_part::<D>(&conv, packed, &mut scratch, |part, _| {
-        let mut sink = Codes {
+    for_each_part::<D>(&conv, packed, &mut scratch, |part, latent| {
+        let mut codes = Codes {
             out: out.get_mut(part.start(&conv.shape, 0)..)?,
             channels,
             count: part.panel.count,
@@ -206,8 +203,15 @@ fn codes<D: Dot>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
             limits,
         };
         let bias = block(conv.bias, part.channel);
+        let Part { block, rows, panel, weights, .. } = part;
         // SAFETY: this row runs only where `D` is proved.
-        unsafe { multiply::<D>(part.block, &part.rows, part.weights, part.panel.lanes(), &bias, &mut sink) }
+        unsafe {
+            if conv.terms.two_factor.is_none() {
+                return multiply::<D>(*block, rows, weights, panel.lanes(), &bias, &mut codes);
+            }
+            let mut adapted = latent.fuse::<D>(&conv, part, codes)?;
+            multiply::<D>(*block, rows, weights, panel.lanes(), &bias, &mut adapted)
+        }
     })
     .ok_or(error)
 }
@@ -224,6 +228,14 @@ struct Codes<'o> {
     limits: Limits,
 }
 
+impl Codes<'_> {
+    /// The channels of a pixel of the block.
+    #[inline(always)]
+    fn pixel(&mut self, index: usize) -> Option<&mut [i8]> {
+        self.out.get_mut(index * self.channels..)?.get_mut(..self.count)
+    }
+}
+
 impl Sink for Codes<'_> {
     #[inline(always)]
     unsafe fn put<const P: usize, const N: usize>(
@@ -237,8 +249,7 @@ impl Sink for Codes<'_> {
             let multiplier = load_f32(&self.multiplier);
             for (i, sums) in sums.iter().take(count).enumerate() {
                 let codes = self.limits.codes(sums, &multiplier);
-                let out = self.out.get_mut((first + i) * self.channels..)?.get_mut(..self.count)?;
-                requantize::store(out, codes);
+                requantize::store(self.pixel(first + i)?, codes);
             }
         }
         Some(())

@@ -1,10 +1,12 @@
-//! int8 depthwise convolution, vectorized over channels.
+//! int8 depthwise convolution, vectorized over channels; windows of three columns by `SDOT` in `quads`.
 //!
 //! # Numerics
 //! Products are int16, sums int32. Where no weight is −128 the products of two
 //! taps share an int16 before they are widened (2·127·128 fits); else each is
 //! widened alone. Both are exact, and accumulators wrap.
 
+mod padded;
+pub(crate) mod quads;
 mod taps;
 mod values;
 
@@ -12,8 +14,9 @@ use core::arch::aarch64::{float32x4_t, int32x4_t};
 
 use ingraft_kernel::attrs::QConvAttrs;
 use ingraft_kernel::qdepthwise::{KERNEL as REFERENCE, QDepthwise, depthwise_shape};
+use ingraft_kernel::window::ConvShape;
 use ingraft_kernel::{Call, Kernel, KernelError, OpCode, Step};
-use ingraft_tensor::DType;
+use ingraft_tensor::{DType, bytes};
 
 use self::taps::{MAX_TAPS, Taps};
 use crate::lanes::{block, load_f32};
@@ -34,15 +37,27 @@ fn check(step: &Step<'_>) -> Result<(), KernelError> {
     if few && attrs.fits_codes() { Ok(()) } else { Err(KernelError::Operands(step.op)) }
 }
 
-/// An accumulator and a pre-activation value for each channel, and padding for a row.
+/// An accumulator and a pre-activation value for each channel, and padding for a row; or a copy with padding around it.
 fn workspace(step: &Step<'_>) -> usize {
-    let bytes = || {
-        let attrs: &QConvAttrs = step.attrs().ok()?;
-        let (input, output) = (step.input(0).ok()?.shape, step.output(0).ok()?.shape);
-        let shape = depthwise_shape(attrs, input, output)?;
-        Some(shape.output[3] * (4 + 4) + Taps::padding(&shape))
-    };
-    bytes().unwrap_or(0)
+    shape(step).map_or(0, |shape| {
+        let values = shape.output[3] * (4 + 4) + padding(&shape);
+        values.max(padded::bytes(&shape))
+    })
+}
+
+fn shape(step: &Step<'_>) -> Option<ConvShape> {
+    let attrs: &QConvAttrs = step.attrs().ok()?;
+    depthwise_shape(attrs, step.input(0).ok()?.shape, step.output(0).ok()?.shape)
+}
+
+/// Codes of padding that may be read in a row's place.
+fn padding(shape: &ConvShape) -> usize {
+    shape.input[2].max(1) * shape.input[3]
+}
+
+/// Whether nothing but codes are wanted, without terms but perhaps with patched weights.
+fn is_plain(call: &Call<'_, '_>) -> bool {
+    !call.terms.has_delta() && call.terms.affine.is_none() && call.outputs.len() == 1
 }
 
 struct Scratch<'m> {
@@ -55,28 +70,32 @@ impl<'m> Scratch<'m> {
     fn new(mut memory: &'m mut [u8], conv: &QDepthwise<'_>) -> Option<Self> {
         let channels = conv.shape.output[3];
         let (sums, values) = (take(&mut memory, channels)?, take(&mut memory, channels)?);
-        let padding: &mut [i8] = take(&mut memory, Taps::padding(&conv.shape))?;
+        let padding: &mut [i8] = take(&mut memory, padding(&conv.shape))?;
         padding.fill(conv.attrs.in_zero_point as i8);
         Some(Self { sums, values, padding })
     }
 }
 
 fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
-    let terms = &call.terms;
-    let plain = !terms.has_delta() && terms.affine.is_none();
     // SAFETY: rows leave this crate only through functions whose arguments prove NEON.
-    unsafe { if plain && call.outputs.len() == 1 { codes(call) } else { values::run(call) } }
+    unsafe { if is_plain(call) { codes(call) } else { values::run(call) } }
 }
 
-/// A convolution without terms, but perhaps with patched weights.
 #[target_feature(enable = "neon")]
 fn codes(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     let (conv, error) = (QDepthwise::new(call)?, after_operands(call));
     let channels = conv.shape.output[3];
-    let scratch = Scratch::new(core::mem::take(&mut call.workspace), &conv).ok_or(error)?;
+    let memory = core::mem::take(&mut call.workspace);
+    // A band of a layer that is not copied has that layer's workspace.
+    let (conv, padding): (_, &[i8]) = match padded::bytes(&conv.shape) {
+        size if size > 0 && size <= memory.len() => {
+            (padded::copy(&conv, bytes::cast_mut(memory).ok_or(error)?).ok_or(error)?, &[])
+        }
+        _ => (conv, Scratch::new(memory, &conv).ok_or(error)?.padding),
+    };
     let out: &mut [i8] = call.slice_mut(0)?;
     let limits = Limits::new(conv.attrs);
-    let taps = Taps::new(&conv, scratch.padding).ok_or(error)?;
+    let taps = Taps::new(&conv, padding).ok_or(error)?;
     taps.for_each_run(usize::MAX, |run| {
         let out = out.get_mut(run.index * channels..)?.get_mut(..run.pixels * channels)?;
         taps.sums(run, &mut Codes { out, channels, multiplier: conv.multiplier, limits })

@@ -46,7 +46,21 @@ impl Limits {
         for ((steps, acc), m) in steps.iter_mut().zip(acc).zip(multiplier) {
             *steps = vcvtnq_s32_f32(vmulq_f32(vcvtq_f32_s32(*acc), *m));
         }
-        let [a, b, c, d] = steps;
+        self.narrow(steps)
+    }
+
+    /// The codes of `4·N` values in output steps, N at most four; later lanes are unspecified.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    pub(crate) fn rounded<const N: usize>(&self, values: &[float32x4_t; N]) -> int8x16_t {
+        let mut steps = [vdupq_n_s32(0); 4];
+        steps.iter_mut().zip(values).for_each(|(steps, v)| *steps = vcvtnq_s32_f32(*v));
+        self.narrow(steps)
+    }
+
+    #[inline]
+    #[target_feature(enable = "neon")]
+    fn narrow(&self, [a, b, c, d]: [int32x4_t; 4]) -> int8x16_t {
         let low = vqaddq_s16(vqmovn_high_s32(vqmovn_s32(a), b), self.zero_point);
         let high = vqaddq_s16(vqmovn_high_s32(vqmovn_s32(c), d), self.zero_point);
         let codes = vqmovn_high_s16(vqmovn_s16(low), high);

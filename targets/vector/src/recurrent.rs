@@ -1,5 +1,7 @@
 //! f32 recurrent layers: the products of all gates with the input and the state, then their functions, a vector at a time.
 //!
+//! [`Products`] says how gates are multiplied: in f32 here.
+//!
 //! # Numerics
 //! Products in one vector of partial sums a row, then across lanes; sigmoid and tanh as in [`crate::transcendental`]:
 //! absolute error below 2·10⁻⁷ each.
@@ -37,7 +39,7 @@ struct Lstm;
 impl<V: Vector> Row<V> for Lstm {
     #[inline(always)]
     fn run(call: &mut Call<'_, '_>, v: V) -> Result<(), KernelError> {
-        lstm::layer(call, |unit| v.perform(Next(unit)))
+        run_lstm(call, v, &mut Reals)
     }
 }
 
@@ -47,20 +49,73 @@ struct Gru;
 impl<V: Vector> Row<V> for Gru {
     #[inline(always)]
     fn run(call: &mut Call<'_, '_>, v: V) -> Result<(), KernelError> {
-        gru::layer(call, |unit| v.perform(Next(unit)))
+        run_gru(call, v, &mut Reals)
     }
 }
 
-/// One sample at one time step.
-struct Next<U>(U);
+/// What gates are multiplied with.
+#[derive(Clone, Copy, Debug)]
+pub enum Factor<'a> {
+    /// An input, by the input weights.
+    Input(&'a [f32]),
+    /// A state, by the recurrent weights.
+    State(&'a [f32]),
+}
 
-impl<V: Vector> Task<V> for Next<lstm::Unit<'_, '_>> {
+/// How gates are multiplied.
+pub trait Products<V> {
+    /// Writes the products of the rows of `weights` from `first` on, those of all `factors` added up.
+    ///
+    /// `None` when there are fewer rows than `out` has values. Must be `inline(always)`, or do its work in a function of its own.
+    fn write<const N: usize>(
+        &mut self,
+        v: V,
+        weights: &Weights<'_>,
+        first: usize,
+        factors: [Factor<'_>; N],
+        out: &mut [f32],
+    ) -> Option<()>;
+}
+
+/// Runs an LSTM layer with these products.
+///
+/// # Errors
+/// Those of the reference.
+#[inline(always)]
+pub fn run_lstm<V: Vector>(
+    call: &mut Call<'_, '_>,
+    v: V,
+    products: &mut impl Products<V>,
+) -> Result<(), KernelError> {
+    lstm::layer(call, |unit| v.perform(Next { unit, products: &mut *products }))
+}
+
+/// Runs a GRU layer with these products.
+///
+/// # Errors
+/// Those of the reference.
+#[inline(always)]
+pub fn run_gru<V: Vector>(
+    call: &mut Call<'_, '_>,
+    v: V,
+    products: &mut impl Products<V>,
+) -> Result<(), KernelError> {
+    gru::layer(call, |unit| v.perform(Next { unit, products: &mut *products }))
+}
+
+/// One sample at one time step.
+struct Next<'p, U, P> {
+    unit: U,
+    products: &'p mut P,
+}
+
+impl<V: Vector, P: Products<V>> Task<V> for Next<'_, lstm::Unit<'_, '_>, P> {
     type Output = Option<()>;
 
     #[inline(always)]
     fn run(self, v: V) -> Option<()> {
-        let lstm::Unit { weights, peepholes, x, hidden, cell, gates } = self.0;
-        products(v, [(weights.input, x), (weights.recurrent, hidden)], gates)?;
+        let lstm::Unit { weights, peepholes, x, hidden, cell, gates } = self.unit;
+        self.products.write(v, weights, 0, [Factor::Input(x), Factor::State(hidden)], gates)?;
         let len = hidden.len();
         for at in (0..len).step_by(V::LANES) {
             let count = (len - at).min(V::LANES);
@@ -87,18 +142,16 @@ impl<V: Vector> Task<V> for Next<lstm::Unit<'_, '_>> {
     }
 }
 
-impl<V: Vector> Task<V> for Next<gru::Unit<'_, '_>> {
+impl<V: Vector, P: Products<V>> Task<V> for Next<'_, gru::Unit<'_, '_>, P> {
     type Output = Option<()>;
 
     #[inline(always)]
     fn run(self, v: V) -> Option<()> {
-        let gru::Unit { weights, linear_before_reset, x, hidden, gates } = self.0;
+        let gru::Unit { weights, linear_before_reset, x, hidden, gates } = self.unit;
         let len = hidden.len();
         let (gates, inner) = gates.split_at_mut_checked(3 * len)?;
         let (first, candidate) = gates.split_at_mut_checked(2 * len)?;
-        let (inputs, last_inputs) = weights.input.split_at_checked(2 * len * x.len())?;
-        let (states, last_states) = weights.recurrent.split_at_checked(2 * len * len)?;
-        products(v, [(inputs, x), (states, hidden)], first)?;
+        self.products.write(v, weights, 0, [Factor::Input(x), Factor::State(hidden)], first)?;
         for at in (0..len).step_by(V::LANES) {
             let count = (len - at).min(V::LANES);
             for gate in [0, 1] {
@@ -109,15 +162,16 @@ impl<V: Vector> Task<V> for Next<gru::Unit<'_, '_>> {
         }
         let inner = inner.get_mut(..len)?;
         if linear_before_reset {
-            products(v, [(last_inputs, x)], candidate)?;
-            products(v, [(last_states, hidden)], inner)?;
+            self.products.write(v, weights, 2 * len, [Factor::Input(x)], candidate)?;
+            self.products.write(v, weights, 2 * len, [Factor::State(hidden)], inner)?;
         } else {
             for at in (0..len).step_by(V::LANES) {
                 let count = (len - at).min(V::LANES);
                 let reset = load(v, first, len + at, count)?;
                 store(v, inner, at, v.mul(reset, load(v, hidden, at, count)?), count)?;
             }
-            products(v, [(last_inputs, x), (last_states, inner)], candidate)?;
+            let factors = [Factor::Input(x), Factor::State(inner)];
+            self.products.write(v, weights, 2 * len, factors, candidate)?;
         }
         for at in (0..len).step_by(V::LANES) {
             let (count, place) = ((len - at).min(V::LANES), 2 * len + at);
@@ -159,6 +213,31 @@ fn store<V: Vector>(v: V, to: &mut [f32], at: usize, value: V::Real, count: usiz
     // SAFETY: as many values have room there.
     unsafe { v.store_some(to.as_mut_ptr(), value, count) };
     Some(())
+}
+
+/// Products in f32.
+struct Reals;
+
+impl<V: Vector> Products<V> for Reals {
+    #[inline(always)]
+    fn write<const N: usize>(
+        &mut self,
+        v: V,
+        weights: &Weights<'_>,
+        first: usize,
+        factors: [Factor<'_>; N],
+        out: &mut [f32],
+    ) -> Option<()> {
+        let mut parts = [(&[][..], &[][..]); N];
+        for (part, factor) in parts.iter_mut().zip(factors) {
+            let (rows, values) = match factor {
+                Factor::Input(x) => (weights.input, x),
+                Factor::State(hidden) => (weights.recurrent, hidden),
+            };
+            *part = (rows.get(first * values.len()..)?, values);
+        }
+        products(v, parts, out)
+    }
 }
 
 /// Rows whose products are summed together.

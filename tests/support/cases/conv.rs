@@ -104,6 +104,10 @@ pub(crate) fn depthwise() -> Vec<Geometry> {
         of(9, 29, 20, window([5; 2], [2; 2], [1; 2], [1, 1, 2, 2])),
         of(4, 19, 18, window([7; 2], [1; 2], [1; 2], [3; 4])),
         of(1, 40, 16, window([1, 9], [1; 2], [1, 2], [0, 8, 0, 8])),
+        // One line, windows lower than wide, and all their columns but one in the padding.
+        of(1, 6, 11, window([3; 2], [1; 2], [1; 2], [1; 4])),
+        of(5, 2, 9, window([2, 3], [1; 2], [1; 2], [1, 2, 0, 1])),
+        of(4, 3, 12, window([1, 5], [1; 2], [1; 2], [0, 4, 0, 1])),
     ];
     all.push(Geometry::new(&[2, 4, 3, 33], 33, 33, window([3; 2], [1; 2], [1; 2], [1; 4])));
     all

@@ -49,8 +49,12 @@ fn products(op: OpCode, random: &mut Random) -> Vec<Case> {
 }
 
 fn recurrent(op: OpCode, random: &mut Random) -> Vec<Case> {
+    // More than a run of depth, and units that end in half a panel.
+    [[5, 2, 7, 9], [2, 1, 70, 33]].into_iter().flat_map(|extents| layers(op, extents, random)).collect()
+}
+
+fn layers(op: OpCode, [time, batch, inputs, hidden]: [usize; 4], random: &mut Random) -> Vec<Case> {
     let gates = if op == OpCode::Lstm { 4 } else { 3 };
-    let (time, batch, inputs, hidden) = (5, 2, 7, 9);
     let mut cases = Vec::new();
     for (direction, linear_before_reset, peepholes) in
         [(0, 0, false), (1, 1, true), (BOTH, 0, true), (BOTH, 1, false)]
@@ -64,7 +68,7 @@ fn recurrent(op: OpCode, random: &mut Random) -> Vec<Case> {
             vec![d, 2 * gates * hidden],
             vec![d, batch, hidden],
         ];
-        let mut case = Case::new(op, format!("{op} {attrs:?}"), &attrs)
+        let mut case = Case::new(op, format!("{op} {attrs:?} {inputs} to {hidden}"), &attrs)
             .output(DType::F32, &[time, d, batch, hidden])
             .output(DType::F32, &[d, batch, hidden]);
         if op == OpCode::Lstm {

@@ -3,13 +3,13 @@
 use ingraft_kernel::conv::{Conv, KERNEL as REFERENCE};
 use ingraft_kernel::window::ConvShape;
 use ingraft_kernel::{Call, Kernel, KernelError, OpCode, Step};
-use ingraft_tensor::{DType, bytes};
+use ingraft_tensor::DType;
 
-use super::{Products, Scratch, TERM_BYTES, Values, constant, layout, patch, shape, write};
+use super::{Products, Scratch, TERM_BYTES, Values, layout, patch, shape, write};
 use crate::fma::ROW_ALIGN;
-use crate::half::{Channels, ROW_ALIGN as HALF_ALIGN, activations, channel_scale, eight, multiply};
-use crate::lanes::block;
-use crate::panel::{Layout, Panel, WIDTH};
+use crate::half::weights::{self, Panels};
+use crate::half::{ROW_ALIGN as HALF_ALIGN, activations, multiply};
+use crate::panel::{Panel, WIDTH, constant};
 use crate::tile::{Block, Rows, after_operands, take};
 
 /// f32 in and out, products in f16.
@@ -21,12 +21,7 @@ pub(crate) const KERNEL: Kernel =
 
 /// With fewer channels than a panel has, rounding activations takes what is gained.
 fn check(step: &Step<'_>) -> Result<(), KernelError> {
-    (REFERENCE.check)(step)?;
-    constant(step)?;
-    match shape(step) {
-        Some(shape) if shape.out_group >= WIDTH => Ok(()),
-        _ => Err(KernelError::Operands(step.op)),
-    }
+    weights::check(step, &REFERENCE, &[1], || Some(shape(step)?.out_group >= WIDTH))
 }
 
 fn workspace(step: &Step<'_>) -> usize {
@@ -42,40 +37,19 @@ fn copy(shape: &ConvShape) -> usize {
 }
 
 fn packed(step: &Step<'_>) -> usize {
-    shape(step).map_or(0, |shape| Group::bytes(&layout(&shape)) * shape.groups)
+    shape(step).map_or(0, |shape| Panels::bytes(&layout(&shape)) * shape.groups)
 }
 
 fn pack(step: &Step<'_>, out: &mut [u8]) -> Result<(), KernelError> {
     let shape = shape(step).ok_or(KernelError::Operands(step.op))?;
-    let (weight, layout) = (constant(step)?, layout(&shape));
-    let groups = out.chunks_exact_mut(Group::bytes(&layout).max(1));
+    let (weight, layout) = (constant(step, 1)?, layout(&shape));
+    let groups = out.chunks_exact_mut(Panels::bytes(&layout).max(1));
     let mut weights = weight.chunks_exact((layout.len * layout.channels).max(1));
     groups
         .take(shape.groups)
         // SAFETY: rows leave this crate only through functions whose arguments prove NEON.
-        .try_for_each(|out| unsafe { pack_group(&layout, weights.next()?, out) })
+        .try_for_each(|out| unsafe { Panels::pack(&layout, weights.next()?, out) })
         .ok_or(KernelError::Memory(step.op))
-}
-
-#[target_feature(enable = "neon")]
-fn pack_group(layout: &Layout, weight: &[f32], out: &mut [u8]) -> Option<()> {
-    let (scales, panels) = out.split_at_mut_checked(Group::scales(layout) * 4)?;
-    let (scales, panels): (&mut [f32], &mut [u16]) = (bytes::cast_mut(scales)?, bytes::cast_mut(panels)?);
-    scales.fill(0.0);
-    panels.fill(0);
-    for (index, (row, scale)) in weight.chunks_exact(layout.len.max(1)).zip(scales).enumerate() {
-        let panel = layout.panels().nth(index / WIDTH)?;
-        // A panel has the first element of all its channels, then the second of all.
-        let places = panels.get_mut(layout.span(panel))?.iter_mut();
-        let mut places = places.skip(index - panel.first).step_by(panel.lanes());
-        let factor;
-        (factor, *scale) = channel_scale(row);
-        for at in (0..row.len()).step_by(8) {
-            let half = eight(&block(row, at), factor).into_iter().take(row.len() - at);
-            half.zip(places.by_ref()).for_each(|(h, p)| *p = h);
-        }
-    }
-    Some(())
 }
 
 fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
@@ -99,7 +73,7 @@ fn compute(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
 /// Products in f16.
 struct Halves<'p> {
     shape: ConvShape,
-    /// Every [`Group`].
+    /// The [`Panels`] of every group.
     packed: &'p [u8],
     input: &'p [u16],
 }
@@ -127,42 +101,16 @@ impl Products for Halves<'_> {
     #[inline(always)]
     unsafe fn multiply(
         &self,
-        block_of: Block,
+        block: Block,
         rows: &Rows<'_, u16, HALF_ALIGN>,
         panel: Panel,
         bias: &[f32; WIDTH],
         values: &mut Values,
     ) -> Option<()> {
         let layout = layout(&self.shape);
-        let Group { scales, panels } = Group::of(&layout, self.packed, block_of.group)?;
-        let weights = panels.get(layout.span(panel))?;
-        let scales = block(scales, panel.first);
-        let channels = Channels { weights, lanes: panel.lanes(), scales, bias: *bias };
+        let packed = self.packed.get(block.group * Panels::bytes(&layout)..)?;
+        let channels = Panels::new(layout, packed)?.channels(panel, *bias)?;
         // SAFETY: the caller's promise, f16 arithmetic here.
-        unsafe { multiply(block_of, rows, &channels, values) }
-    }
-}
-
-/// The packed weights of a group.
-struct Group<'p> {
-    /// What the products of a channel are to be multiplied with, padded as the channels are.
-    scales: &'p [f32],
-    panels: &'p [u16],
-}
-
-impl<'p> Group<'p> {
-    fn of(layout: &Layout, packed: &'p [u8], group: usize) -> Option<Self> {
-        let bytes = Self::bytes(layout);
-        let (scales, panels) =
-            packed.get(group * bytes..)?.get(..bytes)?.split_at_checked(Self::scales(layout) * 4)?;
-        Some(Self { scales: bytes::cast(scales)?, panels: bytes::cast(panels)? })
-    }
-
-    fn scales(layout: &Layout) -> usize {
-        layout.channels.next_multiple_of(WIDTH / 2)
-    }
-
-    fn bytes(layout: &Layout) -> usize {
-        Self::scales(layout) * 4 + layout.elements() * 2
+        unsafe { multiply(block, rows, &channels, values) }
     }
 }

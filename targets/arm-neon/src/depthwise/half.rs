@@ -9,13 +9,14 @@ use core::arch::aarch64::*;
 use ingraft_kernel::depthwise::KERNEL as REFERENCE;
 use ingraft_kernel::window::ConvShape;
 use ingraft_kernel::{Call, Kernel, KernelError, OpCode, Step};
-use ingraft_tensor::{DType, bytes};
+use ingraft_tensor::DType;
 
 use super::Depthwise;
 use super::strip::{Layer, Strip, Taps, has_code};
 use crate::asm::{fmla, widen};
-use crate::conv::{constant, shape};
-use crate::half::{RUN, activations, channel_scale, eight};
+use crate::conv::shape;
+use crate::half::{RUN, activations, weights};
+use crate::panel::constant;
 use crate::tile::{after_operands, take};
 
 /// f32 in and out, products in f16; active terms and masks take the row in f32.
@@ -27,12 +28,8 @@ pub(crate) const KERNEL: Kernel =
 
 /// Windows with code of their own, with weights that can be packed at bind.
 fn check(step: &Step<'_>) -> Result<(), KernelError> {
-    (REFERENCE.check)(step)?;
-    constant(step)?;
-    match shape(step) {
-        Some(shape) if has_code(&shape, Halves::BLOCK) && shape.row() <= RUN => Ok(()),
-        _ => Err(KernelError::Operands(step.op)),
-    }
+    let pays = || shape(step).map(|shape| has_code(&shape, Halves::BLOCK) && shape.row() <= RUN);
+    weights::check(step, &REFERENCE, &[1], pays)
 }
 
 /// The input in f16, or what the row in f32 takes.
@@ -45,28 +42,19 @@ fn packed(step: &Step<'_>) -> usize {
     shape(step).map_or(0, |shape| shape.output[3] * (4 + 2 * shape.row()))
 }
 
-/// What the sums of each channel are to be multiplied with, then the weights.
 fn pack(step: &Step<'_>, out: &mut [u8]) -> Result<(), KernelError> {
     let shape = shape(step).ok_or(KernelError::Operands(step.op))?;
-    let (weight, memory) = (constant(step)?, KernelError::Memory(step.op));
-    let (scales, halves) = out.split_at_mut_checked(shape.output[3] * 4).ok_or(memory)?;
-    let (scales, halves) = bytes::cast_mut(scales).zip(bytes::cast_mut(halves)).ok_or(memory)?;
     // SAFETY: rows leave this crate only through functions whose arguments prove NEON.
-    unsafe { pack_channels(&shape, weight, scales, halves) }.ok_or(memory)
+    unsafe { pack_channels(&shape, constant(step, 1)?, out) }.ok_or(KernelError::Memory(step.op))
 }
 
 #[target_feature(enable = "neon")]
-fn pack_channels(shape: &ConvShape, weight: &[f32], scales: &mut [f32], out: &mut [u16]) -> Option<()> {
-    let (channels, taps) = (shape.output[3], shape.row());
+fn pack_channels(shape: &ConvShape, weight: &[f32], out: &mut [u8]) -> Option<()> {
+    let channels = shape.output[3];
+    let (scales, halves) = weights::split_mut(out, channels)?;
     for (channel, scale) in scales.iter_mut().enumerate() {
-        let mut window = [0.0; RUN];
-        let window = window.get_mut(..taps)?;
-        let of_channel = weight.get(channel..)?.iter().step_by(channels);
-        window.iter_mut().zip(of_channel).for_each(|(to, from)| *to = *from);
-        let factor;
-        (factor, *scale) = channel_scale(window);
-        let halves = window.iter().map(|w| eight(&[*w; 8], factor)[0]);
-        out.get_mut(channel..)?.iter_mut().step_by(channels).zip(halves).for_each(|(to, half)| *to = half);
+        let window = weight.get(channel..)?.iter().step_by(channels);
+        *scale = weights::pack(window, halves.get_mut(channel..)?.iter_mut().step_by(channels));
     }
     Some(())
 }
@@ -86,8 +74,7 @@ fn compute(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     let mut memory = core::mem::take(&mut call.workspace);
     let input: &mut [u16] = take(&mut memory, conv.input.len()).ok_or(error)?;
     activations(conv.input, input);
-    let (scales, weight) = call.packed.split_at_checked(channels * 4).ok_or(error)?;
-    let (scales, weight) = bytes::cast(scales).zip(bytes::cast(weight)).ok_or(error)?;
+    let (scales, weight) = weights::split(call.packed, channels).ok_or(error)?;
     let taps = Halves { scales, bias: conv.bias };
     let bounds = [conv.attrs.lo, conv.attrs.hi];
     let layer = Layer { shape: &conv.shape, input, weight, taps, bounds };
@@ -173,6 +160,8 @@ mod tests {
     use std::vec;
     use std::vec::Vec;
 
+    use ingraft_tensor::bytes;
+
     use super::*;
     use crate::depthwise::Floats;
     use crate::half::tests::{bound, largest, values};
@@ -227,13 +216,15 @@ mod tests {
         unsafe { layer.compute(&mut floats) }.unwrap();
         check(shape, x, w, &bias, &floats, |_, size, _| size * 1e-6);
         let Some(_) = crate::Fp16::detect() else { return };
-        let (mut scales, mut weight, mut input) = (vec![0.0; channels], vec![0; w.len()], vec![0; x.len()]);
+        let (mut packed, mut input) = (vec![0u32; channels + w.len().div_ceil(2)], vec![0; x.len()]);
         // SAFETY: f16 arithmetic was found.
         unsafe {
-            pack_channels(shape, w, &mut scales, &mut weight).unwrap();
+            let packed = &mut bytes::of_mut(&mut packed)[..4 * channels + 2 * w.len()];
+            pack_channels(shape, w, packed).unwrap();
             activations(x, &mut input);
-            let taps = Halves { scales: &scales, bias: &bias };
-            Layer { shape, input: &input, weight: &weight, taps, bounds }.compute(&mut halves).unwrap();
+            let (scales, weight) = weights::split(packed, channels).unwrap();
+            let taps = Halves { scales, bias: &bias };
+            Layer { shape, input: &input, weight, taps, bounds }.compute(&mut halves).unwrap();
         }
         let (taps, largest_x) = (shape.row(), largest(x));
         check(shape, x, w, &bias, &halves, |channel, size, want| {

@@ -14,7 +14,7 @@ use ingraft_tensor::DType;
 
 use super::{Problem, store};
 use crate::asm::narrow;
-use crate::half::{ACTIVATION, Channels, HEIGHT, ROW_ALIGN, activations, multiply, powers_of_two};
+use crate::half::{ACTIVATION, Channels, HEIGHT, ROW_ALIGN, activations, multiply, powers_of_two, weights};
 use crate::lanes::{block, load_f32, store_f32};
 use crate::panel::{Panel, WIDTH};
 use crate::tile::{BLOCK, Rows, take};
@@ -27,11 +27,8 @@ pub(crate) const KERNEL: Kernel =
 
 /// With fewer rows than are multiplied together, rounding takes what is gained, and with fewer columns than a panel has.
 fn check(step: &Step<'_>) -> Result<(), KernelError> {
-    (super::KERNEL.check)(step)?;
-    match Problem::of(step) {
-        Some(Problem { m, n, .. }) if m >= HEIGHT && n >= WIDTH => Ok(()),
-        _ => Err(KernelError::Operands(step.op)),
-    }
+    let pays = || Problem::of(step).map(|problem| problem.m >= HEIGHT && problem.n >= WIDTH);
+    weights::check(step, &super::KERNEL, &[], pays)
 }
 
 /// In f16: a panel of columns, all rows of a matrix, and those of a block.

@@ -7,9 +7,10 @@ use ingraft_kernel::window::ConvShape;
 use ingraft_kernel::{Call, Kernel, KernelError, OpCode, Step};
 
 use super::scratch::Scratch;
-use super::{F32, I8, constant, layout, pack_groups, values};
+use super::{F32, I8, layout, pack_groups, values};
 use crate::dot::Dot;
 use crate::features::{DotProd, I8mm, Neon};
+use crate::panel::constant;
 use crate::requantize;
 use crate::tile::{after_operands, take};
 
@@ -39,7 +40,7 @@ fn check(step: &Step<'_>) -> Result<(), KernelError> {
     if step.outputs().len() != 1 {
         return Err(KernelError::Operands(step.op));
     }
-    constant(step).map(|_| ())
+    constant::<i8>(step, 1).map(|_| ())
 }
 
 fn shape(step: &Step<'_>) -> Option<ConvShape> {

@@ -6,15 +6,14 @@ use ingraft_kernel::qconv::QConv;
 use ingraft_kernel::terms::{Factors, MAX_TERM_RANK, TwoFactor};
 use ingraft_kernel::window::{ConvShape, row};
 
-use super::Part;
+use super::factors::{self, Packed, offsets};
+use super::fused::{Adapted, RUN};
+use super::{Codes, Part};
 use crate::dot::{Dot, ROW_ALIGN, Sink, multiply};
 use crate::lanes::{block, load_f32};
-use crate::panel::{Layout, Panel, WIDTH};
+use crate::panel::WIDTH;
 use crate::rank::{apply_reals, dot, transpose};
 use crate::tile::{BLOCK, Block, Rows, take};
-
-/// Values of one pixel in rank space are kept in runs of this many.
-const RUN: usize = 4;
 
 /// `A·x` of every pixel of a block, and the factors as the kernels read them.
 pub(super) struct Latent<'m> {
@@ -56,7 +55,7 @@ impl<'m> Latent<'m> {
             patch: take(memory, row)?,
             down: take(memory, row * WIDTH)?,
             held: None,
-            stride: rank.next_multiple_of(RUN),
+            stride: factors::stride(rank),
         })
     }
 
@@ -94,24 +93,30 @@ impl<'m> Latent<'m> {
         block_of: Block,
         rows: &Rows<'_, i8, ROW_ALIGN>,
     ) -> Option<()> {
-        let layout = Layout { depth: D::DEPTH, len: rows.len, channels: rank };
+        let layout = factors::layout::<D>(&conv.shape, rank);
         let first = block_of.group * rank;
         let down = down.get(first * rows.len..)?.get(..rank * rows.len)?;
         let down_scale = down_scale.get(first..)?.get(..rank)?;
+        let packed = Packed::new::<D>(&conv.shape, rank, conv.terms.packed.factors);
         for panel in layout.panels() {
-            if self.held != Some((block_of.group, panel.first)) {
-                layout.pack(down, panel, self.down)?;
-                self.held = Some((block_of.group, panel.first));
-            }
+            let (weights, bias) = match &packed {
+                Some(packed) => packed.down(&layout, block_of.group, panel)?,
+                None => {
+                    if self.held != Some((block_of.group, panel.first)) {
+                        layout.pack(down, panel, self.down)?;
+                        self.held = Some((block_of.group, panel.first));
+                    }
+                    (&*self.down, offsets(conv.attrs.in_zero_point, down, panel, rows.len)?)
+                }
+            };
             let mut sink = Quantized {
                 out: self.codes.get_mut(panel.first..)?,
                 stride: self.stride,
                 count: panel.count.next_multiple_of(RUN),
                 scale: block(down_scale, panel.first),
             };
-            let bias = offsets(conv, down, panel, rows.len)?;
             // SAFETY: the caller's promise.
-            unsafe { multiply::<D>(block_of, rows, self.down, panel.lanes(), &bias, &mut sink)? };
+            unsafe { multiply::<D>(block_of, rows, weights, panel.lanes(), &bias, &mut sink)? };
         }
         Some(())
     }
@@ -158,6 +163,29 @@ impl<'m> Latent<'m> {
         }
     }
 
+    /// What adds the integer factors to `part` and requantizes its values; `None` where there are none.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    pub(super) fn fuse<'l, 'o, D: Dot>(
+        &'l mut self,
+        conv: &QConv<'l>,
+        part: &Part<'_>,
+        codes: Codes<'o>,
+    ) -> Option<Adapted<'l, 'o>> {
+        let TwoFactor { rank, factors: Factors::I8 { up_scale, .. } } = conv.terms.two_factor? else {
+            return None;
+        };
+        let up = match Packed::new::<D>(&conv.shape, rank, conv.terms.packed.factors) {
+            Some(packed) => packed.up(&conv.shape, part, rank)?,
+            None => {
+                self.prepare(conv, part)?;
+                self.up_codes.get(..self.stride)?
+            }
+        };
+        let scale = block(up_scale, part.channel);
+        Some(Adapted { codes, latent: self.codes, stride: self.stride, up, scale })
+    }
+
     /// Adds `B·(A·x)` of pixels `first..` to their values.
     #[inline]
     #[target_feature(enable = "neon")]
@@ -188,16 +216,6 @@ impl<'m> Latent<'m> {
         }
         Some(())
     }
-}
-
-/// `−zx·Σa` of the rows of a panel: what makes sums over codes sums over `x − zx`.
-fn offsets(conv: &QConv<'_>, down: &[i8], panel: Panel, len: usize) -> Option<[i32; WIDTH]> {
-    let mut offsets = [0i32; WIDTH];
-    for (lane, offset) in offsets.iter_mut().take(panel.count).enumerate() {
-        let sum = row(down, panel.first + lane, len)?.iter().map(|a| i32::from(*a)).sum::<i32>();
-        *offset = sum.wrapping_mul(conv.attrs.in_zero_point).wrapping_neg();
-    }
-    Some(offsets)
 }
 
 /// Requantizes sums to int16.

@@ -3,7 +3,6 @@
 use core::arch::aarch64::*;
 
 use ingraft_kernel::qdepthwise::QDepthwise;
-use ingraft_kernel::window::ConvShape;
 
 use super::Sink;
 use crate::lanes::{block, load_i32};
@@ -37,11 +36,6 @@ pub(super) struct Taps<'a> {
 }
 
 impl<'a> Taps<'a> {
-    /// Codes of padding that a run may read: as many as the longest covers in the input.
-    pub(super) fn padding(shape: &ConvShape) -> usize {
-        shape.input[2].max(1) * shape.input[3]
-    }
-
     /// `None` when an operand is too short or there are too many taps.
     pub(super) fn new(conv: &'a QDepthwise<'a>, padding: &'a [i8]) -> Option<Self> {
         let channels = conv.shape.output[3];
@@ -101,7 +95,6 @@ impl<'a> Taps<'a> {
         let left = (column * shape.stride[1]).wrapping_sub(shape.pad[1]);
         let step = shape.stride[1] * self.channels;
         let len = (pixels - 1) * step + self.channels;
-        let padding = self.padding.get(..len)?;
         let mut slots = taps.iter_mut();
         for ky in 0..shape.kernel[0] {
             let y = top.wrapping_add(ky * shape.dilation[0]);
@@ -111,7 +104,7 @@ impl<'a> Taps<'a> {
                     let at = ((n * height + y) * width + x) * self.channels;
                     self.conv.input.get(at..)?.get(..len)?
                 } else {
-                    padding
+                    self.padding.get(..len)?
                 };
             }
         }

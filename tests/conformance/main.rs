@@ -8,6 +8,7 @@
 #[path = "../support/cases.rs"]
 #[allow(dead_code, reason = "this suite uses a part")]
 mod cases;
+mod descent;
 mod naive;
 #[path = "../support/targets.rs"]
 mod targets;

@@ -506,7 +506,8 @@ fn peak_rate(method: &dyn Method) -> f32 {
     if method.name() == Full.name() { WHOLE_RATE } else { RATE }
 }
 
-// Defaults: of rates, smoothing and length of gradients, `benches/record/tasks-2026-11-29.md` has what they were chosen from.
+// Defaults: of rates, smoothing and length of gradients, `benches/record/tasks-2026-11-29.md` has what they were chosen from, of
+// the rate of whole weights `train-2026-11-30.md`.
 
 /// Default of `--epochs`.
 pub(crate) const EPOCHS: u32 = 60;
@@ -531,7 +532,7 @@ pub(crate) const CLIP_NORM: f32 = 1.0;
 /// Default of `--lr` but for whole weights.
 pub(crate) const RATE: f32 = 3e-3;
 /// Default of `--lr` for whole weights: they want smaller steps than factors that start at zero.
-pub(crate) const WHOLE_RATE: f32 = 5e-4;
+pub(crate) const WHOLE_RATE: f32 = 2e-4;
 /// Default of `--weight-decay`.
 pub(crate) const WEIGHT_DECAY: f32 = 0.01;
 /// Defaults of `--head-lr` and `--head-decay`.

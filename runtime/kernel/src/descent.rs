@@ -89,6 +89,20 @@ pub struct Descent<'d> {
     pub moves: Move,
 }
 
+/// Values of a group, or of a piece of one, in memory of the host.
+#[derive(Debug)]
+pub struct Held<'d> {
+    /// Stored values.
+    pub parameters: &'d mut [f32],
+    /// Their summed gradients.
+    pub gradients: &'d [f32],
+    /// What the rule keeps of each of them; empty where it keeps less.
+    pub state: [&'d mut [f32]; 2],
+}
+
+/// A host target's own loop over what a [`Move`] says but for its threshold.
+pub type HostDescent = fn(&Move, Held<'_>);
+
 #[cfg(test)]
 mod tests {
     use ingraft_tensor::Rng;

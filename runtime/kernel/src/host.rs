@@ -2,6 +2,7 @@
 
 use ingraft_tensor::{View, ViewMut, bytes};
 
+use crate::descent::HostDescent;
 use crate::in_place::{Work, asked};
 use crate::patch::{Log, UndoEntry};
 use crate::{
@@ -20,26 +21,32 @@ pub type HostMemory = [u8];
 pub struct Host {
     name: &'static str,
     tables: [&'static [Kernel]; 4],
+    descent: Option<HostDescent>,
 }
 
 impl Host {
     /// The scalar reference target.
-    pub const SCALAR: Self = Self { name: "scalar", tables: [REFERENCE, &[], &[], &[]] };
+    pub const SCALAR: Self = Self::only("scalar", REFERENCE);
 
     /// A target that prefers `first`, then `second`, then the scalar reference.
     pub const fn new(name: &'static str, first: &'static [Kernel], second: &'static [Kernel]) -> Self {
-        Self { name, tables: [first, second, REFERENCE, &[]] }
+        Self { name, tables: [first, second, REFERENCE, &[]], descent: None }
     }
 
     /// A target that prefers `first`, then what this one of at most three tables does.
     pub const fn under(self, name: &'static str, first: &'static [Kernel]) -> Self {
         let [second, third, fourth, _] = self.tables;
-        Self { name, tables: [first, second, third, fourth] }
+        Self { name, tables: [first, second, third, fourth], ..self }
     }
 
     /// A target of `table` alone: firmware that links only the operators its plan uses.
     pub const fn only(name: &'static str, table: &'static [Kernel]) -> Self {
-        Self { name, tables: [table, &[], &[], &[]] }
+        Self { name, tables: [table, &[], &[], &[]], descent: None }
+    }
+
+    /// The same, with a loop of its own for the moves of an optimizer.
+    pub const fn descending(self, descent: HostDescent) -> Self {
+        Self { descent: Some(descent), ..self }
     }
 
     /// The tables, most preferred first.
@@ -138,6 +145,10 @@ impl Target for Host {
 
     fn is_host(&self) -> bool {
         true
+    }
+
+    fn descent(&self) -> Option<HostDescent> {
+        self.descent
     }
 
     fn view<'m>(&self, memory: &'m [u8], span: Span) -> Option<&'m [u8]> {

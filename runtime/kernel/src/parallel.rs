@@ -4,6 +4,7 @@ use ingraft_tensor::bytes::align_up;
 use ingraft_tensor::{View, ViewMut};
 
 use crate::band::{Band, Bands};
+use crate::descent::HostDescent;
 use crate::host::Split;
 use crate::patch::UndoEntry;
 use crate::{
@@ -158,6 +159,10 @@ impl<W: Workers> Target for Parallel<'_, W> {
 
     fn name(&self) -> &'static str {
         Target::name(&self.host)
+    }
+
+    fn descent(&self) -> Option<HostDescent> {
+        self.host.descent()
     }
 
     fn capacity(&self, memory: &[u8]) -> usize {

@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use crate::descent::Descent;
+use crate::descent::{Descent, HostDescent};
 use crate::patch::UndoEntry;
 use crate::{Choice, KernelError, OpCode, SiteGrads, SiteTerms, Span, Sparse, Step, TermsBytes};
 
@@ -195,6 +195,11 @@ pub trait Target {
     /// [`KernelError::Device`].
     fn join(&self, _memory: &mut Self::Memory) -> Result<(), KernelError> {
         Ok(())
+    }
+
+    /// Moves parameters in memory of the host, faster than the optimizer's own loop and to the same bits.
+    fn descent(&self) -> Option<HostDescent> {
+        None
     }
 
     /// Whether parameters can be moved where they are mirrored ([`Self::descend`]).

@@ -136,11 +136,15 @@ pub(crate) fn fill(
 /// Keeps deltas of an int8 site within what int8 weights on the base's scale can hold:
 /// the sum of weight and delta stays in ±127 steps. A weight of −128 keeps that
 /// as its lower limit, so that a delta of zero is always possible.
+///
+/// # Numerics
+/// A value that is no number becomes the least.
 pub(crate) fn keep_representable(site: &FrozenSite<'_>, terms: &mut SiteValues<'_>) {
     let Some(scales) = site.scales() else { return };
     let keep = |scale: f32, code: i8, value: &mut f32| {
-        let (code, lowest) = (f32::from(code), f32::from(code.min(-127)));
-        *value = value.max((lowest - code) * scale).min((127.0 - code) * scale);
+        let code = f32::from(code);
+        let (low, high) = (least(0.0, -127.0 - code) * scale, (127.0 - code) * scale);
+        *value = least(high, if *value > low { *value } else { low });
     };
     // Channels are innermost at depthwise sites, outermost at others: in the first case, runs of one element.
     let depthwise = site.desc.kind == SiteKind::Depthwise;
@@ -159,6 +163,11 @@ pub(crate) fn keep_representable(site: &FrozenSite<'_>, terms: &mut SiteValues<'
             keep(scales.weight(channel), site.code(channel, *position as usize).unwrap_or(0), value);
         }
     }
+}
+
+/// The lesser, `limit` where `value` is no number: `f32::min` has no such order, and takes four instructions for this one.
+fn least(limit: f32, value: f32) -> f32 {
+    if value < limit { value } else { limit }
 }
 
 /// Every weight of a site: output channel and position in its row.

@@ -12,7 +12,7 @@ mod momentum;
 mod moves;
 mod sgd;
 
-use ingraft_kernel::descent::{Move, Rule};
+use ingraft_kernel::descent::{Held, Move, Rule};
 
 pub use adam::{Adam, AdamStep, Beta};
 pub use adam_w::AdamW;
@@ -131,6 +131,16 @@ pub struct Group<'g> {
     pub shape: GroupShape,
     /// Where in the group the piece begins.
     pub first: usize,
+}
+
+impl<'g> Group<'g> {
+    /// What is moved, where state is one vector behind the other.
+    pub(crate) fn held(self) -> Held<'g> {
+        let end = self.first.saturating_add(self.parameters.len());
+        let (one, two) = self.state.split_at_mut_checked(self.shape.count()).unwrap_or_default();
+        let state = [one, two].map(|slot| slot.get_mut(self.first..end).unwrap_or_default());
+        Held { parameters: self.parameters, gradients: self.gradients, state }
+    }
 }
 
 impl Rate {

@@ -7,6 +7,7 @@
 //!
 //! | module | what it is |
 //! |---|---|
+//! | `descent` | the moves of an optimizer |
 //! | `gradients` | convolutions, depthwise convolutions, matrix products, softmax, normalization and functions made of an exponential, backward |
 //! | `norm` | normalization of rows |
 //! | `recurrent` | LSTM and GRU layers |
@@ -16,6 +17,7 @@
 //! its instructions without asking: a target lets it out only against a proof.
 #![no_std]
 
+pub mod descent;
 pub mod gradients;
 pub mod memory;
 pub mod norm;

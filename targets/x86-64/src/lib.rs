@@ -113,24 +113,27 @@ mod softmax;
 mod unary;
 
 use ingraft_kernel::{Host, Kernel};
-use ingraft_vector::{gradients, norm, recurrent};
+use ingraft_vector::{descent, gradients, norm, recurrent};
 
 pub use features::{Avx2, Avx512, AvxVnni};
 
 /// The target `x86-64`: the AVX2 rows of this crate, then the scalar reference.
 pub const fn target(_proof: Avx2) -> Host {
-    Host::new("x86-64", AVX2, &[])
+    // SAFETY: the argument proves AVX2 and FMA.
+    Host::new("x86-64", AVX2, &[]).descending(unsafe { descent::kernel::<Avx2>() })
 }
 
 /// The target `x86-64-avxvnni`: the rows of this crate that multiply bytes on 256-bit vectors, its AVX2 rows, then the
 /// scalar reference.
 pub const fn target_avx_vnni(_proof: AvxVnni) -> Host {
-    Host::new("x86-64-avxvnni", AVX_VNNI, AVX2)
+    // SAFETY: the argument proves AVX2 and FMA with the rest.
+    Host::new("x86-64-avxvnni", AVX_VNNI, AVX2).descending(unsafe { descent::kernel::<Avx2>() })
 }
 
 /// The target `x86-64-avx512`: the AVX-512 rows of this crate, its AVX2 rows, then the scalar reference.
 pub const fn target_avx512(_proof: Avx512) -> Host {
-    Host::new("x86-64-avx512", AVX512, AVX2)
+    // SAFETY: the argument proves AVX-512.
+    Host::new("x86-64-avx512", AVX512, AVX2).descending(unsafe { descent::kernel::<Avx512>() })
 }
 
 /// The targets this machine can run, fastest first.

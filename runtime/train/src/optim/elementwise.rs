@@ -1,6 +1,6 @@
 //! Rules that move every parameter on its own.
 
-use ingraft_kernel::descent::Move;
+use ingraft_kernel::descent::{Held, Move};
 
 use super::{Group, GroupShape, Optimizer, Rate};
 
@@ -61,9 +61,7 @@ impl<E: Elementwise> Optimizer for E {
     }
 
     fn update(&self, rate: &Rate, group: Group<'_>) {
-        let end = group.first.saturating_add(group.parameters.len());
-        let (one, two) = group.state.split_at_mut_checked(group.shape.count()).unwrap_or_default();
-        let state = [one, two].map(|slot| slot.get_mut(group.first..end).unwrap_or_default());
-        self.descend(&self.prepare(rate), group.parameters, group.gradients, state);
+        let Held { parameters, gradients, state } = group.held();
+        self.descend(&self.prepare(rate), parameters, gradients, state);
     }
 }

@@ -191,17 +191,18 @@ impl<'a, 'm, T: Target> Trainer<'a, 'm, T> {
         let (piece, next) = if divisible { group.piece(from) } else { (group.range.clone(), None) };
         let rate = group.rate(&self.setup, self.steps, update.gradient);
         let parameters = self.parameters.values.get_mut(piece.clone()).unwrap_or_default();
-        self.setup.optimizer.update(
-            &rate,
-            Group {
-                parameters,
-                gradients: self.gradients.get(piece.clone()).unwrap_or(&[]),
-                state: self.state.get_mut(group.state).unwrap_or_default(),
-                workspace: self.workspace,
-                shape: group.shape,
-                first: from,
-            },
-        );
+        let moved = Group {
+            parameters,
+            gradients: self.gradients.get(piece.clone()).unwrap_or(&[]),
+            state: self.state.get_mut(group.state).unwrap_or_default(),
+            workspace: self.workspace,
+            shape: group.shape,
+            first: from,
+        };
+        match self.session.target().descent().zip(self.setup.optimizer.moves(&rate)) {
+            Some((descend, moves)) => descend(&moves, moved.held()),
+            None => self.setup.optimizer.update(&rate, moved),
+        }
         if group.shrinks {
             let reach = rate.threshold(&self.setup.moves);
             soft_threshold(self.parameters.values.get_mut(piece).unwrap_or_default(), reach);

@@ -55,7 +55,7 @@ pub(in crate::command) struct CourseArgs {
     /// Seed of everything that is drawn: start values, order, views.
     #[arg(long, value_name = "N", default_value_t = 0)]
     seed: u64,
-    /// Learning rate of the method's parameters, at its peak; 0.003 by default, 0.0005 for `full`.
+    /// Learning rate of the method's parameters, at its peak; 0.003 by default, 0.0002 for `full`.
     #[arg(long, value_name = "RATE")]
     lr: Option<f32>,
     /// Learning rate of the head, at its peak; 0.005 by default, 1 with --private.

@@ -2,7 +2,7 @@
 """Latency and memory of the development models beside ONNX Runtime, LiteRT and tract, in one run on one machine.
 
     cargo build --release -p ingraft-cli
-    python3 benches/peers/run.py [--rounds 7] [--models REGEX] [--ingraft target/release/ingraft] [--without-tract]
+    python3 benches/peers/run.py [--rounds 7] [--models REGEX] [--ingraft target/release/ingraft] [--without-tract] [--as-avx2]
 
 Makes a virtual environment of the pinned packages of `requirements.txt` under `target` and runs itself there; builds
 `tract` once, which takes ten minutes, and `peak`. Needs the development data (INGRAFT_DATA, or `../shared/data` beside
@@ -10,7 +10,8 @@ the repository). All run one sample on one thread, on the same kind of input: ra
 models does not depend. Rounds alternate between the contestants, so that a machine that slows down slows all; the
 figure is the median of the rounds' medians, the spread their range. LiteRT (XNNPACK) is measured where the data has
 the model in its format. Peak memory is that of a process of its own that loads the model and runs it; of the runtimes
-hosted in Python only what is added after importing them counts. Prints Markdown tables, with what is needed to repeat
+hosted in Python only what is added after importing them counts. `--as-avx2` hides AVX-512, AVX-VNNI and AMX from all of
+them (`as_avx2.c`; Linux on Intel, with a C compiler). Prints Markdown tables, with what is needed to repeat
 them.
 """
 
@@ -60,6 +61,15 @@ def inside_environment():
     pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "--requirement", HERE / "requirements.txt"], check=True)
     os.execv(python, [python, __file__, *sys.argv[1:]])
+
+
+def without_avx512():
+    """Runs this script again where `cpuid` shows no instructions beyond AVX2, unless it already does."""
+    library = pathlib.Path(sys.prefix) / "as_avx2.so"
+    if os.environ.get("LD_PRELOAD") != str(library):
+        subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", library, HERE / "as_avx2.c"], check=True)
+        os.environ["LD_PRELOAD"] = str(library)
+        os.execv(sys.executable, [sys.executable, __file__, *sys.argv[1:]])
 
 
 def timed(call):
@@ -347,19 +357,23 @@ def main():
     if sys.argv[1:2] == ["--memory-of"]:
         memory_of(*sys.argv[2:])
         return
-    import onnxruntime as ort
-
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--models", default="", help="regular expression that names must contain")
     parser.add_argument("--ingraft", type=pathlib.Path, default=ROOT / "target/release/ingraft")
     parser.add_argument("--without-tract", action="store_true", help="spare the build of tract")
+    parser.add_argument("--as-avx2", action="store_true", help="hide AVX-512, AVX-VNNI and AMX from all")
     arguments = parser.parse_args()
+    if arguments.as_avx2:
+        without_avx512()
+    import onnxruntime as ort
+
     data = pathlib.Path(os.environ.get("INGRAFT_DATA", ROOT / "../shared/data"))
     tools = {"tract": None if arguments.without_tract else build("tract"), "peak": peak(build("peak"))}
     limits = ", ".join(f"{name} {gmacs} GMAC/s (`{how}`)" for name, (gmacs, how) in tools["peak"].items())
     print(f"Machine: {processor()}  \nRegister-only peak: {limits}  \nCommit: {commit()}  ")
-    print(f"ONNX Runtime {ort.__version__}, tract 0.23.9, one thread each\n")
+    hidden = ", AVX-512, AVX-VNNI and AMX hidden" if arguments.as_avx2 else ""
+    print(f"ONNX Runtime {ort.__version__}, tract 0.23.9, one thread each{hidden}\n")
     print("\n".join(LATENCY))
     medians, memory, target = {}, [], ""
     with tempfile.TemporaryDirectory() as folder:

@@ -92,7 +92,7 @@ pub(crate) fn pack(
             (row.pack)(&other.ok_or(error)?, weights)
         }
         (Some(Exchange::Patched), _, Some(overlay)) => {
-            (row.pack)(step, weights)?;
+            row.patcher.map_or(row.pack, |patcher| patcher.pack)(step, weights)?;
             write(row, step, weights, &overlay, &mut Log::none())
         }
         (Some(Exchange::Copied), _, Some(overlay)) => {

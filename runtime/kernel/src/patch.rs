@@ -5,7 +5,7 @@
 
 use core::ops::Range;
 
-use crate::{Sparse, SparseValues, Step};
+use crate::{KernelError, Sparse, SparseValues, Step};
 
 /// One overwritten weight: its place and what stood there.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -62,6 +62,8 @@ impl<'l> Log<'l> {
 /// How a row writes overlays into the weights it packed.
 #[derive(Clone, Copy, Debug)]
 pub struct Patcher {
+    /// Packs the weights as [`Self::write`] takes them, into as many bytes as the row packs them in.
+    pub pack: fn(&Step<'_>, &mut [u8]) -> Result<(), KernelError>,
     /// Writes an overlay; `None` where it does not fit, with nothing changed as far as the log goes.
     pub write: fn(&Step<'_>, &mut [u8], &Sparse<'_>, &mut Log<'_>) -> Option<()>,
     /// Puts the logged codes back.

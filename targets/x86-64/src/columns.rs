@@ -111,6 +111,19 @@ const HALF: usize = STEP / 2;
 /// Weights start at a cache line: vectors of 64 bytes then never cross one.
 const LINE: usize = 64;
 
+/// In the first byte beside the distance to the weights: they were [split](crate::split).
+const SPLIT: u8 = 0x80;
+
+/// Whether weights were split after they were packed.
+pub(crate) fn is_split(packed: &[u8]) -> bool {
+    packed.first().is_some_and(|first| first & SPLIT != 0)
+}
+
+/// Says that they were.
+pub(crate) fn mark_split(packed: &mut [u8]) {
+    packed.iter_mut().take(1).for_each(|first| *first |= SPLIT);
+}
+
 impl Layout {
     /// Bytes of one vector for one step.
     const fn vector(&self) -> usize {
@@ -226,7 +239,7 @@ impl Layout {
 
     /// The weights and sums of `group` in `packed`.
     pub(crate) fn group_of<'p>(&self, packed: &'p [u8], group: usize) -> Option<(&'p [u8], &'p [i32])> {
-        let skip = usize::from(*packed.first()?);
+        let skip = usize::from(*packed.first()? & !SPLIT);
         let (weights, sums) = packed.get(skip..)?.split_at_checked(self.groups * self.group())?;
         let sums: &[i32] = ingraft_tensor::bytes::cast(sums.get(..self.lanes() * 4)?)?;
         let lanes = self.columns.vectors() * self.columns.lanes;
@@ -238,7 +251,7 @@ impl Layout {
 
     /// All packed weights and sums, to be written.
     pub(crate) fn parts_mut<'p>(&self, packed: &'p mut [u8]) -> Option<(&'p mut [u8], &'p mut [i32])> {
-        let skip = usize::from(*packed.first()?);
+        let skip = usize::from(*packed.first()? & !SPLIT);
         let (weights, sums) = packed.get_mut(skip..)?.split_at_mut_checked(self.groups * self.group())?;
         Some((weights, cast_mut(sums.get_mut(..self.lanes() * 4)?)?))
     }

@@ -11,14 +11,16 @@
 //! # Limit
 //! `⌈out/LANES⌉ · steps` products per pixel, at the rate of the instruction:
 //! two `vpdpbusd` or `vfmadd` a cycle on cores with two 512-bit pipes; of AVX2, two `vfmadd`, or two
-//! `vpmaddwd` with their sums, which are half a product each.
+//! `vpmaddwd` with their sums, which are half a product each, or `vpmaddubsw` with `vpmaddwd` and a sum
+//! for weights that were [split](crate::split).
 
 mod arithmetic;
 
-pub(crate) use self::arithmetic::{Arithmetic, Codes, MovedCodes, Reals};
+pub(crate) use self::arithmetic::{Arithmetic, Codes, MovedCodes, Reals, SplitCodes, moves, splits};
 use crate::columns::{BLOCK as WIDE, Chunk, Layout};
 use crate::patches::{Patches, STEP};
 use crate::simd::Simd;
+use crate::split::{CHOICE, Remainders};
 
 /// Pixels per pass over the weights of a chunk: whole tiles of every height.
 pub(crate) const BLOCK: usize = 96;
@@ -119,6 +121,8 @@ pub(crate) struct Product<'a> {
     pub(crate) fill: u8,
     /// Weights packed in `layout`.
     pub(crate) packed: &'a [u8],
+    /// What was split off them.
+    pub(crate) rest: Option<Remainders<'a>>,
     /// Pixels per pass over the weights of a chunk; [`BLOCK`] but where making the weights of a
     /// chunk costs more than keeping patches close.
     pub(crate) block: usize,
@@ -161,11 +165,11 @@ pub(crate) fn multiply<S: Simd, A: Arithmetic<S>>(
                     let mut rows = Rows { patches, bytes, first, count, base };
                     let local;
                     if patches.in_blocks() {
-                        local = patches.widened(bytes, [first, count], A::MOVE, blocks)?;
+                        local = patches.block(bytes, [first, count], A::MOVE, blocks)?;
                         rows = Rows { patches: &local, bytes: blocks, first: 0, count, base: base + first };
                     }
                     finish.rows(group, &rows)?;
-                    let wanted = Wanted { layout, group, packed, kept };
+                    let wanted = Wanted { layout, group, packed, kept, rest: product.rest };
                     // SAFETY: every patch of the band ends within `bytes`: compared above.
                     unsafe { chunks((simd, context), rows, places, wanted, strip, weights, finish)? };
                 }
@@ -190,7 +194,7 @@ pub(crate) unsafe fn project<S: Simd, A: Arithmetic<S>>(
     let mut places = [0; SHORT];
     let places = rows.patches.places(&mut places);
     let (packed, kept) = layout.group_of(packed, 0)?;
-    let wanted = Wanted { layout, group: 0, packed, kept };
+    let wanted = Wanted { layout, group: 0, packed, kept, rest: None };
     // SAFETY: the caller's contract.
     unsafe { chunks((simd, A::context(simd)), *rows, places, wanted, &mut [], &mut AsPacked, finish) }
 }
@@ -203,6 +207,8 @@ struct Wanted<'a> {
     packed: &'a [u8],
     /// What packing kept of its rows.
     kept: &'a [i32],
+    /// What was split off the weights of all groups.
+    rest: Option<Remainders<'a>>,
 }
 
 /// Every chunk of a group for some rows.
@@ -219,7 +225,8 @@ unsafe fn chunks<S: Simd, A: Arithmetic<S>>(
     weights: &mut impl Weights,
     finish: &mut impl Finish<S, A>,
 ) -> Option<()> {
-    let Wanted { layout, group, packed, kept } = wanted;
+    let Wanted { layout, group, packed, kept, rest } = wanted;
+    let rest = rest.unwrap_or_default().skip(group * layout.columns.vectors());
     for chunk in layout.columns.chunks() {
         let lanes = chunk.vectors * layout.columns.lanes;
         let mut sums = [0; STRIP];
@@ -231,7 +238,7 @@ unsafe fn chunks<S: Simd, A: Arithmetic<S>>(
             return None;
         }
         finish.chunk(group, chunk, sums)?;
-        let block = Block { simd, context, rows, places, weights: right };
+        let block = Block { simd, context, rows, places, weights: right, rest: rest.skip(chunk.before) };
         // SAFETY: the caller's contract; `right` holds the chunk's vectors for every step: compared above.
         unsafe { block.chunk::<A>(chunk.vectors, layout.in_blocks(chunk), finish)? };
     }
@@ -247,6 +254,8 @@ struct Block<'a, S, C> {
     /// Where each step of a patch lies, for patches of many short segments; else empty.
     places: &'a [usize],
     weights: &'a [u8],
+    /// What was split off them.
+    rest: Remainders<'a>,
 }
 
 impl<S: Simd, C: Copy> Block<'_, S, C> {
@@ -263,6 +272,13 @@ impl<S: Simd, C: Copy> Block<'_, S, C> {
     ) -> Option<()> {
         // SAFETY: the caller's contract.
         unsafe {
+            if A::SPLIT {
+                return match vectors {
+                    1 => self.tiles::<A, 8, 4, 1, false>(finish),
+                    2 => self.tiles::<A, 4, 2, 2, false>(finish),
+                    _ => None,
+                };
+            }
             if S::REGISTERS < 32 {
                 return match vectors {
                     1 => self.tiles::<A, 12, 4, 1, false>(finish),
@@ -402,6 +418,23 @@ impl<S: Simd, C: Copy> Block<'_, S, C> {
         if BLOCKS {
             for (sums, quarters) in sums.iter_mut().zip(quarters) {
                 sums[0] = A::sum_quarters(self.simd, sums[0], quarters);
+            }
+        }
+        if A::SPLIT {
+            let last = patches.reach(1).checked_sub(CHOICE * STEP)?;
+            for n in 0..N {
+                let mut column = [sums[0][n]; M];
+                column.iter_mut().zip(&sums).for_each(|(to, sums)| *to = sums[n]);
+                for remainder in self.rest.of(n) {
+                    let place = patches.at(remainder.place());
+                    if place > last {
+                        return None;
+                    }
+                    let from = offsets.map(|offset| bytes.as_ptr().wrapping_add(offset + place));
+                    // SAFETY: a patch ends as far behind `last` as is read: the caller's contract.
+                    column = unsafe { A::add_rest(self.simd, remainder, from, column) };
+                }
+                sums.iter_mut().zip(column).for_each(|(sums, sum)| sums[n] = sum);
             }
         }
         // A copy: the sums themselves would be kept in memory while they grow if their address were passed on.

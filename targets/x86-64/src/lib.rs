@@ -16,6 +16,7 @@
 //! | `patches` | where the patches of a convolution lie: strides into the input, into one padded copy of a sample, or into copies of one block after another |
 //! | `columns` | output channels in chunks of one to four vectors, and the packed weights |
 //! | `gemm` | patches by packed weights in register tiles; `Arithmetic` says what a step is, `Weights` where weights come from, `Finish` what becomes of the sums |
+//! | `split` | weights of AVX2 in two parts, with which `vpmaddubsw` is exact |
 //! | `qconv`, `conv` | the rows: an `Arithmetic` and a `Finish` each; `qconv::terms` and `conv::terms` are the `Finish` with adapter terms, `weights` the weights that deltas change |
 //! | `qconv::factors`, `qconv::low_rank`, `qconv::ranks` | how factors are packed, and their two products |
 //! | `real_factors`, `affine` | f32 factors, scale and shift, of f32 layers (`conv::terms`) and of those on codes (`qconv::real_terms`) |
@@ -40,14 +41,19 @@
 //! | 16 | 12 | 12 | 13/12 |
 //! | AVX2, AVX-VNNI: 16 | 6 | 12 | 8/12 |
 //! | AVX2, AVX-VNNI: 8 | 12 | 12 | 13/12 |
+//! | AVX2, split weights: 16 | 4 | 8 | 6/8 |
+//! | AVX2, split weights: 8 | 8 | 8 | 9/8 |
 //!
 //! With four weight and two activation vectors, 30 of the 32 registers are in use, and 15 of the 16 of 256 bits. A pass of up to
 //! 96 pixels reads a chunk's weights once: `64·k` bytes for `96·64·k` multiply-accumulates, 48 cycles of products per
 //! 64-byte line.
 //!
-//! With AVX2 codes are multiplied as 16-bit values. Patches hold them so, in a copy: of one block of pixels after another
-//! (1×1), or of the image (larger windows). It is made once and read by every chunk. Weights stay bytes, and become 16-bit
-//! values where they are loaded: once for the pixels of a tile.
+//! With AVX2 codes are multiplied as bytes moved to 0…255 where weights are split, else as 16-bit values. Patches hold them
+//! so, in a copy: of one block of pixels after another (1×1), or of the image (larger windows). It is made once and read by
+//! every chunk. Weights stay bytes, and become 16-bit values where they are loaded: once for the pixels of a tile.
+//!
+//! Weights are split at bind where at most a fifth as many vectors are left over as there are (`split`). Overlays and fused
+//! weights that are not packed, and overlays that are, act on weights that are not split.
 //!
 //! An f32 depthwise strip has 8 accumulators, 3 or 5 weights of a row of the window, and each column of the input once: 10
 //! and 3 loads for 24 products at 3×3, 12 and 5 for 40 at 5×5, both with stride 1.
@@ -70,8 +76,11 @@
 //!
 //! AVX2 has no product of bytes that does not saturate: 32 int8 multiply-accumulates take two `vpmaddwd` and two sums. A
 //! tile of 6 pixels by 16 channels takes 24 of these for 192 multiply-accumulates and two operations for its weights: 6.5
-//! cycles on four vector pipes (Zen), 8.7 on three (Intel). Runtimes that take `vpmaddubsw` and let sums saturate need
-//! three operations where this needs four. A depthwise window of `T` taps takes `⌈T/2⌉·6` operations per 16 channels and
+//! cycles on four vector pipes (Zen), 8.7 on three (Intel). Split weights take `vpmaddubsw`, `vpmaddwd` and a sum, three
+//! operations where 16-bit values take four, and four more for each vector left over: with a share of `s` of them `3 + 4·s`,
+//! which is below 4 up to a quarter. Neighboring weights whose sum is beyond ±128 are left over, 1 to 2 in 100 pairs in
+//! YAMNet: 11 to 16 vectors in 100 in its larger layers, 8 to 20 in most of EfficientNet-Lite0's, 1 in MiniLM-L6's, 30 in
+//! DS-CNN's, which keeps 16-bit values. A depthwise window of `T` taps takes `⌈T/2⌉·6` operations per 16 channels and
 //! about 13 for their codes.
 //!
 //! # Examples
@@ -110,6 +119,7 @@ mod real_factors;
 mod reduce;
 mod simd;
 mod softmax;
+mod split;
 mod unary;
 
 use ingraft_kernel::{Host, Kernel};

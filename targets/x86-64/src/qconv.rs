@@ -26,13 +26,14 @@ pub(crate) use self::finish::Bounds;
 use self::finish::{ToCodes, ToReals, ToSums};
 use self::real_terms::RealTerms;
 use self::terms::WithIntegerTerms;
-use self::weights::Writable;
+use self::weights::{Writable, makes_weights};
 use crate::avx2::qconv as avx2;
-use crate::columns::{Columns, Layout};
+use crate::columns::{Columns, Layout, is_split};
 use crate::features::{Avx2, Avx512, AvxVnni};
-use crate::gemm::{AsPacked, BLOCK, Finish, MovedCodes, Product, multiply};
+use crate::gemm::{AsPacked, BLOCK, Finish, MovedCodes, Product, moves, multiply, splits};
 use crate::patches::Patches;
-use crate::simd::{Row, Simd, entry};
+use crate::simd::{Avx2Bytes, Row, Simd, entry};
+use crate::split::{self, Remainders};
 use ingraft_vector::memory::take;
 
 /// int8 output.
@@ -41,7 +42,7 @@ pub(crate) const AVX512: Kernel =
         .checked(check::<Avx512>)
         .with_workspace(workspace::<Avx512>)
         .with_packed(packed_bytes::<Avx512>, pack::<Avx512>)
-        .with_patcher(Patcher { write: patch::<Avx512>, revert: unpatch::<Avx512> })
+        .with_patcher(patcher::<Avx512>())
         .with_factors(factor_bytes::<Avx512>, pack_factors::<Avx512>);
 
 /// f32 output.
@@ -63,7 +64,7 @@ pub(crate) const AVX_VNNI: Kernel =
         .checked(check::<AvxVnni>)
         .with_workspace(workspace::<AvxVnni>)
         .with_packed(packed_bytes::<AvxVnni>, pack::<AvxVnni>)
-        .with_patcher(Patcher { write: patch::<AvxVnni>, revert: unpatch::<AvxVnni> })
+        .with_patcher(patcher::<AvxVnni>())
         .with_factors(factor_bytes::<AvxVnni>, pack_factors::<AvxVnni>);
 
 /// As [`AVX_VNNI`], f32 output.
@@ -83,32 +84,37 @@ pub(crate) const AVX_VNNI_I32: Kernel = Kernel {
     ..AVX_VNNI
 };
 
-/// int8 output, on vectors of 256 bits.
-pub(crate) const AVX2: Kernel = Kernel::new(
-    "qconv_qs8_qc8w_qs8__avx2packed",
-    OpCode::QConv,
-    Some(DType::I8),
-    Some(DType::I8),
-    run::<Avx2>,
-)
-.checked(check_avx2)
-.with_workspace(workspace::<Avx2>)
-.with_packed(packed_bytes::<Avx2>, pack::<Avx2>)
-.with_patcher(Patcher { write: patch::<Avx2>, revert: unpatch::<Avx2> })
-.with_factors(factor_bytes::<Avx2>, pack_factors::<Avx2>);
+/// int8 output, on vectors of 256 bits: of bytes where [splitting](crate::split) the weights pays, else of 16-bit values.
+pub(crate) const AVX2: Kernel =
+    Kernel::new("qconv_qs8_qc8w_qs8__avx2packed", OpCode::QConv, Some(DType::I8), Some(DType::I8), run_avx2)
+        .checked(check_avx2)
+        .with_workspace(workspace_avx2)
+        .with_packed(packed_bytes_avx2, pack_avx2)
+        .with_patcher(patcher::<Avx2>())
+        .with_factors(factor_bytes::<Avx2>, pack_factors::<Avx2>);
 
 /// As [`AVX2`], f32 output.
-pub(crate) const AVX2_F32: Kernel =
-    Kernel { name: "qconv_qs8_qc8w_f32__avx2packed", output: Some(DType::F32), run: run_f32::<Avx2>, ..AVX2 };
+pub(crate) const AVX2_F32: Kernel = Kernel {
+    name: "qconv_qs8_qc8w_f32__avx2packed",
+    output: Some(DType::F32),
+    run: |call| if is_split(call.packed) { run_f32::<Avx2Bytes>(call) } else { run_f32::<Avx2>(call) },
+    ..AVX2
+};
 
 /// As [`AVX2`], i32 output: the accumulators; takes no terms.
 pub(crate) const AVX2_I32: Kernel = Kernel {
     name: "qconv_qs8_qc8w_s32__avx2packed",
     output: Some(DType::I32),
     patcher: None,
-    run: entry::<Avx2, ToInt32>,
+    run: |call| {
+        if is_split(call.packed) { entry::<Avx2Bytes, ToInt32>(call) } else { entry::<Avx2, ToInt32>(call) }
+    },
     ..AVX2
 };
+
+const fn patcher<S: Simd>() -> Patcher {
+    Patcher { pack: pack::<S>, write: patch::<S>, revert: unpatch::<S> }
+}
 
 /// Weights must stand in the plan, to be packed at bind.
 fn check<S: Simd>(step: &Step<'_>) -> Result<(), KernelError> {
@@ -145,7 +151,7 @@ fn workspace<S: Simd>(step: &Step<'_>) -> usize {
 }
 
 fn patches<S: Simd>(shape: &ConvShape) -> Option<Patches> {
-    Patches::new(shape, size_of::<i8>(), S::WIDE)
+    Patches::new(shape, size_of::<i8>(), S::WIDE, moves::<S>())
 }
 
 fn layout<S: Simd>(shape: &ConvShape, patches: &Patches) -> Layout {
@@ -168,6 +174,51 @@ fn pack<S: Simd>(step: &Step<'_>, packed: &mut [u8]) -> Result<(), KernelError> 
         layout::<S>(&shape, &patches::<S>(&shape)?).pack(weight, packed, correction)
     };
     fill().ok_or(KernelError::Memory(step.op))
+}
+
+/// The layout of weights whose codes are multiplied as bytes with AVX2; `None` where they cannot be.
+fn split_layout(shape: &ConvShape) -> Option<(Patches, Layout)> {
+    let patches = patches::<Avx2Bytes>(shape)?;
+    split::suits(patches.segments).then(|| (patches, layout::<Avx2Bytes>(shape, &patches)))
+}
+
+/// Bytes of packed weights with AVX2.
+fn bytes_avx2(shape: &ConvShape, weight: &[u8]) -> Option<usize> {
+    let layout = layout::<Avx2>(shape, &patches::<Avx2>(shape)?);
+    Some(layout.bytes() + split_layout(shape).map_or(0, |(_, layout)| split::bytes(&layout, weight)))
+}
+
+/// Packs weights for AVX2: split where there is room for what that leaves, as it is where [`bytes_avx2`] chose so for them.
+fn fill_avx2(shape: &ConvShape, weight: &[u8], packed: &mut [u8]) -> Option<()> {
+    if let Some((patches, layout)) = split_layout(shape).filter(|(_, layout)| packed.len() > layout.bytes()) {
+        layout.pack(weight, packed, correction)?;
+        if split::pack(&layout, patches.inner, weight, packed).is_some() {
+            return Some(());
+        }
+    }
+    layout::<Avx2>(shape, &patches::<Avx2>(shape)?).pack(weight, packed, correction)
+}
+
+fn packed_bytes_avx2(step: &Step<'_>) -> usize {
+    constant(step).and_then(|weight| bytes_avx2(&shape(step)?, weight)).unwrap_or(0)
+}
+
+fn pack_avx2(step: &Step<'_>, packed: &mut [u8]) -> Result<(), KernelError> {
+    constant(step)
+        .and_then(|weight| fill_avx2(&shape(step)?, weight, packed))
+        .ok_or(KernelError::Memory(step.op))
+}
+
+fn workspace_avx2(step: &Step<'_>) -> usize {
+    workspace::<Avx2>(step).max(workspace::<Avx2Bytes>(step))
+}
+
+/// The weight, where it stands in the plan.
+fn constant<'a>(step: &Step<'a>) -> Option<&'a [u8]> {
+    match step.input(1).ok()?.place {
+        Place::Plan(weight) => Some(weight),
+        _ => None,
+    }
 }
 
 /// `−128·Σw`: products are of codes plus 128.
@@ -216,6 +267,15 @@ fn pack_factors<S: Simd>(
 
 fn run<S: Simd>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     if is_plain(call) { entry::<S, ToInt8>(call) } else { entry::<S, WithIntegerTerms>(call) }
+}
+
+fn run_avx2(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
+    // Weights that are made for a run are not split.
+    if is_split(call.packed) && !makes_weights(&call.terms) {
+        run::<Avx2Bytes>(call)
+    } else {
+        run::<Avx2>(call)
+    }
 }
 
 fn run_f32<S: Simd>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
@@ -319,7 +379,7 @@ fn sums_into<S: Simd>(
     copy: &mut [u8],
     finish: &mut (impl Finish<S, S::InPlace> + Finish<S, MovedCodes>),
 ) -> Option<()> {
-    if product.patches.copies_image() {
+    if product.patches.copies_image() && !moves::<S>() {
         multiply::<S, MovedCodes>(simd, product, [copy, &mut []], &mut AsPacked, finish)
     } else {
         multiply::<S, S::InPlace>(simd, product, [copy, &mut []], &mut AsPacked, finish)
@@ -331,5 +391,6 @@ fn product<'a, S: Simd>(conv: &QConv<'a>, packed: &'a [u8]) -> Option<Product<'a
     let patches = patches::<S>(&conv.shape)?;
     let layout = layout::<S>(&conv.shape, &patches);
     let fill = conv.attrs.in_zero_point as u8;
-    Some(Product { patches, layout, input: bytes::of(conv.input), fill, packed, block: BLOCK })
+    let rest = if splits::<S>() { Some(Remainders::new(&layout, packed)?) } else { None };
+    Some(Product { patches, layout, input: bytes::of(conv.input), fill, packed, rest, block: BLOCK })
 }

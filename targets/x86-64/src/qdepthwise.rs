@@ -26,6 +26,7 @@ use ingraft_tensor::{DType, bytes};
 
 use self::lines::{Lines, Ring};
 use self::packing::{Blocks, Order, Packed};
+use self::taps::Taps;
 use crate::avx2::qdepthwise as avx2;
 use crate::features::{Avx2, Avx512, AvxVnni};
 use crate::qconv::Bounds;
@@ -61,7 +62,7 @@ pub(crate) const AVX2: Kernel =
 const MOST_TAPS: usize = 128;
 
 /// Weights, bias and multipliers must stand in the plan, to be packed at bind.
-fn check<S: Simd>(step: &Step<'_>) -> Result<(), KernelError> {
+fn check<S: Simd + Taps>(step: &Step<'_>) -> Result<(), KernelError> {
     (avx2::KERNEL.check)(step)?;
     let attrs: &QConvAttrs = step.attrs()?;
     let constant = |index| Ok(matches!(step.input(index)?.place, Place::Plan(_)));
@@ -72,7 +73,7 @@ fn check<S: Simd>(step: &Step<'_>) -> Result<(), KernelError> {
     (constants && attrs.fits_codes() && lines.is_some()).then_some(()).ok_or(KernelError::Operands(step.op))
 }
 
-fn order<S: Simd>() -> Order {
+fn order<S: Simd + Taps>() -> Order {
     Order { block: S::BLOCK, together: S::TOGETHER, lanes: S::LANES, wide: S::WIDE }
 }
 
@@ -81,17 +82,17 @@ fn shape(step: &Step<'_>) -> Option<ConvShape> {
 }
 
 /// The ring of lines, or what the row for active terms needs.
-fn workspace<S: Simd>(step: &Step<'_>) -> usize {
+fn workspace<S: Simd + Taps>(step: &Step<'_>) -> usize {
     let ring =
         shape(step).and_then(|shape| Lines::new(&shape, order::<S>())).map_or(0, |lines| lines.bytes());
     ring.max(avx2::workspace(step))
 }
 
-fn packed_bytes<S: Simd>(step: &Step<'_>) -> usize {
+fn packed_bytes<S: Simd + Taps>(step: &Step<'_>) -> usize {
     shape(step).map_or(0, |shape| Blocks::new(&shape, order::<S>()).bytes())
 }
 
-fn pack<S: Simd>(step: &Step<'_>, packed: &mut [u8]) -> Result<(), KernelError> {
+fn pack<S: Simd + Taps>(step: &Step<'_>, packed: &mut [u8]) -> Result<(), KernelError> {
     let constant = |index| match step.input(index)?.place {
         Place::Plan(constant) => Ok(constant),
         Place::Memory(_) => Err(KernelError::Operands(step.op)),
@@ -104,7 +105,7 @@ fn pack<S: Simd>(step: &Step<'_>, packed: &mut [u8]) -> Result<(), KernelError> 
     filled.ok_or(KernelError::Memory(step.op))
 }
 
-fn run<S: Simd>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
+fn run<S: Simd + Taps>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     if !call.terms.is_none() || call.outputs.len() > 1 {
         return (avx2::KERNEL.run)(call);
     }
@@ -114,7 +115,7 @@ fn run<S: Simd>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
 /// The layer without terms.
 struct Lanes;
 
-impl<S: Simd> Row<S> for Lanes {
+impl<S: Simd + Taps> Row<S> for Lanes {
     #[inline(always)]
     fn run(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
         let (conv, error) = (QDepthwise::new(call)?, KernelError::Memory(call.op));
@@ -125,7 +126,7 @@ impl<S: Simd> Row<S> for Lanes {
 }
 
 #[inline(always)]
-fn layer<S: Simd>(
+fn layer<S: Simd + Taps>(
     simd: S,
     conv: &QDepthwise<'_>,
     memory: &mut [u8],
@@ -156,7 +157,7 @@ fn layer<S: Simd>(
 
 /// One line of the output.
 #[inline(always)]
-fn row<S: Simd>(
+fn row<S: Simd + Taps>(
     simd: S,
     conv: &QDepthwise<'_>,
     blocks: &Blocks,

@@ -11,7 +11,7 @@ use ingraft_kernel::terms::Factors;
 use ingraft_tensor::bytes;
 
 use crate::columns::{Chunk, Columns, Layout};
-use crate::gemm::{BLOCK, Finish, Pixels, Reals, Rows, STRIP, project};
+use crate::gemm::{BLOCK, Finish, Pixels, Reals, Rows, STRIP, moves, project};
 use crate::patches::{Patches, Segments};
 use crate::simd::{Simd, Task};
 use ingraft_vector::memory::take;
@@ -241,12 +241,15 @@ fn codes_to_reals<S: Simd>(
         let line = segment / patches.inner;
         let at = line * patches.outer_step + (segment - line * patches.inner) * patches.inner_step;
         let codes = rows.bytes.get(offset + at..)?.get(..len * S::WIDE)?;
-        if S::WIDE == 1 {
+        if !moves::<S>() {
             for (to, code) in to.iter_mut().zip(codes) {
                 *to = (i32::from(*code as i8) - zero) as f32 * scale;
             }
+        } else if S::WIDE == 1 {
+            for (to, code) in to.iter_mut().zip(codes) {
+                *to = (i32::from(*code) - (zero + 128)) as f32 * scale;
+            }
         } else {
-            // Moved to 0…255.
             for (to, code) in to.iter_mut().zip(codes.as_chunks().0) {
                 *to = (i32::from(u16::from_le_bytes(*code)) - (zero + 128)) as f32 * scale;
             }

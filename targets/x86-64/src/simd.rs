@@ -7,6 +7,7 @@
 //! function, which is the one compiled for the instruction set.
 
 mod avx2;
+mod avx2_bytes;
 mod avx512;
 mod avx_vnni;
 mod ymm;
@@ -16,10 +17,10 @@ use core::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
 use ingraft_kernel::{Call, KernelError};
 pub(crate) use ingraft_vector::{Row, Task, Vector};
 
+pub(crate) use self::avx2_bytes::Avx2Bytes;
 pub(crate) use self::ymm::Ymm;
 use crate::gemm::Arithmetic;
 use crate::qconv::ranks::Ranks;
-use crate::qdepthwise::taps::Taps;
 
 /// The entry of a row.
 pub(crate) fn entry<S: Vector, R: Row<S>>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
@@ -35,7 +36,7 @@ pub(crate) fn fetch<T>(values: &[T], place: usize) {
 }
 
 /// An instruction set, as its proof.
-pub(crate) trait Simd: Vector + Taps + Ranks {
+pub(crate) trait Simd: Vector + Ranks {
     /// Registers for vectors.
     const REGISTERS: usize;
     /// Bytes of a code in a patch: what [`Self::dot`] multiplies.
@@ -122,6 +123,20 @@ pub(crate) trait Simd: Vector + Taps + Ranks {
         zero: Self::Int,
         count: usize,
     );
+}
+
+/// An instruction set whose products of bytes are exact for [split](crate::split) weights alone.
+pub(crate) trait Splitting: Simd {
+    /// Which step each lane chooses.
+    ///
+    /// # Safety
+    /// A byte for each lane lies at `from`.
+    unsafe fn load_steps(self, from: *const u8) -> Self::Int;
+    /// In each lane the step that it chooses.
+    ///
+    /// # Safety
+    /// [`CHOICE`](crate::split::CHOICE) steps lie at `from`.
+    unsafe fn load_chosen(self, from: *const u8, steps: Self::Int) -> Self::Codes;
 }
 
 /// An instruction set that multiplies bytes as they lie.

@@ -1,7 +1,8 @@
 //! What a step of a product multiplies: codes as they lie, codes moved in a copy, or f32.
 
 use crate::patches::STEP;
-use crate::simd::{Bytes, Simd};
+use crate::simd::{Bytes, Simd, Splitting};
+use crate::split::Remainder;
 
 /// What a step multiplies.
 pub(crate) trait Arithmetic<S: Simd>: Copy {
@@ -18,6 +19,8 @@ pub(crate) trait Arithmetic<S: Simd>: Copy {
     const MOVE: u8;
     /// Bytes of a weight row that a step multiplies with [`STEP`] bytes of a patch.
     const BYTES: usize;
+    /// Whether weights were split, and products are exact only with [`Self::add_rest`].
+    const SPLIT: bool = false;
 
     /// The context of [`Self::patch`].
     fn context(simd: S) -> Self::Context;
@@ -38,6 +41,21 @@ pub(crate) trait Arithmetic<S: Simd>: Copy {
     unsafe fn weight(simd: S, from: *const u8) -> Self::Weight;
     /// `sum + patch·weight`.
     fn multiply(simd: S, sum: Self::Sum, patch: Self::Patch, weight: Self::Weight) -> Self::Sum;
+
+    /// Adds the products of what was split off the weights of a vector with the patches whose steps it chooses from begin at
+    /// `from`.
+    ///
+    /// # Safety
+    /// [`CHOICE`](crate::split::CHOICE) steps of a patch lie at each.
+    #[inline(always)]
+    unsafe fn add_rest<const M: usize>(
+        _: S,
+        _: Remainder<'_>,
+        _: [*const u8; M],
+        sums: [Self::Sum; M],
+    ) -> [Self::Sum; M] {
+        sums
+    }
 }
 
 /// int8 codes to i32: `Σ (x + 128)·w`. The packed weights carry `−128·Σw`.
@@ -47,6 +65,20 @@ pub(crate) struct Codes;
 /// As [`Codes`], of an image whose copy holds the codes moved to 0…255: one operation less per broadcast.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MovedCodes;
+
+/// As [`MovedCodes`], of weights that were [split](crate::split).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SplitCodes;
+
+/// Whether patches of `S` hold codes that were moved to 0…255.
+pub(crate) const fn moves<S: Simd>() -> bool {
+    <S::InPlace as Arithmetic<S>>::MOVE != 0
+}
+
+/// Whether `S` multiplies weights that were [split](crate::split).
+pub(crate) const fn splits<S: Simd>() -> bool {
+    <S::InPlace as Arithmetic<S>>::SPLIT
+}
 
 /// f32, fused multiply-add.
 #[derive(Clone, Copy, Debug)]
@@ -107,26 +139,57 @@ impl<S: Bytes> Arithmetic<S> for Codes {
     }
 }
 
+/// What products of moved codes have in common.
+macro_rules! moved_codes {
+    () => {
+        integer_products!();
+
+        type Context = ();
+        const MOVE: u8 = 0x80;
+        const BYTES: usize = STEP / S::WIDE;
+
+        #[inline(always)]
+        fn context(_: S) {}
+
+        #[inline(always)]
+        unsafe fn patch(simd: S, (): (), from: *const u8) -> S::Codes {
+            // SAFETY: the caller's contract.
+            unsafe { simd.load_moved(from) }
+        }
+
+        #[inline(always)]
+        unsafe fn block(simd: S, (): (), from: *const u8) -> S::Codes {
+            // SAFETY: the caller's contract.
+            unsafe { simd.load_moved_block(from) }
+        }
+    };
+}
+
 impl<S: Simd> Arithmetic<S> for MovedCodes {
-    integer_products!();
+    moved_codes!();
+}
 
-    type Context = ();
-    const MOVE: u8 = 0x80;
-    const BYTES: usize = STEP / S::WIDE;
+impl<S: Splitting> Arithmetic<S> for SplitCodes {
+    moved_codes!();
 
-    #[inline(always)]
-    fn context(_: S) {}
-
-    #[inline(always)]
-    unsafe fn patch(simd: S, (): (), from: *const u8) -> S::Codes {
-        // SAFETY: the caller's contract.
-        unsafe { simd.load_moved(from) }
-    }
+    const SPLIT: bool = true;
 
     #[inline(always)]
-    unsafe fn block(simd: S, (): (), from: *const u8) -> S::Codes {
-        // SAFETY: the caller's contract.
-        unsafe { simd.load_moved_block(from) }
+    unsafe fn add_rest<const M: usize>(
+        simd: S,
+        remainder: Remainder<'_>,
+        from: [*const u8; M],
+        mut sums: [S::Int; M],
+    ) -> [S::Int; M] {
+        // SAFETY: a remainder has a vector of weights and a step for every lane; the patches are the caller's contract.
+        unsafe {
+            let (weights, steps) =
+                (simd.load_weights(remainder.weights()), simd.load_steps(remainder.steps()));
+            for (sum, from) in sums.iter_mut().zip(from) {
+                *sum = simd.dot(*sum, simd.load_chosen(from, steps), weights);
+            }
+        }
+        sums
     }
 }
 

@@ -6,11 +6,15 @@ use ingraft_kernel::window::ConvShape;
 use ingraft_kernel::{Call, Kernel, KernelError, Place, Step};
 
 use super::finish::ToReals;
-use super::{correction, layout, product, real_sparse, real_terms, sums_into, with_real_terms};
+use super::{
+    bytes_avx2, constant, correction, fill_avx2, layout, product, real_sparse, real_terms, sums_into,
+    with_real_terms,
+};
+use crate::columns::is_split;
 use crate::features::{Avx2, Avx512, AvxVnni};
 use crate::patches::Patches;
 use crate::real_factors::bytes_of_codes;
-use crate::simd::{Row, Simd, entry};
+use crate::simd::{Avx2Bytes, Row, Simd, entry};
 use ingraft_vector::memory::take;
 
 /// int8 codes to f32; terms but factors, scale and shift take the reference.
@@ -27,12 +31,22 @@ pub(crate) const AVX_VNNI: Kernel =
         .with_workspace(workspace::<AvxVnni>)
         .with_packed(packed_bytes::<AvxVnni>, pack::<AvxVnni>);
 
-/// As [`AVX512`], on vectors of 256 bits.
-pub(crate) const AVX2: Kernel =
-    Kernel { name: "dynamic_conv_qd8_qc8w_f32__avx2", run: run::<Avx2>, ..AVX512 }
-        .checked(check::<Avx2>)
-        .with_workspace(workspace::<Avx2>)
-        .with_packed(packed_bytes::<Avx2>, pack::<Avx2>);
+/// As [`AVX512`], on vectors of 256 bits: of bytes where [splitting](crate::split) the weights pays, else of 16-bit values.
+pub(crate) const AVX2: Kernel = Kernel {
+    name: "dynamic_conv_qd8_qc8w_f32__avx2",
+    run: |call| if is_split(call.packed) { run::<Avx2Bytes>(call) } else { run::<Avx2>(call) },
+    ..AVX512
+}
+.checked(check::<Avx2>)
+.with_workspace(|step| workspace::<Avx2>(step).max(workspace::<Avx2Bytes>(step)))
+.with_packed(
+    |step| constant(step).and_then(|weight| bytes_avx2(&patches::<Avx2>(step)?.0, weight)).unwrap_or(0),
+    |step, packed| {
+        constant(step)
+            .and_then(|weight| fill_avx2(&patches::<Avx2>(step)?.0, weight, packed))
+            .ok_or(KernelError::Memory(step.op))
+    },
+);
 
 fn check<S: Simd>(step: &Step<'_>) -> Result<(), KernelError> {
     (REFERENCE.check)(step)?;

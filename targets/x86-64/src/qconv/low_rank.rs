@@ -278,14 +278,14 @@ unsafe fn step<S: Simd, const Q: usize, const P: usize>(
 ) {
     // SAFETY: the caller's contract.
     unsafe {
-        let mut w = [simd.load_weights(weights.cast()); Q];
+        let mut w = [simd.load_rows(weights.cast()); Q];
         for (q, w) in w.iter_mut().enumerate() {
-            *w = simd.load_weights(weights.add(q * vector).cast());
+            *w = simd.load_rows(weights.add(q * vector).cast());
         }
         for (pixel, from) in from.into_iter().enumerate() {
             let x = simd.load_run(from.add(first * S::WIDE), count);
             for (sums, w) in sums.iter_mut().zip(w) {
-                sums[pixel] = simd.dot(sums[pixel], x, w);
+                sums[pixel] = simd.dot_rows(sums[pixel], x, w);
             }
         }
     }

@@ -4,7 +4,7 @@ use core::arch::x86_64::*;
 
 use super::factors::QUAD;
 use crate::features::{Avx2, Avx512, AvxVnni};
-use crate::simd::{Simd, Vector, Ymm};
+use crate::simd::{Avx2Bytes, Simd, Vector, Ymm};
 
 /// How an instruction set multiplies patches with rank rows.
 pub(crate) trait Ranks: Copy {
@@ -18,6 +18,28 @@ pub(crate) trait Ranks: Copy {
     unsafe fn load_run(self, from: *const u8, count: usize) -> Self::Codes
     where
         Self: Simd;
+
+    /// The next `RUN` codes of four rank rows.
+    ///
+    /// # Safety
+    /// They lie at `from`.
+    #[inline(always)]
+    unsafe fn load_rows(self, from: *const u8) -> Self::Weights
+    where
+        Self: Simd,
+    {
+        // SAFETY: the caller's contract.
+        unsafe { self.load_weights(from) }
+    }
+
+    /// Wrapping `acc + Σ x·w` of the codes in each lane, exact for any.
+    #[inline(always)]
+    fn dot_rows(self, acc: Self::Int, x: Self::Codes, w: Self::Weights) -> Self::Int
+    where
+        Self: Simd,
+    {
+        self.dot(acc, x, w)
+    }
 
     /// u of four rank rows at four pixels, `[pixel][rank row]`, of their sums.
     fn latents(self, sums: [Self::Int; 4], offset: &[i32; QUAD], scale: &[f32; QUAD]) -> [[i16; QUAD]; 4]
@@ -74,6 +96,33 @@ impl Ranks for Avx2 {
                 _mm256_set1_epi64x(i64::from(from.cast::<u32>().read_unaligned()))
             }
         }
+    }
+
+    #[inline(always)]
+    fn latents(self, sums: [__m256i; 4], offset: &[i32; QUAD], scale: &[f32; QUAD]) -> [[i16; QUAD]; 4] {
+        latents_of(self, sums, offset, scale)
+    }
+}
+
+// Rank rows are not split: as those of [`Avx2`], of patches that hold bytes.
+impl Ranks for Avx2Bytes {
+    const RUN: usize = Avx2::RUN;
+
+    #[inline(always)]
+    unsafe fn load_run(self, from: *const u8, _: usize) -> __m256i {
+        // SAFETY: `self` proves the instructions; four codes, a whole step, are read.
+        unsafe { _mm256_cvtepu8_epi16(_mm_set1_epi32(from.cast::<i32>().read_unaligned())) }
+    }
+
+    #[inline(always)]
+    unsafe fn load_rows(self, from: *const u8) -> __m256i {
+        // SAFETY: `self` proves the instructions, the caller the sixteen bytes; no alignment is needed.
+        unsafe { _mm256_cvtepi8_epi16(_mm_loadu_si128(from.cast())) }
+    }
+
+    #[inline(always)]
+    fn dot_rows(self, acc: __m256i, x: __m256i, w: __m256i) -> __m256i {
+        self.dot_pairs(acc, x, w)
     }
 
     #[inline(always)]

@@ -14,7 +14,7 @@ use ingraft_kernel::qconv::QConv;
 use ingraft_kernel::terms::{Sparse, SparseValues};
 
 use crate::columns::Chunk;
-use crate::gemm::{BLOCK, Rows, STRIP};
+use crate::gemm::{BLOCK, Rows, STRIP, moves};
 use crate::patches::Segments;
 use crate::simd::{Simd, Task};
 use ingraft_vector::memory::take;
@@ -116,8 +116,7 @@ impl<'a, 'm> RealSparse<'a, 'm> {
                 + (usize::from(*element) - segment * len) * S::WIDE;
             for (code, offset) in column.iter_mut().zip(offsets) {
                 let byte = *rows.bytes.get(offset + at)?;
-                // Wide codes were moved to 0…255.
-                *code = if S::WIDE == 1 { byte as i8 } else { byte.wrapping_sub(128) as i8 };
+                *code = if moves::<S>() { byte.wrapping_sub(128) as i8 } else { byte as i8 };
             }
         }
         Some(())

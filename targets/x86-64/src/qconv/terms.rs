@@ -35,7 +35,8 @@ impl<S: Simd> Row<S> for WithIntegerTerms {
     #[inline(always)]
     fn run(call: &mut Call<'_, '_>, simd: S) -> Result<(), KernelError> {
         let conv = QConv::new(call)?;
-        let (Some(product), Some(weights)) = (product::<S>(&conv, call.packed), Effective::new(&conv)) else {
+        let weights = Effective::new(&conv, call.packed);
+        let (Some(product), Some(weights)) = (product::<S>(&conv, call.packed), weights) else {
             return (avx2::KERNEL.run)(call);
         };
         let memory = core::mem::take(&mut call.workspace);

@@ -2,12 +2,13 @@
 
 use core::ops::Range;
 
+use ingraft_kernel::SiteTerms;
 use ingraft_kernel::patch::Patchable;
 use ingraft_kernel::qconv::QConv;
 use ingraft_kernel::terms::{Sparse, SparseValues};
 use ingraft_tensor::bytes;
 
-use crate::columns::{Chunk, Layout, Places};
+use crate::columns::{Chunk, Layout, Places, is_split};
 use crate::gemm::Weights;
 use crate::simd::fetch;
 
@@ -22,6 +23,8 @@ pub(super) enum Effective<'a> {
         values: &'a [i16],
         zero_point: i32,
         out_group: usize,
+        /// The base's weights, where those that are packed are of no use.
+        base: Option<&'a [i8]>,
     },
     /// A patched copy in the plan's layout.
     Patched { weight: &'a [i8], out_group: usize },
@@ -29,8 +32,8 @@ pub(super) enum Effective<'a> {
 
 impl<'a> Effective<'a> {
     /// The weights of `conv` under its terms, of which a sparse delta of real values is added to products instead; `None`
-    /// for other terms whose weights are real.
-    pub(super) fn new(conv: &QConv<'a>) -> Option<Self> {
+    /// for other terms whose weights are real. `packed` are the base's.
+    pub(super) fn new(conv: &QConv<'a>, packed: &[u8]) -> Option<Self> {
         let (terms, out_group) = (conv.terms, conv.shape.out_group);
         if terms.dense.is_some() {
             return None;
@@ -46,7 +49,8 @@ impl<'a> Effective<'a> {
             (None, None) => Some(Self::Base),
             (None, Some(patched)) => Some(Self::Patched { weight: patched.weight, out_group }),
             (Some((sparse, values)), None) => {
-                Some(Self::Overlay { sparse, values, zero_point: conv.attrs.in_zero_point, out_group })
+                let (zero_point, base) = (conv.attrs.in_zero_point, is_split(packed).then_some(conv.weight));
+                Some(Self::Overlay { sparse, values, zero_point, out_group, base })
             }
             (Some(_), Some(_)) => None,
         }
@@ -69,9 +73,12 @@ impl Weights for Effective<'_> {
     ) -> Option<&'p [u8]> {
         match self {
             Self::Base => Some(packed),
-            Self::Overlay { sparse, values, zero_point, out_group } => {
+            Self::Overlay { sparse, values, zero_point, out_group, base } => {
                 let strip = strip.get_mut(..packed.len())?;
-                strip.copy_from_slice(packed);
+                match base {
+                    Some(weight) => pack_plan(layout, (group, chunk), *out_group, weight, strip)?,
+                    None => strip.copy_from_slice(packed),
+                }
                 let places = layout.places(chunk);
                 let first = group * *out_group + chunk.first;
                 for (local, sum) in sums.iter_mut().enumerate().take(chunk.count) {
@@ -93,11 +100,10 @@ impl Weights for Effective<'_> {
                 Some(strip)
             }
             Self::Patched { weight, out_group } => {
-                let row = layout.segments.row();
-                let weight = weight.get(group * *out_group * row..)?.get(..*out_group * row)?;
                 let strip = strip.get_mut(..packed.len())?;
-                layout.pack_chunk(bytes::of(weight), chunk, strip)?;
-                let rows = weight.chunks_exact(row.max(1)).skip(chunk.first).take(chunk.count);
+                pack_plan(layout, (group, chunk), *out_group, weight, strip)?;
+                let rows = weight.chunks_exact(layout.segments.row().max(1));
+                let rows = rows.skip(group * *out_group + chunk.first).take(chunk.count);
                 for (sum, row) in sums.iter_mut().zip(rows) {
                     *sum = super::correction(bytes::of(row));
                 }
@@ -105,6 +111,24 @@ impl Weights for Effective<'_> {
             }
         }
     }
+}
+
+/// Packs a chunk of a weight in the plan's layout.
+fn pack_plan(
+    layout: &Layout,
+    (group, chunk): (usize, Chunk),
+    out_group: usize,
+    weight: &[i8],
+    strip: &mut [u8],
+) -> Option<()> {
+    let bytes = out_group * layout.segments.row();
+    layout.pack_chunk(bytes::of(weight).get(group * bytes..)?.get(..bytes)?, chunk, strip)
+}
+
+/// Whether terms act by weights that are made from the base's in every run.
+pub(super) fn makes_weights(terms: &SiteTerms<'_>) -> bool {
+    let overlay = terms.sparse.is_some_and(|sparse| matches!(sparse.values, SparseValues::I16(_)));
+    terms.patched.is_some() || overlay && !terms.overlay_is_packed()
 }
 
 /// Packed weights that overlays are written into.

@@ -1,6 +1,6 @@
-//! int8 products by `vpmaddwd`.
+//! int8 products by `vpmaddwd`, of any weights.
 //!
-//! `vpmaddubsw` saturates sums of two products, so patches hold codes as 16-bit values, and weights become such where
+//! `vpmaddubsw` saturates sums of two products. Here patches hold codes as 16-bit values, and weights become such where
 //! they are loaded: a product and a sum for two codes of eight channels.
 
 use core::arch::x86_64::*;

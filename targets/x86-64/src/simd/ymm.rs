@@ -9,10 +9,9 @@ use ingraft_vector::Vector;
 use super::Simd;
 use crate::gemm::Arithmetic;
 use crate::qconv::ranks::Ranks;
-use crate::qdepthwise::taps::Taps;
 
 /// An instruction set with AVX2 and FMA: how it multiplies codes. A value is the proof of both.
-pub(crate) trait Ymm: Vector<Real = __m256> + Taps + Ranks {
+pub(crate) trait Ymm: Vector<Real = __m256> + Ranks {
     /// As [`Simd::WIDE`].
     const CODE: usize;
     /// As [`Simd::InPlace`].

@@ -8,6 +8,7 @@ use ingraft_vector::{Row, Task, Vector};
 use super::Ymm;
 use crate::avx2::lanes::sum_lanes_f32;
 use crate::features::{Avx2, AvxVnni};
+use crate::simd::Avx2Bytes;
 
 /// The vectors of an instruction set with AVX2 and FMA, compiled for `$features`.
 ///
@@ -232,4 +233,5 @@ macro_rules! vector {
 }
 
 vector!(Avx2, "avx2,fma");
+vector!(Avx2Bytes, "avx2,fma");
 vector!(AvxVnni, "avx2,fma,avxvnni");

@@ -15,7 +15,7 @@ mod terms;
 mod weights;
 
 use ingraft_kernel::attrs::QConvAttrs;
-use ingraft_kernel::patch::{self, Log, Patcher, UndoEntry};
+use ingraft_kernel::patch::{self, Log, Patcher};
 use ingraft_kernel::qconv::{QConv, check as check_operands};
 use ingraft_kernel::window::ConvShape;
 use ingraft_kernel::{Call, Factors, Kernel, KernelError, OpCode, Place, Sparse, Step, TwoFactor};
@@ -176,11 +176,16 @@ fn correction(row: &[u8]) -> i32 {
 }
 
 /// Writes an overlay into packed weights.
-fn patch<S: Simd>(step: &Step<'_>, packed: &mut [u8], overlay: &Sparse<'_>, log: &mut Log<'_>) -> Option<()> {
+fn patch<S: Simd>(
+    step: &Step<'_>,
+    packed: &mut [u8],
+    overlay: &Sparse<'_>,
+    log: Log<'_>,
+) -> Option<usize> {
     patch::write(&mut writable::<S>(step, packed)?, overlay, log)
 }
 
-fn unpatch<S: Simd>(step: &Step<'_>, packed: &mut [u8], log: &[UndoEntry]) -> Option<()> {
+fn unpatch<S: Simd>(step: &Step<'_>, packed: &mut [u8], log: &[u32]) -> Option<()> {
     patch::revert(&mut writable::<S>(step, packed)?, log);
     Some(())
 }

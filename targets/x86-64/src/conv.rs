@@ -44,7 +44,7 @@ fn patches(step: &Step<'_>) -> Option<(ConvShape, Patches)> {
     let attrs: &ConvAttrs = step.attrs().ok()?;
     let (input, output) = (step.input(0).ok()?.shape, step.output(0).ok()?.shape);
     let shape = ConvShape::new(&attrs.window, attrs.groups as usize, input, output)?;
-    Some((shape, Patches::new(&shape, size_of::<f32>(), 1)?))
+    Some((shape, Patches::new(&shape, size_of::<f32>(), 1, false)?))
 }
 
 /// The copy of a padded sample and what active terms need, in this row or in the one that reads weights in place.
@@ -56,7 +56,7 @@ fn workspace<S: Simd>(step: &Step<'_>) -> usize {
 
 fn layout<S: Simd>(shape: &ConvShape, patches: &Patches) -> Layout {
     let columns = Columns { count: shape.out_group, lanes: S::LANES, widest: S::COLUMNS };
-    Layout { columns, groups: shape.groups, segments: patches.segments }
+    Layout { columns, groups: shape.groups, segments: patches.segments, blocks: true }
 }
 
 fn packed_bytes<S: Simd>(step: &Step<'_>) -> usize {
@@ -95,7 +95,7 @@ impl<S: Simd> Row<S> for Products {
 
 #[inline(always)]
 fn product<'a, S: Simd>(conv: &Conv<'a>, packed: &'a [u8]) -> Option<Product<'a>> {
-    let patches = Patches::new(&conv.shape, size_of::<f32>(), 1)?;
+    let patches = Patches::new(&conv.shape, size_of::<f32>(), 1, false)?;
     let layout = layout::<S>(&conv.shape, &patches);
     Some(Product { patches, layout, input: bytes::of(conv.input), fill: 0, packed, block: BLOCK })
 }

@@ -161,7 +161,7 @@ pub(crate) fn multiply<S: Simd, A: Arithmetic<S>>(
                     let mut rows = Rows { patches, bytes, first, count, base };
                     let local;
                     if patches.in_blocks() {
-                        local = patches.widened(bytes, [first, count], A::MOVE, blocks)?;
+                        local = patches.block(bytes, [first, count], A::MOVE, blocks)?;
                         rows = Rows { patches: &local, bytes: blocks, first: 0, count, base: base + first };
                     }
                     finish.rows(group, &rows)?;

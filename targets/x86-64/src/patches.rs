@@ -7,8 +7,8 @@
 //! addressed by the same strides: whole, or band by band where it would leave the
 //! second-level cache. There is no matrix of patches.
 //!
-//! Where products are of 16-bit values, every byte becomes one in a copy: of the image, or of one block of patches
-//! after another where a patch is a single segment.
+//! Where products are of codes moved to 0…255, or of 16-bit values, they become such in a copy: of the image, or of one
+//! block of patches after another where a patch is a single segment.
 
 mod image;
 #[cfg(test)]
@@ -16,7 +16,7 @@ mod tests;
 
 use ingraft_kernel::window::ConvShape;
 
-use self::image::Image;
+use self::image::{Image, move_to};
 pub(crate) use self::image::{pad, widen};
 
 use crate::gemm::BLOCK;
@@ -84,6 +84,8 @@ pub(crate) struct Patches {
     pub(crate) band: usize,
     /// Bytes of a patch for each of the input.
     wide: usize,
+    /// Whether patches are never read from the input in place.
+    copied: bool,
     /// Between the samples of the input.
     sample: usize,
     /// Between pixels of a line.
@@ -105,11 +107,12 @@ pub(crate) struct Patches {
 }
 
 impl Patches {
-    /// The patches of a layer whose elements have `size` bytes, each of which takes `wide` bytes in a patch.
+    /// The patches of a layer whose elements have `size` bytes, each of which takes `wide` bytes in a patch: read in place
+    /// where that is possible, or always out of a copy.
     ///
     /// `None` when the image with its padding is larger than any that is worth copying.
     #[inline(always)]
-    pub(crate) fn new(shape: &ConvShape, size: usize, wide: usize) -> Option<Self> {
+    pub(crate) fn new(shape: &ConvShape, size: usize, wide: usize, copied: bool) -> Option<Self> {
         let [samples, height, width, _] = shape.output;
         let pixel_bytes = shape.input[3] * size;
         let [tall, across] = [reach(shape, 0)?, reach(shape, 1)?];
@@ -119,7 +122,7 @@ impl Patches {
             Segments { count: shape.kernel[0] * inner, len: len * shape.in_group * size, step: STEP / wide };
         let inside = shape.pad == [0, 0] && tall <= shape.input[1] && across <= shape.input[2];
         let source = shape.input[2] * pixel_bytes;
-        let whole = if wide == 1 { segments.len.is_multiple_of(STEP) } else { segments.count == 1 };
+        let whole = if copied { segments.count == 1 } else { segments.len.is_multiple_of(STEP) };
         let image = (!inside || !whole).then_some(Image {
             lines: shape.input[1],
             source,
@@ -142,6 +145,7 @@ impl Patches {
             width,
             band: image.map_or(height, |image| image.band().min(height)) * width,
             wide,
+            copied,
             sample: shape.input[1] * source,
             pixel: shape.stride[1] * pixel_bytes * scale,
             line: shape.stride[0] * line,
@@ -165,6 +169,7 @@ impl Patches {
             width: pixels,
             band: pixels,
             wide: 1,
+            copied: false,
             sample: pixels * segments.len,
             pixel: segments.len,
             line: 0,
@@ -197,7 +202,7 @@ impl Patches {
     pub(crate) fn copy_bytes(&self) -> usize {
         match self.image {
             Some(image) => image.copy_bytes().unwrap_or(0),
-            None if self.wide == 1 => 0,
+            None if !self.copied => 0,
             None => BLOCK.min(self.pixels) * self.segments.steps() * STEP,
         }
     }
@@ -211,31 +216,39 @@ impl Patches {
     /// Whether patches are copied block by block.
     #[inline(always)]
     pub(crate) fn in_blocks(&self) -> bool {
-        self.image.is_none() && self.wide > 1
+        self.image.is_none() && self.copied
     }
 
-    /// Copies `count` patches from `first` on, which lie in `bytes`, two bytes for each, combined with `moved`.
-    /// The patches as they lie in the copy.
+    /// The same patches, out of a copy where those that are read in place are single segments that follow each other.
     #[inline(always)]
-    pub(crate) fn widened(
+    pub(crate) fn moved(self) -> Self {
+        let follow = self.pixel == self.segments.len && self.width == self.pixels;
+        let whole = self.image.is_none() && self.segments.count == 1 && follow;
+        Self { copied: self.copied || whole, ..self }
+    }
+
+    /// Copies `count` patches from `first` on, which lie in `bytes`, combined with `moved`. The patches as they lie in the
+    /// copy.
+    #[inline(always)]
+    pub(crate) fn block(
         &self,
         bytes: &[u8],
         [first, count]: [usize; 2],
         moved: u8,
         copy: &mut [u8],
     ) -> Option<Self> {
-        let (len, pitch) = (self.segments.len, self.segments.steps() * STEP);
+        let (len, wide, pitch) = (self.segments.len, self.wide, self.segments.steps() * STEP);
         let rows = copy.get_mut(..count * pitch)?.chunks_exact_mut(pitch.max(1));
-        if self.pixel == len && pitch == 2 * len && self.width == self.pixels {
+        if self.pixel == len && pitch == wide * len && self.width == self.pixels {
             let bytes = bytes.get(first * len..)?.get(..count * len)?;
-            widen(bytes, moved, copy);
+            move_to(bytes, moved, wide, copy);
         } else {
             let (line, column) = (first / self.width, first % self.width);
             let (mut line, mut column) = (line, column);
             for row in rows {
                 let bytes = bytes.get(line * self.line + column * self.pixel..)?.get(..len)?;
-                widen(bytes, moved, row);
-                row.get_mut(2 * len..)?.fill(0);
+                move_to(bytes, moved, wide, row);
+                row.get_mut(wide * len..)?.fill(0);
                 column += 1;
                 if column == self.width {
                     (column, line) = (0, line + 1);

@@ -139,18 +139,30 @@ fn workspace<S: Simd>(step: &Step<'_>) -> usize {
     let own = || {
         let shape = shape(step)?;
         let patches = patches::<S>(&shape)?;
-        Some(patches.copy_bytes().next_multiple_of(16) + terms::bytes::<S>(&patches, shape.out_group))
+        Some(
+            moved::<S>(patches).copy_bytes().next_multiple_of(16)
+                + terms::bytes::<S>(&patches, shape.out_group),
+        )
     };
     own().map_or(0, |own| own.max(avx2::workspace(step)))
 }
 
 fn patches<S: Simd>(shape: &ConvShape) -> Option<Patches> {
-    Patches::new(shape, size_of::<i8>(), S::WIDE)
+    Patches::new(shape, size_of::<i8>(), S::WIDE, S::WIDE > 1)
+}
+
+/// The patches that the base's products read. On vectors of 512 bits, of which few pipes take one, moving the codes of
+/// every broadcast would take a product's place: they are moved in a copy, once for all channels.
+#[inline(always)]
+fn moved<S: Simd>(patches: Patches) -> Patches {
+    if S::REGISTERS == 32 { patches.moved() } else { patches }
 }
 
 fn layout<S: Simd>(shape: &ConvShape, patches: &Patches) -> Layout {
     let columns = Columns { count: shape.out_group, lanes: S::LANES, widest: S::COLUMNS };
-    Layout { columns, groups: shape.groups, segments: patches.segments }
+    // The codes of a single segment are moved in a copy, and broadcast by loads alone.
+    let blocks = patches.segments.count > 1;
+    Layout { columns, groups: shape.groups, segments: patches.segments, blocks }
 }
 
 fn packed_bytes<S: Simd>(step: &Step<'_>) -> usize {
@@ -176,12 +188,7 @@ fn correction(row: &[u8]) -> i32 {
 }
 
 /// Writes an overlay into packed weights.
-fn patch<S: Simd>(
-    step: &Step<'_>,
-    packed: &mut [u8],
-    overlay: &Sparse<'_>,
-    log: Log<'_>,
-) -> Option<usize> {
+fn patch<S: Simd>(step: &Step<'_>, packed: &mut [u8], overlay: &Sparse<'_>, log: Log<'_>) -> Option<usize> {
     patch::write(&mut writable::<S>(step, packed)?, overlay, log)
 }
 
@@ -316,7 +323,7 @@ impl<S: Simd> Row<S> for ToInt32 {
     }
 }
 
-/// The products of a base layer; codes are moved while an image is copied, where it is.
+/// The products of a base layer; codes are moved while patches are copied, where they are.
 #[inline(always)]
 fn sums_into<S: Simd>(
     simd: S,
@@ -324,8 +331,15 @@ fn sums_into<S: Simd>(
     copy: &mut [u8],
     finish: &mut (impl Finish<S, S::InPlace> + Finish<S, MovedCodes>),
 ) -> Option<()> {
-    if product.patches.copies_image() {
-        multiply::<S, MovedCodes>(simd, product, [copy, &mut []], &mut AsPacked, finish)
+    let patches = moved::<S>(product.patches);
+    if patches.copies_image() || patches.in_blocks() {
+        multiply::<S, MovedCodes>(
+            simd,
+            &Product { patches, ..*product },
+            [copy, &mut []],
+            &mut AsPacked,
+            finish,
+        )
     } else {
         multiply::<S, S::InPlace>(simd, product, [copy, &mut []], &mut AsPacked, finish)
     }

@@ -81,11 +81,7 @@ impl Image {
                     pad(line.get_mut(..left)?, fill, wide);
                     let source = input.get(y * self.source..)?.get(..width)?;
                     let to = line.get_mut(left..left + width * wide)?;
-                    if wide == 1 {
-                        to.iter_mut().zip(source).for_each(|(to, byte)| *to = byte ^ moved);
-                    } else {
-                        widen(source, moved, to);
-                    }
+                    move_to(source, moved, wide, to);
                     pad(line.get_mut(left + width * wide..)?, fill, wide);
                 }
                 None => pad(line, fill, wide),
@@ -104,6 +100,16 @@ pub(crate) fn pad(bytes: &mut [u8], fill: u8, wide: usize) {
         bytes.fill(fill);
     } else {
         bytes.as_chunks_mut::<2>().0.fill([fill, 0]);
+    }
+}
+
+/// As many bytes as `to` has room for, combined with `moved`: as they are, or as 16-bit values where `wide` is 2.
+#[inline(always)]
+pub(super) fn move_to(bytes: &[u8], moved: u8, wide: usize, to: &mut [u8]) {
+    if wide == 1 {
+        to.iter_mut().zip(bytes).for_each(|(to, byte)| *to = byte ^ moved);
+    } else {
+        widen(bytes, moved, to);
     }
 }
 

@@ -43,7 +43,7 @@ fn compare(shape: &ConvShape, size: usize, wide: usize) -> usize {
     let [samples, height, width, channels] = shape.input;
     let bytes = samples * height * width * channels * size;
     let input: Vec<u8> = (0..bytes).map(|at| (at * 31 % 251) as u8).collect();
-    let patches = Patches::new(shape, size, wide).expect("the image may be copied");
+    let patches = Patches::new(shape, size, wide, wide > 1).expect("the image may be copied");
     let mut copy = vec![0xff; patches.copy_bytes()];
     for sample in 0..samples {
         for (band, before) in (0..patches.pixels).step_by(patches.band).enumerate() {

@@ -18,7 +18,7 @@ use core::time::Duration;
 use std::fs;
 use std::time::Instant;
 
-use ingraft::adapter::{Adapter, Base, TermSource, UndoEntry};
+use ingraft::adapter::{Adapter, Base, TermSource};
 use ingraft::compile::{CompileOptions, ImportOptions, compile};
 use ingraft::exec::{MemoryNeeds, PatchedCopy, Resident, Session};
 use ingraft::kernel::{Host, Sites, Target};
@@ -206,7 +206,7 @@ fn contest(
     let overlay_resident = resident(overlay, overlay_memory.as_mut());
     let fused_resident = resident(fused, fused_memory.as_mut());
     let mut copy = AlignedBytes::zeroed(PatchedCopy::bytes(&session).expect("steps are known"));
-    let mut log = vec![UndoEntry::default(); entries(&plan, &overlay)];
+    let mut log = vec![0; PatchedCopy::log_words(&session, &overlay)];
     let mut copy = PatchedCopy::new(&session, copy.as_mut(), &mut log).expect("memory suffices");
     let patched = copy.apply(&session, overlay).expect("the log suffices");
     let base = Base;
@@ -226,7 +226,7 @@ fn attach(plan: PlanView<'_>, target: &Host) -> (usize, [f64; 5], usize) {
     let mut resident = AlignedBytes::zeroed(bytes);
     let mut copy = AlignedBytes::zeroed(PatchedCopy::bytes(&session).expect("steps are known"));
     let entries = entries(&plan, &checked());
-    let mut log = vec![UndoEntry::default(); entries];
+    let mut log = vec![0; PatchedCopy::log_words(&session, &checked())];
     let mut copy = PatchedCopy::new(&session, copy.as_mut(), &mut log).expect("memory suffices");
     let mut times = [const { Vec::new() }; 5];
     for _ in 0..ROUNDS {

@@ -7,7 +7,7 @@ use std::panic::{catch_unwind, resume_unwind};
 use std::sync::RwLock;
 use std::time::Instant;
 
-use ingraft::adapter::{Adapter, AdapterSet, TermSource, UndoEntry};
+use ingraft::adapter::{Adapter, AdapterSet, TermSource};
 use ingraft::exec::{MemoryNeeds, PatchedCopy, Session};
 use ingraft::kernel::{Host, SiteTerms, Sparse, SparseValues};
 use ingraft::plan::{Phase, PlanView};
@@ -78,16 +78,14 @@ fn switch_at_random(target: &Host, count: usize) -> Vec<Duration> {
     let plan = PlanView::new(file.as_slice()).expect("valid");
     let files = [31, 32, 33].map(|seed| overlays(&plan, seed));
     let adapters = files.each_ref().map(|file| Adapter::attach(file.as_slice(), &plan).expect("it fits"));
-    let entries = |adapter: &Adapter<'_>| -> usize {
-        sites(&plan).filter_map(|(i, _)| Some(adapter.terms(i).sparse?.indices.len())).sum()
-    };
     let last = sites(&plan).filter(|(i, _)| adapters[0].terms(*i).sparse.is_some()).last().expect("some").0;
     let needs = MemoryNeeds::new(&plan, Phase::Infer, target).expect("runs");
     let mut memory = AlignedBytes::zeroed(needs.total());
     let mut session = Session::bind(plan, Phase::Infer, target, memory.as_mut()).expect("binds");
     session.write_input(0, crate::support::as_bytes(&input(&plan, 3))).expect("fits");
     let mut room = AlignedBytes::zeroed(PatchedCopy::bytes(&session).expect("steps are known"));
-    let mut log = vec![UndoEntry::default(); adapters.iter().map(entries).max().expect("three")];
+    let words = adapters.iter().map(|adapter| PatchedCopy::log_words(&session, adapter));
+    let mut log = vec![0; words.max().expect("three")];
     let mut copy = PatchedCopy::new(&session, room.as_mut(), &mut log).expect("memory suffices");
     let untouched = blake3::hash(copy.bytes_of_copy());
     let mut known: [Option<blake3::Hash>; 3] = [None; 3];

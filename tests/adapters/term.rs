@@ -1,6 +1,6 @@
 //! What each term computes, against an independent path.
 
-use ingraft::adapter::{Adapter, Base, HeadView, PatchedSite, TermSource, TermSpec, UndoEntry};
+use ingraft::adapter::{Adapter, Base, HeadView, PatchedSite, TermSource, TermSpec};
 use ingraft::exec::{MemoryNeeds, Session};
 use ingraft::kernel::attrs::{Attrs, QConvAttrs};
 use ingraft::kernel::{Host, Place, SiteTerms, Sites};
@@ -54,7 +54,7 @@ fn overlay_and_patch_agree_to_the_bit_and_the_patch_comes_off() {
         let file = adapter(&plan, &[(index, overlay)]);
         let overlay = Adapter::attach(file.as_slice(), &plan).expect("it fits");
         let wanted = infer(plan, &Host::SCALAR, &[as_bytes(&x)], &overlay);
-        let mut log = vec![UndoEntry::default(); 4096];
+        let mut log = vec![0; 4096];
         let mut copy = PatchedSite::new(&site, zero_point, &mut weight, &mut bias, &mut log)
             .expect("sizes are the site's");
         copy.apply(&overlay.terms(index).sparse.expect("a sparse term")).expect("the log is long enough");
@@ -90,7 +90,7 @@ fn a_log_too_short_leaves_the_base() {
     let overlay = clamped(build::overlay(&site, &mut Lcg::new(5)), &site, &weight);
     let file = adapter(&plan, &[(index, overlay)]);
     let adapter = Adapter::attach(file.as_slice(), &plan).expect("it fits");
-    let mut log = [UndoEntry::default(); 2];
+    let mut log = [0; 2];
     let mut copy = PatchedSite::new(&site, zero_point, &mut weight, &mut bias, &mut log).expect("sizes fit");
     assert!(copy.apply(&adapter.terms(index).sparse.expect("a sparse term")).is_err());
     assert_eq!((weight, bias), original);

@@ -27,7 +27,7 @@ mod tensor;
 mod terms;
 
 use ingraft::kernel::attrs::Attrs;
-use ingraft::kernel::patch::UndoEntry;
+use ingraft::kernel::patch::log_words;
 use ingraft::kernel::{
     Call, Host, Kernel, KernelError, OpCode, Operand, PackedTerms, Parallel, Place, SiteGrads, SiteTerms,
     Span, Sparse, SparseValues, Step, Target, Workers, in_place,
@@ -283,7 +283,7 @@ impl Case {
         };
         let with = pack(overlay, &mut buffer)?;
         let base = pack(none, &mut buffer)?;
-        let mut log = vec![UndoEntry::default(); overlay.indices.len()];
+        let mut log = vec![0; log_words(&overlay)];
         let short = log.len().saturating_sub(1);
         if short < log.len() {
             let refused = target.patch(&step, buffer.bytes(), &overlay, &mut log[..short]);

@@ -26,7 +26,7 @@ mod write;
 pub use attach::{Adapter, HeadView};
 pub use encode::{EncodeError, Encoder, FileFacts};
 pub use error::{AdapterError, SiteName};
-pub use ingraft_kernel::patch::UndoEntry;
+pub use ingraft_kernel::patch::log_words;
 pub use parameters::{MemberView, ParameterSection, ParameterTensor, ParameterType, ParameterValues};
 pub use patch::PatchedSite;
 pub use privacy::{Privacy, PrivacyUnit};

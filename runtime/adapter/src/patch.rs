@@ -1,6 +1,6 @@
 //! Sparse terms written into a resident copy of a site's weight, with the way back.
 
-use ingraft_kernel::patch::{self, Log, PlanWeight, UndoEntry};
+use ingraft_kernel::patch::{self, PlanWeight};
 use ingraft_kernel::{Patched, SiteDesc, SiteKind, Sparse, SparseValues};
 
 use crate::{AdapterError, SiteName};
@@ -15,7 +15,7 @@ use crate::{AdapterError, SiteName};
 pub struct PatchedSite<'m> {
     weight: &'m mut [i8],
     bias: &'m mut [i32],
-    log: &'m mut [UndoEntry],
+    log: &'m mut [u32],
     used: usize,
     row: usize,
     interleaved: bool,
@@ -25,7 +25,8 @@ pub struct PatchedSite<'m> {
 
 impl<'m> PatchedSite<'m> {
     /// A resident copy in the caller's memory, which must already hold the
-    /// base's weight and bias; `log` bounds the deltas a patch may have.
+    /// base's weight and bias; `log` bounds the terms that fit, by
+    /// [`log_words`](crate::log_words) of each.
     ///
     /// # Errors
     /// [`AdapterError::Shape`] when the sizes are not the site's,
@@ -35,7 +36,7 @@ impl<'m> PatchedSite<'m> {
         in_zero_point: i32,
         weight: &'m mut [i8],
         bias: &'m mut [i32],
-        log: &'m mut [UndoEntry],
+        log: &'m mut [u32],
     ) -> Result<Self, AdapterError> {
         let name = SiteName::new(site.name);
         if site.dtype != ingraft_tensor::DType::I8 {
@@ -61,9 +62,7 @@ impl<'m> PatchedSite<'m> {
         }
         let error = AdapterError::Shape(self.name);
         let (mut weight, log) = self.parts().ok_or(error)?;
-        let mut log = Log::new(log);
-        patch::write(&mut weight, sparse, &mut log).ok_or(error)?;
-        self.used = log.used();
+        self.used = patch::write(&mut weight, sparse, Some(log)).ok_or(error)?;
         Ok(())
     }
 
@@ -80,7 +79,7 @@ impl<'m> PatchedSite<'m> {
         Patched { weight: self.weight, bias: self.bias }
     }
 
-    fn parts(&mut self) -> Option<(PlanWeight<'_>, &mut [UndoEntry])> {
+    fn parts(&mut self) -> Option<(PlanWeight<'_>, &mut [u32])> {
         let weight = PlanWeight::new(self.weight, self.bias, self.row, self.interleaved, self.in_zero_point)?;
         Some((weight, self.log))
     }

@@ -13,11 +13,11 @@ pub enum ExecError {
         /// Bytes supplied.
         supplied: usize,
     },
-    /// The undo log has fewer entries than the overlays of an adapter.
+    /// The undo log is shorter than [`crate::PatchedCopy::log_words`] said.
     LogTooSmall {
-        /// Entries needed.
+        /// Words needed.
         needed: usize,
-        /// Entries supplied.
+        /// Words supplied.
         supplied: usize,
     },
     /// The plan has no such schedule; compile with `--train-from`.
@@ -54,7 +54,7 @@ impl core::fmt::Display for ExecError {
                 write!(f, "the session needs {needed} bytes of memory, {supplied} were supplied")
             }
             Self::LogTooSmall { needed, supplied } => {
-                write!(f, "the adapter changes {needed} weights, the undo log holds {supplied}")
+                write!(f, "the adapter needs {needed} words of undo log, {supplied} were supplied")
             }
             Self::NoSchedule => f.write_str("the plan has no training schedule; compile with --train-from"),
             Self::Step { index, op, error } => write!(f, "step {index} ({op}): {error}"),

@@ -74,7 +74,7 @@ impl<S: TermSource> TermSource for Resident<'_, S> {
 struct Record {
     offset: usize,
     needs: TermsBytes,
-    /// Entries of the log, and how many.
+    /// First word of the log, and how many.
     logged: [usize; 2],
 }
 

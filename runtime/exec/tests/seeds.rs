@@ -5,8 +5,7 @@
 
 use ingraft_adapter::{AdapterSet, Base, TermSource};
 use ingraft_exec::{MemoryNeeds, PatchedCopy, Resident, Session};
-use ingraft_kernel::patch::UndoEntry;
-use ingraft_kernel::{Host, Sites, SparseValues};
+use ingraft_kernel::Host;
 use ingraft_plan::{Phase, PlanView};
 use ingraft_tensor::DType;
 use zerocopy::IntoBytes;
@@ -104,9 +103,7 @@ fn adapters_act_in_each_of_their_forms_and_the_base_comes_back() {
             let resident = Resident::new(&session, adapter, memory.bytes()).expect("memory suffices");
             assert_eq!(run(&mut session, &resident), adapted, "{name}, resident");
 
-            let overlays = (0..plan.site_count()).filter_map(|site| adapter.terms(site).sparse);
-            let integers = overlays.filter(|sparse| matches!(sparse.values, SparseValues::I16(_)));
-            let mut log = vec![UndoEntry::default(); integers.map(|sparse| sparse.indices.len()).sum()];
+            let mut log = vec![0; PatchedCopy::log_words(&session, &adapter)];
             let mut memory = Aligned::zeroed(PatchedCopy::bytes(&session).expect("steps are known"));
             let mut copy = PatchedCopy::new(&session, memory.bytes(), &mut log).expect("memory suffices");
             let untouched = copy.bytes_of_copy().to_vec();

@@ -4,7 +4,6 @@ use ingraft_tensor::{View, ViewMut, bytes};
 
 use crate::descent::HostDescent;
 use crate::in_place::{Work, asked};
-use crate::patch::{Log, UndoEntry};
 use crate::{
     Call, Choice, Kernel, KernelError, MAX_INPUTS, MAX_OUTPUTS, Place, REFERENCE, SiteGrads, SiteTerms, Span,
     Sparse, Step, Target, TermsBytes, find, packed_terms,
@@ -209,14 +208,12 @@ impl Target for Host {
         step: &Step<'_>,
         weights: &mut [u8],
         overlay: &Sparse<'_>,
-        log: &mut [UndoEntry],
+        log: &mut [u32],
     ) -> Result<usize, KernelError> {
-        let mut log = Log::new(log);
-        packed_terms::write(self.row(step)?, step, weights, overlay, &mut log)?;
-        Ok(log.used())
+        packed_terms::write(self.row(step)?, step, weights, overlay, Some(log))
     }
 
-    fn unpatch(&self, step: &Step<'_>, weights: &mut [u8], log: &[UndoEntry]) -> Result<(), KernelError> {
+    fn unpatch(&self, step: &Step<'_>, weights: &mut [u8], log: &[u32]) -> Result<(), KernelError> {
         packed_terms::revert(self.row(step)?, step, weights, log)
     }
 

@@ -15,7 +15,7 @@ use ingraft_tensor::View;
 use ingraft_tensor::bytes::{self, align_up};
 
 use crate::attrs::QConvAttrs;
-use crate::patch::{self, Log, PlanWeight, UndoEntry};
+use crate::patch::{self, Log, PlanWeight};
 use crate::{Kernel, KernelError, OpCode, Place, SiteTerms, Sparse, SparseValues, Step};
 
 /// Bytes of packed terms.
@@ -93,7 +93,7 @@ pub(crate) fn pack(
         }
         (Some(Exchange::Patched), _, Some(overlay)) => {
             row.patcher.map_or(row.pack, |patcher| patcher.pack)(step, weights)?;
-            write(row, step, weights, &overlay, &mut Log::none())
+            write(row, step, weights, &overlay, None).map(drop)
         }
         (Some(Exchange::Copied), _, Some(overlay)) => {
             let [copy, _] = split_mut(step, weights).ok_or(error)?;
@@ -101,27 +101,27 @@ pub(crate) fn pack(
                 let Place::Plan(from) = step.input(index)?.place else { return Err(error) };
                 to.iter_mut().zip(from).for_each(|(to, from)| *to = *from);
             }
-            write(row, step, weights, &overlay, &mut Log::none())
+            write(row, step, weights, &overlay, None).map(drop)
         }
         _ => Ok(()),
     }
 }
 
-/// Writes an overlay into weights that [`pack`] made.
+/// Writes an overlay into weights that [`pack`] made, and gives the words of the log that were used.
 pub(crate) fn write(
     row: &Kernel,
     step: &Step<'_>,
     weights: &mut [u8],
     overlay: &Sparse<'_>,
-    log: &mut Log<'_>,
-) -> Result<(), KernelError> {
+    log: Log<'_>,
+) -> Result<usize, KernelError> {
     let error = KernelError::Terms(step.op);
     match row.patcher {
         Some(patcher) => (patcher.write)(step, weights, overlay, log).ok_or(error),
         None => {
             let [constants, _] = split_mut(step, weights).ok_or(error)?;
-            patch::write(&mut copied(step, constants).ok_or(error)?, overlay, log).ok_or(error)?;
-            repack(row, step, weights)
+            let used = patch::write(&mut copied(step, constants).ok_or(error)?, overlay, log).ok_or(error)?;
+            repack(row, step, weights).map(|()| used)
         }
     }
 }
@@ -131,7 +131,7 @@ pub(crate) fn revert(
     row: &Kernel,
     step: &Step<'_>,
     weights: &mut [u8],
-    log: &[UndoEntry],
+    log: &[u32],
 ) -> Result<(), KernelError> {
     let error = KernelError::Memory(step.op);
     match row.patcher {

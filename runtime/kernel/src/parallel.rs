@@ -6,7 +6,6 @@ use ingraft_tensor::{View, ViewMut};
 use crate::band::{Band, Bands};
 use crate::descent::HostDescent;
 use crate::host::Split;
-use crate::patch::UndoEntry;
 use crate::{
     Call, Choice, Host, HostMemory, Kernel, KernelError, MAX_INPUTS, OpCode, Place, SiteGrads, SiteTerms,
     Span, Sparse, Step, Target, TermsBytes, packed_terms,
@@ -229,12 +228,12 @@ impl<W: Workers> Target for Parallel<'_, W> {
         step: &Step<'_>,
         weights: &mut [u8],
         overlay: &Sparse<'_>,
-        log: &mut [UndoEntry],
+        log: &mut [u32],
     ) -> Result<usize, KernelError> {
         self.host.patch(step, weights, overlay, log)
     }
 
-    fn unpatch(&self, step: &Step<'_>, weights: &mut [u8], log: &[UndoEntry]) -> Result<(), KernelError> {
+    fn unpatch(&self, step: &Step<'_>, weights: &mut [u8], log: &[u32]) -> Result<(), KernelError> {
         self.host.unpatch(step, weights, log)
     }
 

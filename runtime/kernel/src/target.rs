@@ -3,7 +3,6 @@
 use core::ops::Range;
 
 use crate::descent::{Descent, HostDescent};
-use crate::patch::UndoEntry;
 use crate::{Choice, KernelError, OpCode, SiteGrads, SiteTerms, Span, Sparse, Step, TermsBytes};
 
 /// What a target wants of a run of a whole schedule ([`Target::begin`]).
@@ -100,25 +99,26 @@ pub trait Target {
     }
 
     /// Writes an integer overlay into `weights`, which [`Self::pack_terms`] made of an overlay without entries, and says
-    /// in how many entries of `log` the former codes stand.
+    /// in how many words of `log`, of at least [`log_words`](crate::patch::log_words), stands what was there before.
     ///
     /// # Errors
-    /// [`KernelError::Terms`] for a log that is too short, or sums beyond int8; nothing is then changed.
+    /// [`KernelError::Terms`] for a log that is too short, sums beyond int8, or a weight of 16 MiB and more; nothing is then
+    /// changed.
     fn patch(
         &self,
         step: &Step<'_>,
         _weights: &mut [u8],
         _overlay: &Sparse<'_>,
-        _log: &mut [UndoEntry],
+        _log: &mut [u32],
     ) -> Result<usize, KernelError> {
         Err(KernelError::Terms(step.op))
     }
 
-    /// Takes an overlay out of `weights` again: the entries that [`Self::patch`] logged.
+    /// Takes an overlay out of `weights` again: the words that [`Self::patch`] logged.
     ///
     /// # Errors
-    /// [`KernelError::Memory`] for weights or entries of another step.
-    fn unpatch(&self, step: &Step<'_>, _weights: &mut [u8], _log: &[UndoEntry]) -> Result<(), KernelError> {
+    /// [`KernelError::Memory`] for weights of another step.
+    fn unpatch(&self, step: &Step<'_>, _weights: &mut [u8], _log: &[u32]) -> Result<(), KernelError> {
         Err(KernelError::Terms(step.op))
     }
 

@@ -7,7 +7,7 @@
 //! as 16-bit values, so that a kernel reads its weights as one stream. Lanes past the last
 //! channel, and bytes past the end of a segment, are zero.
 //!
-//! A chunk of one vector of 16 channels whose segments are whole blocks of 16 bytes is packed as
+//! A chunk of one vector of 16 channels whose segments are whole blocks of 16 bytes may be packed as
 //! `[block][4][4 channels][16 bytes]` instead: vector `g` of a block holds channels
 //! `g, g + 4, g + 8, g + 12`. A kernel then loads 16 bytes of a patch for four products, where
 //! it would load 4 bytes for one.
@@ -73,6 +73,8 @@ pub(crate) struct Layout {
     pub(crate) groups: usize,
     /// What a weight row is made of.
     pub(crate) segments: Segments,
+    /// Whether blocks of 16 bytes are loaded where chunks allow it, which saves loads and costs the sums of quarters.
+    pub(crate) blocks: bool,
 }
 
 /// Where the bytes of a chunk's weight rows are packed.
@@ -175,7 +177,8 @@ impl Layout {
     /// Whether `chunk` is packed in blocks of 16 bytes.
     #[inline(always)]
     pub(crate) fn in_blocks(&self, chunk: Chunk) -> bool {
-        chunk.vectors == 1 && self.columns.lanes == QUAD * QUAD && self.segments.len.is_multiple_of(BLOCK)
+        let whole = self.columns.lanes == QUAD * QUAD && self.segments.len.is_multiple_of(BLOCK);
+        self.blocks && whole && chunk.vectors == 1
     }
 
     /// Packs the rows of `chunk` out of a group's `weight`.

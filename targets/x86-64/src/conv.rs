@@ -56,7 +56,7 @@ fn workspace<S: Simd>(step: &Step<'_>) -> usize {
 
 fn layout<S: Simd>(shape: &ConvShape, patches: &Patches) -> Layout {
     let columns = Columns { count: shape.out_group, lanes: S::LANES, widest: S::COLUMNS };
-    Layout { columns, groups: shape.groups, segments: patches.segments }
+    Layout { columns, groups: shape.groups, segments: patches.segments, blocks: true }
 }
 
 fn packed_bytes<S: Simd>(step: &Step<'_>) -> usize {

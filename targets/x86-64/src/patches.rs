@@ -220,6 +220,14 @@ impl Patches {
         self.image.is_none() && self.copied
     }
 
+    /// The same patches, out of a copy where those that are read in place are single segments that follow each other.
+    #[inline(always)]
+    pub(crate) fn moved(self) -> Self {
+        let follow = self.pixel == self.segments.len && self.width == self.pixels;
+        let whole = self.image.is_none() && self.segments.count == 1 && follow;
+        Self { copied: self.copied || whole, ..self }
+    }
+
     /// Copies `count` patches from `first` on, which lie in `bytes`, combined with `moved`. The patches as they lie in the
     /// copy.
     #[inline(always)]

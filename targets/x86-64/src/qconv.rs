@@ -15,7 +15,7 @@ mod terms;
 mod weights;
 
 use ingraft_kernel::attrs::QConvAttrs;
-use ingraft_kernel::patch::{self, Log, Patcher, UndoEntry};
+use ingraft_kernel::patch::{self, Log, Patcher};
 use ingraft_kernel::qconv::{QConv, check as check_operands};
 use ingraft_kernel::window::ConvShape;
 use ingraft_kernel::{Call, Factors, Kernel, KernelError, OpCode, Place, Sparse, Step, TwoFactor};
@@ -145,7 +145,10 @@ fn workspace<S: Simd>(step: &Step<'_>) -> usize {
     let own = || {
         let shape = shape(step)?;
         let patches = patches::<S>(&shape)?;
-        Some(patches.copy_bytes().next_multiple_of(16) + terms::bytes::<S>(&patches, shape.out_group))
+        Some(
+            moved::<S>(patches).copy_bytes().next_multiple_of(16)
+                + terms::bytes::<S>(&patches, shape.out_group),
+        )
     };
     own().map_or(0, |own| own.max(avx2::workspace(step)))
 }
@@ -154,9 +157,18 @@ fn patches<S: Simd>(shape: &ConvShape) -> Option<Patches> {
     Patches::new(shape, size_of::<i8>(), S::WIDE, moves::<S>())
 }
 
+/// The patches that the base's products read. On vectors of 512 bits, of which few pipes take one, moving the codes of
+/// every broadcast would take a product's place: they are moved in a copy, once for all channels.
+#[inline(always)]
+fn moved<S: Simd>(patches: Patches) -> Patches {
+    if S::REGISTERS == 32 { patches.moved() } else { patches }
+}
+
 fn layout<S: Simd>(shape: &ConvShape, patches: &Patches) -> Layout {
     let columns = Columns { count: shape.out_group, lanes: S::LANES, widest: S::COLUMNS };
-    Layout { columns, groups: shape.groups, segments: patches.segments }
+    // The codes of a single segment are moved in a copy, and broadcast by loads alone.
+    let blocks = patches.segments.count > 1;
+    Layout { columns, groups: shape.groups, segments: patches.segments, blocks }
 }
 
 fn packed_bytes<S: Simd>(step: &Step<'_>) -> usize {
@@ -227,11 +239,11 @@ fn correction(row: &[u8]) -> i32 {
 }
 
 /// Writes an overlay into packed weights.
-fn patch<S: Simd>(step: &Step<'_>, packed: &mut [u8], overlay: &Sparse<'_>, log: &mut Log<'_>) -> Option<()> {
+fn patch<S: Simd>(step: &Step<'_>, packed: &mut [u8], overlay: &Sparse<'_>, log: Log<'_>) -> Option<usize> {
     patch::write(&mut writable::<S>(step, packed)?, overlay, log)
 }
 
-fn unpatch<S: Simd>(step: &Step<'_>, packed: &mut [u8], log: &[UndoEntry]) -> Option<()> {
+fn unpatch<S: Simd>(step: &Step<'_>, packed: &mut [u8], log: &[u32]) -> Option<()> {
     patch::revert(&mut writable::<S>(step, packed)?, log);
     Some(())
 }
@@ -371,7 +383,7 @@ impl<S: Simd> Row<S> for ToInt32 {
     }
 }
 
-/// The products of a base layer; codes are moved while an image is copied, where it is.
+/// The products of a base layer; codes are moved while patches are copied, where they are.
 #[inline(always)]
 fn sums_into<S: Simd>(
     simd: S,
@@ -379,8 +391,10 @@ fn sums_into<S: Simd>(
     copy: &mut [u8],
     finish: &mut (impl Finish<S, S::InPlace> + Finish<S, MovedCodes>),
 ) -> Option<()> {
-    if product.patches.copies_image() && !moves::<S>() {
-        multiply::<S, MovedCodes>(simd, product, [copy, &mut []], &mut AsPacked, finish)
+    let patches = moved::<S>(product.patches);
+    if !moves::<S>() && (patches.copies_image() || patches.in_blocks()) {
+        let product = Product { patches, ..*product };
+        multiply::<S, MovedCodes>(simd, &product, [copy, &mut []], &mut AsPacked, finish)
     } else {
         multiply::<S, S::InPlace>(simd, product, [copy, &mut []], &mut AsPacked, finish)
     }

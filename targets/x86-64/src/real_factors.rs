@@ -47,7 +47,7 @@ pub(crate) struct LowRank<'a, 'm> {
 
 fn layout<S: Simd>(segments: Segments, rank: usize) -> Layout {
     let columns = Columns { count: rank, lanes: S::LANES, widest: S::COLUMNS };
-    Layout { columns, groups: 1, segments }
+    Layout { columns, groups: 1, segments, blocks: true }
 }
 
 /// Workspace of a layer with these segments, whatever its term.

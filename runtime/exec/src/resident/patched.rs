@@ -1,7 +1,7 @@
 //! A copy of the weights that overlays are written into.
 
 use ingraft_adapter::{HeadView, TermSource};
-use ingraft_kernel::patch::UndoEntry;
+use ingraft_kernel::patch::log_words;
 use ingraft_kernel::{KernelError, SiteTerms, Sites, Sparse, SparseValues, Step, Target};
 
 use super::{Record, fill, needs};
@@ -14,7 +14,7 @@ use crate::{ExecError, Session};
 #[derive(Debug)]
 pub struct PatchedCopy<'p> {
     memory: &'p mut [u8],
-    log: &'p mut [UndoEntry],
+    log: &'p mut [u32],
 }
 
 /// An adapter whose overlays stand in a [`PatchedCopy`]: a [`TermSource`] that computes the same bytes as the adapter.
@@ -33,15 +33,22 @@ impl<'p> PatchedCopy<'p> {
         needs(session, |_| EMPTY)
     }
 
-    /// Copies the base's weights into `memory`, of at least [`Self::bytes`], 16-byte aligned. `log` bounds the entries
-    /// that an adapter may have in all.
+    /// Words of log that the overlays of `source` take: one for each entry, and one for each channel of their sites.
+    pub fn log_words<T: Target, S: TermSource>(session: &Session<'_, '_, T>, source: &S) -> usize {
+        let sites = 0..session.plan().site_count();
+        let words = sites.filter_map(|site| overlay(&source.terms(site)).map(|overlay| log_words(&overlay)));
+        words.fold(0, usize::saturating_add)
+    }
+
+    /// Copies the base's weights into `memory`, of at least [`Self::bytes`], 16-byte aligned. `log` bounds the adapters
+    /// that may be written: [`Self::log_words`] of each.
     ///
     /// # Errors
     /// [`ExecError::MemoryTooSmall`], or [`ExecError::Step`].
     pub fn new<T: Target>(
         session: &Session<'_, '_, T>,
         memory: &'p mut [u8],
-        log: &'p mut [UndoEntry],
+        log: &'p mut [u32],
     ) -> Result<Self, ExecError> {
         fill(session, memory, |_| EMPTY)?;
         Ok(Self { memory, log })
@@ -54,7 +61,7 @@ impl<'p> PatchedCopy<'p> {
 
     /// Writes the overlays of `source` into the copy, after taking out the present ones.
     ///
-    /// Terms of other kinds stay as they are, and so does an overlay that leaves int8. Where `source` panics, the overlays
+    /// Terms of other kinds stay as they are, and so does an overlay that leaves int8 or whose weight has 16 MiB. Where `source` panics, the overlays
     /// that were written by then are in the log: the next call, or [`Self::revert`], takes them out.
     ///
     /// # Errors
@@ -65,9 +72,7 @@ impl<'p> PatchedCopy<'p> {
         source: S,
     ) -> Result<Patch<'_, S>, ExecError> {
         self.revert(session)?;
-        let sites = 0..session.plan().site_count();
-        let entries = sites.filter_map(|site| overlay(&source.terms(site)).map(|o| o.indices.len()));
-        let (needed, supplied) = (entries.fold(0usize, usize::saturating_add), self.log.len());
+        let (needed, supplied) = (Self::log_words(session, &source), self.log.len());
         if needed > supplied {
             return Err(ExecError::LogTooSmall { needed, supplied });
         }
@@ -115,7 +120,7 @@ impl<'p> PatchedCopy<'p> {
     fn for_each_weight<T: Target>(
         &mut self,
         session: &Session<'_, '_, T>,
-        mut visit: impl FnMut(&mut [u8], &mut [UndoEntry], usize, &Step<'_>, Record) -> Result<(), KernelError>,
+        mut visit: impl FnMut(&mut [u8], &mut [u32], usize, &Step<'_>, Record) -> Result<(), KernelError>,
     ) -> Result<(), ExecError> {
         for site in 0..session.plan().site_count() {
             let record = Record::read(self.memory, site).filter(|record| record.needs.weights != 0);

@@ -67,7 +67,7 @@ fn patches<S: Simd>(step: &Step<'_>) -> Option<(ConvShape, Patches)> {
 /// The channels' multipliers and biases for this run, and the copy of a padded sample.
 fn workspace<S: Simd>(step: &Step<'_>) -> usize {
     let own = patches::<S>(step).map_or(0, |(shape, patches)| {
-        let copy = patches.copy_bytes().next_multiple_of(16);
+        let copy = super::moved::<S>(patches).copy_bytes().next_multiple_of(16);
         shape.output[3] * 8 + copy + bytes_of_codes::<S>(shape.row()) + real_sparse::bytes(shape.row()) + 64
     });
     own.max((REFERENCE.workspace)(step))

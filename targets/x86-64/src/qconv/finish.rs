@@ -122,6 +122,9 @@ impl<'a> Constants<'a> {
     }
 }
 
+/// Vectors that [`Simd::store_codes`] packs into one.
+const FOUR: usize = 4;
+
 /// int8 output.
 pub(crate) struct ToCodes<'a, 'o, S: Simd> {
     simd: S,
@@ -134,6 +137,17 @@ impl<'a, 'o, S: Simd> ToCodes<'a, 'o, S> {
     #[inline(always)]
     pub(crate) fn new(simd: S, conv: &QConv<'a>, bounds: Bounds<S>, out: &'o mut [i8]) -> Self {
         Self { simd, constants: Constants::new(conv), bounds, out }
+    }
+
+    /// The codes of a pixel's sums, less the zero point.
+    #[inline(always)]
+    fn codes<const N: usize>(&self, sums: &[S::Int; N]) -> [S::Int; N] {
+        let (simd, Bounds { lo, hi, .. }) = (self.simd, self.bounds);
+        let mut codes = *sums;
+        for (code, v) in codes.iter_mut().zip(self.constants.scaled::<S, N>(simd, sums)) {
+            *code = simd.round(simd.clamp(v, lo, hi));
+        }
+        codes
     }
 }
 
@@ -154,16 +168,26 @@ impl<S: Simd, A: Arithmetic<S, Sum = S::Int>> Finish<S, A> for ToCodes<'_, '_, S
         pixels: Pixels,
         sums: &[[S::Int; N]; M],
     ) -> Option<()> {
-        let (simd, Bounds { lo, hi, zero_point }) = (self.simd, self.bounds);
+        let (simd, zero_point) = (self.simd, self.bounds.zero_point);
         let (channels, count) = (self.constants.channels, self.constants.count);
         let mut to = self.constants.rows(self.out, pixels)?.as_mut_ptr();
+        if N == 1 && S::COLUMNS == FOUR && [channels, count] == [S::LANES; 2] {
+            // Pixels of one vector follow each other: four are packed for one store.
+            for (at, sums) in sums.chunks(FOUR).enumerate() {
+                let Some(left) = pixels.count.checked_sub(at * FOUR).filter(|left| *left > 0) else { break };
+                let mut codes = [sums[0][0]; FOUR];
+                for (code, sums) in codes.iter_mut().zip(sums) {
+                    *code = self.codes(sums)[0];
+                }
+                // SAFETY: `rows` spans the channels of every pixel of the tile, these and those left.
+                unsafe { simd.store_codes(to, codes, zero_point, left.min(FOUR) * S::LANES) };
+                to = to.wrapping_add(FOUR * S::LANES);
+            }
+            return Some(());
+        }
         for (m, sums) in sums.iter().enumerate() {
             if m < pixels.count {
-                let v = self.constants.scaled::<S, N>(simd, sums);
-                let mut codes = *sums;
-                for (code, v) in codes.iter_mut().zip(v) {
-                    *code = simd.round(simd.clamp(v, lo, hi));
-                }
+                let codes = self.codes(sums);
                 // SAFETY: `rows` spans the channels of every pixel of the tile; `to` is pixel m's first.
                 unsafe { simd.store_codes(to, codes, zero_point, count) };
                 to = to.wrapping_add(channels);

@@ -176,6 +176,11 @@ impl<'w> Patchable for Writable<'w> {
     }
 
     #[inline(always)]
+    fn channels(&self) -> usize {
+        self.layout.groups * self.layout.columns.count
+    }
+
+    #[inline(always)]
     fn row_len(&self) -> usize {
         self.layout.segments.row()
     }
@@ -195,15 +200,18 @@ impl<'w> Patchable for Writable<'w> {
         fetch(self.weights, place);
     }
 
-    /// Codes are moved by 128, and the overlay's zero point is no part of the bias.
     #[inline(always)]
-    fn grow(&mut self, channel: usize, change: i32) {
+    fn kept(&mut self, channel: usize) -> Option<&mut i32> {
         let lane = match self.unused_lanes {
             0 => channel,
             unused => channel + channel / self.layout.columns.count.max(1) * unused,
         };
-        if let Some(kept) = self.sums.get_mut(lane) {
-            *kept = kept.wrapping_sub(change.wrapping_mul(self.moved));
-        }
+        self.sums.get_mut(lane)
+    }
+
+    /// Codes are moved by 128, and the overlay's zero point is no part of the bias.
+    #[inline(always)]
+    fn slope(&self) -> i32 {
+        self.moved
     }
 }

@@ -45,7 +45,7 @@ fn both_parts_fit_and_are_the_weights() {
 
 fn layout(count: usize, groups: usize, [segments, len]: [usize; 2]) -> Layout {
     let columns = Columns { count, lanes: LANES, widest: 2 };
-    Layout { columns, groups, segments: Segments { count: segments, len, step: STEP } }
+    Layout { columns, groups, segments: Segments { count: segments, len, step: STEP }, blocks: true }
 }
 
 /// Packs and splits `weight`, of rows of windows with two columns, and puts it together again; how many remainders there are.

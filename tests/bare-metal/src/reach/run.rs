@@ -1,6 +1,6 @@
 //! Binding and running a schedule.
 
-use ingraft_adapter::{Adapter, AdapterSet, Base, HeadView, PatchedSite, TermSource, UndoEntry};
+use ingraft_adapter::{Adapter, AdapterSet, Base, HeadView, PatchedSite, TermSource};
 use ingraft_exec::{ExecError, Session, StepEvent, Trace};
 use ingraft_kernel::{SiteGrads, SiteTerms, Sites};
 use ingraft_plan::{Phase, PlanView};
@@ -51,7 +51,7 @@ pub(super) fn patched(
     let (number, target) = (untrusted.number, TARGET);
     let (weight, rest) = memory.split_at_mut_checked(number)?;
     let (bias, arena) = rest.split_at_mut_checked(number)?;
-    let mut log = [UndoEntry::default(); 8];
+    let mut log = [0; 16];
     let desc = plan.site(number)?;
     let (weight, bias) = (bytes::cast_mut(weight)?, bytes::cast_mut(bias)?);
     let mut site = PatchedSite::new(&desc, number as i32, weight, bias, log.get_mut(..number)?).ok()?;

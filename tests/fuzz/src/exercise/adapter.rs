@@ -1,6 +1,6 @@
 //! An adapter: check, describe, attach, run in each of its forms.
 
-use ingraft_adapter::{Adapter, AdapterSet, ParameterSection, TermSource, UndoEntry};
+use ingraft_adapter::{Adapter, AdapterSet, ParameterSection, TermSource};
 use ingraft_exec::{MemoryNeeds, PatchedCopy, Resident, Session};
 use ingraft_import::{Aligned, export_native, export_peft};
 use ingraft_kernel::{Host, Sites};
@@ -67,7 +67,7 @@ fn run(plan: PlanView<'_>, host: &Host, adapter: &Adapter<'_>) {
         });
         let bytes = PatchedCopy::bytes(&session).expect("the base's weights are sized");
         room(bytes, |memory| {
-            let mut log = [UndoEntry::default(); 256];
+            let mut log = [0; 512];
             let mut copy = PatchedCopy::new(&session, memory, &mut log).expect("room for it");
             let before = copy.bytes_of_copy().to_vec();
             if let Ok(patch) = copy.apply(&session, adapter) {

@@ -186,9 +186,9 @@ impl<'a> Layer<'a> {
         // Below an odd line at the end there is none: that one is written in its place before it.
         let below = if len >= 2 * line { line } else { 0 };
         // SAFETY: as many bytes were found.
-        let w: [[[int8x16_t; 4]; QUADS]; WIDTH] = array(|kx| {
-            array(|q| array(|i| unsafe { vld1q_s8(weights.as_ptr().add(((kx * QUADS + q) * 4 + i) * 16)) }))
-        });
+        let vector = |i: usize| unsafe { vld1q_s8(weights.as_ptr().add(16 * i)) };
+        let w: [[[int8x16_t; 4]; QUADS]; WIDTH] =
+            array(|kx| array(|q| array(|i| vector((kx * QUADS + q) * 4 + i))));
         let bias = self.conv.bias.get(first..)?.first_chunk::<LANES>()?.as_ptr();
         let multiplier = self.conv.multiplier.get(first..)?.first_chunk::<LANES>()?.as_ptr();
         // SAFETY: eight of each.

@@ -9,6 +9,7 @@ mod prototypes;
 mod saliency;
 mod sites;
 mod truths;
+mod usefulness;
 mod views;
 
 use std::time::Instant;

@@ -39,7 +39,7 @@ use crate::input::Reader;
 use crate::plan_file::{ArtifactFile, check_folder, write_whole};
 use crate::predict::Predictor;
 use crate::report::{Table, bytes, hex};
-use crate::training::{Checkpoint, Course, Lessons, Trained};
+use crate::training::{Checkpoint, Course, Lessons, SiteChoice, Trained};
 use crate::{CliError, Console, target};
 
 use candidate::Terms;
@@ -245,6 +245,7 @@ fn run_on<T: Backend>(
         on: stack.is_some(),
         checkpoint: args.checkpoint.is_some(),
         replay: replay.is_some(),
+        useful: matches!(args.method.place.sites(), Some(SiteChoice::Useful)),
     };
     let groups = dataset.groups();
     let private = args.private.private(&beside, (&dataset, &learned), &groups, console)?;

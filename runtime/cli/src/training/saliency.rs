@@ -1,5 +1,6 @@
 //! Measuring what training clips say of the weights, for methods that choose by it.
 
+use indicatif::ProgressBar;
 use ingraft_kernel::Host;
 use ingraft_method::{Full, Saliency, Score};
 use ingraft_plan::PlanView;
@@ -14,7 +15,7 @@ use crate::error::CliError;
 
 impl Course<'_> {
     /// The course that measures for this one: every weight is let through, none moves.
-    fn measuring(&self) -> Self {
+    pub(super) fn measuring(&self) -> Self {
         Course {
             method: &Full,
             adapter: LearningRate { rate: 0.0, weight_decay: 0.0 },
@@ -58,39 +59,58 @@ impl Course<'_> {
         // An attribution is of one answer's probability.
         let smoothing = if matches!(score, Score::Attribution(_)) { 0.0 } else { self.smoothing };
         let course = Course { smoothing, ..self.measuring() };
-        let (learned, _) = course.sides(lessons)?;
-        let setup = course.setup(learned.len());
+        let bar = console.bar(lessons.labels.len(), "reading");
+        course.observing(plan, target, lessons, &bar, |trainer, views, truths, learned| {
+            if trainer.head().is_some() {
+                for epoch in 0..course.epochs {
+                    course.epoch(trainer, views, truths, learned, epoch)?;
+                }
+            }
+            let bar = console.bar(score.passes() * learned.len(), "measuring");
+            for pass in 0..score.passes() {
+                if pass > 0 {
+                    saliency.again();
+                }
+                for &clip in learned {
+                    // The sites of the trainer are those of the saliency.
+                    saliency.measure(trainer, views.first(clip), truths.of(clip, 0))?;
+                    bar.inc(1);
+                }
+            }
+            bar.finish_and_clear();
+            Ok(())
+        })?;
+        Ok(saliency)
+    }
+
+    /// Hands over a trainer of this course that has read the clips, as `bar` shows, and whose head sees features of mean 0 and
+    /// deviation 1, with what it learns from.
+    ///
+    /// # Errors
+    /// [`CliError::Train`], those of reading clips, and those of `then`.
+    pub(super) fn observing<R>(
+        &self,
+        plan: PlanView<'_>,
+        target: &Host,
+        lessons: &Lessons<'_>,
+        bar: &ProgressBar,
+        then: impl FnOnce(&mut Trainer<'_, '_, Host>, &Views, &mut Truths<'_>, &[usize]) -> Result<R, CliError>,
+    ) -> Result<R, CliError> {
+        let (learned, _) = self.sides(lessons)?;
+        let setup = self.setup(learned.len());
         let mut arena = AlignedBytes::zeroed(Trainer::memory(&plan, target, &setup)?.total());
         let mut trainer = Trainer::bind(plan, target, setup, arena.as_mut_slice())?;
-        if let Some(frozen) = course.on.and_then(|on| on.terms.as_ref()) {
+        if let Some(frozen) = self.on.and_then(|on| on.terms.as_ref()) {
             trainer.freeze(frozen)?;
         }
-        let bar = console.bar(lessons.labels.len(), "reading");
-        let views = Views::compute(&mut trainer, &course, (lessons, &learned), &bar)?;
+        let views = Views::compute(&mut trainer, self, (lessons, &learned), bar)?;
         bar.finish_and_clear();
         for &clip in &learned {
             views.of(clip).try_for_each(|view| trainer.observe(view))?;
         }
         trainer.standardize();
-        let mut truths = Truths::new(&course, lessons.labels, &views, &mut trainer)?;
-        if trainer.head().is_some() {
-            for epoch in 0..course.epochs {
-                course.epoch(&mut trainer, &views, &mut truths, &learned, epoch)?;
-            }
-        }
-        let bar = console.bar(score.passes() * learned.len(), "measuring");
-        for pass in 0..score.passes() {
-            if pass > 0 {
-                saliency.again();
-            }
-            for &clip in &learned {
-                // The sites of the trainer are those of the saliency.
-                saliency.measure(&mut trainer, views.first(clip), truths.of(clip, 0))?;
-                bar.inc(1);
-            }
-        }
-        bar.finish_and_clear();
-        Ok(saliency)
+        let mut truths = Truths::new(self, lessons.labels, &views, &mut trainer)?;
+        then(&mut trainer, &views, &mut truths, &learned)
     }
 }
 

@@ -16,6 +16,8 @@ pub(crate) enum SiteChoice {
     Late,
     /// Every site the training schedule reaches.
     All,
+    /// Those of them that are worth most within a budget of memory.
+    Useful,
     /// Those whose name contains a match.
     Matching(Regex),
 }
@@ -50,11 +52,12 @@ pub(crate) enum Pool {
 }
 
 impl SiteChoice {
-    /// Reads `late`, `all` or a regular expression.
+    /// Reads `late`, `all`, `useful` or a regular expression.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         match text {
             "late" => Ok(Self::Late),
             "all" => Ok(Self::All),
+            "useful" => Ok(Self::Useful),
             // Names are matched as bytes: without Unicode tables classes such as \d are ASCII.
             pattern => {
                 let regex = RegexBuilder::new(pattern).unicode(false).build();
@@ -66,11 +69,11 @@ impl SiteChoice {
     /// The chosen sites of `plan`, of which training reaches `reached`, ascending.
     ///
     /// `late` and `all` leave out what cannot be trained; a pattern does not, so
-    /// that the trainer names the site it cannot train.
+    /// that the trainer names the site it cannot train. Of `useful` all that it chooses from.
     pub(super) fn select(&self, plan: &PlanView<'_>, reached: &[u32]) -> Vec<u32> {
         match self {
             Self::Late => reached.iter().copied().filter(|site| plan.site_is_late(*site as usize)).collect(),
-            Self::All => reached.to_vec(),
+            Self::All | Self::Useful => reached.to_vec(),
             Self::Matching(regex) => (0..plan.site_count() as u32)
                 .filter(|&site| {
                     plan.site(site as usize).is_some_and(|site| regex.is_match(site.name.as_bytes()))
@@ -173,5 +176,6 @@ mod tests {
         assert!(regex.is_match(b"block7.pw") && !regex.is_match(b"block5.pw"));
         assert!(SiteChoice::parse("block[").is_err());
         assert!(matches!(SiteChoice::parse("late"), Ok(SiteChoice::Late)));
+        assert!(matches!(SiteChoice::parse("useful"), Ok(SiteChoice::Useful)));
     }
 }

@@ -279,3 +279,39 @@ fn real_weights_are_asked_for_where_the_plan_has_none() {
     train("real.plan", "--set weights=float --onnx base_f32.onnx").ok();
     assert!(folder.read("a.adapter") == given, "the plan has the same weights");
 }
+
+/// Useful sites are some of all, fit, and are the same again; with room for all that are worth anything, none is left out.
+#[test]
+fn useful_sites_are_chosen_within_the_memory() {
+    let folder = prepared("useful", 2);
+    let line = "train base.plan --data clips --set rank=4 --epochs 1 --json -o";
+    let arena = |report: &Value| report["arena_bytes"].as_u64().expect("a count of bytes");
+    let names = |report: &Value| -> Vec<String> {
+        let sites = report["sites"].as_array().expect("a list").iter();
+        sites.map(|site| site["name"].as_str().expect("a name").to_owned()).collect()
+    };
+    let all = folder.run(&format!("{line} all.adapter --method lora --sites all")).json();
+    let useful = |budget: u64, out: &str| {
+        folder.run(&format!("{line} {out} --method lora --sites useful --memory {budget}")).json()
+    };
+    assert_eq!(names(&useful(arena(&all), "whole.adapter")), names(&all));
+    let (mut budget, mut offered) = (arena(&all) - 1, names(&all));
+    for _ in 0..3 {
+        let some = useful(budget, "some.adapter");
+        assert!(arena(&some) <= budget, "{} of {budget}", arena(&some));
+        let chosen = names(&some);
+        assert!(!chosen.is_empty() && chosen.len() < offered.len(), "{chosen:?} of {offered:?}");
+        assert!(chosen.iter().all(|site| names(&all).contains(site)), "{chosen:?}");
+        (budget, offered) = (arena(&some) - 1, chosen);
+    }
+    let budget = arena(&all) - 1;
+    useful(budget, "some.adapter");
+    useful(budget, "again.adapter");
+    assert!(folder.read("some.adapter") == folder.read("again.adapter"));
+
+    let refused = format!("{line} none.adapter --method lora --sites useful");
+    folder.run(&refused).misused(&["--sites useful", "--memory"]);
+    folder.run(&format!("{refused} --memory 1000")).refused(&["more than --memory gives"]);
+    folder.run(&format!("{refused} --memory 9000000 --private --yes")).refused(&["--sites", "by the clips"]);
+    assert!(!folder.path("none.adapter").exists());
+}

@@ -9,7 +9,7 @@ use ingraft_tensor::DType;
 use ingraft_train::{Method, Optimizer, Readout};
 
 use super::options::{CourseArgs, PlaceArgs};
-use crate::training::{self, Course, Lessons, Private, Stacked};
+use crate::training::{self, Course, Lessons, Private, SiteChoice, Stacked};
 use crate::{CliError, Console};
 
 /// A method by name, with settings over its defaults.
@@ -64,11 +64,32 @@ impl Candidate<'_> {
     }
 
     /// Finds the method's sites. Where it chooses weights by gradients, they are measured on `lessons` first, in the
-    /// memory that `full` takes. Gives the bytes of measuring too, 0 without.
+    /// memory that `full` takes; so are sites that are chosen by their use, within the memory there is. Gives the bytes of
+    /// measuring weights too, 0 without.
     ///
     /// # Errors
-    /// [`CliError::Method`], [`CliError::NoSites`], [`CliError::TrainerMemory`], [`CliError::Train`].
+    /// [`CliError::Method`], [`CliError::NoSites`], [`CliError::TrainerMemory`], [`CliError::Train`]; [`CliError::Setting`]
+    /// for useful sites without a budget.
     pub(in crate::command) fn prepare(
+        &self,
+        terms: &Terms<'_>,
+        lessons: &Lessons<'_>,
+        console: &Console<'_>,
+    ) -> Result<(Trainee, usize), CliError> {
+        let (trainee, measured) = self.offered(terms, lessons, console)?;
+        let Some(SiteChoice::Useful) = terms.place.sites() else { return Ok((trainee, measured)) };
+        let budget = terms.memory.ok_or_else(|| CliError::Setting {
+            option: "--sites",
+            value: "useful".to_owned(),
+            expected: "--memory BYTES beside it, within which sites are chosen".to_owned(),
+        })?;
+        let course = terms.course_of(&trainee);
+        let sites = course.useful(terms.plan, terms.target, lessons, budget, console)?;
+        Ok((Trainee { sites, ..trainee }, measured))
+    }
+
+    /// The same, of all sites that are asked for or chosen from.
+    fn offered(
         &self,
         terms: &Terms<'_>,
         lessons: &Lessons<'_>,

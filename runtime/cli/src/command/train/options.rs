@@ -37,8 +37,9 @@ pub(super) struct MethodArgs {
 /// Where it is trained.
 #[derive(Debug, clap::Args)]
 pub(in crate::command) struct PlaceArgs {
-    /// Sites to train: `late`, `all`, or those whose name matches; by default the late ones, or all without any.
-    #[arg(long, value_name = "REGEX|late|all", value_parser = SiteChoice::parse)]
+    /// Sites to train: `late`, `all`, `useful` (those worth most within --memory), or those whose name matches; by default the
+    /// late ones, or all without any.
+    #[arg(long, value_name = "REGEX|late|all|useful", value_parser = SiteChoice::parse)]
     sites: Option<SiteChoice>,
     /// What the new head reads: a site's output or `last` (the last linear layer's input), averaged over all, height,
     /// width, time (frequency kept) or none of its axes; `none` trains for the model's own classes instead.

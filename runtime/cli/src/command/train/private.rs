@@ -60,6 +60,8 @@ pub(super) struct Beside<'b> {
     pub(super) on: bool,
     pub(super) checkpoint: bool,
     pub(super) replay: bool,
+    /// Whether sites are chosen by the clips.
+    pub(super) useful: bool,
 }
 
 impl PrivateArgs {
@@ -102,6 +104,11 @@ impl PrivateArgs {
                 "mixes clips of two units; leave `mix` and `mixup` out",
             ),
             ("--method", chooses, "chooses what it trains by the clips; take another, such as head or lora"),
+            (
+                "--sites",
+                beside.useful,
+                "`useful` chooses sites by the clips; take `late`, `all` or a pattern",
+            ),
             ("--on", beside.on, "would put an adapter of other clips into this one; leave it out"),
             ("--replay", beside.replay, "keeps clips, and learns from those of others; leave it out"),
             (

@@ -25,7 +25,7 @@ pub type Log<'l> = Option<&'l mut [u32]>;
 pub struct Patcher {
     /// Packs the weights as [`Self::write`] takes them, into as many bytes as the row packs them in.
     pub pack: fn(&Step<'_>, &mut [u8]) -> Result<(), KernelError>,
-    /// As [`write`].
+    /// As [`write()`].
     pub write: fn(&Step<'_>, &mut [u8], &Sparse<'_>, Log<'_>) -> Option<usize>,
     /// As [`revert`]; `None` for weights of another step.
     pub revert: fn(&Step<'_>, &mut [u8], &[u32]) -> Option<()>,
@@ -187,7 +187,7 @@ fn write_unlogged(weight: &mut impl Patchable, overlay: &Sparse<'_>, values: &[i
     Some(())
 }
 
-/// Puts back what stood in `weight` before [`write`] filled `log`, the last entry first.
+/// Puts back what stood in `weight` before [`write()`] filled `log`, the last entry first.
 #[inline]
 pub fn revert(weight: &mut impl Patchable, log: &[u32]) {
     let entries = log.len().checked_sub(weight.channels());

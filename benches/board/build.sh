@@ -1,13 +1,11 @@
 #!/usr/bin/env bash
 # What a 64-bit Arm board needs for its record, in target/board/ingraft-board.tar.gz: benches/board/build.sh
 #
-# The command is linked for glibc 2.31 (JetPack 5, Debian 11) by cargo-zigbuild, which comes from PyPI with its linker, and refused
-# if it needs a later one. Needs cargo, python3 with venv, git and readelf.
+# The command is what `binary` makes: for glibc 2.31 on. Needs cargo, python3 with venv, git and readelf.
 # The models are compiled here, from the development data (INGRAFT_DATA, or ../shared/data beside the repository).
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-readonly TARGET=aarch64-unknown-linux-gnu GLIBC=2.31
 readonly BUILT=${CARGO_TARGET_DIR:-$PWD/target}
 readonly DATA=${INGRAFT_DATA:-../shared/data}/models
 # Each with the options of `compile`: a dimension that a model does not have is an error.
@@ -25,20 +23,7 @@ readonly MODELS=(
 mkdir -p "$BUILT/board"
 OUT=$(cd "$BUILT/board" && pwd)
 readonly OUT
-rustup target add "$TARGET"
-if [[ ! -x $OUT/tools/bin/cargo-zigbuild ]]; then
-    python3 -m venv "$OUT/tools"
-    "$OUT/tools/bin/pip" install --quiet cargo-zigbuild==0.24.1 ziglang==0.17.1
-fi
-# The workspace links statically for its tests under QEMU; a board has a C library.
-PATH="$OUT/tools/bin:$PATH" RUSTFLAGS="-C target-feature=-crt-static" \
-    cargo zigbuild --release -p ingraft-cli --target "$TARGET.$GLIBC"
-binary=$BUILT/$TARGET/release/ingraft
-needed=$(readelf --version-info "$binary" | grep -o 'GLIBC_[0-9.]*' | sed 's/GLIBC_//' | sort -uV | tail -n 1)
-if [[ $(printf '%s\n' "$GLIBC" "$needed" | sort -V | tail -n 1) != "$GLIBC" ]]; then
-    echo "$binary needs glibc $needed, which boards with $GLIBC do not have" >&2
-    exit 1
-fi
+binary=$(benches/board/binary --release)
 cargo build --release -p ingraft-cli
 
 package=$OUT/ingraft-board
@@ -53,4 +38,4 @@ for model in "${MODELS[@]}"; do
         --allow-float $options > /dev/null
 done
 tar -C "$OUT" -czf "$package.tar.gz" ingraft-board
-echo "$package.tar.gz, for glibc from $needed on: copy it to the board, unpack it, run ./record.sh and put what it prints into benches/record"
+echo "$package.tar.gz: copy it to the board, unpack it, run ./record.sh and put what it prints into benches/record"

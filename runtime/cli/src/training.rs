@@ -2,6 +2,7 @@
 //! frozen prefix leaves of them, and the result is an adapter file.
 
 mod checkpoint;
+mod feeds;
 mod lessons;
 mod order;
 mod private;
@@ -35,6 +36,7 @@ use crate::{CliError, Console};
 
 pub(crate) use checkpoint::Checkpoint;
 use checkpoint::Saved;
+pub(crate) use feeds::{Feeds, Kept};
 pub(crate) use lessons::{Clips, Lessons, Mixed, Version};
 pub(crate) use private::{Private, private_steps, stated_deviation, stated_size};
 pub(crate) use sites::{HeadChoice, SiteChoice};
@@ -356,7 +358,7 @@ impl<'c> Course<'c> {
         target: &Host,
         (features, labels): (Vec<Vec<f32>>, &[Vec<usize>]),
         console: &Console<'_>,
-    ) -> Result<(Vec<f32>, Vec<f32>), CliError> {
+    ) -> Result<FoldedHead, CliError> {
         let learned: Vec<usize> = (0..labels.len()).collect();
         let setup = self.setup(labels.len());
         let mut arena = AlignedBytes::zeroed(Trainer::memory(&plan, target, &setup)?.total());
@@ -365,10 +367,7 @@ impl<'c> Course<'c> {
         self.standardize(&mut trainer, &views, &learned)?;
         let mut truths = Truths::new(self, labels, &views, &mut trainer)?;
         self.learn(&mut trainer, &views, &mut truths, (&learned, &[]), console)?;
-        let head = trainer.head().ok_or(CliError::NotAClassifier)?;
-        let (mut weight, mut bias) = (head.weight.to_vec(), head.bias.to_vec());
-        head.fold(&mut weight, &mut bias).ok_or(CliError::NotAClassifier)?;
-        Ok((weight, bias))
+        folded_head(&trainer)
     }
 
     /// Whether the head of `adapter` is the one that is trained: it reads the same, and tells the same classes apart.
@@ -500,6 +499,20 @@ impl<'c> Course<'c> {
         }
         Ok(sum / learned.len().max(1) as f32)
     }
+}
+
+/// A head on features as they are: its weight and bias.
+type FoldedHead = (Vec<f32>, Vec<f32>);
+
+/// The head of `trainer`.
+///
+/// # Errors
+/// [`CliError::NotAClassifier`] without one.
+fn folded_head<T: Target>(trainer: &Trainer<'_, '_, T>) -> Result<FoldedHead, CliError> {
+    let head = trainer.head().ok_or(CliError::NotAClassifier)?;
+    let (mut weight, mut bias) = (head.weight.to_vec(), head.bias.to_vec());
+    head.fold(&mut weight, &mut bias).ok_or(CliError::NotAClassifier)?;
+    Ok((weight, bias))
 }
 
 /// Default of `--lr` for `method`.

@@ -5,7 +5,6 @@
 //! sites is a row with its reason.
 
 mod arm;
-mod feeds;
 mod latency;
 mod page;
 mod plot;
@@ -33,11 +32,10 @@ use crate::args::{assignment, meant, target_names};
 use crate::input::Reader;
 use crate::plan_file::{ArtifactFile, check_folder, write_whole};
 use crate::report::hex;
-use crate::training::Lessons;
+use crate::training::{Feeds, Lessons};
 use crate::{CliError, Console, target};
 
 use arm::{Arm, Judged};
-use feeds::Feeds;
 use queue::{Queue, Taken};
 use report::StudyReport;
 

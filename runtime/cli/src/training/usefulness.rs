@@ -11,12 +11,9 @@ use ingraft_method::Head;
 use ingraft_plan::PlanView;
 use ingraft_train::{Readout, adapts};
 
-use super::{Course, Lessons};
+use super::{Course, Feeds, FoldedHead, Kept, Lessons, folded_head};
 use crate::console::Console;
 use crate::error::CliError;
-
-/// A head on features as they are: its weight and bias.
-type FoldedHead = (Vec<f32>, Vec<f32>);
 
 impl Course<'_> {
     /// Those of this course's sites that are worth most in a trainer of at most `budget` bytes on `target`, ascending.
@@ -44,6 +41,10 @@ impl Course<'_> {
         if fitting.is_empty() {
             return Err(CliError::TrainerMemory { needed: least, budget });
         }
+        // Every site asks for the same clips.
+        let kept = Kept::default();
+        let feeds = Feeds::new(lessons.clips, &kept);
+        let lessons = &Lessons { clips: &feeds, provenance: String::new(), ..*lessons };
         let head = self.head_alone(plan, target, lessons, console)?;
         let bar = console.bar(fitting.len(), "measuring");
         let mut worth = Vec::new();
@@ -65,9 +66,9 @@ impl Course<'_> {
         Ok(chosen)
     }
 
-    /// The same course, at `sites`, with parameters that stay where the method starts.
+    /// The same course, at `sites`, with parameters that stay where the method starts, of the clips as they are.
     fn of<'s>(&'s self, sites: &'s [u32]) -> Course<'s> {
-        Course { method: self.method, sites, ..self.measuring() }
+        Course { method: self.method, sites, views: 1, ..self.measuring() }
     }
 
     /// A head that has learned for a few epochs on the base's features; `None` where none is trained.
@@ -87,10 +88,7 @@ impl Course<'_> {
             for epoch in 0..course.epochs {
                 course.epoch(trainer, views, truths, learned, epoch)?;
             }
-            let head = trainer.head().ok_or(CliError::NotAClassifier)?;
-            let (mut weight, mut bias) = (head.weight.to_vec(), head.bias.to_vec());
-            head.fold(&mut weight, &mut bias).ok_or(CliError::NotAClassifier)?;
-            Ok(Some((weight, bias)))
+            folded_head(trainer).map(Some)
         })
     }
 

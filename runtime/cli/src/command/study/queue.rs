@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::feeds::Kept;
+use crate::training::Kept;
 
 /// The runs that wait. The longest are taken first, whatever their fold, so that the last ones to end are short; but only
 /// of so many folds at a time as runs are made side by side, since the clips of each are kept.

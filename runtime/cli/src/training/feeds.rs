@@ -1,23 +1,23 @@
-//! Versions of clips, computed once for all methods.
+//! Versions of clips, computed once for all trainers that ask for them.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
+use super::{Clips, Version};
 use crate::CliError;
-use crate::training::{Clips, Version};
 
 /// Versions that were asked for, by clip and version.
-pub(super) type Kept = Mutex<BTreeMap<(usize, u32), Version>>;
+pub(crate) type Kept = Mutex<BTreeMap<(usize, u32), Version>>;
 
-/// Clips that are read and varied the first time they are asked for, and kept: all methods learn from the same of them.
-pub(super) struct Feeds<'c> {
+/// Clips that are read and varied the first time they are asked for, and kept: all trainers learn from the same of them.
+pub(crate) struct Feeds<'c> {
     clips: &'c dyn Clips,
     kept: &'c Kept,
 }
 
 impl<'c> Feeds<'c> {
     /// Those of `clips`; what was `kept` is of the same clips.
-    pub(super) fn new(clips: &'c dyn Clips, kept: &'c Kept) -> Self {
+    pub(crate) fn new(clips: &'c dyn Clips, kept: &'c Kept) -> Self {
         Self { clips, kept }
     }
 }

@@ -2,12 +2,12 @@
 """The UAV study: YAMNet and EfficientNet-Lite0 on log-mel images, by ten methods, with 0, 1 and 3 augmentations.
 
     cargo build --release -p ingraft-cli
-    python3 benches/study/run.py OUT [--jobs 16] [--epochs 20] [--models lite0] [--sets uav_detect] [--augmentations 1,3]
+    python3 benches/study/run.py OUT [--jobs 16] [--epochs 20] [--models lite0] [--sets uav_detect] [--augmentations 1,3] [--target cuda]
 
 Needs the development data (INGRAFT_DATA, or `../shared/data` beside the repository). Compiles both models, then runs one
-`ingraft study` for each model, data set and number of augmentations, on the committed folds, and writes into OUT the
-JSON and the page of each, `index.html` with links to all, and `tables.md` with the tables of all that ended. What is in OUT already is not run again, so
-that a study that was stopped goes on. Patches of a clip follow each other without overlap. A clip has as many versions as
+`ingraft study` for each model, data set and number of augmentations, on the committed folds with three seeds each, and writes into OUT the
+JSON and the page of each, `index.html` with links to all, and `tables.md` with the tables of all that ended. Runs are kept in OUT/runs: what is there is not run
+again, so that a study that was stopped goes on, and one made on several machines comes together. Patches of a clip follow each other without overlap. A clip has as many versions as
 augmentations and one more, the first as it is; an epoch sees one of them, so that augmentations cost no training time.
 """
 
@@ -59,7 +59,9 @@ def arguments():
     parser.add_argument("--methods", default=METHODS)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--seeds", type=int, default=3, help="of training, for every fold")
     parser.add_argument("--folds", type=int, help="only the first so many")
+    parser.add_argument("--target", default="native", help="where to train; results of two targets may differ in the last bits")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--limit", type=float, help="seconds that one study may take; what takes longer is left out")
     parser.add_argument("--ingraft", type=pathlib.Path, default=ROOT / "target/release/ingraft")
@@ -92,6 +94,7 @@ def study(args, model, name, augmentations):
         return True
     command = [args.ingraft, "study", args.out / f"{model}.plan", "--data", args.data / "audio" / name]
     command += ["--methods", args.methods, "--sites", "late", "--epochs", args.epochs, "--batch", args.batch]
+    command += ["--seeds", args.seeds, "--target", args.target, "--runs", args.out / "runs"]
     command += [word for path in splits(args, name) for word in ("--split", path)]
     if augmentations:
         command += [word for step in AUGMENT for word in ("--augment", step)]
@@ -107,7 +110,7 @@ def study(args, model, name, augmentations):
     print(f"{title}: {seconds:.0f} s, exit {run.returncode}", flush=True)
     if run.returncode:
         return False
-    result.write_text(json.dumps({"title": title, "wall": seconds, "jobs": args.jobs, "batch": args.batch, **json.loads(run.stdout)}, indent=1))
+    result.write_text(json.dumps({"title": title, "wall": seconds, "jobs": args.jobs, "batch": args.batch, "seeds": args.seeds, **json.loads(run.stdout)}, indent=1))
     return True
 
 
@@ -187,7 +190,7 @@ def table(report, title):
     model, name, augmentations = title
     clips, classes, runs = report["clips"], len(report["classes"]), report["runs"]
     yield f"### {model}, `{name}`, {augmentations} augmentations\n"
-    yield f"{clips} clips of {classes} classes, {runs} folds, {report['epochs']} epochs in batches of {report['batch']}, target `{report['target']}`. {report['wall']:.0f} s, {report['jobs']} runs side by side.\n"
+    yield f"{clips} clips of {classes} classes, {runs // report['seeds']} folds, {report['seeds']} seeds, {report['epochs']} epochs in batches of {report['batch']}, target `{report['target']}`. {report['wall']:.0f} s, {report['jobs']} runs side by side.\n"
     yield "| " + " | ".join(COLUMNS) + " |\n|" + " --- |" * len(COLUMNS)
     for method in report["methods"]:
         if method["refused"]:

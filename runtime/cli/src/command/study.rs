@@ -5,6 +5,7 @@
 //! sites is a row with its reason.
 
 mod arm;
+mod kept;
 mod latency;
 mod page;
 mod plot;
@@ -13,7 +14,7 @@ mod report;
 mod size;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -21,21 +22,25 @@ use clap::builder::PossibleValuesParser;
 use ingraft_dataset::split::{read_splits, stratified_folds};
 use ingraft_dataset::{Dataset, Split};
 use ingraft_import::Tensors;
-use ingraft_kernel::Target;
+use ingraft_kernel::Host;
 use ingraft_method::{DeltaFormat, METHODS};
+use ingraft_plan::PlanView;
+use ingraft_tensor::hash::blake3;
 
 use super::train::candidate::{Candidate, Terms};
 use super::train::class_map;
 use super::train::lessons::Source;
 use super::train::options::{AugmentArgs, CourseArgs, PlaceArgs};
-use crate::args::{assignment, meant, target_names};
+use crate::args::{assignment, meant, runner_names};
+use crate::backend::Backend;
 use crate::input::Reader;
 use crate::plan_file::{ArtifactFile, check_folder, write_whole};
 use crate::report::hex;
 use crate::training::{Feeds, Lessons};
 use crate::{CliError, Console, target};
 
-use arm::{Arm, Judged};
+use arm::{Arm, Judged, Run};
+use kept::{Place, Runs};
 use queue::{Queue, Taken};
 use report::StudyReport;
 
@@ -77,9 +82,13 @@ pub(crate) struct Args {
     course: CourseArgs,
     #[command(flatten)]
     augment: AugmentArgs,
-    /// Where to train.
-    #[arg(long, value_name = "NAME", value_parser = target_names(), default_value = target::NATIVE)]
+    /// Where to train, and to judge and time what was trained.
+    #[arg(long, value_name = "NAME", value_parser = runner_names(), default_value = target::NATIVE)]
     target: String,
+    /// Keep every run in this folder and take those that are there, so that a study that was stopped goes on, and one made
+    /// on several machines comes together.
+    #[arg(long, value_name = "DIR")]
+    runs: Option<PathBuf>,
     /// Write one page with the table and plots too.
     #[arg(long, value_name = "PAGE.html")]
     html: Option<PathBuf>,
@@ -102,9 +111,23 @@ struct Fold {
 
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError> {
     args.html.as_deref().map_or(Ok(()), check_folder)?;
-    let file = ArtifactFile::read(&args.plan)?;
+    #[cfg(feature = "cuda")]
+    if let Some(gpu) = target::gpu(&args.target)? {
+        return run_on(&gpu, &target::find(target::NATIVE)?, args, console);
+    }
+    let host = target::find(&args.target)?;
+    run_on(&host, &host, args, console)
+}
+
+/// Trains, judges and times on `target`; what is measured beforehand is measured on `host`.
+fn run_on<T: Backend>(
+    target: &T,
+    host: &Host,
+    args: &Args,
+    console: &mut Console<'_>,
+) -> Result<(), CliError> {
+    let file = ArtifactFile::read_for(target, &args.plan)?;
     let plan = file.plan()?;
-    let target = target::find(&args.target)?;
     let dataset = Dataset::open(&args.data)?;
     let readout = args.place.readout(&plan, dataset.classes().len())?;
     args.course.check(readout)?;
@@ -127,12 +150,21 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
         .iter()
         .map(|fold| Judged::read(&reader, &dataset, &fold.split.test))
         .collect::<Result<_, _>>()?;
+    let runs =
+        args.runs.as_deref().map(|folder| args.runs(folder, &plan, target.name(), (&reader, &dataset)));
+    let runs = runs.transpose()?;
     // Runs are told by fold and method, in whichever order they were made.
     let queue = Mutex::new(Queue::new(folds.len(), arms.len(), args.jobs));
     let made = Mutex::new(BTreeMap::new());
     side_by_side(args.jobs, || {
         let next = || lock(&queue).take();
         while let Some(Taken { fold, arm, kept }) = next() {
+            let kept_at = runs.as_ref().map(|runs| runs.place(&arms[arm].candidate, &folds[fold], fold == 0));
+            if let Some(verdict) = kept_at.as_ref().and_then(Place::find) {
+                lock(&made).insert((fold, arm), Run::Judged(Box::new(verdict)));
+                bar.inc(1);
+                continue;
+            }
             let Fold { split, seed } = &folds[fold];
             let source = Source::new(&reader, &dataset, &split.train, augment.clone(), *seed)?;
             let (labels, groups) = source.labels(&map, false)?;
@@ -152,12 +184,12 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
             let subspace = args.course.subspace();
             let (place, course, memory) = (&args.place, &args.course, args.memory);
             let optimizer = args.course.optimizer(subspace.as_ref());
-            let (floats, target, seed) = (&floats, &target, *seed);
+            let (floats, seed) = (&floats, *seed);
             let (from, on) = (None, None);
             let terms = Terms {
                 plan,
                 floats,
-                target,
+                target: host,
                 place,
                 readout,
                 course,
@@ -171,7 +203,11 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
             };
             bar.set_message(arms[arm].name().to_owned());
             let started = Instant::now();
-            if let Some(run) = arms[arm].run(fold, &terms, &lessons, &judged[fold], args.parameters)? {
+            let (terms, judged) = ((&terms, target), &judged[fold]);
+            if let Some(run) = arms[arm].run(fold, terms, &lessons, judged, args.parameters)? {
+                if let (Some(place), Run::Judged(verdict)) = (&kept_at, &run) {
+                    place.keep(verdict)?;
+                }
                 lock(&made).insert((fold, arm), run);
             }
             lock(&queue).took(arm, started.elapsed().as_secs_f64());
@@ -182,7 +218,7 @@ pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError
     for ((_, arm), run) in made.into_inner().unwrap_or_else(PoisonError::into_inner) {
         arms[arm].add(run);
     }
-    arms.iter_mut().try_for_each(|arm| arm.measure(plan, &target))?;
+    arms.iter_mut().try_for_each(|arm| arm.measure(plan, target))?;
     bar.finish_and_clear();
     let facts = report::Facts {
         base_hash: hex(plan.hash()),
@@ -226,6 +262,36 @@ impl Args {
         let rows = METHODS.iter().filter(|row| all || self.methods.iter().any(|name| name == row.name));
         let all = meant(rows, &self.settings)?.into_iter();
         Ok(all.map(|(row, settings)| Candidate { name: row.name, settings }).collect())
+    }
+
+    /// The runs in `folder` that depend on what those of this study do.
+    ///
+    /// # Errors
+    /// Those of reading clips; [`CliError::Io`].
+    fn runs<'a>(
+        &self,
+        folder: &'a Path,
+        plan: &PlanView<'_>,
+        target: &str,
+        (reader, dataset): (&Reader<'_>, &Dataset),
+    ) -> Result<Runs<'a>, CliError> {
+        let clips = (0..dataset.items().len())
+            .map(|item| Ok(blake3(&reader.item(dataset, item)?.runs.concat().concat())));
+        let clips: Vec<_> = clips.collect::<Result<_, CliError>>()?;
+        let classes = dataset.items().iter().map(|item| &item.labels);
+        let facts = format!(
+            "{} {} {target} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",
+            env!("CARGO_PKG_VERSION"),
+            hex(plan.hash()),
+            dataset.classes(),
+            classes.collect::<Vec<_>>(),
+            self.place,
+            self.course.at_any_seed(),
+            self.augment,
+            self.parameters,
+            self.memory,
+        );
+        Runs::open(folder, &facts, &clips)
     }
 
     /// Every fold with every seed.

@@ -8,7 +8,7 @@ use ingraft_train::{LearningRate, TrainMemory, Trainer};
 
 use super::truths::Truths;
 use super::views::Views;
-use super::{Course, Lessons};
+use super::{Course, Feeds, Kept, Lessons};
 use crate::aligned::AlignedBytes;
 use crate::console::Console;
 use crate::error::CliError;
@@ -35,8 +35,8 @@ impl Course<'_> {
         self.measuring().memory(plan, target)
     }
 
-    /// What the clips say of this course's sites, for `score`, with the weights that sites had before rounding: the head learns for a few epochs, since a gradient passes it only
-    /// then; after that every clip is one batch.
+    /// What the clips say of this course's sites, for `score`, with the weights that sites had before rounding: the head learns
+    /// for a few epochs, since a gradient passes it only then; after that every clip is one batch.
     ///
     /// # Errors
     /// [`CliError::Measure`], [`CliError::Train`], and those of reading clips.
@@ -59,12 +59,15 @@ impl Course<'_> {
         // An attribution is of one answer's probability.
         let smoothing = if matches!(score, Score::Attribution(_)) { 0.0 } else { self.smoothing };
         let course = Course { smoothing, ..self.measuring() };
+        // The head and what is measured behind it ask for the same clips.
+        let kept = Kept::default();
+        let feeds = Feeds::new(lessons.clips, &kept);
+        let lessons = &Lessons { clips: &feeds, provenance: String::new(), ..*lessons };
+        let head = course.head_alone(plan, target, lessons, console)?;
         let bar = console.bar(lessons.labels.len(), "reading");
         course.observing(plan, target, lessons, &bar, |trainer, views, truths, learned| {
-            if trainer.head().is_some() {
-                for epoch in 0..course.epochs {
-                    course.epoch(trainer, views, truths, learned, epoch)?;
-                }
+            if let Some((weight, bias)) = &head {
+                trainer.start_head(weight, bias)?;
             }
             let bar = console.bar(score.passes() * learned.len(), "measuring");
             for pass in 0..score.passes() {

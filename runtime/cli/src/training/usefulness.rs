@@ -72,7 +72,7 @@ impl Course<'_> {
     }
 
     /// A head that has learned for a few epochs on the base's features; `None` where none is trained.
-    fn head_alone(
+    pub(super) fn head_alone(
         &self,
         plan: PlanView<'_>,
         target: &Host,

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::time::SystemTime;
 
 use serde_json::Value;
 
@@ -36,6 +37,12 @@ impl Folder {
     /// The bytes of a file.
     pub(crate) fn read(&self, name: &str) -> Vec<u8> {
         fs::read(self.path(name)).unwrap_or_else(|error| panic!("{name}: {error}"))
+    }
+
+    /// When a file was written.
+    pub(crate) fn written(&self, name: &str) -> SystemTime {
+        let written = fs::metadata(self.path(name)).and_then(|found| found.modified());
+        written.unwrap_or_else(|error| panic!("{name}: {error}"))
     }
 
     /// Names of the files, sorted.

@@ -74,6 +74,51 @@ fn figures_are_those_of_single_runs() {
     assert_eq!(method(&report, "speft")["arena_bytes"], full["arena_bytes"]);
 }
 
+/// A study goes on from the runs that are kept, whichever study made them, and says what one made at once says.
+#[test]
+fn runs_that_are_kept_are_not_made_again() {
+    let folder = prepared("study_runs", 2);
+    let figures = |options: &str| {
+        let line = "study base.plan --data clips --methods lora,head --epochs 2 --split split.csv --json";
+        let mut report = folder.run(&format!("{line} {options}")).json();
+        for method in report["methods"].as_array_mut().expect("a list") {
+            for measured in ["seconds", "infer_us", "overhead"] {
+                assert!(method[measured].as_f64().is_some(), "{measured}: {method:#}");
+                method[measured] = Value::Null;
+            }
+        }
+        report
+    };
+    let whole = figures("--seeds 2");
+    assert_eq!(figures("--seeds 1 --runs runs")["runs"], 2);
+    // Two methods on two folds, and the adapter of each on the first.
+    let first = folder.files("runs");
+    assert_eq!(first.len(), 6, "{first:?}");
+    let written = || -> Vec<_> { first.iter().map(|name| folder.written(&format!("runs/{name}"))).collect() };
+    let times = written();
+    assert_eq!(figures("--seeds 2 --runs runs"), whole);
+    assert_eq!(folder.files("runs").len(), 10);
+    assert_eq!(written(), times);
+    // What was kept is what is told: a run that is judged wrong on all counts so.
+    let path =
+        first.iter().find(|name| name.ends_with(".json")).map(|name| format!("runs/{name}")).expect("a run");
+    let kept = folder.read(&path);
+    let mut verdict: Value = serde_json::from_slice(&kept).expect("JSON");
+    for clip in verdict["clips"].as_array_mut().expect("a list") {
+        clip[2] = json!((clip[1].as_u64().expect("a class") + 1) % 3);
+    }
+    folder.write(&path, verdict.to_string().as_bytes());
+    assert_ne!(figures("--seeds 2 --runs runs"), whole);
+    // What cannot be read is made again, and so is what differs.
+    folder.write(&path, &kept[..kept.len() / 2]);
+    assert_eq!(figures("--seeds 2 --runs runs"), whole);
+    assert_ne!(figures("--seeds 2 --runs runs --lr 1e-3"), whole);
+    assert_eq!(folder.files("runs").len(), 20);
+    folder
+        .run("study base.plan --data clips --methods lora --folds 2 --runs base.plan")
+        .refused(&["base.plan"]);
+}
+
 #[test]
 fn a_budget_decides_ranks_and_refuses_the_rest() {
     let folder = prepared("study_budget", 2);

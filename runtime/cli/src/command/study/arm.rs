@@ -7,18 +7,17 @@ use std::time::Instant;
 use ingraft_dataset::Dataset;
 use ingraft_dataset::stats::{Confusion, Tally};
 use ingraft_exec::MemoryNeeds;
-use ingraft_kernel::Host;
 use ingraft_plan::{Phase, PlanView};
+use serde::{Deserialize, Serialize};
 
 use super::latency::Latency;
 use super::size;
-use crate::aligned::AlignedBytes;
+use crate::backend::Backend;
 use crate::command::eval::classify;
 use crate::command::train::candidate::{Candidate, Terms};
 use crate::input::{Feed, Reader};
 use crate::plan_file::ArtifactFile;
 use crate::predict::Predictor;
-use crate::threads::ONE;
 use crate::training::{Lessons, Trained};
 use crate::{CliError, Console};
 
@@ -48,6 +47,7 @@ pub(super) enum Run {
 }
 
 /// What a run gave.
+#[derive(Serialize, Deserialize)]
 pub(super) struct Verdict {
     /// By clip: its number in the data set, its class, the class it was taken for.
     clips: Vec<(usize, usize, usize)>,
@@ -59,12 +59,13 @@ pub(super) struct Verdict {
     error: f64,
     adapter_bytes: usize,
     /// The adapter, of the first run.
-    adapter: Option<Vec<u8>>,
+    #[serde(skip)]
+    pub(super) adapter: Option<Vec<u8>>,
 }
 
 /// A method and what its runs gave.
 pub(super) struct Arm<'a> {
-    candidate: Candidate<'a>,
+    pub(super) candidate: Candidate<'a>,
     classes: &'a [String],
     /// The first fold that the method refused; later ones need not run.
     refused: AtomicUsize,
@@ -132,14 +133,14 @@ impl<'a> Arm<'a> {
         self.refusal.as_ref()
     }
 
-    /// Trains the method on the `lessons` of `fold` and judges its adapter; `None` where an earlier fold refused it.
+    /// Trains the method on the `lessons` of `fold` on `target` and judges its adapter there; `None` where an earlier fold refused it.
     ///
     /// # Errors
     /// Those that are not about the method: clips that cannot be read, a defect of the plan.
     pub(super) fn run(
         &self,
         fold: usize,
-        terms: &Terms<'_>,
+        (terms, target): (&Terms<'_>, &impl Backend),
         lessons: &Lessons<'_>,
         judged: &Judged,
         budget: Option<usize>,
@@ -147,7 +148,7 @@ impl<'a> Arm<'a> {
         if self.refused.load(Ordering::Relaxed) < fold {
             return Ok(None);
         }
-        match self.verdict(terms, lessons, judged, budget) {
+        match self.verdict((terms, target), lessons, judged, budget) {
             Ok(verdict) => {
                 // One adapter of a method is measured: the others have been judged, and are not kept.
                 let adapter = verdict.adapter.filter(|_| fold == 0);
@@ -163,7 +164,7 @@ impl<'a> Arm<'a> {
 
     fn verdict(
         &self,
-        terms: &Terms<'_>,
+        (terms, target): (&Terms<'_>, &impl Backend),
         lessons: &Lessons<'_>,
         judged: &Judged,
         budget: Option<usize>,
@@ -179,19 +180,18 @@ impl<'a> Arm<'a> {
         let started = Instant::now();
         let (trainee, measured) = candidate.prepare(terms, lessons, &console)?;
         let course = terms.course_of(&trainee);
-        let needed = course.memory(&terms.plan, terms.target)?.total();
-        terms.check(needed)?;
-        let Trained { bytes, losses, parameters, sites, .. } =
-            course.train(terms.plan, terms.target, lessons, &console)?;
+        terms.check(course.memory(&terms.plan, target)?.total())?;
+        let Trained { bytes, losses, memory, parameters, sites, .. } =
+            course.train(terms.plan, target, lessons, &console)?;
         budget.map_or(Ok(()), |budget| size::check(parameters, budget))?;
         let seconds = started.elapsed().as_secs_f64();
         Ok(Verdict {
-            clips: self.judge(terms, &bytes, judged)?,
+            clips: self.judge((terms.plan, target), &bytes, judged)?,
             rank,
             losses,
             seconds,
             parameters,
-            arena_bytes: needed.max(measured),
+            arena_bytes: memory.total().max(measured),
             error: sites.iter().map(|site| site.error).fold(0.0, f64::max),
             adapter_bytes: bytes.len(),
             adapter: Some(bytes),
@@ -199,17 +199,16 @@ impl<'a> Arm<'a> {
     }
 
     /// What an adapter takes the test clips for.
-    fn judge(
+    fn judge<T: Backend>(
         &self,
-        terms: &Terms<'_>,
+        (plan, target): (PlanView<'_>, &T),
         adapter: &[u8],
         judged: &Judged,
     ) -> Result<Vec<(usize, usize, usize)>, CliError> {
-        let file = ArtifactFile::from_bytes(self.candidate.name, adapter);
-        let adapter = file.attach(&terms.plan)?;
-        let target = ONE.share(*terms.target);
-        let mut session = AlignedBytes::zeroed(MemoryNeeds::new(&terms.plan, Phase::Infer, &target)?.total());
-        let mut predictor = Predictor::new(terms.plan, &target, Some(adapter), &mut session)?;
+        let file = ArtifactFile::from_bytes(self.candidate.name, adapter).kept_for(target)?;
+        let adapter = file.attach(&plan)?;
+        let mut session = target.store(MemoryNeeds::new(&plan, Phase::Infer, target)?.total())?;
+        let mut predictor = Predictor::new(plan, target, Some(adapter), &mut session)?;
         let feeds = judged.clips.iter().map(|(_, _, feed)| Ok(feed.clone()));
         let taken = classify(&mut predictor, self.classes, feeds)?;
         Ok(judged.clips.iter().zip(taken).map(|((clip, truth, _), taken)| (*clip, *truth, taken)).collect())
@@ -242,9 +241,9 @@ impl<'a> Arm<'a> {
     }
 
     /// Measures an inference with the adapter of the first run, when nothing trains beside it.
-    pub(super) fn measure(&mut self, plan: PlanView<'_>, target: &Host) -> Result<(), CliError> {
+    pub(super) fn measure(&mut self, plan: PlanView<'_>, target: &impl Backend) -> Result<(), CliError> {
         let Some(bytes) = self.first.take() else { return Ok(()) };
-        let file = ArtifactFile::from_bytes(self.candidate.name, &bytes);
+        let file = ArtifactFile::from_bytes(self.candidate.name, &bytes).kept_for(target)?;
         self.latency = Some(Latency::measure(plan, target, file.attach(&plan)?)?);
         Ok(())
     }

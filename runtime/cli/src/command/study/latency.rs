@@ -5,14 +5,12 @@ use std::time::Instant;
 
 use ingraft_adapter::Adapter;
 use ingraft_exec::{MemoryNeeds, Silent};
-use ingraft_kernel::Host;
 use ingraft_plan::{Phase, PlanView};
 
 use crate::CliError;
-use crate::aligned::AlignedBytes;
+use crate::backend::Backend;
 use crate::command::bench::seeded_inputs;
 use crate::predict::Predictor;
-use crate::threads::ONE;
 
 /// Times of one inference, in microseconds.
 #[derive(Clone, Copy, Debug)]
@@ -25,15 +23,17 @@ pub(super) struct Latency {
 
 impl Latency {
     /// Runs `plan` with and without `adapter` in turns, so that what else the machine does falls on both.
-    pub(super) fn measure(plan: PlanView<'_>, target: &Host, adapter: Adapter<'_>) -> Result<Self, CliError> {
-        let target = ONE.share(*target);
-        let needs = MemoryNeeds::new(&plan, Phase::Infer, &target)?.total();
-        let mut memory = [AlignedBytes::zeroed(needs), AlignedBytes::zeroed(needs)];
-        let [first, second] = &mut memory;
-        let mut base = Predictor::new(plan, &target, None, first)?;
-        let mut adapted = Predictor::new(plan, &target, Some(adapter), second)?;
+    pub(super) fn measure<T: Backend>(
+        plan: PlanView<'_>,
+        target: &T,
+        adapter: Adapter<'_>,
+    ) -> Result<Self, CliError> {
+        let needs = MemoryNeeds::new(&plan, Phase::Infer, target)?.total();
+        let (mut first, mut second) = (target.store(needs)?, target.store(needs)?);
+        let mut base = Predictor::new(plan, target, None, &mut first)?;
+        let mut adapted = Predictor::new(plan, target, Some(adapter), &mut second)?;
         let inputs = seeded_inputs(&plan);
-        let once = |predictor: &mut Predictor<'_, '_, _>| {
+        let once = |predictor: &mut Predictor<'_, '_, T>| {
             predictor.feed(&inputs)?;
             let started = Instant::now();
             predictor.infer(&mut Silent)?;

@@ -48,7 +48,7 @@ pub(in crate::command) struct PlaceArgs {
 }
 
 /// How it is trained.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub(in crate::command) struct CourseArgs {
     /// Times every clip is seen, at most; 60 by default, 20 with --private.
     #[arg(long, value_name = "N")]
@@ -189,6 +189,11 @@ impl CourseArgs {
     /// The seed.
     pub(in crate::command) fn seed(&self) -> u64 {
         self.seed
+    }
+
+    /// The same at seed 0.
+    pub(in crate::command) fn at_any_seed(&self) -> Self {
+        Self { seed: 0, ..self.clone() }
     }
 
     /// Whether a clip may have several labels, or none.

@@ -25,9 +25,13 @@ pub struct Ranges {
 struct SiteRange {
     site: u32,
     rank: usize,
-    down: Vec<f32>,
+    /// A by group, then by rows in sets of [`LANES`], with zeros behind the last, then by column.
+    down: Vec<[f32; LANES]>,
     peaks: Vec<f32>,
 }
+
+/// Rows of A that are summed side by side, each in the order of its columns.
+const LANES: usize = 8;
 
 impl Ranges {
     /// Nothing measured yet, for the present parameters of `trainer`.
@@ -38,8 +42,7 @@ impl Ranges {
             let term = parameters.terms(site as usize).two_factor?;
             let Factors::F32 { down, .. } = term.factors else { return None };
             let desc = plan.site(site as usize)?;
-            let peaks = vec![0.0; desc.groups * term.rank];
-            (desc.dtype == DType::I8).then(|| SiteRange { site, rank: term.rank, down: down.to_vec(), peaks })
+            (desc.dtype == DType::I8).then(|| SiteRange::new(site, (desc.groups, term.rank), down))
         });
         Self { sites: sites.collect(), patch: Vec::new() }
     }
@@ -78,7 +81,7 @@ impl Ranges {
             .for_each_pixel(|_, pixel| {
                 for group in 0..shape.groups {
                     let patch = shape.patch(codes, zero as i8, pixel, group, &mut self.patch).ok_or(())?;
-                    range.raise(group, patch, attrs);
+                    range.raise(group, patch, (zero, attrs.in_scale));
                 }
                 Ok::<(), ()>(())
             })
@@ -87,14 +90,33 @@ impl Ranges {
 }
 
 impl SiteRange {
-    /// Raises the peaks of `group` to what `patch` gives.
-    fn raise(&mut self, group: usize, patch: &[i8], attrs: &QConvAttrs) {
-        let first = group * self.rank;
-        let rows = self.down.chunks_exact(patch.len().max(1)).zip(&mut self.peaks);
-        for (row, peak) in rows.skip(first).take(self.rank) {
-            let codes = patch.iter().map(|x| (i32::from(*x) - attrs.in_zero_point) as f32);
-            let value = row.iter().zip(codes).map(|(a, x)| a * x).sum::<f32>() * attrs.in_scale;
-            *peak = peak.max(value.abs());
+    /// Nothing measured yet of factors `down`, `[groups, rank, row]`.
+    fn new(site: u32, (groups, rank): (usize, usize), down: &[f32]) -> Self {
+        let peaks = vec![0.0; groups * rank];
+        let row = down.len() / peaks.len().max(1);
+        let sets = down.chunks((rank * row).max(1)).flat_map(|group| group.chunks((LANES * row).max(1)));
+        let column = |set: &[f32], column| {
+            let lane = |lane: usize| set.get(lane * row + column).copied().unwrap_or(0.0);
+            core::array::from_fn(lane)
+        };
+        let down = sets.flat_map(|set| (0..row).map(move |at| column(set, at))).collect();
+        Self { site, rank, down, peaks }
+    }
+
+    /// Raises the peaks of `group` to what `patch` gives, of codes with this zero point and step.
+    fn raise(&mut self, group: usize, patch: &[i8], (zero, step): (i32, f32)) {
+        let sets = self.rank.div_ceil(LANES);
+        let own = self.down.chunks_exact(patch.len().max(1)).skip(group * sets);
+        let peaks = self.peaks.chunks_mut(self.rank.max(1)).nth(group).unwrap_or_default();
+        for (set, peaks) in own.zip(peaks.chunks_mut(LANES)) {
+            let mut sums = [0.0; LANES];
+            for (code, column) in patch.iter().zip(set) {
+                let x = (i32::from(*code) - zero) as f32;
+                sums.iter_mut().zip(column).for_each(|(sum, a)| *sum += a * x);
+            }
+            for (peak, sum) in peaks.iter_mut().zip(sums) {
+                *peak = peak.max((sum * step).abs());
+            }
         }
     }
 }
@@ -130,5 +152,39 @@ impl<T: Target> Trace<T::Memory> for RangesOn<'_, T> {
             target.read(memory, span.offset, codes)?;
             Some(codes)
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use ingraft_tensor::Rng;
+
+    use super::SiteRange;
+
+    /// Ranks that fill a set and that do not, in two groups: as row by row in plain loops, to the bit.
+    #[test]
+    fn peaks_are_those_of_every_row_by_itself() {
+        let mut rng = Rng::new(5);
+        for (rank, row) in [(1, 1), (3, 7), (8, 16), (11, 5)] {
+            let groups = 2;
+            let down: Vec<f32> = (0..groups * rank * row).map(|_| rng.uniform(-1.0, 1.0) as f32).collect();
+            let mut range = SiteRange::new(0, (groups, rank), &down);
+            let mut wanted = alloc::vec![0.0f32; groups * rank];
+            for _ in 0..4 {
+                for group in 0..groups {
+                    let patch: Vec<i8> = (0..row).map(|_| rng.next_u64() as i8).collect();
+                    range.raise(group, &patch, (-3, 0.25));
+                    for (at, peak) in wanted.iter_mut().enumerate().skip(group * rank).take(rank) {
+                        let products = down[at * row..][..row].iter().zip(&patch);
+                        let sum = products.fold(0.0, |sum, (a, x)| sum + a * (i32::from(*x) + 3) as f32);
+                        *peak = peak.max((sum * 0.25).abs());
+                    }
+                }
+            }
+            assert_eq!(range.peaks, wanted, "rank {rank}, row {row}");
+            assert!(wanted.iter().all(|peak| *peak > 0.0));
+        }
     }
 }

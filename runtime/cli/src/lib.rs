@@ -28,6 +28,10 @@ mod aligned;
 mod args;
 mod audit;
 mod backend;
+#[cfg_attr(
+    not(feature = "cuda"),
+    expect(dead_code, reason = "only a device beside the processor is asked for its board")
+)]
 mod board;
 mod classes;
 mod command;

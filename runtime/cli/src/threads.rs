@@ -21,6 +21,7 @@ pub(crate) struct Threads(Option<Pool>);
 pub(crate) type Shared<'t> = Parallel<'t, Threads>;
 
 /// The calling thread alone.
+#[cfg(feature = "compile")]
 pub(crate) static ONE: Threads = Threads(None);
 
 impl Threads {

@@ -54,6 +54,17 @@ pub trait Patchable {
     #[inline(always)]
     fn fetch(&self, _place: usize) {}
 
+    /// Adds `delta` to the code at `place`; what stood there, and whether the sum is a code. `None` past the end.
+    ///
+    /// Places come in the order of the entries.
+    #[inline(always)]
+    fn add(&mut self, place: usize, delta: i16) -> Option<(i8, bool)> {
+        let code = self.codes().get_mut(place)?;
+        let (before, sum) = (*code, i32::from(*code).wrapping_add(i32::from(delta)));
+        *code = sum as i8;
+        Some((before, i32::from(*code) == sum))
+    }
+
     /// Takes notice that a code of `channel` grew by `change`.
     #[inline(always)]
     fn grow(&mut self, channel: usize, change: i32) {
@@ -129,14 +140,14 @@ fn write_logged(
             weight.grow(channel, i32::from(*delta));
             let behind = at.wrapping_sub(AHEAD);
             if let Some((word, delta)) = words.get_mut(behind).zip(values.get(behind)) {
-                fits &= exchange(weight.codes(), word, *delta);
+                fits &= exchange(weight, word, *delta);
             }
         }
     }
     let last = words.len().saturating_sub(AHEAD);
     let rest = words.iter_mut().zip(values);
     for (word, delta) in rest.skip(last) {
-        fits &= exchange(weight.codes(), word, *delta);
+        fits &= exchange(weight, word, *delta);
     }
     fits
 }
@@ -161,15 +172,13 @@ fn begin_rows(overlay: &Sparse<'_>, channels: Range<usize>, words: &mut [u32]) -
 
 /// Adds `delta` to the code at the place in `word`, and keeps what stood there; `false` where the sum is no code.
 #[inline(always)]
-fn exchange(codes: &mut [i8], word: &mut u32, delta: i16) -> bool {
-    let Some(code) = codes.get_mut(*word as usize) else {
+fn exchange(weight: &mut impl Patchable, word: &mut u32, delta: i16) -> bool {
+    let Some((code, fits)) = weight.add(*word as usize, delta) else {
         *word = NOWHERE;
         return false;
     };
-    let sum = i32::from(*code).wrapping_add(i32::from(delta));
-    *word |= u32::from(*code as u8) << PLACE_BITS;
-    *code = sum as i8;
-    i32::from(*code) == sum
+    *word |= u32::from(code as u8) << PLACE_BITS;
+    fits
 }
 
 /// Writes a checked overlay as far as it fits.
@@ -179,7 +188,7 @@ fn write_unlogged(weight: &mut impl Patchable, overlay: &Sparse<'_>, values: &[i
             let row = overlay.span(channel)?;
             for (index, delta) in overlay.indices.get(row.clone())?.iter().zip(values.get(row)?) {
                 let mut place = weight.place(run, channel, usize::from(*index)) as u32;
-                exchange(weight.codes(), &mut place, *delta).then_some(())?;
+                exchange(weight, &mut place, *delta).then_some(())?;
                 weight.grow(channel, i32::from(*delta));
             }
         }

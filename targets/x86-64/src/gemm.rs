@@ -19,8 +19,8 @@ mod arithmetic;
 pub(crate) use self::arithmetic::{Arithmetic, Codes, MovedCodes, Reals, SplitCodes, moves, splits};
 use crate::columns::{BLOCK as WIDE, Chunk, Layout};
 use crate::patches::{Patches, STEP};
-use crate::simd::Simd;
-use crate::split::{CHOICE, Remainders};
+use crate::simd::{Simd, fetch_at};
+use crate::split::{CHOICE, Remainder, Remainders};
 
 /// Pixels per pass over the weights of a chunk: whole tiles of every height.
 pub(crate) const BLOCK: usize = 96;
@@ -166,9 +166,23 @@ pub(crate) fn multiply<S: Simd, A: Arithmetic<S>>(
                     let local;
                     if patches.in_blocks() {
                         local = patches.block(bytes, [first, count], A::MOVE, blocks)?;
-                        rows = Rows { patches: &local, bytes: blocks, first: 0, count, base: base + first };
+                        let base = base + first;
+                        finish
+                            .rows(group, &Rows { patches: &local, bytes: blocks, first: 0, count, base })?;
+                        if let (true, Some(rest)) = (A::SPLIT, product.rest) {
+                            // Terms have read the codes as they lie.
+                            let (len, pitch) = (patches.segments.len, patches.segments.steps() * STEP);
+                            A::reorder(
+                                simd,
+                                rest.orders(group, len),
+                                pitch,
+                                blocks.get_mut(..count * pitch)?,
+                            );
+                        }
+                        rows = Rows { patches: &local, bytes: blocks, first: 0, count, base };
+                    } else {
+                        finish.rows(group, &rows)?;
                     }
-                    finish.rows(group, &rows)?;
                     let wanted = Wanted { layout, group, packed, kept, rest: product.rest };
                     // SAFETY: every patch of the band ends within `bytes`: compared above.
                     unsafe { chunks((simd, context), rows, places, wanted, strip, weights, finish)? };
@@ -275,7 +289,7 @@ impl<S: Simd, C: Copy> Block<'_, S, C> {
             if A::SPLIT {
                 return match vectors {
                     1 => self.tiles::<A, 8, 4, 1, false>(finish),
-                    2 => self.tiles::<A, 4, 2, 2, false>(finish),
+                    2 => self.tiles::<A, 6, 4, 2, false>(finish),
                     _ => None,
                 };
             }
@@ -395,6 +409,10 @@ impl<S: Simd, C: Copy> Block<'_, S, C> {
                     weight = weight.add(4 * vector);
                 }
                 for step in 0..if BLOCKS { 0 } else { steps } {
+                    if A::SPLIT && M > 1 {
+                        // The next chunk's: what the processor fetches ahead by itself ends with a page.
+                        fetch_at(weight.wrapping_add(self.weights.len()));
+                    }
                     let mut weights = [A::weight(self.simd, weight); N];
                     for (n, weights) in weights.iter_mut().enumerate() {
                         *weights = A::weight(self.simd, weight.add(n * vector));
@@ -426,13 +444,12 @@ impl<S: Simd, C: Copy> Block<'_, S, C> {
                 let mut column = [sums[0][n]; M];
                 column.iter_mut().zip(&sums).for_each(|(to, sums)| *to = sums[n]);
                 for remainder in self.rest.of(n) {
-                    let place = patches.at(remainder.place());
-                    if place > last {
-                        return None;
-                    }
-                    let from = offsets.map(|offset| bytes.as_ptr().wrapping_add(offset + place));
-                    // SAFETY: a patch ends as far behind `last` as is read: the caller's contract.
-                    column = unsafe { A::add_rest(self.simd, remainder, from, column) };
+                    // SAFETY: the caller's contract.
+                    column = unsafe { self.add_rest::<A, M>(remainder, &offsets, last, column)? };
+                }
+                for remainder in self.rest.more_of(n) {
+                    // SAFETY: the caller's contract.
+                    column = unsafe { self.add_rest::<A, M>(remainder, &offsets, last, column)? };
                 }
                 sums.iter_mut().zip(column).for_each(|(sums, sum)| sums[n] = sum);
             }
@@ -440,5 +457,29 @@ impl<S: Simd, C: Copy> Block<'_, S, C> {
         // A copy: the sums themselves would be kept in memory while they grow if their address were passed on.
         let done = sums;
         finish.tile(Pixels { first: base + first, count }, &done)
+    }
+
+    /// The sums of a vector for the patches at `offsets`, with what was split off; `None` for a place past `last`.
+    ///
+    /// # Safety
+    /// Patches lie in `bytes` as far behind `last` as [`CHOICE`] steps.
+    #[inline(always)]
+    unsafe fn add_rest<A: Arithmetic<S, Context = C>, const M: usize>(
+        &self,
+        remainder: Remainder<'_>,
+        offsets: &[usize; M],
+        last: usize,
+        sums: [A::Sum; M],
+    ) -> Option<[A::Sum; M]> {
+        let place = remainder.place();
+        if place > last {
+            return None;
+        }
+        let mut from = [self.rows.bytes.as_ptr(); M];
+        for (from, offset) in from.iter_mut().zip(offsets) {
+            *from = from.wrapping_add(offset + place);
+        }
+        // SAFETY: the caller's contract.
+        Some(unsafe { A::add_rest(self.simd, remainder, from, sums) })
     }
 }

@@ -41,10 +41,11 @@
 //! | 16 | 12 | 12 | 13/12 |
 //! | AVX2, AVX-VNNI: 16 | 6 | 12 | 8/12 |
 //! | AVX2, AVX-VNNI: 8 | 12 | 12 | 13/12 |
-//! | AVX2, split weights: 16 | 4 | 8 | 6/8 |
+//! | AVX2, split weights: 16 | 6 | 12 | 8/12 |
 //! | AVX2, split weights: 8 | 8 | 8 | 9/8 |
 //!
-//! With four weight and two activation vectors, 30 of the 32 registers are in use, and 15 of the 16 of 256 bits. A pass of up to
+//! With four weight and two activation vectors, 30 of the 32 registers are in use, and 15 of the 16 of 256 bits (16 with split
+//! weights). A pass of up to
 //! 96 pixels reads a chunk's weights once: `64·k` bytes for `96·64·k` multiply-accumulates, 48 cycles of products per
 //! 64-byte line.
 //!
@@ -52,8 +53,10 @@
 //! so, in a copy: of one block of pixels after another (1×1), or of the image (larger windows). It is made once and read by
 //! every chunk. Weights stay bytes, and become 16-bit values where they are loaded: once for the pixels of a tile.
 //!
-//! Weights are split at bind where at most a fifth as many vectors are left over as there are (`split`). Overlays and fused
-//! weights that are not packed, and overlays that are, act on weights that are not split.
+//! Weights are split at bind where at most 14 in 100 vectors are left over (`split`), in an order of their columns in which few are
+//! (`split::order`); copies of patches are brought into that order behind adapter terms, which read them as they lie. What a pass reads
+//! next is fetched ahead. Overlays that are packed are written into split weights (`split::overlay`), which have room for what
+//! they leave over; where it does not suffice, into weights that are not split, as are overlays and fused weights that are not packed.
 //!
 //! An f32 depthwise strip has 8 accumulators, 3 or 5 weights of a row of the window, and each column of the input once: 10
 //! and 3 loads for 24 products at 3×3, 12 and 5 for 40 at 5×5, both with stride 1.
@@ -77,10 +80,11 @@
 //! AVX2 has no product of bytes that does not saturate: 32 int8 multiply-accumulates take two `vpmaddwd` and two sums. A
 //! tile of 6 pixels by 16 channels takes 24 of these for 192 multiply-accumulates and two operations for its weights: 6.5
 //! cycles on four vector pipes (Zen), 8.7 on three (Intel). Split weights take `vpmaddubsw`, `vpmaddwd` and a sum, three
-//! operations where 16-bit values take four, and four more for each vector left over: with a share of `s` of them `3 + 4·s`,
-//! which is below 4 up to a quarter. Neighboring weights whose sum is beyond ±128 are left over, 1 to 2 in 100 pairs in
-//! YAMNet: 11 to 16 vectors in 100 in its larger layers, 8 to 20 in most of EfficientNet-Lite0's, 1 in MiniLM-L6's, 30 in
-//! DS-CNN's, which keeps 16-bit values. A depthwise window of `T` taps takes `⌈T/2⌉·6` operations per 16 channels and
+//! operations where 16-bit values take four, and four more for each vector left over, measured as six to seven with what it
+//! costs to go there: with a share of `s` of them `3 + 7·s`, which is below 4 up to 14 in 100. Neighboring weights whose sum is
+//! beyond ±128 are left over, 1 to 2 in 100 pairs in YAMNet: 10 to 16 vectors in 100 of its layers in the plan's order, 4 to 9 in
+//! the one that is packed; 8 to 20 and 0 to 14 in EfficientNet-Lite0's, none in MiniLM-L6's, 30 and 7 to 20 in DS-CNN's, of which
+//! most keep 16-bit values. A depthwise window of `T` taps takes `⌈T/2⌉·6` operations per 16 channels and
 //! about 13 for their codes.
 //!
 //! # Examples

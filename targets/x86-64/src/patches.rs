@@ -20,7 +20,6 @@ use self::image::{Image, move_to};
 pub(crate) use self::image::{pad, widen};
 
 use crate::gemm::BLOCK;
-use crate::split::Place;
 
 /// Bytes of a patch in one step of a product: four int8 codes, two as 16-bit values, or one f32.
 pub(crate) const STEP: usize = 4;
@@ -316,19 +315,16 @@ impl Patches {
         }
         let places = places.get_mut(..total).unwrap_or(&mut []);
         for (index, place) in places.iter_mut().enumerate() {
-            let (segment, step) = (index / steps, index % steps);
-            let (line, column) = (segment / self.inner, segment % self.inner);
-            *place = line * self.outer_step + column * self.inner_step + step * STEP;
+            *place = self.place(index / steps, index % steps);
         }
         places
     }
 
-    /// Where `place` lies in a patch.
+    /// Where `step` of `segment` lies in a patch.
     #[inline(always)]
-    pub(crate) fn at(&self, place: Place) -> usize {
-        usize::from(place.line) * self.outer_step
-            + usize::from(place.column) * self.inner_step
-            + place.byte as usize
+    pub(crate) fn place(&self, segment: usize, step: usize) -> usize {
+        let (line, column) = (segment / self.inner, segment % self.inner);
+        line * self.outer_step + column * self.inner_step + step * STEP
     }
 
     /// Bytes from the start of a patch of group 0 past its last step in the last group.

@@ -11,6 +11,7 @@ mod low_rank;
 pub(crate) mod ranks;
 mod real_sparse;
 mod real_terms;
+mod splitting;
 mod terms;
 mod weights;
 
@@ -26,14 +27,15 @@ pub(crate) use self::finish::Bounds;
 use self::finish::{ToCodes, ToReals, ToSums};
 use self::real_terms::RealTerms;
 use self::terms::WithIntegerTerms;
-use self::weights::{Writable, makes_weights};
+pub(crate) use self::weights::Writable;
+use self::weights::makes_weights;
 use crate::avx2::qconv as avx2;
 use crate::columns::{Columns, Layout, is_split};
 use crate::features::{Avx2, Avx512, AvxVnni};
 use crate::gemm::{AsPacked, BLOCK, Finish, MovedCodes, Product, moves, multiply, splits};
 use crate::patches::Patches;
 use crate::simd::{Avx2Bytes, Row, Simd, entry};
-use crate::split::{self, Remainders};
+use crate::split::Remainders;
 use ingraft_vector::memory::take;
 
 /// int8 output.
@@ -89,8 +91,8 @@ pub(crate) const AVX2: Kernel =
     Kernel::new("qconv_qs8_qc8w_qs8__avx2packed", OpCode::QConv, Some(DType::I8), Some(DType::I8), run_avx2)
         .checked(check_avx2)
         .with_workspace(workspace_avx2)
-        .with_packed(packed_bytes_avx2, pack_avx2)
-        .with_patcher(patcher::<Avx2>())
+        .with_packed(splitting::packed_bytes, splitting::pack)
+        .with_patcher(Patcher { pack: splitting::pack, write: splitting::patch, revert: splitting::unpatch })
         .with_factors(factor_bytes::<Avx2>, pack_factors::<Avx2>);
 
 /// As [`AVX2`], f32 output.
@@ -145,23 +147,13 @@ fn workspace<S: Simd>(step: &Step<'_>) -> usize {
     let own = || {
         let shape = shape(step)?;
         let patches = patches::<S>(&shape)?;
-        Some(
-            moved::<S>(patches).copy_bytes().next_multiple_of(16)
-                + terms::bytes::<S>(&patches, shape.out_group),
-        )
+        Some(patches.moved().copy_bytes().next_multiple_of(16) + terms::bytes::<S>(&patches, shape.out_group))
     };
     own().map_or(0, |own| own.max(avx2::workspace(step)))
 }
 
 fn patches<S: Simd>(shape: &ConvShape) -> Option<Patches> {
     Patches::new(shape, size_of::<i8>(), S::WIDE, moves::<S>())
-}
-
-/// The patches that the base's products read. On vectors of 512 bits, of which few pipes take one, moving the codes of
-/// every broadcast would take a product's place: they are moved in a copy, once for all channels.
-#[inline(always)]
-fn moved<S: Simd>(patches: Patches) -> Patches {
-    if S::REGISTERS == 32 { patches.moved() } else { patches }
 }
 
 fn layout<S: Simd>(shape: &ConvShape, patches: &Patches) -> Layout {
@@ -186,39 +178,6 @@ fn pack<S: Simd>(step: &Step<'_>, packed: &mut [u8]) -> Result<(), KernelError> 
         layout::<S>(&shape, &patches::<S>(&shape)?).pack(weight, packed, correction)
     };
     fill().ok_or(KernelError::Memory(step.op))
-}
-
-/// The layout of weights whose codes are multiplied as bytes with AVX2; `None` where they cannot be.
-fn split_layout(shape: &ConvShape) -> Option<(Patches, Layout)> {
-    let patches = patches::<Avx2Bytes>(shape)?;
-    split::suits(patches.segments).then(|| (patches, layout::<Avx2Bytes>(shape, &patches)))
-}
-
-/// Bytes of packed weights with AVX2.
-fn bytes_avx2(shape: &ConvShape, weight: &[u8]) -> Option<usize> {
-    let layout = layout::<Avx2>(shape, &patches::<Avx2>(shape)?);
-    Some(layout.bytes() + split_layout(shape).map_or(0, |(_, layout)| split::bytes(&layout, weight)))
-}
-
-/// Packs weights for AVX2: split where there is room for what that leaves, as it is where [`bytes_avx2`] chose so for them.
-fn fill_avx2(shape: &ConvShape, weight: &[u8], packed: &mut [u8]) -> Option<()> {
-    if let Some((patches, layout)) = split_layout(shape).filter(|(_, layout)| packed.len() > layout.bytes()) {
-        layout.pack(weight, packed, correction)?;
-        if split::pack(&layout, patches.inner, weight, packed).is_some() {
-            return Some(());
-        }
-    }
-    layout::<Avx2>(shape, &patches::<Avx2>(shape)?).pack(weight, packed, correction)
-}
-
-fn packed_bytes_avx2(step: &Step<'_>) -> usize {
-    constant(step).and_then(|weight| bytes_avx2(&shape(step)?, weight)).unwrap_or(0)
-}
-
-fn pack_avx2(step: &Step<'_>, packed: &mut [u8]) -> Result<(), KernelError> {
-    constant(step)
-        .and_then(|weight| fill_avx2(&shape(step)?, weight, packed))
-        .ok_or(KernelError::Memory(step.op))
 }
 
 fn workspace_avx2(step: &Step<'_>) -> usize {
@@ -383,7 +342,8 @@ impl<S: Simd> Row<S> for ToInt32 {
     }
 }
 
-/// The products of a base layer; codes are moved while patches are copied, where they are.
+/// The products of a base layer. Codes are moved in a copy, once for all channels: moving them at every broadcast would take the
+/// place of products.
 #[inline(always)]
 fn sums_into<S: Simd>(
     simd: S,
@@ -391,7 +351,7 @@ fn sums_into<S: Simd>(
     copy: &mut [u8],
     finish: &mut (impl Finish<S, S::InPlace> + Finish<S, MovedCodes>),
 ) -> Option<()> {
-    let patches = moved::<S>(product.patches);
+    let patches = product.patches.moved();
     if !moves::<S>() && (patches.copies_image() || patches.in_blocks()) {
         let product = Product { patches, ..*product };
         multiply::<S, MovedCodes>(simd, &product, [copy, &mut []], &mut AsPacked, finish)

@@ -21,6 +21,7 @@ pub(crate) use self::avx2_bytes::Avx2Bytes;
 pub(crate) use self::ymm::Ymm;
 use crate::gemm::Arithmetic;
 use crate::qconv::ranks::Ranks;
+use crate::split::order::Order;
 
 /// The entry of a row.
 pub(crate) fn entry<S: Vector, R: Row<S>>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
@@ -28,11 +29,23 @@ pub(crate) fn entry<S: Vector, R: Row<S>>(call: &mut Call<'_, '_>) -> Result<(),
     unsafe { S::assume() }.enter::<R>(call)
 }
 
+/// Does what a row does at bind.
+pub(crate) fn perform<S: Vector, T: Task<S>>(task: T) -> T::Output {
+    // SAFETY: as in [`entry`].
+    unsafe { S::assume() }.perform(task)
+}
+
 /// Has the cache line of `values[place]` fetched.
 #[inline(always)]
 pub(crate) fn fetch<T>(values: &[T], place: usize) {
+    fetch_at(values.as_ptr().wrapping_add(place).cast());
+}
+
+/// Has the cache line at `place` fetched, if there is one.
+#[inline(always)]
+pub(crate) fn fetch_at(place: *const u8) {
     // SAFETY: nothing is read: a prefetch of any address does no harm, and every processor of this architecture has it.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(values.as_ptr().wrapping_add(place).cast()) }
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(place.cast()) }
 }
 
 /// An instruction set, as its proof.
@@ -132,6 +145,8 @@ pub(crate) trait Splitting: Simd {
     /// # Safety
     /// A byte for each lane lies at `from`.
     unsafe fn load_steps(self, from: *const u8) -> Self::Int;
+    /// Brings each block of codes of patches of `len` bytes that follow each other into its order.
+    fn reorder(self, orders: &[Order], len: usize, patches: &mut [u8]);
     /// In each lane the step that it chooses.
     ///
     /// # Safety

@@ -6,14 +6,24 @@
 //! whose lanes choose their step of a patch by themselves, out of eight that follow each other. Neither part can saturate, so
 //! together they are exact.
 //!
-//! Remainders stand behind what [`Layout::pack`] fills, in the order of the vectors they belong to:
-//! `[vector][end u32]`, then `[remainder]` of [`Remainder`]'s 48 bytes.
+//! How many pairs do not fit depends on which weights are neighbors, which [`order`] chooses where patches are copied.
+//!
+//! Behind what [`Layout::pack`] fills stand `[vector][end u32]` twice, the [orders](order), and in the order of the vectors they
+//! belong to `[remainder]` of [`Remainder`]'s 48 bytes. At the end is room for more of them: what [overlays](overlay) leave over.
 
+pub(crate) mod order;
+pub(crate) mod overlay;
+mod remainders;
+mod search;
 #[cfg(test)]
 mod tests;
 
-use crate::columns::{Chunk, Layout, mark_split};
-use crate::patches::{STEP, Segments};
+use self::remainders::{BYTES, PLACE, Parts, STEPS};
+pub(crate) use self::remainders::{Remainder, Remainders};
+use self::search::{Found, SEARCHED, choose, mark_packed, mark_rows, spans, vectors};
+use crate::columns::{Layout, mark_split};
+use crate::patches::{Patches, STEP, Segments};
+use crate::simd::{Avx2Bytes, Splitting, Task, perform};
 
 /// Steps of a patch that a remainder chooses from.
 pub(crate) const CHOICE: usize = 8;
@@ -21,113 +31,30 @@ pub(crate) const CHOICE: usize = 8;
 /// Lanes of a vector.
 const LANES: usize = 8;
 
-/// Steps of a weight row that are searched together.
-const SEARCHED: usize = 256;
+/// Remainders for each hundred vectors of weights beyond which products of 16-bit values are faster: a vector takes three
+/// operations, four where codes are 16-bit values, and a remainder four and what it costs to go to it, measured as six to
+/// seven.
+const MOST_PERCENT: usize = 14;
 
-/// Remainders for each hundred vectors of weights beyond which products of 16-bit values are faster: a remainder takes four
-/// operations, a vector three, and four where codes are 16-bit values.
-const MOST_PERCENT: usize = 20;
-
-/// Where the steps of a remainder begin in a patch.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Place {
-    /// Row of the window, and segment within it.
-    pub(crate) line: u16,
-    pub(crate) column: u16,
-    /// Bytes from the start of the segment.
-    pub(crate) byte: u32,
-}
-
-/// What is left of the weights of one vector of channels: four of each lane, the lanes' steps, and their [`Place`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Remainder<'r>(&'r [u8; BYTES]);
-
-/// Of a remainder.
-const BYTES: usize = 48;
-/// Where its steps begin.
-const STEPS: usize = LANES * STEP;
-
-impl<'r> Remainder<'r> {
-    /// Four weights of each lane.
-    #[inline(always)]
-    pub(crate) fn weights(self) -> *const u8 {
-        self.0.as_ptr()
-    }
-
-    /// The step of each lane, eight bytes.
-    #[inline(always)]
-    pub(crate) fn steps(self) -> *const u8 {
-        self.0.as_ptr().wrapping_add(STEPS)
-    }
-
-    #[inline(always)]
-    pub(crate) fn place(self) -> Place {
-        let [.., a, b, c, d, e, f, g, h] = *self.0;
-        Place {
-            line: u16::from_le_bytes([a, b]),
-            column: u16::from_le_bytes([c, d]),
-            byte: u32::from_le_bytes([e, f, g, h]),
-        }
-    }
-}
-
-/// The remainders of a layer, or of a group.
-#[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Remainders<'r> {
-    /// Where those of each vector end.
-    ends: &'r [[u8; 4]],
-    all: &'r [[u8; BYTES]],
-    /// First vector of what is at work.
-    first: usize,
-}
-
-impl<'r> Remainders<'r> {
-    /// What [`pack`] put behind the weights.
-    pub(crate) fn new(layout: &Layout, packed: &'r [u8]) -> Option<Self> {
-        let (ends, all) = packed.get(layout.bytes()..)?.split_at_checked(ends_bytes(layout))?;
-        Some(Self { ends: ends.as_chunks().0, all: all.as_chunks().0, first: 0 })
-    }
-
-    /// The same from `vectors` on.
-    #[inline(always)]
-    pub(crate) fn skip(self, vectors: usize) -> Self {
-        Self { first: self.first + vectors, ..self }
-    }
-
-    /// Those of vector `n`.
-    #[inline(always)]
-    pub(crate) fn of(self, n: usize) -> impl Iterator<Item = Remainder<'r>> {
-        let end = |vector: usize| self.ends.get(vector).map_or(0, |end| u32::from_le_bytes(*end) as usize);
-        let vector = self.first + n;
-        let start = vector.checked_sub(1).map_or(0, end);
-        self.all.get(start..end(vector)).unwrap_or(&[]).iter().map(Remainder)
-    }
-}
-
-fn ends_bytes(layout: &Layout) -> usize {
-    layout.columns.vectors() * layout.groups * 4
-}
-
-/// Whether weight rows of these segments can be split: whole steps, and enough for a remainder to choose from.
+/// Whether weight rows of these segments can be split: whole steps, enough for a remainder to choose from, and so many that a
+/// tile's remainders are begun for the sake of a fair number of products.
 pub(crate) fn suits(segments: Segments) -> bool {
-    segments.step == STEP && segments.len.is_multiple_of(STEP) && segments.steps() >= CHOICE
+    let whole = segments.step == STEP && segments.len.is_multiple_of(STEP);
+    whole && segments.steps() >= CHOICE && segments.total_steps() >= 2 * CHOICE
 }
 
 /// Bytes behind [`Layout::bytes`] for the remainders of `weight`; 0 where they would be so many that splitting does not pay.
+///
+/// Counted in the order of the plan: another one leaves fewer.
 pub(crate) fn bytes(layout: &Layout, weight: &[u8]) -> usize {
+    if !suits(layout.segments) {
+        return 0;
+    }
     let most = most(layout);
-    let mut count = 0;
-    let searched = suits(layout.segments).then(|| {
-        vectors(layout).try_for_each(|vector| {
-            search(layout, weight, vector, |_| {
-                count += 1;
-                (count <= most).then_some(())
-            })
-        })
-    });
-    match searched {
-        Some(Some(())) => ends_bytes(layout) + count * BYTES,
-        _ => 0,
+    match perform::<Avx2Bytes, _>(Count { layout, weight, most }) {
+        Some(count) => Parts::bytes(layout, count),
+        None if order::bytes(layout) > 0 => Parts::bytes(layout, most),
+        None => 0,
     }
 }
 
@@ -136,39 +63,108 @@ fn most(layout: &Layout) -> usize {
     vectors * MOST_PERCENT / 100
 }
 
-/// Splits weights that [`Layout::pack`] packed, and writes their remainders behind them; `None` where there is no room for all.
-pub(crate) fn pack(layout: &Layout, inner: usize, weight: &[u8], packed: &mut [u8]) -> Option<()> {
-    let (head, rest) = packed.split_at_mut_checked(layout.bytes())?;
-    let (ends, rest) = rest.split_at_mut_checked(ends_bytes(layout))?;
-    let (weights, _) = layout.parts_mut(head)?;
-    let mut remainders = rest.as_chunks_mut::<BYTES>().0.iter_mut();
-    let mut count = 0u32;
-    for (vector, end) in vectors(layout).zip(ends.as_chunks_mut::<4>().0) {
-        let Vector { group, chunk, n } = vector;
-        let start = layout.start_of(group, chunk) + n * LANES * STEP;
-        let (pitch, steps) = (chunk.vectors * LANES * STEP, layout.segments.steps());
-        search(layout, weight, vector, |found| {
-            let remainder = remainders.next()?;
-            remainder.fill(0);
-            let (line, column) = (found.segment / inner.max(1), found.segment % inner.max(1));
-            let (line, column) = (u16::try_from(line).ok()?, u16::try_from(column).ok()?);
-            let byte = u32::try_from(found.first * STEP).ok()?;
-            remainder[STEPS + LANES..][..2].copy_from_slice(&line.to_le_bytes());
-            remainder[STEPS + LANES + 2..][..2].copy_from_slice(&column.to_le_bytes());
-            remainder[STEPS + LANES + 4..].copy_from_slice(&byte.to_le_bytes());
-            for lane in (0..LANES).filter(|lane| found.lanes & (1 << lane) != 0) {
-                let step = usize::from(*found.steps.get(lane)?);
-                let at = start + (found.segment * steps + found.first + step) * pitch + lane * STEP;
-                let codes = weights.get_mut(at..)?.first_chunk_mut::<STEP>()?;
-                *remainder.get_mut(STEPS + lane)? = step as u8;
-                remainder.get_mut(lane * STEP..)?.first_chunk_mut::<STEP>()?.copy_from_slice(&parted(codes));
+/// How many remainders a weight has in the order of the plan; `None` for more than `most`.
+struct Count<'a> {
+    layout: &'a Layout,
+    weight: &'a [u8],
+    most: usize,
+}
+
+impl<S: Splitting> Task<S> for Count<'_> {
+    type Output = Option<usize>;
+
+    #[inline(always)]
+    fn run(self, _: S) -> Option<usize> {
+        let Self { layout, weight, most } = self;
+        let mut count = 0;
+        for vector in vectors(layout) {
+            for span in spans(layout.segments) {
+                let mut marks = [0; SEARCHED];
+                let marks = marks.get_mut(..span.steps)?;
+                mark_rows(layout, weight, vector, &span, marks)?;
+                choose(layout.segments, &span, marks, |_| {
+                    count += 1;
+                    (count <= most).then_some(())
+                })?;
             }
-            count += 1;
-            Some(())
-        })?;
-        *end = count.to_le_bytes();
+        }
+        Some(count)
     }
-    mark_split(head);
+}
+
+/// Says in packed weights with room for remainders whether an overlay had them packed whole.
+pub(crate) fn mark_whole(packed: &mut [u8], whole: bool) {
+    packed.iter_mut().rev().take(1).for_each(|last| *last = u8::from(whole));
+}
+
+/// Whether [`mark_whole`] said so.
+pub(crate) fn is_whole(packed: &[u8]) -> bool {
+    packed.last() == Some(&1)
+}
+
+/// Orders and splits weights that [`Layout::pack`] packed, and writes their remainders behind them; `None` where there is no
+/// room for all.
+pub(crate) fn pack(layout: &Layout, patches: &Patches, weight: &[u8], packed: &mut [u8]) -> Option<()> {
+    perform::<Avx2Bytes, _>(Pack { layout, patches, weight, packed })
+}
+
+struct Pack<'a> {
+    layout: &'a Layout,
+    patches: &'a Patches,
+    weight: &'a [u8],
+    packed: &'a mut [u8],
+}
+
+impl<S: Splitting> Task<S> for Pack<'_> {
+    type Output = Option<()>;
+
+    #[inline(always)]
+    fn run(self, simd: S) -> Option<()> {
+        let Self { layout, patches, weight, packed } = self;
+        let (head, parts) = Parts::new(layout, packed.len())?.of_mut(packed)?;
+        let [ends, more_ends, orders, all, more] = parts;
+        more_ends.fill(0);
+        more.fill(0);
+        if patches.in_blocks() {
+            order::arrange(simd, layout, weight, head, orders)?;
+        } else {
+            order::keep(orders);
+        }
+        let (weights, _) = layout.parts_mut(head)?;
+        let mut remainders = all.as_chunks_mut::<BYTES>().0.iter_mut();
+        let mut count = 0u32;
+        for (vector, end) in vectors(layout).zip(ends.as_chunks_mut::<4>().0) {
+            let (start, pitch) = vector.place(layout);
+            for span in spans(layout.segments) {
+                let mut marks = [0; SEARCHED];
+                let marks = marks.get_mut(..span.steps)?;
+                let segment = start + span.segment * layout.segments.steps() * pitch;
+                mark_packed(weights.get(segment + span.first * pitch..)?, pitch, marks);
+                choose(layout.segments, &span, marks, |found| {
+                    let remainder = remainders.next()?;
+                    let place = u32::try_from(patches.place(span.segment, found.first)).ok()?;
+                    split_off(remainder, weights.get_mut(segment + found.first * pitch..)?, pitch, &found)?;
+                    *remainder.get_mut(PLACE..)?.first_chunk_mut()? = place.to_le_bytes();
+                    count += 1;
+                    Some(())
+                })?;
+            }
+            *end = count.to_le_bytes();
+        }
+        mark_split(head);
+        Some(())
+    }
+}
+
+/// Fills `remainder` with what is left of the steps found, of vectors that lie in `weights` every `pitch` bytes.
+fn split_off(remainder: &mut [u8; BYTES], weights: &mut [u8], pitch: usize, found: &Found) -> Option<()> {
+    remainder.fill(0);
+    for lane in (0..LANES).filter(|lane| found.lanes & (1 << lane) != 0) {
+        let step = *found.steps.get(lane)?;
+        let codes = weights.get_mut(usize::from(step) * pitch + lane * STEP..)?.first_chunk_mut()?;
+        *remainder.get_mut(STEPS + lane)? = step;
+        *remainder.get_mut(lane * STEP..)?.first_chunk_mut()? = parted(codes);
+    }
     Some(())
 }
 
@@ -182,85 +178,4 @@ fn parted(codes: &mut [u8; STEP]) -> [u8; STEP] {
         rest[1] = (second - kept) as i8 as u8;
     }
     rest
-}
-
-/// A vector of channels.
-#[derive(Clone, Copy)]
-struct Vector {
-    group: usize,
-    chunk: Chunk,
-    n: usize,
-}
-
-fn vectors(layout: &Layout) -> impl Iterator<Item = Vector> + use<> {
-    let columns = layout.columns;
-    (0..layout.groups).flat_map(move |group| {
-        columns.chunks().flat_map(move |chunk| (0..chunk.vectors).map(move |n| Vector { group, chunk, n }))
-    })
-}
-
-/// Steps whose weights are too large in some lanes.
-struct Found {
-    segment: usize,
-    /// The first of [`CHOICE`] steps.
-    first: usize,
-    /// A bit for each lane that has one, and which it is.
-    lanes: u8,
-    steps: [u8; LANES],
-}
-
-/// Gives what a vector needs remainders for, each lane's first step that is not yet served with those near it.
-fn search(
-    layout: &Layout,
-    weight: &[u8],
-    Vector { group, chunk, n }: Vector,
-    mut found: impl FnMut(Found) -> Option<()>,
-) -> Option<()> {
-    let (segments, columns) = (layout.segments, layout.columns);
-    let (row, len, steps) = (segments.row(), segments.len, segments.steps());
-    let first = chunk.first + n * LANES;
-    let count = LANES.min(columns.count.checked_sub(first)?);
-    let rows = weight.get((group * columns.count + first) * row..)?.get(..count * row)?;
-    let mut marks = [0u8; SEARCHED];
-    for segment in 0..segments.count {
-        for start in (0..steps).step_by(SEARCHED) {
-            let marks = marks.get_mut(..SEARCHED.min(steps - start))?;
-            marks.fill(0);
-            for (lane, row) in rows.chunks_exact(row).enumerate() {
-                let codes = row.get(segment * len + start * STEP..)?.as_chunks().0;
-                for (mark, codes) in marks.iter_mut().zip(codes) {
-                    *mark |= u8::from(is_too_large(*codes)) << lane;
-                }
-            }
-            let mut at = 0;
-            while let Some(next) = marks.get(at..)?.iter().position(|mark| *mark != 0) {
-                at += next;
-                let first = (start + at).min(steps - CHOICE);
-                let mut one = Found { segment, first, lanes: 0, steps: [0; LANES] };
-                for (step, mark) in (start + at - first..CHOICE).zip(marks.get_mut(at..)?) {
-                    let new = *mark & !one.lanes;
-                    *mark &= !new;
-                    one.lanes |= new;
-                    for (lane, chosen) in one.steps.iter_mut().enumerate() {
-                        if new & (1 << lane) != 0 {
-                            *chosen = step as u8;
-                        }
-                    }
-                }
-                found(one)?;
-            }
-        }
-    }
-    Some(())
-}
-
-/// Whether a pair of four weights has a sum beyond ±128.
-#[inline(always)]
-fn is_too_large(codes: [u8; STEP]) -> bool {
-    // Codes plus 128, and sums of two plus 256, in 16 bits each: a sum above 384 or below 128 sets the highest of them.
-    const EACH: u32 = 0x0001_0001;
-    let moved = u32::from_le_bytes(codes) ^ 0x8080_8080;
-    let sums = (moved & (0xff * EACH)) + ((moved >> 8) & (0xff * EACH));
-    let (above, below) = (sums + (0x7fff - 384) * EACH, (0x8000 + 127) * EACH - sums);
-    (above | below) & (0x8000 * EACH) != 0
 }

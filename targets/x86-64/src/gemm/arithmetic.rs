@@ -3,6 +3,7 @@
 use crate::patches::STEP;
 use crate::simd::{Bytes, Simd, Splitting};
 use crate::split::Remainder;
+use crate::split::order::Order;
 
 /// What a step multiplies.
 pub(crate) trait Arithmetic<S: Simd>: Copy {
@@ -41,6 +42,10 @@ pub(crate) trait Arithmetic<S: Simd>: Copy {
     unsafe fn weight(simd: S, from: *const u8) -> Self::Weight;
     /// `sum + patch·weight`.
     fn multiply(simd: S, sum: Self::Sum, patch: Self::Patch, weight: Self::Weight) -> Self::Sum;
+
+    /// Brings the codes of patches of `len` bytes into the order of split weights.
+    #[inline(always)]
+    fn reorder(_: S, _: &[Order], _: usize, _: &mut [u8]) {}
 
     /// Adds the products of what was split off the weights of a vector with the patches whose steps it chooses from begin at
     /// `from`.
@@ -173,6 +178,11 @@ impl<S: Splitting> Arithmetic<S> for SplitCodes {
     moved_codes!();
 
     const SPLIT: bool = true;
+
+    #[inline(always)]
+    fn reorder(simd: S, orders: &[Order], len: usize, patches: &mut [u8]) {
+        simd.reorder(orders, len, patches);
+    }
 
     #[inline(always)]
     unsafe fn add_rest<const M: usize>(

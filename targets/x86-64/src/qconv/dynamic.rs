@@ -7,8 +7,7 @@ use ingraft_kernel::{Call, Kernel, KernelError, Place, Step};
 
 use super::finish::ToReals;
 use super::{
-    bytes_avx2, constant, correction, fill_avx2, layout, product, real_sparse, real_terms, sums_into,
-    with_real_terms,
+    constant, correction, layout, product, real_sparse, real_terms, splitting, sums_into, with_real_terms,
 };
 use crate::columns::is_split;
 use crate::features::{Avx2, Avx512, AvxVnni};
@@ -40,10 +39,10 @@ pub(crate) const AVX2: Kernel = Kernel {
 .checked(check::<Avx2>)
 .with_workspace(|step| workspace::<Avx2>(step).max(workspace::<Avx2Bytes>(step)))
 .with_packed(
-    |step| constant(step).and_then(|weight| bytes_avx2(&patches::<Avx2>(step)?.0, weight)).unwrap_or(0),
+    |step| constant(step).and_then(|weight| splitting::bytes(&patches::<Avx2>(step)?.0, weight)).unwrap_or(0),
     |step, packed| {
         constant(step)
-            .and_then(|weight| fill_avx2(&patches::<Avx2>(step)?.0, weight, packed))
+            .and_then(|weight| splitting::fill(&patches::<Avx2>(step)?.0, weight, packed))
             .ok_or(KernelError::Memory(step.op))
     },
 );
@@ -67,7 +66,7 @@ fn patches<S: Simd>(step: &Step<'_>) -> Option<(ConvShape, Patches)> {
 /// The channels' multipliers and biases for this run, and the copy of a padded sample.
 fn workspace<S: Simd>(step: &Step<'_>) -> usize {
     let own = patches::<S>(step).map_or(0, |(shape, patches)| {
-        let copy = super::moved::<S>(patches).copy_bytes().next_multiple_of(16);
+        let copy = patches.moved().copy_bytes().next_multiple_of(16);
         shape.output[3] * 8 + copy + bytes_of_codes::<S>(shape.row()) + real_sparse::bytes(shape.row()) + 64
     });
     own.max((REFERENCE.workspace)(step))

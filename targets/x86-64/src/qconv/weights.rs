@@ -76,7 +76,10 @@ impl Weights for Effective<'_> {
             Self::Overlay { sparse, values, zero_point, out_group, base } => {
                 let strip = strip.get_mut(..packed.len())?;
                 match base {
-                    Some(weight) => pack_plan(layout, (group, chunk), *out_group, weight, strip)?,
+                    Some(weight) => {
+                        pack_plan(layout, (group, chunk), *out_group, weight, strip)?;
+                        correct(layout, (group, chunk), *out_group, weight, sums);
+                    }
                     None => strip.copy_from_slice(packed),
                 }
                 let places = layout.places(chunk);
@@ -102,11 +105,7 @@ impl Weights for Effective<'_> {
             Self::Patched { weight, out_group } => {
                 let strip = strip.get_mut(..packed.len())?;
                 pack_plan(layout, (group, chunk), *out_group, weight, strip)?;
-                let rows = weight.chunks_exact(layout.segments.row().max(1));
-                let rows = rows.skip(group * *out_group + chunk.first).take(chunk.count);
-                for (sum, row) in sums.iter_mut().zip(rows) {
-                    *sum = super::correction(bytes::of(row));
-                }
+                correct(layout, (group, chunk), *out_group, weight, sums);
                 Some(strip)
             }
         }
@@ -125,6 +124,19 @@ fn pack_plan(
     layout.pack_chunk(bytes::of(weight).get(group * bytes..)?.get(..bytes)?, chunk, strip)
 }
 
+/// What packing keeps of the rows of a chunk of a weight in the plan's layout.
+fn correct(
+    layout: &Layout,
+    (group, chunk): (usize, Chunk),
+    out_group: usize,
+    weight: &[i8],
+    sums: &mut [i32],
+) {
+    let rows = weight.chunks_exact(layout.segments.row().max(1));
+    let rows = rows.skip(group * out_group + chunk.first).take(chunk.count);
+    sums.iter_mut().zip(rows).for_each(|(sum, row)| *sum = super::correction(bytes::of(row)));
+}
+
 /// Whether terms act by weights that are made from the base's in every run.
 pub(super) fn makes_weights(terms: &SiteTerms<'_>) -> bool {
     let overlay = terms.sparse.is_some_and(|sparse| matches!(sparse.values, SparseValues::I16(_)));
@@ -132,7 +144,7 @@ pub(super) fn makes_weights(terms: &SiteTerms<'_>) -> bool {
 }
 
 /// Packed weights that overlays are written into.
-pub(super) struct Writable<'w> {
+pub(crate) struct Writable<'w> {
     layout: Layout,
     weights: &'w mut [i8],
     sums: &'w mut [i32],
@@ -144,14 +156,14 @@ pub(super) struct Writable<'w> {
 
 /// A chunk of a group: where its codes begin and how they follow, and its first channel among all.
 #[derive(Clone, Copy)]
-pub(super) struct Run {
+pub(crate) struct Run {
     at: usize,
     first: usize,
     places: Places,
 }
 
 impl<'w> Writable<'w> {
-    pub(super) fn new(layout: Layout, packed: &'w mut [u8], zero_point: i32) -> Option<Self> {
+    pub(crate) fn new(layout: Layout, packed: &'w mut [u8], zero_point: i32) -> Option<Self> {
         let (weights, sums) = layout.parts_mut(packed)?;
         let columns = layout.columns;
         let unused_lanes =

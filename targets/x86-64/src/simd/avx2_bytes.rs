@@ -8,6 +8,7 @@ use super::Splitting;
 use super::ymm::Ymm;
 use crate::features::Avx2;
 use crate::gemm::SplitCodes;
+use crate::split::order::{BLOCK, Order};
 
 /// [`Avx2`], multiplying bytes.
 #[derive(Clone, Copy, Debug)]
@@ -48,6 +49,37 @@ impl Splitting for Avx2Bytes {
     unsafe fn load_steps(self, from: *const u8) -> __m256i {
         // SAFETY: `self` proves the instructions, the caller the eight bytes; no alignment is needed.
         unsafe { _mm256_cvtepu8_epi32(_mm_loadl_epi64(from.cast())) }
+    }
+
+    #[inline(always)]
+    fn reorder(self, orders: &[Order], len: usize, patches: &mut [u8]) {
+        for (block, order) in orders.iter().enumerate() {
+            let (from, mirrored) = order.split_at(BLOCK);
+            // A byte above 127 gives zero: each half of the codes has those that are taken from it.
+            // SAFETY: `self` proves the instructions; an order is two vectors, and no alignment is needed.
+            let (low, high, mirrored) = unsafe {
+                let from = _mm256_loadu_si256(from.as_ptr().cast());
+                let low = _mm256_add_epi8(from, _mm256_set1_epi8(0x70));
+                let high = _mm256_sub_epi8(from, _mm256_set1_epi8(16));
+                (low, high, _mm256_loadu_si256(mirrored.as_ptr().cast()))
+            };
+            for patch in patches.chunks_exact_mut(len) {
+                let Some(codes) =
+                    patch.get_mut(block * BLOCK..).and_then(|codes| codes.first_chunk_mut::<BLOCK>())
+                else {
+                    return;
+                };
+                // SAFETY: `self` proves the instructions; a block is a vector, and no alignment is needed.
+                unsafe {
+                    let lines = _mm256_loadu_si256(codes.as_ptr().cast());
+                    let first = _mm256_permute2x128_si256::<0x00>(lines, lines);
+                    let last = _mm256_permute2x128_si256::<0x11>(lines, lines);
+                    let ordered =
+                        _mm256_or_si256(_mm256_shuffle_epi8(first, low), _mm256_shuffle_epi8(last, high));
+                    _mm256_storeu_si256(codes.as_mut_ptr().cast(), _mm256_xor_si256(ordered, mirrored));
+                }
+            }
+        }
     }
 
     #[inline(always)]

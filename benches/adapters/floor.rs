@@ -12,16 +12,19 @@ pub(crate) fn multiplications(plan: &PlanView<'_>, rank: usize) -> f64 {
 
 /// The same in vector operations of 16 lanes that multiply or belong to an epilogue, loads and moves not counted.
 ///
-/// A layer takes `⌈K/4⌉` products per vector of outputs and six operations to requantize it. Factors take `⌈K/16⌉` products
-/// for every four rank rows, 16 operations to sum and requantize those of four pixels, and per vector of outputs
-/// `⌈r/2⌉` products, a conversion, a multiplication and an addition. A depthwise window takes a product and two shuffles for
+/// A layer takes `⌈K/4⌉` products per vector of outputs and five operations to requantize it. Factors take `⌈K/16⌉` products
+/// for four rank rows, or `⌈K/8⌉` for every eight, 16 operations to sum and requantize those of four pixels, and per vector
+/// of outputs `⌈r/2⌉` products, a conversion, a multiplication and an addition. A depthwise window takes a product and two shuffles for
 /// every four taps.
 pub(crate) fn operations(plan: &PlanView<'_>, rank: usize) -> f64 {
     let up = |value: usize, by: usize| value.div_ceil(by) as f64;
     share(
         plan,
-        |row, out| up(out, 16) * (up(row, 4) + 6.0),
-        |row, out| up(rank, 4) * (up(row, 16) + 4.0) + up(out, 16) * (up(rank, 2) + 3.0),
+        |row, out| up(out, 16) * (up(row, 4) + 5.0),
+        |row, out| {
+            let down = if rank > 4 { up(rank, 8) * (up(row, 8) + 4.0) } else { up(row, 16) + 4.0 };
+            down + up(out, 16) * (up(rank, 2) + 3.0)
+        },
         |taps| (3.0 * up(taps, 4) + 6.0) / 16.0,
     )
 }

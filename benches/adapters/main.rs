@@ -23,7 +23,7 @@ use ingraft::compile::{CompileOptions, ImportOptions, compile};
 use ingraft::exec::{MemoryNeeds, PatchedCopy, Resident, Session};
 use ingraft::kernel::{Host, Sites, Target};
 use ingraft::plan::{Phase, PlanView};
-use support::AlignedBytes;
+use support::{AlignedBytes, SessionMemory};
 
 /// Models and the rank of their factors.
 const MODELS: &[(&str, usize)] =
@@ -196,18 +196,19 @@ fn contest(
     let [low_rank, overlay, fused] = [&low_rank, &overlay, &fused]
         .map(|file| Adapter::attach(file.as_slice(), &plan).expect("it belongs to this plan"));
     let needs = MemoryNeeds::new(&plan, Phase::Infer, target).expect("the target runs every step");
-    let mut memory = AlignedBytes::zeroed(needs.total());
-    let mut session = Session::bind(plan, Phase::Infer, target, memory.as_mut()).expect("memory suffices");
+    let mut memory = SessionMemory::zeroed(needs.total());
+    let mut session =
+        Session::bind(plan, Phase::Infer, target, memory.as_mut_slice()).expect("memory suffices");
     let mut memories = [low_rank, overlay, fused]
-        .map(|adapter| AlignedBytes::zeroed(Resident::bytes(&session, &adapter).expect("steps are known")));
+        .map(|adapter| SessionMemory::zeroed(Resident::bytes(&session, &adapter).expect("steps are known")));
     let [low_rank_memory, overlay_memory, fused_memory] = &mut memories;
     let resident = |adapter, memory| Resident::new(&session, adapter, memory).expect("memory suffices");
-    let low_rank_resident = resident(low_rank, low_rank_memory.as_mut());
-    let overlay_resident = resident(overlay, overlay_memory.as_mut());
-    let fused_resident = resident(fused, fused_memory.as_mut());
-    let mut copy = AlignedBytes::zeroed(PatchedCopy::bytes(&session).expect("steps are known"));
+    let low_rank_resident = resident(low_rank, low_rank_memory.as_mut_slice());
+    let overlay_resident = resident(overlay, overlay_memory.as_mut_slice());
+    let fused_resident = resident(fused, fused_memory.as_mut_slice());
+    let mut copy = SessionMemory::zeroed(PatchedCopy::bytes(&session).expect("steps are known"));
     let mut log = vec![0; PatchedCopy::log_words(&session, &overlay)];
-    let mut copy = PatchedCopy::new(&session, copy.as_mut(), &mut log).expect("memory suffices");
+    let mut copy = PatchedCopy::new(&session, copy.as_mut_slice(), &mut log).expect("memory suffices");
     let patched = copy.apply(&session, overlay).expect("the log suffices");
     let base = Base;
     let sources: [&dyn TermSource; CONTESTANTS.len()] =
@@ -219,22 +220,23 @@ fn contest(
 fn attach(plan: PlanView<'_>, target: &Host) -> (usize, [f64; 5], usize) {
     let file = made::adapter(&plan, true, |site, weight, rng| Some(made::overlay(site, weight, rng)));
     let needs = MemoryNeeds::new(&plan, Phase::Infer, target).expect("the target runs every step");
-    let mut memory = AlignedBytes::zeroed(needs.total());
-    let mut session = Session::bind(plan, Phase::Infer, target, memory.as_mut()).expect("memory suffices");
+    let mut memory = SessionMemory::zeroed(needs.total());
+    let mut session =
+        Session::bind(plan, Phase::Infer, target, memory.as_mut_slice()).expect("memory suffices");
     let checked = || Adapter::attach(file.as_slice(), &plan).expect("it belongs to this plan");
     let bytes = Resident::bytes(&session, &checked()).expect("steps are known");
-    let mut resident = AlignedBytes::zeroed(bytes);
-    let mut copy = AlignedBytes::zeroed(PatchedCopy::bytes(&session).expect("steps are known"));
+    let mut resident = SessionMemory::zeroed(bytes);
+    let mut copy = SessionMemory::zeroed(PatchedCopy::bytes(&session).expect("steps are known"));
     let entries = entries(&plan, &checked());
     let mut log = vec![0; PatchedCopy::log_words(&session, &checked())];
-    let mut copy = PatchedCopy::new(&session, copy.as_mut(), &mut log).expect("memory suffices");
+    let mut copy = PatchedCopy::new(&session, copy.as_mut_slice(), &mut log).expect("memory suffices");
     let mut times = [const { Vec::new() }; 5];
     for _ in 0..ROUNDS {
         let [check, write, again, take_out, pack] = &mut times;
         let mut adapter = checked();
         check.push(timed(|| adapter = checked()));
         pack.push(timed(|| {
-            Resident::new(&session, adapter, resident.as_mut()).expect("memory suffices");
+            Resident::new(&session, adapter, resident.as_mut_slice()).expect("memory suffices");
         }));
         session.run(&copy.apply(&session, adapter).expect("the log suffices")).expect("bound steps run");
         copy.revert(&session).expect("the same session");

@@ -18,7 +18,7 @@ use ingraft::kernel::{Host, Target};
 use ingraft::plan::{Phase, PlanView};
 use ingraft::tensor::{DType, Rng};
 use ingraft_dataset::read_npz;
-use support::{AlignedBytes, as_bytes};
+use support::{AlignedBytes, SessionMemory, as_bytes};
 
 fn main() {
     let mut criterion = support::criterion();
@@ -62,8 +62,9 @@ fn bench(criterion: &mut Criterion, name: &str, file: &AlignedBytes) {
 }
 
 fn infer(bencher: &mut criterion::Bencher<'_>, plan: PlanView<'_>, target: &Host, needs: MemoryNeeds) {
-    let mut memory = AlignedBytes::zeroed(needs.total());
-    let mut session = Session::bind(plan, Phase::Infer, target, memory.as_mut()).expect("memory suffices");
+    let mut memory = SessionMemory::zeroed(needs.total());
+    let mut session =
+        Session::bind(plan, Phase::Infer, target, memory.as_mut_slice()).expect("memory suffices");
     let mut rng = Rng::new(0);
     let inputs: Vec<Vec<u8>> = plan
         .inputs()

@@ -1,6 +1,8 @@
 //! What the benches share: how long to measure, where, and the built-in model.
 #![allow(dead_code, unused_imports, reason = "each bench uses a part")]
 
+#[path = "../../runtime/cli/src/aligned.rs"]
+mod aligned;
 #[path = "../../tests/support/targets.rs"]
 mod targets;
 #[path = "../../tests/support/mod.rs"]
@@ -15,6 +17,8 @@ use ingraft::kernel::{Host, NO_SITE};
 use ingraft::plan::PlanView;
 use ingraft::train::{AdamW, LearningRate, Method, Readout, Setup};
 
+/// Memory as the command gives it to sessions: in large pages where it is large.
+pub(crate) use aligned::AlignedBytes as SessionMemory;
 pub(crate) use targets::targets;
 pub(crate) use tests_support::{AlignedBytes, as_bytes, data};
 

@@ -84,6 +84,8 @@ pub(crate) struct Rows<'a> {
     pub(crate) count: usize,
     /// Pixels of the samples and bands before.
     pub(crate) base: usize,
+    /// Whether codes were moved to 0…255 in a copy.
+    pub(crate) moved: bool,
 }
 
 /// Bytes of the widest chunk's weights: what [`Weights::chunk`] may put its own into.
@@ -162,13 +164,16 @@ pub(crate) fn multiply<S: Simd, A: Arithmetic<S>>(
                 let bytes = bytes.get(group * patches.group..)?;
                 for first in (0..pixels).step_by(product.block.max(1)) {
                     let count = product.block.min(pixels - first);
-                    let mut rows = Rows { patches, bytes, first, count, base };
+                    let moved = A::MOVE != 0;
+                    let mut rows = Rows { patches, bytes, first, count, base, moved };
                     let local;
                     if patches.in_blocks() {
                         local = patches.block(bytes, [first, count], A::MOVE, blocks)?;
                         let base = base + first;
-                        finish
-                            .rows(group, &Rows { patches: &local, bytes: blocks, first: 0, count, base })?;
+                        finish.rows(
+                            group,
+                            &Rows { patches: &local, bytes: blocks, first: 0, count, base, moved },
+                        )?;
                         if let (true, Some(rest)) = (A::SPLIT, product.rest) {
                             // Terms have read the codes as they lie.
                             let (len, pitch) = (patches.segments.len, patches.segments.steps() * STEP);
@@ -179,7 +184,7 @@ pub(crate) fn multiply<S: Simd, A: Arithmetic<S>>(
                                 blocks.get_mut(..count * pitch)?,
                             );
                         }
-                        rows = Rows { patches: &local, bytes: blocks, first: 0, count, base };
+                        rows = Rows { patches: &local, bytes: blocks, first: 0, count, base, moved };
                     } else {
                         finish.rows(group, &rows)?;
                     }

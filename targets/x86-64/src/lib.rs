@@ -18,7 +18,7 @@
 //! | `gemm` | patches by packed weights in register tiles; `Arithmetic` says what a step is, `Weights` where weights come from, `Finish` what becomes of the sums |
 //! | `split` | weights of AVX2 in two parts, with which `vpmaddubsw` is exact |
 //! | `qconv`, `conv` | the rows: an `Arithmetic` and a `Finish` each; `qconv::terms` and `conv::terms` are the `Finish` with adapter terms, `weights` the weights that deltas change |
-//! | `qconv::factors`, `qconv::low_rank`, `qconv::ranks` | how factors are packed, and their two products |
+//! | `qconv::factors`, `qconv::low_rank`, `qconv::ranks`, `qconv::eights` | how factors are packed, and their two products |
 //! | `real_factors`, `affine` | f32 factors, scale and shift, of f32 layers (`conv::terms`) and of those on codes (`qconv::real_terms`) |
 //! | `qdepthwise` | vectors along channels and neighboring pixels; `taps` multiplies those of a window |
 //! | `depthwise` | `strip`: one vector of channels by up to eight pixels, going down the lines of a band |
@@ -71,7 +71,8 @@
 //! it. An f32 depthwise layer has the same limit, `P·⌈C/16⌉·T` products of `T` taps, and is bound by memory where
 //! `16·T` products of a line of a tensor take less than fetching it: 3×3 with stride 2 on tensors beyond the second level. A 1×1 layer of `P` pixels, `K` inputs and `N` outputs takes at
 //! least `P·⌈N/16⌉·⌈K/4⌉/2` cycles, its requantization `P·⌈N/16⌉·8/4` on four vector pipes: the products dominate from
-//! `K = 16` on. A depthwise window of `T` taps takes `⌈T/4⌉·(8 shuffles + 4 products)` per 64 channels, shuffles on two
+//! `K = 16` on. Where conversions and packing share two pipes with the products (Intel), four vectors of outputs take 12 operations of
+//! reals and 8 to pack, move and bound their codes: `P·⌈N/16⌉·(⌈K/4⌉ + 5)/2` cycles. A depthwise window of `T` taps takes `⌈T/4⌉·(8 shuffles + 4 products)` per 64 channels, shuffles on two
 //! pipes: `4·⌈T/4⌉` cycles, of which the products are half.
 //!
 //! AVX-VNNI has `vpdpbusd` on 256 bits: 32 int8 multiply-accumulates an instruction, and rows as those of AVX-512 on half the

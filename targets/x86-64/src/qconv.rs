@@ -5,7 +5,8 @@
 //! in its order, so results equal it to the bit.
 
 pub(crate) mod dynamic;
-mod factors;
+mod eights;
+pub(crate) mod factors;
 mod finish;
 mod low_rank;
 pub(crate) mod ranks;
@@ -273,9 +274,7 @@ impl<S: Simd> Row<S> for ToInt8 {
         let (conv, error) = (QConv::new(call)?, KernelError::Memory(call.op));
         let (copy, packed) = (core::mem::take(&mut call.workspace), call.packed);
         let (out, _) = call.out_and_mask::<i8>()?;
-        let QConvAttrs { lo, hi, out_zero_point, .. } = *conv.attrs;
-        let bounds = Bounds::new(simd, lo, hi, out_zero_point);
-        let mut finish = ToCodes::new(simd, &conv, bounds, out);
+        let mut finish = ToCodes::new(simd, &conv, out);
         let product = product::<S>(&conv, packed).ok_or(error)?;
         sums_into(simd, &product, copy, &mut finish).ok_or(error)
     }

@@ -11,7 +11,7 @@ use ingraft_kernel::terms::Factors;
 use ingraft_tensor::bytes;
 
 use crate::columns::{Chunk, Columns, Layout};
-use crate::gemm::{BLOCK, Finish, Pixels, Reals, Rows, STRIP, moves, project};
+use crate::gemm::{BLOCK, Finish, Pixels, Reals, Rows, STRIP, project};
 use crate::patches::{Patches, Segments};
 use crate::simd::{Simd, Task};
 use ingraft_vector::memory::take;
@@ -218,7 +218,8 @@ impl<S: Simd> Task<S> for ProjectionOfCodes<'_, '_, '_> {
             }
             let patches = Patches::of_reals(count, row);
             let base = term.first + start;
-            let rows = Rows { patches: &patches, bytes: bytes::of(reals), first: 0, count, base };
+            let rows =
+                Rows { patches: &patches, bytes: bytes::of(reals), first: 0, count, base, moved: false };
             // SAFETY: `count` whole patches lie in `reals`, and A was laid out for rows of as many values.
             unsafe { term.project(simd, &rows)? };
         }
@@ -241,7 +242,7 @@ fn codes_to_reals<S: Simd>(
         let line = segment / patches.inner;
         let at = line * patches.outer_step + (segment - line * patches.inner) * patches.inner_step;
         let codes = rows.bytes.get(offset + at..)?.get(..len * S::WIDE)?;
-        if !moves::<S>() {
+        if !rows.moved {
             for (to, code) in to.iter_mut().zip(codes) {
                 *to = (i32::from(*code as i8) - zero) as f32 * scale;
             }

@@ -136,6 +136,19 @@ pub(crate) trait Simd: Vector + Ranks {
         zero: Self::Int,
         count: usize,
     );
+    /// As [`Self::store_codes`], of any integers: sums with `zero` saturate to int8, and are limited to what every byte of
+    /// `least` and `most` says.
+    ///
+    /// # Safety
+    /// As there.
+    unsafe fn store_within<const N: usize>(
+        self,
+        to: *mut i8,
+        v: [Self::Int; N],
+        zero: Self::Int,
+        limits: [Self::Int; 2],
+        count: usize,
+    );
 }
 
 /// An instruction set whose products of bytes are exact for [split](crate::split) weights alone.

@@ -4,7 +4,7 @@
 //!
 //! | part | order |
 //! |---|---|
-//! | A | `[segment][run of codes][rank / 4][4 rank rows][run]` int8 |
+//! | A | `[segment][run of codes][rank / rows][rows][run]` int8: four rank rows in a vector, or [as many as fit](super::ranks::Ranks::ROWS) |
 //! | B | per chunk `[rank / 4][2][vector][channel][2]` int16 |
 //! | scale of B | `[channel]` f32 |
 //! | offset and scale of A | `[rank]` i32 and f32 |
@@ -35,7 +35,8 @@ pub(super) struct Plan {
     rank: usize,
     /// Vectors of channels that B has room for.
     room: usize,
-    /// Codes of each rank row in a vector of A.
+    /// Rank rows in a vector of A, and codes of each.
+    rows: usize,
     run: usize,
     /// Bytes of A, B, its scales, and A's offsets and scales: asked for with every tile.
     parts: [usize; 4],
@@ -43,11 +44,14 @@ pub(super) struct Plan {
 
 /// The factors of one group.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Group<'f> {
-    pub(super) quads: usize,
-    pub(super) down: &'f [i8],
-    pub(super) offset: &'f [[i32; QUAD]],
-    pub(super) scale: &'f [[f32; QUAD]],
+pub(crate) struct Group<'f> {
+    /// Rank rows in a vector of A.
+    pub(crate) rows: usize,
+    /// Vectors of A for each run.
+    pub(crate) vectors: usize,
+    pub(crate) down: &'f [i8],
+    pub(crate) offset: &'f [i32],
+    pub(crate) scale: &'f [f32],
 }
 
 /// B of a chunk of `N` vectors.
@@ -55,7 +59,7 @@ pub(super) struct Group<'f> {
 pub(super) struct Up<'f, const N: usize> {
     pub(super) quads: usize,
     /// Two rank rows of every channel in a vector, `N` vectors, twice for each four rank rows.
-    pairs: &'f [i16],
+    pub(super) pairs: &'f [i16],
     scale: &'f [f32],
 }
 
@@ -123,7 +127,8 @@ impl<const N: usize> Up<'_, N> {
 impl Plan {
     pub(super) fn new<S: Simd>(segments: Segments, out_group: usize, groups: usize, rank: usize) -> Self {
         let columns = Columns { count: out_group, lanes: S::LANES, widest: S::COLUMNS };
-        Self { segments, columns, groups, rank, room: 0, run: S::RUN, parts: [0; 4] }
+        let rows = if rank > QUAD { S::ROWS } else { QUAD };
+        Self { segments, columns, groups, rank, room: 0, rows, run: S::RUN * QUAD / rows, parts: [0; 4] }
             .with_room(columns.vectors())
     }
 
@@ -133,10 +138,9 @@ impl Plan {
     }
 
     fn with_room(self, room: usize) -> Self {
-        let down = self.blocks() * self.quads() * QUAD * self.run;
-        let lanes = room * self.columns.lanes;
-        let parts =
-            [down.next_multiple_of(LINE), lanes * self.pairs() * 4, lanes * 4, self.quads() * QUAD * 4];
+        let rows = self.vectors() * self.rows;
+        let (down, lanes) = (self.blocks() * rows * self.run, room * self.columns.lanes);
+        let parts = [down.next_multiple_of(LINE), lanes * self.pairs() * 4, lanes * 4, rows * 4];
         Self { room, parts, ..self }
     }
 
@@ -145,9 +149,19 @@ impl Plan {
         self.room == self.columns.vectors()
     }
 
-    /// Rank rows in vectors of A.
+    /// Rank rows in fours.
     pub(super) fn quads(&self) -> usize {
         self.rank.div_ceil(QUAD)
+    }
+
+    /// Rank rows in vectors of A.
+    fn vectors(&self) -> usize {
+        self.rank.div_ceil(self.rows)
+    }
+
+    /// Fours of rank rows that u has room for.
+    pub(super) fn latent_quads(&self) -> usize {
+        self.vectors() * self.rows / QUAD
     }
 
     /// Vectors of B for each of channels: two rank rows in each, as many as A has.
@@ -186,12 +200,7 @@ impl Plan {
         let group = group.get(up + channel_scale..)?;
         let (offset, group) = group.split_at_checked(rows)?;
         let (offset, scale): (&[i32], &[f32]) = (cast(offset)?, cast(group.get(..rows)?)?);
-        Some(Group {
-            quads: self.quads(),
-            down: cast(down)?,
-            offset: offset.as_chunks().0,
-            scale: scale.as_chunks().0,
-        })
+        Some(Group { rows: self.rows, vectors: self.vectors(), down: cast(down)?, offset, scale })
     }
 
     /// Channels of a vector.
@@ -244,7 +253,7 @@ impl Plan {
             let sum = codes.iter().fold(0i32, |sum, code| sum.wrapping_add(i32::from(*code)));
             *offset = sum.wrapping_mul(moved).wrapping_neg();
             *scale = *down_scale.get(first + rank)?;
-            let rows = vectors.chunks_exact_mut(self.run).skip(rank).step_by(self.quads() * QUAD);
+            let rows = vectors.chunks_exact_mut(self.run).skip(rank).step_by(self.vectors() * self.rows);
             let blocks =
                 codes.chunks_exact(self.segments.len.max(1)).flat_map(|codes| codes.chunks(self.run));
             for (to, codes) in rows.zip(blocks) {

@@ -1,6 +1,8 @@
 //! From exact sums to outputs, a row of channels at a time.
 
+use ingraft_kernel::attrs::QConvAttrs;
 use ingraft_kernel::qconv::QConv;
+use ingraft_kernel::requantize::to_code;
 
 use super::real_terms::Extra;
 use crate::columns::Chunk;
@@ -35,6 +37,8 @@ pub(super) struct Constants<'a> {
     group: usize,
     biases: &'a [i32],
     multipliers: &'a [f32],
+    /// Group and first channel whose constants these are.
+    held: Option<[usize; 2]>,
 }
 
 impl<'a> Constants<'a> {
@@ -49,11 +53,16 @@ impl<'a> Constants<'a> {
             group: conv.shape.out_group,
             biases: conv.bias,
             multipliers: conv.multiplier,
+            held: None,
         }
     }
 
     #[inline(always)]
     pub(super) fn load(&mut self, group: usize, chunk: Chunk, sums: &[i32]) -> Option<()> {
+        if self.held == Some([group, chunk.first]) {
+            return Some(());
+        }
+        self.held = Some([group, chunk.first]);
         self.first = group * self.group + chunk.first;
         self.count = chunk.count;
         let bias = self.biases.get(self.first..)?.get(..chunk.count)?;
@@ -125,29 +134,125 @@ impl<'a> Constants<'a> {
 /// Vectors that [`Simd::store_codes`] packs into one.
 const FOUR: usize = 4;
 
+/// Below it, sums of products times a multiplier, and what terms add, stay within what conversions to integers take.
+pub(super) const SMALL: f32 = 0.5;
+
+/// Whether every value is below `bound` and above its negative.
+#[inline(always)]
+pub(super) fn all_within(values: &[f32], bound: f32) -> bool {
+    values.iter().fold(true, |within, value| within & (value.abs() < bound))
+}
+
+/// Where codes go, and what bounds them.
+pub(super) struct Codes<'o, S: Simd> {
+    bounds: Bounds<S>,
+    /// The bounds of codes, in every byte.
+    limits: [S::Int; 2],
+    pub(super) out: &'o mut [i8],
+}
+
+impl<'o, S: Simd> Codes<'o, S> {
+    /// Codes of `conv`, whose bounds keep them within int8.
+    #[inline(always)]
+    pub(super) fn new(simd: S, conv: &QConv<'_>, out: &'o mut [i8]) -> Self {
+        let QConvAttrs { lo, hi, out_zero_point, .. } = *conv.attrs;
+        let bytes = |bound| i32::from_ne_bytes([to_code(bound, lo, hi, out_zero_point) as u8; 4]);
+        let limits = [simd.splat_int(bytes(lo)), simd.splat_int(bytes(hi))];
+        Self { bounds: Bounds::new(simd, lo, hi, out_zero_point), limits, out }
+    }
+
+    /// Writes the codes of a tile's values. `WITHIN` says that they are within ±2³¹, so that bounds act on packed bytes, a
+    /// fourth of the operations.
+    #[inline(always)]
+    pub(super) fn write<const M: usize, const N: usize, const WITHIN: bool>(
+        &mut self,
+        simd: S,
+        constants: &Constants<'_>,
+        pixels: Pixels,
+        values: &[[S::Real; N]; M],
+    ) -> Option<()> {
+        let Bounds { lo, hi, .. } = self.bounds;
+        let (channels, count) = (constants.channels, constants.count);
+        let mut codes = [[simd.splat_int(0); N]; M];
+        for (codes, values) in codes.iter_mut().zip(values) {
+            for (code, value) in codes.iter_mut().zip(values) {
+                *code = simd.round(if WITHIN { *value } else { simd.clamp(*value, lo, hi) });
+            }
+        }
+        let mut to = constants.rows(self.out, pixels)?.as_mut_ptr();
+        if N == 1 && S::COLUMNS == FOUR && [channels, count] == [S::LANES; 2] {
+            // Pixels of one vector follow each other: four are packed for one store.
+            for (at, codes) in codes.chunks(FOUR).enumerate() {
+                let Some(left) = pixels.count.checked_sub(at * FOUR).filter(|left| *left > 0) else { break };
+                let mut four = [codes[0][0]; FOUR];
+                for (to, codes) in four.iter_mut().zip(codes) {
+                    *to = codes[0];
+                }
+                // SAFETY: `rows` spans the channels of every pixel of the tile, these and those left.
+                unsafe { self.store::<FOUR, WITHIN>(simd, to, four, left.min(FOUR) * S::LANES) };
+                to = to.wrapping_add(FOUR * S::LANES);
+            }
+            return Some(());
+        }
+        for (m, codes) in codes.into_iter().enumerate() {
+            if m < pixels.count {
+                // SAFETY: `rows` spans the channels of every pixel of the tile; `to` is pixel m's first.
+                unsafe { self.store::<N, WITHIN>(simd, to, codes, count) };
+                to = to.wrapping_add(channels);
+            }
+        }
+        Some(())
+    }
+
+    /// # Safety
+    /// As [`Simd::store_codes`].
+    #[inline(always)]
+    pub(super) unsafe fn store<const N: usize, const WITHIN: bool>(
+        &self,
+        simd: S,
+        to: *mut i8,
+        codes: [S::Int; N],
+        count: usize,
+    ) {
+        let zero_point = self.bounds.zero_point;
+        // SAFETY: the caller's contract.
+        unsafe {
+            if WITHIN {
+                simd.store_within(to, codes, zero_point, self.limits, count);
+            } else {
+                simd.store_codes(to, codes, zero_point, count);
+            }
+        }
+    }
+}
+
 /// int8 output.
 pub(crate) struct ToCodes<'a, 'o, S: Simd> {
     simd: S,
     constants: Constants<'a>,
-    bounds: Bounds<S>,
-    out: &'o mut [i8],
+    codes: Codes<'o, S>,
+    /// Whether values are within ±2³¹.
+    within: bool,
 }
 
 impl<'a, 'o, S: Simd> ToCodes<'a, 'o, S> {
     #[inline(always)]
-    pub(crate) fn new(simd: S, conv: &QConv<'a>, bounds: Bounds<S>, out: &'o mut [i8]) -> Self {
-        Self { simd, constants: Constants::new(conv), bounds, out }
+    pub(crate) fn new(simd: S, conv: &QConv<'a>, out: &'o mut [i8]) -> Self {
+        let within = all_within(conv.multiplier, SMALL);
+        Self { simd, constants: Constants::new(conv), codes: Codes::new(simd, conv, out), within }
     }
 
-    /// The codes of a pixel's sums, less the zero point.
     #[inline(always)]
-    fn codes<const N: usize>(&self, sums: &[S::Int; N]) -> [S::Int; N] {
-        let (simd, Bounds { lo, hi, .. }) = (self.simd, self.bounds);
-        let mut codes = *sums;
-        for (code, v) in codes.iter_mut().zip(self.constants.scaled::<S, N>(simd, sums)) {
-            *code = simd.round(simd.clamp(v, lo, hi));
+    fn write<const M: usize, const N: usize, const WITHIN: bool>(
+        &mut self,
+        pixels: Pixels,
+        sums: &[[S::Int; N]; M],
+    ) -> Option<()> {
+        let mut values = [[self.simd.splat(0.0); N]; M];
+        for (values, sums) in values.iter_mut().zip(sums) {
+            *values = self.constants.scaled(self.simd, sums);
         }
-        codes
+        self.codes.write::<M, N, WITHIN>(self.simd, &self.constants, pixels, &values)
     }
 }
 
@@ -168,32 +273,26 @@ impl<S: Simd, A: Arithmetic<S, Sum = S::Int>> Finish<S, A> for ToCodes<'_, '_, S
         pixels: Pixels,
         sums: &[[S::Int; N]; M],
     ) -> Option<()> {
-        let (simd, zero_point) = (self.simd, self.bounds.zero_point);
-        let (channels, count) = (self.constants.channels, self.constants.count);
-        let mut to = self.constants.rows(self.out, pixels)?.as_mut_ptr();
-        if N == 1 && S::COLUMNS == FOUR && [channels, count] == [S::LANES; 2] {
-            // Pixels of one vector follow each other: four are packed for one store.
-            for (at, sums) in sums.chunks(FOUR).enumerate() {
-                let Some(left) = pixels.count.checked_sub(at * FOUR).filter(|left| *left > 0) else { break };
-                let mut codes = [sums[0][0]; FOUR];
-                for (code, sums) in codes.iter_mut().zip(sums) {
-                    *code = self.codes(sums)[0];
-                }
-                // SAFETY: `rows` spans the channels of every pixel of the tile, these and those left.
-                unsafe { simd.store_codes(to, codes, zero_point, left.min(FOUR) * S::LANES) };
-                to = to.wrapping_add(FOUR * S::LANES);
-            }
-            return Some(());
+        if self.within {
+            return self.write::<M, N, true>(pixels, sums);
         }
-        for (m, sums) in sums.iter().enumerate() {
-            if m < pixels.count {
-                let codes = self.codes(sums);
-                // SAFETY: `rows` spans the channels of every pixel of the tile; `to` is pixel m's first.
-                unsafe { simd.store_codes(to, codes, zero_point, count) };
-                to = to.wrapping_add(channels);
-            }
-        }
-        Some(())
+        self.simd.perform(Clamped { to: self, pixels, sums })
+    }
+}
+
+/// Codes of a tile whose values may be beyond ±2³¹, in a function of their own: they are rare.
+struct Clamped<'t, T, V, const M: usize, const N: usize> {
+    to: &'t mut T,
+    pixels: Pixels,
+    sums: &'t [[V; N]; M],
+}
+
+impl<S: Simd, const M: usize, const N: usize> Task<S> for Clamped<'_, ToCodes<'_, '_, S>, S::Int, M, N> {
+    type Output = Option<()>;
+
+    #[inline(always)]
+    fn run(self, _: S) -> Option<()> {
+        self.to.write::<M, N, false>(self.pixels, self.sums)
     }
 }
 

@@ -3,13 +3,14 @@
 //! `u = sat16(round(f32(A·(x − zx))·s))` is computed once per block of pixels
 //! with vectors of four rank rows by a run of codes, so that a term of
 //! rank 4 takes a part of what a full vector of channels would. Pairs of u then
-//! meet pairs of B's columns, widened to int16, in the epilogue: `vpdpwssd`, or `vpmaddwd` and a sum.
+//! meet pairs of B's columns, widened to int16, in the epilogue: `vpdpwssd`, or `vpmaddwd` and a sum. Eight rank rows in a
+//! vector of 512 bits are [`eights`](super::eights).
 //!
 //! # Numerics
 //! Exact modulo 2³², as the reference's sums are; `−128·ΣA` and `−zx·ΣA` undo the move of x.
 //!
 //! # Limit
-//! Per pixel, `⌈K/16⌉·⌈r/4⌉` products for A (`⌈K/4⌉·⌈r/4⌉` with AVX2), and per vector of channels `⌈r/2⌉` products, a conversion, a multiplication and
+//! Per pixel, `⌈K/16⌉·⌈r/4⌉` products for A (`⌈K/8⌉·⌈r/8⌉` of eight rows, `⌈K/4⌉·⌈r/4⌉` with AVX2), and per vector of channels `⌈r/2⌉` products, a conversion, a multiplication and
 //! an addition for B, beside the `⌈K/4⌉` products of the layer itself.
 
 use ingraft_kernel::TwoFactor;
@@ -17,8 +18,9 @@ use ingraft_kernel::qconv::QConv;
 use ingraft_kernel::terms::Factors;
 
 use super::factors::{Group, MOST_RANK, Plan, QUAD, Up, WHOLE};
+use super::finish::all_within;
 use crate::columns::Chunk;
-use crate::gemm::{BLOCK, Pixels, Rows, STRIP};
+use crate::gemm::{BLOCK, Pixels, Rows, STRIP, moves};
 use crate::patches::Segments;
 use crate::simd::Simd;
 use ingraft_vector::memory::take;
@@ -68,7 +70,7 @@ impl<'a, 'm> LowRank<'a, 'm> {
             plan: if packed.is_some() { plan } else { plan.narrowed() },
             moved: conv.attrs.in_zero_point.wrapping_add(128),
             packed,
-            latents: take(memory, plan.quads() * BLOCK)?,
+            latents: take(memory, plan.latent_quads() * BLOCK)?,
             own: take(memory, room)?,
             held: None,
             first: 0,
@@ -83,6 +85,11 @@ impl<'a, 'm> LowRank<'a, 'm> {
             Some(packed) => self.plan.group(packed, self.group),
             None => self.plan.group(self.own, 0),
         }
+    }
+
+    /// Whether products with B are within ±2²⁹ after they are scaled: sums of at most [`MOST_RANK`] int16 by int8.
+    pub(super) fn is_small(&self) -> bool {
+        matches!(self.term.factors, Factors::I8 { up_scale, .. } if all_within(up_scale, 2.0))
     }
 
     /// Rank rows in fours.
@@ -109,16 +116,13 @@ impl<'a, 'm> LowRank<'a, 'm> {
     /// u of `rows` into `latents`.
     #[inline(always)]
     fn block<S: Simd>(&self, simd: S, rows: &Rows<'_>, latents: &mut [[i16; QUAD]]) -> Option<()> {
-        let (quads, group) = (self.plan.quads(), self.group()?);
-        let mut quad = 0;
-        while quad + 2 <= quads {
-            pixels::<S, 2, 4>(simd, rows, &group, quad, latents.get_mut(quad * BLOCK..)?)?;
-            quad += 2;
+        let group = self.group()?;
+        // Where codes are always moved there is one form.
+        if rows.moved || moves::<S>() {
+            simd.project::<true>(rows, &group, latents)
+        } else {
+            simd.project::<false>(rows, &group, latents)
         }
-        if quad < quads {
-            pixels::<S, 1, 8>(simd, rows, &group, quad, latents.get_mut(quad * BLOCK..)?)?;
-        }
-        Some(())
     }
 
     /// Makes B's rows of `chunk` stand ready.
@@ -194,9 +198,28 @@ impl<'l> Latents<'l> {
     }
 }
 
+/// u of all rank rows of `group` at the pixels of `rows`, four rank rows in a vector.
+#[inline(always)]
+pub(super) fn project<S: Simd, const MOVED: bool>(
+    simd: S,
+    rows: &Rows<'_>,
+    group: &Group<'_>,
+    latents: &mut [[i16; QUAD]],
+) -> Option<()> {
+    let (quads, mut quad) = (group.vectors, 0);
+    while quad + 2 <= quads {
+        pixels::<S, 2, 4, MOVED>(simd, rows, group, quad, latents.get_mut(quad * BLOCK..)?)?;
+        quad += 2;
+    }
+    if quad < quads {
+        pixels::<S, 1, 8, MOVED>(simd, rows, group, quad, latents.get_mut(quad * BLOCK..)?)?;
+    }
+    Some(())
+}
+
 /// u of `4·Q` rank rows and all pixels, `P` at a time; `latents` begins at the first quad.
 #[inline(always)]
-fn pixels<S: Simd, const Q: usize, const P: usize>(
+fn pixels<S: Simd, const Q: usize, const P: usize, const MOVED: bool>(
     simd: S,
     rows: &Rows<'_>,
     group: &Group<'_>,
@@ -206,7 +229,7 @@ fn pixels<S: Simd, const Q: usize, const P: usize>(
     for start in (0..rows.count).step_by(P) {
         let offsets = rows.patches.offsets(rows.first + start, P.min(rows.count - start));
         // SAFETY: the driver compared the reach of every patch with the bytes it lies in.
-        unsafe { project::<S, Q, P>(simd, rows, offsets, group, quad, latents.get_mut(start..)?)? };
+        unsafe { quads::<S, Q, P, MOVED>(simd, rows, offsets, group, quad, latents.get_mut(start..)?)? };
     }
     Some(())
 }
@@ -216,7 +239,7 @@ fn pixels<S: Simd, const Q: usize, const P: usize>(
 /// # Safety
 /// The patches at `offsets` lie in `rows`.
 #[inline(always)]
-unsafe fn project<S: Simd, const Q: usize, const P: usize>(
+unsafe fn quads<S: Simd, const Q: usize, const P: usize, const MOVED: bool>(
     simd: S,
     rows: &Rows<'_>,
     offsets: [usize; P],
@@ -227,7 +250,7 @@ unsafe fn project<S: Simd, const Q: usize, const P: usize>(
     let patches = rows.patches;
     let Segments { count, len, .. } = patches.segments;
     // What a vector of A and the vectors of all quads take.
-    let (vector, pitch) = (QUAD * S::RUN, group.quads * QUAD * S::RUN);
+    let (vector, pitch) = (QUAD * S::RUN, group.vectors * QUAD * S::RUN);
     let runs = count * len.div_ceil(S::RUN);
     let mut weights = group.down.get(quad * vector..)?.as_ptr();
     if group.down.len() < runs * pitch {
@@ -244,17 +267,18 @@ unsafe fn project<S: Simd, const Q: usize, const P: usize>(
             let mut from = [rows.bytes.as_ptr(); P];
             from.iter_mut().zip(offsets).for_each(|(from, offset)| *from = from.add(offset + at));
             for code in (0..whole).step_by(S::RUN) {
-                step::<S, Q, P>(simd, from, [code, S::RUN], weights, vector, &mut sums);
+                step::<S, Q, P, MOVED>(simd, from, [code, S::RUN], weights, vector, &mut sums);
                 weights = weights.wrapping_add(pitch);
             }
             if whole < len {
-                step::<S, Q, P>(simd, from, [whole, len - whole], weights, vector, &mut sums);
+                step::<S, Q, P, MOVED>(simd, from, [whole, len - whole], weights, vector, &mut sums);
                 weights = weights.wrapping_add(pitch);
             }
         }
     }
+    let (offsets_of, scales) = (group.offset.as_chunks().0, group.scale.as_chunks().0);
     for (q, sums) in sums.into_iter().enumerate() {
-        let (offset, scale) = (group.offset.get(quad + q)?, group.scale.get(quad + q)?);
+        let (offset, scale) = (offsets_of.get(quad + q)?, scales.get(quad + q)?);
         let to = latents.get_mut(q * BLOCK..)?.as_chunks_mut().0;
         for (to, sums) in to.iter_mut().zip(sums.as_chunks().0) {
             *to = simd.latents(*sums, offset, scale);
@@ -268,7 +292,7 @@ unsafe fn project<S: Simd, const Q: usize, const P: usize>(
 /// # Safety
 /// The codes lie there, and `Q` vectors of A lie at `weights`, `vector` codes apart.
 #[inline(always)]
-unsafe fn step<S: Simd, const Q: usize, const P: usize>(
+unsafe fn step<S: Simd, const Q: usize, const P: usize, const MOVED: bool>(
     simd: S,
     from: [*const u8; P],
     [first, count]: [usize; 2],
@@ -283,7 +307,7 @@ unsafe fn step<S: Simd, const Q: usize, const P: usize>(
             *w = simd.load_rows(weights.add(q * vector).cast());
         }
         for (pixel, from) in from.into_iter().enumerate() {
-            let x = simd.load_run(from.add(first * S::WIDE), count);
+            let x = simd.load_run(from.add(first * S::WIDE), count, MOVED);
             for (sums, w) in sums.iter_mut().zip(w) {
                 sums[pixel] = simd.dot_rows(sums[pixel], x, w);
             }

@@ -1,21 +1,25 @@
-//! Products of patches with rank rows, four rows in a vector.
+//! Products of patches with rank rows, four rows in a vector or more.
 
 use core::arch::x86_64::*;
 
-use super::factors::QUAD;
+use super::factors::{Group, QUAD};
+use super::{eights, low_rank};
 use crate::features::{Avx2, Avx512, AvxVnni};
+use crate::gemm::Rows;
 use crate::simd::{Avx2Bytes, Simd, Vector, Ymm};
 
 /// How an instruction set multiplies patches with rank rows.
 pub(crate) trait Ranks: Copy {
-    /// Codes of each rank row in a vector of A.
+    /// Codes of each of four rank rows in a vector of A.
     const RUN: usize;
+    /// Rank rows in a vector of A where there are more than four.
+    const ROWS: usize = QUAD;
 
     /// The next codes of a patch, at most `RUN`, for every rank row; zero past the last.
     ///
     /// # Safety
-    /// `count` codes lie at `from`, as [`Simd::InPlace`] multiplies them, filled up to a whole step.
-    unsafe fn load_run(self, from: *const u8, count: usize) -> Self::Codes
+    /// `count` codes lie at `from`, as [`Simd::InPlace`] multiplies them or `moved`, filled up to a whole step.
+    unsafe fn load_run(self, from: *const u8, count: usize, moved: bool) -> Self::Codes
     where
         Self: Simd;
 
@@ -41,6 +45,20 @@ pub(crate) trait Ranks: Copy {
         self.dot(acc, x, w)
     }
 
+    /// u of all rank rows of `group` at the pixels of `rows`, `[rank / 4][BLOCK][4]`.
+    #[inline(always)]
+    fn project<const MOVED: bool>(
+        self,
+        rows: &Rows<'_>,
+        group: &Group<'_>,
+        latents: &mut [[i16; QUAD]],
+    ) -> Option<()>
+    where
+        Self: Simd,
+    {
+        low_rank::project::<Self, MOVED>(self, rows, group, latents)
+    }
+
     /// u of four rank rows at four pixels, `[pixel][rank row]`, of their sums.
     fn latents(self, sums: [Self::Int; 4], offset: &[i32; QUAD], scale: &[f32; QUAD]) -> [[i16; QUAD]; 4]
     where
@@ -49,9 +67,23 @@ pub(crate) trait Ranks: Copy {
 
 impl Ranks for Avx512 {
     const RUN: usize = 16;
+    const ROWS: usize = eights::EIGHT;
 
     #[inline(always)]
-    unsafe fn load_run(self, from: *const u8, count: usize) -> __m512i {
+    fn project<const MOVED: bool>(
+        self,
+        rows: &Rows<'_>,
+        group: &Group<'_>,
+        latents: &mut [[i16; QUAD]],
+    ) -> Option<()> {
+        if group.rows == eights::EIGHT {
+            return eights::project::<MOVED>(self, rows, group, latents);
+        }
+        low_rank::project::<Self, MOVED>(self, rows, group, latents)
+    }
+
+    #[inline(always)]
+    unsafe fn load_run(self, from: *const u8, count: usize, moved: bool) -> __m512i {
         // SAFETY: `self` proves the instructions; only codes that the caller says are there are read.
         unsafe {
             let codes = if count >= Self::RUN {
@@ -59,7 +91,8 @@ impl Ranks for Avx512 {
             } else {
                 _mm_maskz_loadu_epi8((1 << count) - 1, from.cast())
             };
-            _mm512_xor_si512(_mm512_broadcast_i32x4(codes), _mm512_set1_epi8(-128))
+            let codes = _mm512_broadcast_i32x4(codes);
+            if moved { codes } else { _mm512_xor_si512(codes, _mm512_set1_epi8(-128)) }
         }
     }
 
@@ -87,7 +120,7 @@ impl Ranks for Avx2 {
     const RUN: usize = 4;
 
     #[inline(always)]
-    unsafe fn load_run(self, from: *const u8, count: usize) -> __m256i {
+    unsafe fn load_run(self, from: *const u8, count: usize, _: bool) -> __m256i {
         // SAFETY: `self` proves the instructions; of two codes, a whole step, four bytes are read, of more eight.
         unsafe {
             if count > 2 {
@@ -109,7 +142,7 @@ impl Ranks for Avx2Bytes {
     const RUN: usize = Avx2::RUN;
 
     #[inline(always)]
-    unsafe fn load_run(self, from: *const u8, _: usize) -> __m256i {
+    unsafe fn load_run(self, from: *const u8, _: usize, _: bool) -> __m256i {
         // SAFETY: `self` proves the instructions; four codes, a whole step, are read.
         unsafe { _mm256_cvtepu8_epi16(_mm_set1_epi32(from.cast::<i32>().read_unaligned())) }
     }
@@ -135,7 +168,7 @@ impl Ranks for AvxVnni {
     const RUN: usize = 8;
 
     #[inline(always)]
-    unsafe fn load_run(self, from: *const u8, count: usize) -> __m256i {
+    unsafe fn load_run(self, from: *const u8, count: usize, moved: bool) -> __m256i {
         // SAFETY: `self` proves the instructions; only codes that the caller says are there are read.
         unsafe {
             let codes = match count {
@@ -147,7 +180,8 @@ impl Ranks for AvxVnni {
                 }
                 _ => (0..count).fold(0, |codes, at| codes | u64::from(from.add(at).read()) << (8 * at)),
             };
-            _mm256_xor_si256(_mm256_set1_epi64x(codes as i64), _mm256_set1_epi8(-128))
+            let codes = _mm256_set1_epi64x(codes as i64);
+            if moved { codes } else { _mm256_xor_si256(codes, _mm256_set1_epi8(-128)) }
         }
     }
 

@@ -14,7 +14,7 @@ use ingraft_kernel::qconv::QConv;
 use ingraft_kernel::terms::{Sparse, SparseValues};
 
 use crate::columns::Chunk;
-use crate::gemm::{BLOCK, Rows, STRIP, moves};
+use crate::gemm::{BLOCK, Rows, STRIP};
 use crate::patches::Segments;
 use crate::simd::{Simd, Task};
 use ingraft_vector::memory::take;
@@ -116,7 +116,7 @@ impl<'a, 'm> RealSparse<'a, 'm> {
                 + (usize::from(*element) - segment * len) * S::WIDE;
             for (code, offset) in column.iter_mut().zip(offsets) {
                 let byte = *rows.bytes.get(offset + at)?;
-                *code = if moves::<S>() { byte.wrapping_sub(128) as i8 } else { byte as i8 };
+                *code = if rows.moved { byte.wrapping_sub(128) as i8 } else { byte as i8 };
             }
         }
         Some(())

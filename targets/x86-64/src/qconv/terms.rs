@@ -1,18 +1,19 @@
 //! int8 output with adapter terms or a straight-through mask.
 
-use ingraft_kernel::attrs::QConvAttrs;
 use ingraft_kernel::qconv::QConv;
 use ingraft_kernel::terms::Factors;
 use ingraft_kernel::{Call, KernelError};
 
 use super::factors::Up;
-use super::finish::{Bounds, Constants};
+use super::finish::{Codes, Constants, SMALL, all_within};
 use super::low_rank::{self, Latents, LowRank};
 use super::real_terms::{Extra, RealTerms, is_real};
 use super::weights::Effective;
 use super::{avx2, product, real_sparse};
 use crate::columns::Chunk;
-use crate::gemm::{Arithmetic, BLOCK, Finish, Pixels, Product, Rows, multiply, strip_bytes};
+use crate::gemm::{
+    Arithmetic, BLOCK, Finish, MovedCodes, Pixels, Product, Rows, moves, multiply, strip_bytes,
+};
 use crate::mask;
 use crate::patches::Patches;
 use crate::real_factors;
@@ -60,7 +61,9 @@ fn compute<S: Simd>(
 ) -> Option<()> {
     let patches = product.patches;
     let (out, mask) = call.out_and_mask::<i8>().ok()?;
-    let copy: &mut [u8] = take(&mut memory, patches.copy_bytes().next_multiple_of(16))?;
+    // Weights that are made are multiplied with all pixels at once, where they lie.
+    let copied = if weights.is_made() { patches } else { patches.moved() };
+    let copy: &mut [u8] = take(&mut memory, copied.copy_bytes().next_multiple_of(16))?;
     let wide = conv.terms.two_factor.is_some() || conv.terms.sparse.is_some_and(|sparse| is_real(&sparse));
     let integer = conv.terms.two_factor.is_some_and(|term| matches!(term.factors, Factors::I8 { .. }));
     let low_rank = if integer { Some(LowRank::new::<S>(conv, patches.segments, &mut memory)?) } else { None };
@@ -69,23 +72,38 @@ fn compute<S: Simd>(
     if weights.is_made() && !wide && !patches.in_blocks() {
         product.block = patches.pixels.max(1);
     }
-    let QConvAttrs { lo, hi, out_zero_point, .. } = *conv.attrs;
     let mut finish = WithTerms {
         simd,
         constants: Constants::new(conv),
-        codes: Store { bounds: Bounds::new(simd, lo, hi, out_zero_point), limits: [lo, hi], out, mask },
+        codes: Codes::new(simd, conv, out),
+        limits: [conv.attrs.lo, conv.attrs.hi],
+        factors_alone: low_rank.is_some() && !real.act() && mask.is_none(),
+        within: all_within(conv.multiplier, SMALL) && low_rank.as_ref().is_none_or(LowRank::is_small),
+        mask,
         low_rank,
         real,
     };
-    multiply::<S, S::InPlace>(simd, &product, [copy, strip], &mut weights, &mut finish)
+    if !moves::<S>() && (copied.copies_image() || copied.in_blocks()) {
+        product.patches = copied;
+        multiply::<S, MovedCodes>(simd, &product, [copy, strip], &mut weights, &mut finish)
+    } else {
+        multiply::<S, S::InPlace>(simd, &product, [copy, strip], &mut weights, &mut finish)
+    }
 }
 
 struct WithTerms<'a, 'm, 'o, S: Simd> {
     simd: S,
     constants: Constants<'a>,
-    codes: Store<'o, S>,
+    codes: Codes<'o, S>,
+    /// The bounds of values.
+    limits: [f32; 2],
+    mask: Option<&'o mut [u8]>,
     low_rank: Option<LowRank<'a, 'm>>,
     real: RealTerms<'a, 'm>,
+    /// Whether integer factors are all that acts.
+    factors_alone: bool,
+    /// Whether values are within ±2³¹.
+    within: bool,
 }
 
 impl<S: Simd, A: Arithmetic<S, Sum = S::Int>> Finish<S, A> for WithTerms<'_, '_, '_, S> {
@@ -120,8 +138,8 @@ impl<S: Simd, A: Arithmetic<S, Sum = S::Int>> Finish<S, A> for WithTerms<'_, '_,
             return None;
         }
         let sums = sums.get(..pixels.count)?;
-        match (&self.low_rank, self.real.act(), &self.codes.mask) {
-            (Some(term), false, None) => match term.quads() {
+        match &self.low_rank {
+            Some(term) if self.factors_alone && self.within => match term.quads() {
                 1 => self.low_rank_tile::<N, 1>(pixels, sums),
                 2 => self.low_rank_tile::<N, 2>(pixels, sums),
                 _ => self.simd.perform(AnyTile { terms: self, pixels, sums }),
@@ -158,24 +176,24 @@ impl<S: Simd, const N: usize> Task<S> for AnyTile<'_, '_, '_, '_, S, N> {
     type Output = Option<()>;
 
     #[inline(always)]
-    fn run(self, simd: S) -> Option<()> {
+    fn run(self, _: S) -> Option<()> {
         for (pixel, sums) in (self.pixels.first..).zip(self.sums) {
             let values = self.terms.values(pixel, sums)?;
-            self.terms.codes.store(simd, &self.terms.constants, pixel, &values)?;
+            self.terms.store(pixel, &values)?;
         }
         Some(())
     }
 }
 
 impl<S: Simd> WithTerms<'_, '_, '_, S> {
-    /// Output of a tile with factors of `Q` fours of rank rows alone.
+    /// Output of a tile with factors of `Q` fours of rank rows alone, whose values are within ±2³¹.
     #[inline(always)]
     fn low_rank_tile<const N: usize, const Q: usize>(
         &mut self,
         pixels: Pixels,
         sums: &[[S::Int; N]],
     ) -> Option<()> {
-        let (simd, Bounds { lo, hi, zero_point }) = (self.simd, self.codes.bounds);
+        let simd = self.simd;
         let term = self.low_rank.as_ref()?;
         let up = term.up::<N>()?.whole::<S, Q>(simd)?;
         let latents = term.latents(pixels)?.first::<Q>(sums.len())?;
@@ -202,10 +220,10 @@ impl<S: Simd> WithTerms<'_, '_, '_, S> {
             {
                 let value = simd.mul(simd.to_real(*code), multiplier);
                 let value = simd.add(value, simd.mul(simd.to_real(product), scale));
-                *code = simd.round(simd.clamp(value, lo, hi));
+                *code = simd.round(value);
             }
             // SAFETY: `rows` spans the channels of every pixel of the tile; `to` is this pixel's first.
-            unsafe { simd.store_codes(to, codes, zero_point, count) };
+            unsafe { self.codes.store::<N, true>(simd, to, codes, count) };
             to = to.wrapping_add(channels);
         }
         Some(())
@@ -226,36 +244,14 @@ impl<S: Simd> WithTerms<'_, '_, '_, S> {
         self.real.add(simd, pixel, &mut values)?;
         Some(values)
     }
-}
 
-/// Where codes go, and what clamps them.
-struct Store<'o, S: Simd> {
-    bounds: Bounds<S>,
-    limits: [f32; 2],
-    out: &'o mut [i8],
-    mask: Option<&'o mut [u8]>,
-}
-
-impl<S: Simd> Store<'_, S> {
     /// Writes the codes of one pixel, and its bits of the mask.
     #[inline(always)]
-    fn store<const N: usize>(
-        &mut self,
-        simd: S,
-        constants: &Constants<'_>,
-        pixel: usize,
-        values: &[S::Real; N],
-    ) -> Option<()> {
-        let Bounds { lo, hi, zero_point } = self.bounds;
-        let out = constants.rows(self.out, Pixels { first: pixel, count: 1 })?;
-        let mut codes = [simd.splat_int(0); N];
-        for (code, v) in codes.iter_mut().zip(values) {
-            *code = simd.round(simd.clamp(*v, lo, hi));
-        }
-        // SAFETY: `out` is the pixel's channels of the chunk.
-        unsafe { simd.store_codes(out.as_mut_ptr(), codes, zero_point, out.len()) };
+    fn store<const N: usize>(&mut self, pixel: usize, values: &[S::Real; N]) -> Option<()> {
+        let (simd, pixels) = (self.simd, Pixels { first: pixel, count: 1 });
+        self.codes.write::<1, N, false>(simd, &self.constants, pixels, &[*values])?;
         let Some(mask) = self.mask.as_deref_mut() else { return Some(()) };
-        let (count, at) = (constants.channels_of_chunk().len(), constants.element(pixel));
+        let (count, at) = (self.constants.channels_of_chunk().len(), self.constants.element(pixel));
         mask::Write { values, count, limits: self.limits, mask, at }.run(simd)
     }
 }

@@ -162,38 +162,95 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     unsafe fn store_codes<const N: usize>(self, to: *mut i8, v: [__m512i; N], zero: __m512i, count: usize) {
-        if N == 1 {
-            // SAFETY: `self` proves the instructions; they write only the bytes that the caller made room for.
-            unsafe {
-                let codes = _mm512_cvtepi32_epi8(_mm512_add_epi32(v[0], zero));
-                match count {
-                    16 => _mm_storeu_si128(to.cast(), codes),
-                    _ => _mm_mask_storeu_epi8(to, first::<16>(count) as u16, codes),
-                }
-            }
-            return;
-        }
-        let (second, third) = (v[1], v[if N > 2 { 2 } else { 0 }]);
-        let last = v[if N > 3 { 3 } else { 0 }];
         // SAFETY: `self` proves the instructions; they write only the bytes that the caller made room for.
         unsafe {
-            // Packing works within 128-bit parts: part p ends up with lanes 4p..4p+4 of every vector.
-            let zero = _mm512_packs_epi32(zero, zero);
-            let low = _mm512_add_epi16(_mm512_packs_epi32(v[0], second), zero);
-            let high = if N > 2 { _mm512_add_epi16(_mm512_packs_epi32(third, last), zero) } else { low };
-            let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
-            let codes = _mm512_permutexvar_epi32(order, _mm512_packs_epi16(low, high));
-            let (half, most) = (_mm512_castsi512_si256(codes), first::<64>(count));
-            match N {
-                2 if count == 32 => _mm256_storeu_si256(to.cast(), half),
-                2 => _mm256_mask_storeu_epi8(to, most as u32, half),
-                3 if count == 48 => {
-                    _mm256_storeu_si256(to.cast(), half);
-                    _mm_storeu_si128(to.add(32).cast(), _mm512_extracti32x4_epi32::<2>(codes));
-                }
-                4 if count == 64 => _mm512_storeu_si512(to.cast(), codes),
-                _ => _mm512_mask_storeu_epi8(to, most, codes),
+            if N == 1 {
+                store_sixteen(to, _mm512_cvtepi32_epi8(_mm512_add_epi32(v[0], zero)), count);
+            } else {
+                store_packed::<N>(to, packed(v, zero), count);
             }
+        }
+    }
+
+    #[inline(always)]
+    unsafe fn store_within<const N: usize>(
+        self,
+        to: *mut i8,
+        v: [__m512i; N],
+        zero: __m512i,
+        [least, most]: [__m512i; 2],
+        count: usize,
+    ) {
+        // SAFETY: `self` proves the instructions; they write only the bytes that the caller made room for.
+        unsafe {
+            if N == 1 {
+                let codes = _mm512_cvtsepi32_epi8(_mm512_add_epi32(_mm512_max_epi32(v[0], low()), zero));
+                let (least, most) = (_mm512_castsi512_si128(least), _mm512_castsi512_si128(most));
+                store_sixteen(to, _mm_min_epi8(_mm_max_epi8(codes, least), most), count);
+            } else {
+                let codes = _mm512_min_epi8(_mm512_max_epi8(packed(v, zero), least), most);
+                store_packed::<N>(to, codes, count);
+            }
+        }
+    }
+}
+
+/// An integer far below every code, to which a zero point can be added.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn low() -> __m512i {
+    _mm512_set1_epi32(-0x8000)
+}
+
+/// The codes of up to four vectors of integers, plus `zero`, in the order of lanes; those beyond int8 saturate.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw")]
+fn packed<const N: usize>(v: [__m512i; N], zero: __m512i) -> __m512i {
+    let (second, third) = (v[if N > 1 { 1 } else { 0 }], v[if N > 2 { 2 } else { 0 }]);
+    let last = v[if N > 3 { 3 } else { 0 }];
+    // Packing works within 128-bit parts: part p ends up with lanes 4p..4p+4 of every vector.
+    let zero = _mm512_packs_epi32(zero, zero);
+    let low = _mm512_adds_epi16(_mm512_packs_epi32(v[0], second), zero);
+    let high = if N > 2 { _mm512_adds_epi16(_mm512_packs_epi32(third, last), zero) } else { low };
+    let order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    _mm512_permutexvar_epi32(order, _mm512_packs_epi16(low, high))
+}
+
+/// Writes the first `count` of sixteen codes.
+///
+/// # Safety
+/// `to` has room for them.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn store_sixteen(to: *mut i8, codes: __m128i, count: usize) {
+    // SAFETY: the caller's contract.
+    unsafe {
+        match count {
+            16 => _mm_storeu_si128(to.cast(), codes),
+            _ => _mm_mask_storeu_epi8(to, first::<16>(count) as u16, codes),
+        }
+    }
+}
+
+/// Writes the first `count` of the codes of `N` vectors.
+///
+/// # Safety
+/// `to` has room for them.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+unsafe fn store_packed<const N: usize>(to: *mut i8, codes: __m512i, count: usize) {
+    let (half, most) = (_mm512_castsi512_si256(codes), first::<64>(count));
+    // SAFETY: the caller's contract.
+    unsafe {
+        match N {
+            2 if count == 32 => _mm256_storeu_si256(to.cast(), half),
+            2 => _mm256_mask_storeu_epi8(to, most as u32, half),
+            3 if count == 48 => {
+                _mm256_storeu_si256(to.cast(), half);
+                _mm_storeu_si128(to.add(32).cast(), _mm512_extracti32x4_epi32::<2>(codes));
+            }
+            4 if count == 64 => _mm512_storeu_si512(to.cast(), codes),
+            _ => _mm512_mask_storeu_epi8(to, most, codes),
         }
     }
 }

@@ -258,4 +258,28 @@ impl<P: Ymm> Simd for P {
             }
         }
     }
+
+    #[inline(always)]
+    unsafe fn store_within<const N: usize>(
+        self,
+        to: *mut i8,
+        v: [__m256i; N],
+        zero: __m256i,
+        [least, most]: [__m256i; 2],
+        count: usize,
+    ) {
+        let width = 2 * Self::LANES;
+        for (pair, v) in v.chunks(2).enumerate() {
+            let (Some(first), Some(last)) = (v.first(), v.last()) else { continue };
+            let left = count.saturating_sub(pair * width).min(width);
+            // SAFETY: `self` proves the instructions; they write only the bytes that the caller made room for.
+            unsafe {
+                let zero = _mm256_packs_epi32(zero, zero);
+                let wide = _mm256_adds_epi16(_mm256_packs_epi32(*first, *last), zero);
+                let (least, most) = (_mm256_castsi256_si128(least), _mm256_castsi256_si128(most));
+                let codes = _mm_min_epi8(_mm_max_epi8(self.packed(wide), least), most);
+                self.store_bytes(to.add(pair * width), _mm_shuffle_epi32::<0b11_01_10_00>(codes), left);
+            }
+        }
+    }
 }

@@ -99,11 +99,12 @@ def main(arguments):
         # Without a time stamp: the same image gives the same bytes.
         image = compiled(name)
         packed = gzip.compress(image, mtime=0)
-        # Limits are of machine code.
-        if not virtual(name):
+        if virtual(name):
+            beyond = list(limits.addressed(image))
+        else:
             beyond = list(limits.broken(image, tensor_cores=int(name.removeprefix("sm_")) >= 80))
-            if beyond:
-                raise SystemExit(f"{name}: " + "; ".join(beyond))
+        if beyond:
+            raise SystemExit(f"{name}: " + "; ".join(beyond))
         path = place(name)
         if check:
             same = path.exists() and gzip.decompress(path.read_bytes()) == gzip.decompress(packed)

@@ -2,8 +2,9 @@
 
 import struct
 
-# Bytes of a thread in local memory: arguments of calls stand there, sums that a register had no room for would not fit.
-LOCAL = 320
+# Bytes of a thread in local memory: arguments of calls stand there, a record of parameters among them, and sums that a register had no room for
+# would not fit.
+LOCAL = 384
 # Opcodes of instructions, in the low bits of each.
 IMMA, HMMA, IDP = 0x237, 0x23C, 0x226
 OPCODE = (1 << 12) - 1
@@ -43,6 +44,13 @@ def wanted(kernel, tensor_cores):
         return IMMA if tensor_cores else IDP
     half = kernel.startswith("conv_f16_") and not kernel.endswith("_rows")
     return HMMA if half and tensor_cores else None
+
+
+def addressed(text):
+    """Kernels of PTX that take the address of their parameters, in words: these would be read from memory, one load after the other."""
+    for part in text.split(b".entry ")[1:]:
+        if b"cvta.param" in part:
+            yield f"{part.split(b'(')[0].decode()} takes the address of its parameters"
 
 
 def broken(image, tensor_cores):

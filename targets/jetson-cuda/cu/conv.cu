@@ -74,7 +74,7 @@ __device__ __forceinline__ Fours<SIDE> values_at(const Conv& p, const Patch* pat
 }
 
 /// What the sparse term adds to `channel` of `pixel`.
-__device__ __noinline__ float sparse_value(const Conv& p, const Terms& terms, i32 pixel, i32 group, i32 channel) {
+__device__ __noinline__ float sparse_value(const Conv p, const Terms& terms, i32 pixel, i32 group, i32 channel) {
     const Patch patch = patch_of<false>(p, pixel, group);
     const u32* indptr = at<const u32>(terms.indptr);
     float sum = 0.0f;

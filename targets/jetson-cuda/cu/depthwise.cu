@@ -10,7 +10,7 @@ __device__ __forceinline__ float depthwise_value(const Conv& p, i32 image, i32 y
 }
 
 /// The sparse term of `channel` at the window that begins at `(y0, x0)`.
-__device__ __noinline__ float depthwise_sparse(const Conv& p, const Terms& terms, i32 image, i32 y0, i32 x0, i32 channel) {
+__device__ __noinline__ float depthwise_sparse(const Conv p, const Terms& terms, i32 image, i32 y0, i32 x0, i32 channel) {
     const u32* indptr = at<const u32>(terms.indptr);
     float sum = 0.0f;
     for (u32 i = indptr[channel]; i < indptr[channel + 1]; i++) {

@@ -180,6 +180,14 @@ __device__ __forceinline__ void real_ranks(const QConv& p, const Terms& terms, i
     }
 }
 
+/// What the sparse term of `channel` adds, in input steps.
+__device__ __noinline__ float dynamic_sparse(const QConv& p, const Terms& terms, i32 pixel, i32 group, i32 channel) {
+    i32 unused = 0;
+    float delta = 0.0f;
+    sparse_sum(p, terms, pixel, group, channel, unused, delta);
+    return delta;
+}
+
 template <bool WORDS, bool UNIT, i32 SPLIT> __device__ __forceinline__ void dynamic_conv(const DynamicConv& d) {
     const i32 COVERED = SPLIT == 1 ? WARPS * PIXELS : PIXELS;
     __shared__ Tile tile;
@@ -215,12 +223,7 @@ template <bool WORDS, bool UNIT, i32 SPLIT> __device__ __forceinline__ void dyna
         i32 acc = product<SPLIT, CHANNELS>(tile, local, lane) + folded;
         float v = (float)acc * multiplier + bias;
         if (factors) v += added[i];
-        if (sparse) {
-            i32 unused = 0;
-            float delta = 0.0f;
-            sparse_term(p, *terms, pixel, group, channel, unused, delta);
-            v += delta * p.in_scale;
-        }
+        if (sparse) v += dynamic_sparse(p, *terms, pixel, group, channel) * p.in_scale;
         if (affine) v = v * at<const float>(terms->scale)[channel] + at<const float>(terms->shift)[channel];
         at<float>(p.output)[(i64)pixel * p.o + channel] = clamp(v, p.lo, p.hi);
     }

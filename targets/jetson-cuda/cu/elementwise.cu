@@ -18,6 +18,22 @@ extern "C" __global__ void add_qs8_qs8_qs8(const __grid_constant__ Pair p) {
     put_code(p, index, known, left + right);
 }
 
+/// Four elements a thread: operands of one shape whose count is whole words, without a mask.
+extern "C" __global__ void add_qs8_fours(const __grid_constant__ Pair p) {
+    i32 index = (blockIdx.x * blockDim.x + threadIdx.x) * 4;
+    follow();
+    if (index >= p.count) return;
+    u32 lhs = fresh(reinterpret_cast<const u32*>(at<const i8>(p.lhs) + index));
+    u32 rhs = fresh(reinterpret_cast<const u32*>(at<const i8>(p.rhs) + index)), out = 0;
+#pragma unroll
+    for (i32 i = 0; i < 4; i++) {
+        float left = (float)((i8)(lhs >> (8 * i)) - p.zero_points[0]) * p.factors[0];
+        float right = (float)((i8)(rhs >> (8 * i)) - p.zero_points[1]) * p.factors[1], v = left + right;
+        out |= (u32)(u8)to_code(v == v ? v : 0.0f, p.lo, p.hi, p.out_zero_point) << (8 * i);
+    }
+    *reinterpret_cast<u32*>(at<i8>(p.output) + index) = out;
+}
+
 extern "C" __global__ void mul_qs8_qs8_qs8(const __grid_constant__ Pair p) {
     follow();
     i32 index = blockIdx.x * blockDim.x + threadIdx.x, a, b;
@@ -39,6 +55,22 @@ extern "C" __global__ void quantize_f32_qs8(const __grid_constant__ Rescale p) {
     i32 index = blockIdx.x * blockDim.x + threadIdx.x;
     bool known = index < p.count;
     put_code(p, index, known, known ? __fdiv_rn(at<const float>(p.input)[index], p.out_scale) : 0.0f);
+}
+
+/// The same of four, as above.
+extern "C" __global__ void quantize_f32_fours(const __grid_constant__ Rescale p) {
+    i32 index = (blockIdx.x * blockDim.x + threadIdx.x) * 4;
+    follow();
+    if (index >= p.count) return;
+    const float4 real = fresh(reinterpret_cast<const float4*>(at<const float>(p.input) + index));
+    const float values[4] = {real.x, real.y, real.z, real.w};
+    u32 out = 0;
+#pragma unroll
+    for (i32 i = 0; i < 4; i++) {
+        float v = __fdiv_rn(values[i], p.out_scale);
+        out |= (u32)(u8)to_code(v == v ? v : 0.0f, p.lo, p.hi, p.out_zero_point) << (8 * i);
+    }
+    *reinterpret_cast<u32*>(at<i8>(p.output) + index) = out;
 }
 
 extern "C" __global__ void requantize_qs8_qs8(const __grid_constant__ Rescale p) {

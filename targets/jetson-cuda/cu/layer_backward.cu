@@ -489,7 +489,7 @@ extern "C" __global__ void __launch_bounds__(SLICES * 32) conv_backward_input_f3
 
 /// What deltas add to the gradient of an element of a depthwise layer's input.
 template <bool STRIDED>
-__device__ __noinline__ float depthwise_deltas(const LayerBackward& p, const Terms& terms, i32 image, i32 y, i32 x, i32 channel) {
+__device__ __noinline__ float depthwise_deltas(const LayerBackward p, const Terms& terms, i32 image, i32 y, i32 x, i32 channel) {
     float sum = 0.0f;
     for (i32 tap = 0; tap < p.window.kernel[0] * p.window.kernel[1]; tap++) {
         i32 ky = tap / p.window.kernel[1], reader = reader_of<STRIDED>(p, image, y, x, ky, tap - ky * p.window.kernel[1]);

@@ -173,6 +173,17 @@ __device__ __forceinline__ void follow() {
 #endif
 }
 
+/// Has two values found ahead of what comes next, where the compiler would find them behind a wait for want of a need. Neither may be the
+/// least there is: the barrier of memory that then comes would do no harm.
+__device__ __forceinline__ void settled(i32 a, i32 b) {
+#if __CUDA_ARCH__ >= 900
+    asm volatile(
+        "{\n\t.reg .pred p;\n\tsetp.eq.s32 p, %0, -2147483648;\n\tsetp.eq.and.s32 p, %1, -2147483648, p;\n\t@p membar.cta;\n\t}" ::"r"(a),
+        "r"(b)
+        : "memory");
+#endif
+}
+
 template <typename T> __device__ __forceinline__ T* at(u64 address) { return reinterpret_cast<T*>(address); }
 
 /// What a kernel of the same recording may have written. `__ldg` is for what none writes while another may be under way:

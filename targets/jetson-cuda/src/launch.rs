@@ -2,6 +2,7 @@
 
 use cudarc::driver::{DeviceRepr, LaunchConfig, PushKernelArg};
 use ingraft_kernel::{KernelError, Operand, Place, SiteTerms, Step};
+use ingraft_tensor::bytes::ALIGN;
 
 use crate::CudaError;
 use crate::device::Device;
@@ -186,7 +187,9 @@ pub(crate) fn place(device: &Device, memory: &mut CudaMemory, bytes: &[u8]) -> R
     if bytes.is_empty() {
         return Ok(0);
     }
-    if let Some(address) = memory.mirrored(device, bytes).or_else(|| device.find(bytes)) {
+    if let Some(address) =
+        memory.mirrored(device, bytes).or_else(|| device.find(bytes).filter(|at| at % ALIGN as u64 == 0))
+    {
         return Ok(address);
     }
     let copy = device.copy_of(bytes)?;

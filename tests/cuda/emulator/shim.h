@@ -31,6 +31,9 @@ struct __align__(16) float4 {
 struct __align__(8) float2 {
     float x, y;
 };
+struct __align__(16) int4 {
+    int x, y, z, w;
+};
 struct __align__(16) uint4 {
     unsigned x, y, z, w;
 };

@@ -17,12 +17,14 @@ const PIXELS: usize = 16;
 const CHANNELS: usize = 32;
 /// Positions of a weight row in one tensor-core product.
 const STEP: usize = 32;
-/// Row length from which four warps go for their operands twice, eight once.
+/// Row length from which eight warps share out a reduction, four below.
 const DEEP: usize = 16 * STEP;
 /// Threads of a block of those.
 const DEEP_THREADS: u32 = 256;
 /// Blocks from which pixels alone fill a GPU: a Jetson Orin has 8 to 16 multiprocessors, an H200 132.
 pub(crate) const ENOUGH: usize = 264;
+/// Blocks of few pixels from which they need not be made smaller.
+const FILLED: usize = 132;
 
 fn record(launch: &mut Launch<'_, '_>) -> Result<(QConv, ConvShape), KernelError> {
     let step = launch.step;
@@ -91,24 +93,71 @@ pub(crate) fn qconv(launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
     dense(launch, &record, &shape)
 }
 
+/// A kernel, and what a block of it covers.
+#[derive(Clone, Copy, Debug)]
+struct Block {
+    kernel: &'static str,
+    pixels: usize,
+    channels: usize,
+    threads: u32,
+}
+
+impl Block {
+    /// The one for a layer: how much of a row a lane reads at once depends on channels and addresses.
+    fn new(record: &QConv, shape: &ConvShape, trains: bool) -> Self {
+        let at = (record.input | record.weight) as usize;
+        let read = |bytes: usize| {
+            [shape.in_group, shape.input[3], at].iter().all(|value| value.is_multiple_of(bytes))
+        };
+        let (split, unit) = (Cut::new(shape).split, shape.kernel == [1, 1]);
+        let narrow =
+            Self { kernel: "qconv_unit_slim", pixels: PIXELS, channels: CHANNELS / 2, threads: THREADS };
+        let kernels = match (read(16), read(8), read(4), unit) {
+            (true, _, _, true) if split && trains => {
+                return Self { kernel: trained(narrow.kernel), ..narrow };
+            }
+            (true, _, _, true) if split => return Self::shared(shape),
+            (true, _, _, true) => ["qconv_unit_wide"; 2],
+            (true, _, _, false) if !trains => ["qconv_window_wide", "qconv_window_split"],
+            (_, true, _, true) => ["qconv_eights_wide", "qconv_eights_split"],
+            (_, _, true, _) => ["qconv_words_wide", "qconv_words_split"],
+            _ => ["qconv_bytes_wide", "qconv_bytes_split"],
+        };
+        let pixels = if split { PIXELS } else { 4 * PIXELS };
+        let kernel = kernel_of(kernels[usize::from(split)], trains);
+        Self { kernel, pixels, channels: CHANNELS, threads: THREADS }
+    }
+
+    /// The one that shares out the reduction of a window of one tap: by more warps where it is long, with fewer channels where blocks
+    /// are few.
+    fn shared(shape: &ConvShape) -> Self {
+        let rows = pixels(shape).div_ceil(PIXELS).saturating_mul(shape.groups);
+        let fills = |channels: usize| rows.saturating_mul(shape.out_group.div_ceil(channels)) >= FILLED;
+        let (kernel, channels, threads) = match (shape.row() > DEEP, fills(CHANNELS), fills(CHANNELS / 2)) {
+            (false, true, _) => ("qconv_unit_split", CHANNELS, THREADS),
+            (false, false, _) => ("qconv_unit_slim", CHANNELS / 2, THREADS),
+            (true, true, _) => ("qconv_unit_deep", CHANNELS, DEEP_THREADS),
+            (true, false, true) => ("qconv_unit_deep_slim", CHANNELS / 2, DEEP_THREADS),
+            (true, false, false) => ("qconv_unit_deep_thin", CHANNELS / 4, DEEP_THREADS),
+        };
+        Self { kernel, pixels: PIXELS, channels, threads }
+    }
+
+    fn grid(&self, shape: &ConvShape) -> (u32, u32, u32) {
+        let (rows, columns) = (pixels(shape).div_ceil(self.pixels), shape.out_group.div_ceil(self.channels));
+        (rows as u32, columns as u32, shape.groups as u32)
+    }
+}
+
 /// Launches what `record` says, whatever its output is.
 pub(super) fn dense(
     launch: &mut Launch<'_, '_>,
     record: &QConv,
     shape: &ConvShape,
 ) -> Result<(), KernelError> {
-    let cut = Cut::new(shape);
     let trains = record.mask != 0 || record.raw != 0 || launch.terms.dense.is_some();
-    let (kernel, threads) = match (cut.words, cut.unit, cut.split) {
-        (_, true, false) => ("qconv_unit_wide", THREADS),
-        (_, true, true) if shape.row() > DEEP => ("qconv_unit_deep", DEEP_THREADS),
-        (_, true, true) => ("qconv_unit_split", THREADS),
-        (true, false, false) => ("qconv_words_wide", THREADS),
-        (true, false, true) => ("qconv_words_split", THREADS),
-        (false, false, false) => ("qconv_bytes_wide", THREADS),
-        (false, false, true) => ("qconv_bytes_split", THREADS),
-    };
-    launch.grid(kernel_of(kernel, trains), cut.grid(shape), threads, record)
+    let block = Block::new(record, shape, trains);
+    launch.grid(block.kernel, block.grid(shape), block.threads, record)
 }
 
 /// Launches a depthwise convolution.
@@ -134,6 +183,10 @@ pub(crate) fn qdepthwise(launch: &mut Launch<'_, '_>) -> Result<(), KernelError>
 
 /// The name of `kernel`, or of the one like it that training wants: those of inference carry none of that.
 fn kernel_of(kernel: &'static str, trains: bool) -> &'static str {
+    if trains { trained(kernel) } else { kernel }
+}
+
+fn trained(kernel: &'static str) -> &'static str {
     let mut names = KERNELS.iter().filter(|name| name.strip_suffix("_train") == Some(kernel));
-    if trains { names.next().copied().unwrap_or(kernel) } else { kernel }
+    names.next().copied().unwrap_or(kernel)
 }

@@ -47,7 +47,19 @@ fn pair(launch: &mut Launch<'_, '_>, kernel: &str) -> Result<(), KernelError> {
         ..Pair::default()
     };
     record.extents.iter_mut().zip(shape.dims()).for_each(|(to, extent)| *to = *extent as i32);
-    launch.elements(kernel, count, &record)
+    let fours = kernel == "add_qs8_qs8_qs8"
+        && same
+        && in_fours(count, record.mask, &[record.lhs, record.rhs, record.output]);
+    if fours {
+        launch.elements("add_qs8_fours", count / 4, &record)
+    } else {
+        launch.elements(kernel, count, &record)
+    }
+}
+
+/// Whether a thread may take four elements: whole words everywhere, and no bits to write.
+fn in_fours(count: usize, mask: u64, addresses: &[u64]) -> bool {
+    mask == 0 && count.is_multiple_of(4) && addresses.iter().all(|address| address.is_multiple_of(16))
 }
 
 /// Launches a table of codes.
@@ -114,5 +126,10 @@ fn rescale(launch: &mut Launch<'_, '_>, kernel: &str) -> Result<(), KernelError>
         lo: attrs.lo,
         hi: attrs.hi,
     };
-    launch.elements(kernel, count, &record)
+    let fours = kernel == "quantize_f32_qs8" && in_fours(count, record.mask, &[record.input, record.output]);
+    if fours {
+        launch.elements("quantize_f32_fours", count / 4, &record)
+    } else {
+        launch.elements(kernel, count, &record)
+    }
 }

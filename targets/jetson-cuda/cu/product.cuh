@@ -1,0 +1,120 @@
+// Products of int8 codes and rows of weights by a warp: 16 pixels by 32 channels with m16n8k32 tensor-core products
+// (sm_80 and later; dp4a below).
+#pragma once
+#include "patch.cuh"
+
+const i32 WARPS = 4;
+/// Those of a block.
+constexpr i32 warps_of(i32 split) { return split == 1 ? WARPS : split; }
+const i32 PIXELS = 16;
+const i32 CHANNELS = 32;
+const i32 TILES = CHANNELS / 8;
+
+/// Four weights of row `column` of `rows`, zero past the end.
+template <bool WORDS>
+__device__ __forceinline__ u32 weights_at(const i8* rows, i32 columns, i32 column, i32 row, i32 k) {
+    if (column >= columns || k >= row) return 0;
+    const i8* from = rows + (i64)column * row + k;
+    if (WORDS) return __ldg(reinterpret_cast<const u32*>(from));
+    u32 word = 0;
+#pragma unroll
+    for (i32 i = 0; i < 4; i++) word |= k + i < row ? (u32)(u8)__ldg(from + i) << (8 * i) : 0;
+    return word;
+}
+
+__device__ __forceinline__ i32 dot4(u32 a, u32 b, i32 c) {
+    asm("dp4a.s32.s32 %0, %1, %2, %0;" : "+r"(c) : "r"(a), "r"(b));
+    return c;
+}
+
+__device__ __forceinline__ void multiply(i32* c, const u32* a, u32 b0, u32 b1) {
+#if __CUDA_ARCH__ >= 800
+    asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"
+        : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
+#else
+    // The same fragments: words travel from the lanes that hold them.
+    i32 lane = threadIdx.x & 31, row = lane & ~3, first = (lane & 3) * 8;
+#pragma unroll 1
+    for (i32 i = 0; i < 4; i++) {
+        u32 a0 = __shfl_sync(~0u, a[0], row + i), a1 = __shfl_sync(~0u, a[1], row + i);
+        u32 a2 = __shfl_sync(~0u, a[2], row + i), a3 = __shfl_sync(~0u, a[3], row + i);
+        u32 left0 = __shfl_sync(~0u, b0, first + i), left1 = __shfl_sync(~0u, b1, first + i);
+        u32 right0 = __shfl_sync(~0u, b0, first + 4 + i), right1 = __shfl_sync(~0u, b1, first + 4 + i);
+        c[0] = dot4(a2, left1, dot4(a0, left0, c[0]));
+        c[1] = dot4(a2, right1, dot4(a0, right0, c[1]));
+        c[2] = dot4(a3, left1, dot4(a1, left0, c[2]));
+        c[3] = dot4(a3, right1, dot4(a1, right0, c[3]));
+    }
+#endif
+}
+
+typedef i32 Tile[WARPS][PIXELS][CHANNELS];
+
+/// Rank rows that are multiplied beside the weight rows, in one tile of the product.
+const i32 BESIDE = 8;
+typedef i32 Latents[WARPS][PIXELS][BESIDE];
+
+/// Writes a warp's part of a product of `columns` columns.
+template <i32 COLUMNS>
+__device__ __forceinline__ void put(i32 (*tile)[COLUMNS], i32 n, const i32* sums) {
+    i32 lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
+    for (i32 i = 0; i < 4; i++) tile[g + 8 * (i >> 1)][n * 8 + 2 * t + (i & 1)] = sums[i];
+}
+
+/// Products of this warp's pixels with `columns` rows of `rows`, into its part of `tile`; with RANKS also with `ranks`
+/// rows of `down`, at most BESIDE, into `latents`.
+///
+/// What is multiplied with `down`, or with everything under CENTER, has the zero point taken off: x is an offset code, and
+/// these rows carry no folded bias.
+template <bool WORDS, bool UNIT, i32 SPLIT, bool CENTER, bool RANKS>
+__device__ __forceinline__ void products(const QConv& p, const Patch* patch, i32 group, const i8* rows, i32 columns,
+                                         i32 (*tile)[PIXELS][CHANNELS], const i8* down, i32 ranks, i32 (*latents)[PIXELS][BESIDE]) {
+    i32 warp = threadIdx.x >> 5, lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
+    i32 sums[TILES][4] = {}, weights[TILES][4] = {}, low[4] = {}, low_weights[4] = {};
+    const u32 ones[4] = {0x01010101u, 0x01010101u, 0x01010101u, 0x01010101u};
+#pragma unroll (WORDS ? 4 : 1)
+    for (i32 block = SPLIT == 1 ? 0 : warp; block * 32 < p.row; block += SPLIT) {
+        i32 k = block * 32 + 4 * t;
+        u32 a[4];
+        if (WORDS) {
+            a[0] = codes_at<UNIT>(p, patch[0], group, k);
+            a[1] = codes_at<UNIT>(p, patch[1], group, k);
+            a[2] = codes_at<UNIT>(p, patch[0], group, k + 16);
+            a[3] = codes_at<UNIT>(p, patch[1], group, k + 16);
+        } else {
+            gather(p, patch, group, k, a);
+        }
+#pragma unroll
+        for (i32 n = 0; n < TILES; n++) {
+            u32 b0 = weights_at<WORDS>(rows, columns, n * 8 + g, p.row, k);
+            u32 b1 = weights_at<WORDS>(rows, columns, n * 8 + g, p.row, k + 16);
+            multiply(sums[n], a, b0, b1);
+            if (CENTER) multiply(weights[n], ones, b0, b1);
+        }
+        if (RANKS) {
+            u32 b0 = weights_at<WORDS>(down, ranks, g, p.row, k), b1 = weights_at<WORDS>(down, ranks, g, p.row, k + 16);
+            multiply(low, a, b0, b1);
+            multiply(low_weights, ones, b0, b1);
+        }
+    }
+#pragma unroll
+    for (i32 n = 0; n < TILES; n++) {
+        if (CENTER) for (i32 i = 0; i < 4; i++) sums[n][i] -= p.in_zero_point * weights[n][i];
+        put<CHANNELS>(tile[warp], n, sums[n]);
+    }
+    if (RANKS) {
+        for (i32 i = 0; i < 4; i++) low[i] -= p.in_zero_point * low_weights[i];
+        put<BESIDE>(latents[warp], 0, low);
+    }
+}
+
+/// A product of a tile: its own with SPLIT 1, else the sum of the parts.
+template <i32 SPLIT, i32 COLUMNS>
+__device__ __forceinline__ i32 product(const i32 (*tile)[PIXELS][COLUMNS], i32 pixel, i32 column) {
+    if (SPLIT == 1) return tile[pixel / PIXELS][pixel % PIXELS][column];
+    i32 sum = 0;
+#pragma unroll
+    for (i32 warp = 0; warp < SPLIT; warp++) sum += tile[warp][pixel][column];
+    return sum;
+}

@@ -1,7 +1,7 @@
 //! Bytes that start at a cache line: more than plans, adapters and sessions ask for, and what vectors of 64 bytes like best.
 //! Large ones lie in large pages where Linux gives them.
 
-use std::ops::{Deref, DerefMut};
+use core::ops::{Deref, DerefMut};
 
 #[cfg(target_os = "linux")]
 use memmap2::{Advice, MmapMut};

@@ -316,7 +316,8 @@ impl<S: Simd, C: Copy> Block<'_, S, C> {
         }
     }
 
-    /// All tiles: of `M` pixels, then a last one of the least height that holds the rest.
+    /// All tiles: of `M` pixels, then a last one of the least height that holds the rest, or two of `HALF` where these hold
+    /// what one of `M` and another would.
     ///
     /// # Safety
     /// As [`Self::tile`], for all pixels of the block and `N` vectors.
@@ -335,9 +336,13 @@ impl<S: Simd, C: Copy> Block<'_, S, C> {
         let mut first = self.rows.first;
         // SAFETY: the caller's contract.
         unsafe {
-            while first + M <= end {
+            while first + M <= end && !(M + 2..=2 * HALF).contains(&(end - first)) {
                 self.tile::<A, M, N, BLOCKS>(first, M, finish)?;
                 first += M;
+            }
+            if first + M < end {
+                self.tile::<A, HALF, N, BLOCKS>(first, HALF, finish)?;
+                first += HALF;
             }
             match end - first {
                 0 => Some(()),

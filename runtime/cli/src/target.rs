@@ -120,6 +120,22 @@ macro_rules! run_on {
 }
 pub(crate) use run_on;
 
+/// Calls a function, generic over its backend, with the target that is asked for and one of the processor beside it, the same where
+/// it is that.
+///
+/// `run_beside!(name => function(arguments, ...))` calls `function(&target, &host, arguments, ...)`.
+macro_rules! run_beside {
+    ($name:expr => $function:ident($($argument:expr),* $(,)?)) => {{
+        #[cfg(feature = "cuda")]
+        if let Some(gpu) = $crate::target::gpu($name)? {
+            return $function(&gpu, &$crate::target::find($crate::target::NATIVE)?, $($argument),*);
+        }
+        let host = $crate::target::find($name)?;
+        $function(&host, &host, $($argument),*)
+    }};
+}
+pub(crate) use run_beside;
+
 /// The targets this machine can run.
 pub(crate) fn available() -> impl Iterator<Item = Host> {
     TARGETS.iter().filter_map(|row| (row.detect)())

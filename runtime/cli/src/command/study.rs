@@ -111,12 +111,7 @@ struct Fold {
 
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError> {
     args.html.as_deref().map_or(Ok(()), check_folder)?;
-    #[cfg(feature = "cuda")]
-    if let Some(gpu) = target::gpu(&args.target)? {
-        return run_on(&gpu, &target::find(target::NATIVE)?, args, console);
-    }
-    let host = target::find(&args.target)?;
-    run_on(&host, &host, args, console)
+    target::run_beside!(&args.target => run_on(args, console))
 }
 
 /// Trains, judges and times on `target`; what is measured beforehand is measured on `host`.

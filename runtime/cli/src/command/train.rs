@@ -198,12 +198,7 @@ impl From<Deltas> for DeltaFormat {
 
 pub(crate) fn run(args: &Args, console: &mut Console<'_>) -> Result<(), CliError> {
     check_folder(&args.output)?;
-    #[cfg(feature = "cuda")]
-    if let Some(gpu) = target::gpu(&args.target)? {
-        return run_on(&gpu, &target::find(target::NATIVE)?, args, console);
-    }
-    let host = target::find(&args.target)?;
-    run_on(&host, &host, args, console)
+    target::run_beside!(&args.target => run_on(args, console))
 }
 
 /// Trains on `target`; what is measured beforehand is measured on `host`.

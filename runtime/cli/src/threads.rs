@@ -20,10 +20,6 @@ pub(crate) struct Threads(Option<Pool>);
 /// A target whose steps [`Threads`] share.
 pub(crate) type Shared<'t> = Parallel<'t, Threads>;
 
-/// The calling thread alone.
-#[cfg(feature = "compile")]
-pub(crate) static ONE: Threads = Threads(None);
-
 impl Threads {
     /// As many threads as asked for.
     ///

@@ -28,7 +28,6 @@ use crate::input::Reader;
 use crate::plan_file::ArtifactFile;
 use crate::predict::Predictor;
 use crate::report::{Table, bytes};
-use crate::threads::ONE;
 use crate::training::{self, Course, HeadChoice, Trained};
 use crate::{CliError, Console, target};
 
@@ -128,8 +127,7 @@ fn compile_base() -> Result<ArtifactFile, CliError> {
 /// What the base makes of one clip of every class.
 fn listen(plan: PlanView<'_>, target: &Host, tasks: &[Task]) -> Result<Table, CliError> {
     let mut memory = AlignedBytes::zeroed(MemoryNeeds::new(&plan, Phase::Infer, target)?.total());
-    let target = ONE.share(*target);
-    let mut predictor = Predictor::new(plan, &target, None, &mut memory)?;
+    let mut predictor = Predictor::new(plan, target, None, &mut memory)?;
     let mut table = Table::new(["clip of", "patches", "us a patch", "the base hears"]);
     for task in tasks {
         for (label, class) in task.classes.iter().enumerate() {
@@ -166,8 +164,7 @@ fn judge(plan: PlanView<'_>, target: &Host, task: &Task, trained: &Trained) -> R
     let file = ArtifactFile::from_bytes(&task.name, &trained.bytes);
     let adapter = file.attach(&plan)?;
     let mut memory = AlignedBytes::zeroed(MemoryNeeds::new(&plan, Phase::Infer, target)?.total());
-    let target = ONE.share(*target);
-    let mut predictor = Predictor::new(plan, &target, Some(adapter), &mut memory)?;
+    let mut predictor = Predictor::new(plan, target, Some(adapter), &mut memory)?;
     let map = ClassMap::new(&task.classes, &task.classes, task.classes.len())?;
     let mut confusion = Confusion::new(task.classes.len());
     for (feed, labels) in task.test.feeds.iter().zip(&task.test.labels) {

@@ -33,7 +33,7 @@ use super::train::lessons::Source;
 use super::train::options::{AugmentArgs, CourseArgs, PlaceArgs};
 use crate::args::{assignment, meant, runner_names};
 use crate::backend::Backend;
-use crate::input::Reader;
+use crate::input::{Feed, Reader};
 use crate::plan_file::{ArtifactFile, check_folder, write_whole};
 use crate::report::hex;
 use crate::training::{Feeds, Lessons};
@@ -141,12 +141,15 @@ fn run_on<T: Backend>(
         dataset.classes().len()
     ));
     let bar = console.bar(folds.len().saturating_mul(arms.len()), "study");
-    let judged: Vec<Judged> = folds
-        .iter()
-        .map(|fold| Judged::read(&reader, &dataset, &fold.split.test))
-        .collect::<Result<_, _>>()?;
-    let runs =
-        args.runs.as_deref().map(|folder| args.runs(folder, &plan, target.name(), (&reader, &dataset)));
+    let labels = dataset.labels()?;
+    // Read once for all seeds, and all of them where they tell runs from others.
+    let judged = |item: &usize| folds.iter().any(|fold| fold.split.test.contains(item));
+    let items = (0..labels.len()).filter(|item| args.runs.is_some() || judged(item));
+    let feeds = items.map(|item| Ok((item, reader.item(&dataset, item)?)));
+    let feeds: BTreeMap<usize, Feed> = feeds.collect::<Result<_, CliError>>()?;
+    let judged = folds.iter().map(|fold| Judged::new(&fold.split.test, &labels, &feeds));
+    let judged: Vec<Judged<'_>> = judged.collect();
+    let runs = args.runs.as_deref().map(|folder| args.runs(folder, (&plan, target.name()), &dataset, &feeds));
     let runs = runs.transpose()?;
     // Runs are told by fold and method, in whichever order they were made.
     let queue = Mutex::new(Queue::new(folds.len(), arms.len(), args.jobs));
@@ -259,20 +262,18 @@ impl Args {
         Ok(all.map(|(row, settings)| Candidate { name: row.name, settings }).collect())
     }
 
-    /// The runs in `folder` that depend on what those of this study do.
+    /// The runs in `folder` that depend on what those of this study do: the plan and all clips, as fed, too.
     ///
     /// # Errors
-    /// Those of reading clips; [`CliError::Io`].
+    /// [`CliError::Io`].
     fn runs<'a>(
         &self,
         folder: &'a Path,
-        plan: &PlanView<'_>,
-        target: &str,
-        (reader, dataset): (&Reader<'_>, &Dataset),
+        (plan, target): (&PlanView<'_>, &str),
+        dataset: &Dataset,
+        feeds: &BTreeMap<usize, Feed>,
     ) -> Result<Runs<'a>, CliError> {
-        let clips = (0..dataset.items().len())
-            .map(|item| Ok(blake3(&reader.item(dataset, item)?.runs.concat().concat())));
-        let clips: Vec<_> = clips.collect::<Result<_, CliError>>()?;
+        let clips: Vec<_> = feeds.values().map(|feed| blake3(&feed.runs.concat().concat())).collect();
         let classes = dataset.items().iter().map(|item| &item.labels);
         let facts = format!(
             "{} {} {target} {:?} {:?} {:?} {:?} {:?} {:?} {:?}",

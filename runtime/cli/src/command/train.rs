@@ -39,7 +39,7 @@ use crate::input::Reader;
 use crate::plan_file::{ArtifactFile, check_folder, write_whole};
 use crate::predict::Predictor;
 use crate::report::{Table, bytes, hex};
-use crate::training::{Checkpoint, Course, Lessons, SiteChoice, Trained};
+use crate::training::{Checkpoint, Course, Feeds, Kept, Lessons, SiteChoice, Trained};
 use crate::{CliError, Console, target};
 
 use candidate::Terms;
@@ -277,7 +277,13 @@ fn run_on<T: Backend>(
         private: private.as_ref(),
         memory: args.memory,
     };
-    let (trainee, _) = candidate.prepare(&terms, &lessons, console)?;
+    let trainee = {
+        // What is measured asks for the same clips again and again.
+        let kept = Kept::default();
+        let clips = Feeds::new(lessons.clips, &kept);
+        let measured = Lessons { clips: &clips, provenance: String::new(), ..lessons };
+        candidate.prepare(&terms, &measured, console)?.0
+    };
     let resume = args.resume;
     let checkpoint = args.checkpoint.clone().map(|path| Checkpoint { path, resume });
     let course = Course { checkpoint, ..terms.course_of(&trainee) };

@@ -8,7 +8,7 @@ use ingraft_train::{LearningRate, TrainMemory, Trainer};
 
 use super::truths::Truths;
 use super::views::Views;
-use super::{Course, Feeds, Kept, Lessons};
+use super::{Course, Lessons};
 use crate::aligned::AlignedBytes;
 use crate::console::Console;
 use crate::error::CliError;
@@ -59,10 +59,6 @@ impl Course<'_> {
         // An attribution is of one answer's probability.
         let smoothing = if matches!(score, Score::Attribution(_)) { 0.0 } else { self.smoothing };
         let course = Course { smoothing, ..self.measuring() };
-        // The head and what is measured behind it ask for the same clips.
-        let kept = Kept::default();
-        let feeds = Feeds::new(lessons.clips, &kept);
-        let lessons = &Lessons { clips: &feeds, provenance: String::new(), ..*lessons };
         let head = course.head_alone(plan, target, lessons, console)?;
         let bar = console.bar(lessons.labels.len(), "reading");
         course.observing(plan, target, lessons, &bar, |trainer, views, truths, learned| {

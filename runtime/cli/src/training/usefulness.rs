@@ -11,7 +11,7 @@ use ingraft_method::Head;
 use ingraft_plan::PlanView;
 use ingraft_train::{Readout, adapts};
 
-use super::{Course, Feeds, FoldedHead, Kept, Lessons, folded_head};
+use super::{Course, FoldedHead, Lessons, folded_head};
 use crate::console::Console;
 use crate::error::CliError;
 
@@ -41,10 +41,6 @@ impl Course<'_> {
         if fitting.is_empty() {
             return Err(CliError::TrainerMemory { needed: least, budget });
         }
-        // Every site asks for the same clips.
-        let kept = Kept::default();
-        let feeds = Feeds::new(lessons.clips, &kept);
-        let lessons = &Lessons { clips: &feeds, provenance: String::new(), ..*lessons };
         let head = self.head_alone(plan, target, lessons, console)?;
         let bar = console.bar(fitting.len(), "measuring");
         let mut worth = Vec::new();

@@ -4,7 +4,6 @@ use core::sync::atomic::{AtomicUsize, Ordering};
 use std::collections::BTreeMap;
 use std::time::Instant;
 
-use ingraft_dataset::Dataset;
 use ingraft_dataset::stats::{Confusion, Tally};
 use ingraft_exec::MemoryNeeds;
 use ingraft_plan::{Phase, PlanView};
@@ -15,27 +14,23 @@ use super::size;
 use crate::backend::Backend;
 use crate::command::eval::classify;
 use crate::command::train::candidate::{Candidate, Terms};
-use crate::input::{Feed, Reader};
+use crate::input::Feed;
 use crate::plan_file::ArtifactFile;
 use crate::predict::Predictor;
 use crate::training::{Lessons, Trained};
 use crate::{CliError, Console};
 
 /// The test clips of a run.
-pub(super) struct Judged {
+pub(super) struct Judged<'f> {
     /// By clip: its number in the data set, its class, what a plan is fed.
-    clips: Vec<(usize, usize, Feed)>,
+    clips: Vec<(usize, usize, &'f Feed)>,
 }
 
-impl Judged {
-    /// Reads the clips `items`.
-    pub(super) fn read(reader: &Reader<'_>, dataset: &Dataset, items: &[usize]) -> Result<Self, CliError> {
-        let labels = dataset.labels()?;
-        let clip = |&item: &usize| {
-            let label = labels.get(item).copied().unwrap_or(usize::MAX);
-            Ok((item, label, reader.item(dataset, item)?))
-        };
-        Ok(Self { clips: items.iter().map(clip).collect::<Result<_, CliError>>()? })
+impl<'f> Judged<'f> {
+    /// The clips `items`, of these classes and `feeds`.
+    pub(super) fn new(items: &[usize], labels: &[usize], feeds: &'f BTreeMap<usize, Feed>) -> Self {
+        let clip = |&item: &usize| Some((item, *labels.get(item)?, feeds.get(&item)?));
+        Self { clips: items.iter().filter_map(clip).collect() }
     }
 }
 
@@ -142,7 +137,7 @@ impl<'a> Arm<'a> {
         fold: usize,
         (terms, target): (&Terms<'_>, &impl Backend),
         lessons: &Lessons<'_>,
-        judged: &Judged,
+        judged: &Judged<'_>,
         budget: Option<usize>,
     ) -> Result<Option<Run>, CliError> {
         if self.refused.load(Ordering::Relaxed) < fold {
@@ -166,7 +161,7 @@ impl<'a> Arm<'a> {
         &self,
         (terms, target): (&Terms<'_>, &impl Backend),
         lessons: &Lessons<'_>,
-        judged: &Judged,
+        judged: &Judged<'_>,
         budget: Option<usize>,
     ) -> Result<Verdict, CliError> {
         let rank = budget.map(|budget| size::rank(&self.candidate, terms, budget)).transpose()?.flatten();
@@ -203,13 +198,13 @@ impl<'a> Arm<'a> {
         &self,
         (plan, target): (PlanView<'_>, &T),
         adapter: &[u8],
-        judged: &Judged,
+        judged: &Judged<'_>,
     ) -> Result<Vec<(usize, usize, usize)>, CliError> {
         let file = ArtifactFile::from_bytes(self.candidate.name, adapter).kept_for(target)?;
         let adapter = file.attach(&plan)?;
         let mut session = target.store(MemoryNeeds::new(&plan, Phase::Infer, target)?.total())?;
         let mut predictor = Predictor::new(plan, target, Some(adapter), &mut session)?;
-        let feeds = judged.clips.iter().map(|(_, _, feed)| Ok(feed.clone()));
+        let feeds = judged.clips.iter().map(|(_, _, feed)| Ok((*feed).clone()));
         let taken = classify(&mut predictor, self.classes, feeds)?;
         Ok(judged.clips.iter().zip(taken).map(|((clip, truth, _), taken)| (*clip, *truth, taken)).collect())
     }

@@ -65,7 +65,7 @@ impl Candidate<'_> {
 
     /// Finds the method's sites. Where it chooses weights by gradients, they are measured on `lessons` first, in the
     /// memory that `full` takes; so are sites that are chosen by their use, within the memory there is. Gives the bytes of
-    /// measuring weights too, 0 without.
+    /// measuring weights too, 0 without. Measuring asks for clips several times: `lessons` keep them.
     ///
     /// # Errors
     /// [`CliError::Method`], [`CliError::NoSites`], [`CliError::TrainerMemory`], [`CliError::Train`]; [`CliError::Setting`]

@@ -9,7 +9,7 @@ use core::ops::Range;
 use ingraft_kernel::patch::Patchable;
 
 use super::order::{BLOCK, Order};
-use super::remainders::{BYTES, PLACE, Parts, STEPS};
+use super::remainders::{BYTES, PLACE, Parts, Remainder, STEPS};
 use super::{CHOICE, LANES};
 use crate::columns::Layout;
 use crate::patches::{Patches, STEP};
@@ -158,8 +158,7 @@ impl<'w, W: Patchable> SplitWeights<'w, W> {
         let start = start.map_or(0, |end| u32::from_le_bytes(*end) as usize);
         let place = self.patches.place(at.segment, at.step);
         let fits = |remainder: &[u8; BYTES]| {
-            let [.., a, b, c, d, _, _, _, _] = *remainder;
-            let distance = place.checked_sub(u32::from_le_bytes([a, b, c, d]) as usize)?;
+            let distance = place.checked_sub(Remainder(remainder).place())?;
             let free = remainder.get(at.lane * STEP..)?.first_chunk::<STEP>()? == &[0; STEP];
             (free && distance.is_multiple_of(STEP) && distance < CHOICE * STEP).then_some(distance / STEP)
         };

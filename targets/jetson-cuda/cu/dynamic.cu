@@ -191,7 +191,6 @@ __device__ __noinline__ float dynamic_sparse(const QConv& p, const Terms& terms,
 template <bool WORDS, bool UNIT, i32 SPLIT> __device__ __forceinline__ void dynamic_conv(const DynamicConv& d) {
     const i32 COVERED = SPLIT == 1 ? WARPS * PIXELS : PIXELS;
     __shared__ Tile tile;
-    __shared__ Latents latents;
     QConv p = d.conv;
     p.in_zero_point = *at<const i8>(d.zero_point);
     p.in_scale = *at<const float>(d.scale);
@@ -210,7 +209,7 @@ template <bool WORDS, bool UNIT, i32 SPLIT> __device__ __forceinline__ void dyna
         multiplier = p.in_scale * __ldg(at<const float>(p.multiplier) + channel);
         bias = __ldg(at<const float>(d.shift) + channel);
     }
-    products<WORDS, UNIT, SPLIT, false, false>(p, patch, group, rows, left, tile, 0, 0, latents);
+    products<WORDS, UNIT, SPLIT, false>(p, patch, group, rows, left, tile);
     float added[COVERED / WARPS] = {};
     if (factors) real_ranks<WORDS, UNIT, COVERED>(p, *terms, group, first_pixel, channel, lane < left, added);
     __syncthreads();

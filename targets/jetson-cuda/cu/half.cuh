@@ -1,6 +1,6 @@
 // Products of f16 and of f32 rounded to TF32 on tensor cores, summed in f32 (sm_80 and later; below, the same by shuffles).
 #pragma once
-#include "types.cuh"
+#include "fragments.cuh"
 
 __device__ __forceinline__ u16 to_half(float v) {
     u16 h;
@@ -23,22 +23,6 @@ __device__ __forceinline__ u32 halves(float low, float high) {
 #else
     return to_half(low) | (u32)to_half(high) << 16;
 #endif
-}
-
-/// A product of fragments without tensor cores: words travel from the lanes that hold them, `dot` adds what two of them make.
-template <class W, class F> __device__ __forceinline__ void shuffled(float* c, const W* a, W b0, W b1, F dot) {
-    i32 lane = threadIdx.x & 31, row = lane & ~3, first = (lane & 3) * 8;
-#pragma unroll 1
-    for (i32 i = 0; i < 4; i++) {
-        W a0 = __shfl_sync(~0u, a[0], row + i), a1 = __shfl_sync(~0u, a[1], row + i);
-        W a2 = __shfl_sync(~0u, a[2], row + i), a3 = __shfl_sync(~0u, a[3], row + i);
-        W left0 = __shfl_sync(~0u, b0, first + i), left1 = __shfl_sync(~0u, b1, first + i);
-        W right0 = __shfl_sync(~0u, b0, first + 4 + i), right1 = __shfl_sync(~0u, b1, first + 4 + i);
-        c[0] = dot(a2, left1, dot(a0, left0, c[0]));
-        c[1] = dot(a2, right1, dot(a0, right0, c[1]));
-        c[2] = dot(a3, left1, dot(a1, left0, c[2]));
-        c[3] = dot(a3, right1, dot(a1, right0, c[3]));
-    }
 }
 
 /// 16 pixels by 8 channels of depth 16, in f16.

@@ -1,6 +1,7 @@
 // Products of int8 codes and rows of weights by a warp: 16 pixels by 32 channels with m16n8k32 tensor-core products
 // (sm_80 and later; dp4a below).
 #pragma once
+#include "fragments.cuh"
 #include "patch.cuh"
 
 const i32 WARPS = 4;
@@ -33,19 +34,7 @@ __device__ __forceinline__ void multiply(i32* c, const u32* a, u32 b0, u32 b1) {
         : "+r"(c[0]), "+r"(c[1]), "+r"(c[2]), "+r"(c[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b0), "r"(b1));
 #else
-    // The same fragments: words travel from the lanes that hold them.
-    i32 lane = threadIdx.x & 31, row = lane & ~3, first = (lane & 3) * 8;
-#pragma unroll 1
-    for (i32 i = 0; i < 4; i++) {
-        u32 a0 = __shfl_sync(~0u, a[0], row + i), a1 = __shfl_sync(~0u, a[1], row + i);
-        u32 a2 = __shfl_sync(~0u, a[2], row + i), a3 = __shfl_sync(~0u, a[3], row + i);
-        u32 left0 = __shfl_sync(~0u, b0, first + i), left1 = __shfl_sync(~0u, b1, first + i);
-        u32 right0 = __shfl_sync(~0u, b0, first + 4 + i), right1 = __shfl_sync(~0u, b1, first + 4 + i);
-        c[0] = dot4(a2, left1, dot4(a0, left0, c[0]));
-        c[1] = dot4(a2, right1, dot4(a0, right0, c[1]));
-        c[2] = dot4(a3, left1, dot4(a1, left0, c[2]));
-        c[3] = dot4(a3, right1, dot4(a1, right0, c[3]));
-    }
+    shuffled(c, a, b0, b1, [](u32 x, u32 w, i32 sum) { return dot4(x, w, sum); });
 #endif
 }
 
@@ -53,7 +42,6 @@ typedef i32 Tile[WARPS][PIXELS][CHANNELS];
 
 /// Rank rows that are multiplied beside the weight rows, in one tile of the product.
 const i32 BESIDE = 8;
-typedef i32 Latents[WARPS][PIXELS][BESIDE];
 
 /// Writes a warp's part of a product of `columns` columns.
 template <i32 COLUMNS>
@@ -62,16 +50,14 @@ __device__ __forceinline__ void put(i32 (*tile)[COLUMNS], i32 n, const i32* sums
     for (i32 i = 0; i < 4; i++) tile[g + 8 * (i >> 1)][n * 8 + 2 * t + (i & 1)] = sums[i];
 }
 
-/// Products of this warp's pixels with `columns` rows of `rows`, into its part of `tile`; with RANKS also with `ranks`
-/// rows of `down`, at most BESIDE, into `latents`.
+/// Products of this warp's pixels with `columns` rows of `rows`, into its part of `tile`.
 ///
-/// What is multiplied with `down`, or with everything under CENTER, has the zero point taken off: x is an offset code, and
-/// these rows carry no folded bias.
-template <bool WORDS, bool UNIT, i32 SPLIT, bool CENTER, bool RANKS>
+/// Under CENTER they have the zero point taken off: x is an offset code, and rank rows carry no folded bias.
+template <bool WORDS, bool UNIT, i32 SPLIT, bool CENTER>
 __device__ __forceinline__ void products(const QConv& p, const Patch* patch, i32 group, const i8* rows, i32 columns,
-                                         i32 (*tile)[PIXELS][CHANNELS], const i8* down, i32 ranks, i32 (*latents)[PIXELS][BESIDE]) {
+                                         i32 (*tile)[PIXELS][CHANNELS]) {
     i32 warp = threadIdx.x >> 5, lane = threadIdx.x & 31, g = lane >> 2, t = lane & 3;
-    i32 sums[TILES][4] = {}, weights[TILES][4] = {}, low[4] = {}, low_weights[4] = {};
+    i32 sums[TILES][4] = {}, weights[TILES][4] = {};
     const u32 ones[4] = {0x01010101u, 0x01010101u, 0x01010101u, 0x01010101u};
 #pragma unroll (WORDS ? 4 : 1)
     for (i32 block = SPLIT == 1 ? 0 : warp; block * 32 < p.row; block += SPLIT) {
@@ -92,20 +78,11 @@ __device__ __forceinline__ void products(const QConv& p, const Patch* patch, i32
             multiply(sums[n], a, b0, b1);
             if (CENTER) multiply(weights[n], ones, b0, b1);
         }
-        if (RANKS) {
-            u32 b0 = weights_at<WORDS>(down, ranks, g, p.row, k), b1 = weights_at<WORDS>(down, ranks, g, p.row, k + 16);
-            multiply(low, a, b0, b1);
-            multiply(low_weights, ones, b0, b1);
-        }
     }
 #pragma unroll
     for (i32 n = 0; n < TILES; n++) {
         if (CENTER) for (i32 i = 0; i < 4; i++) sums[n][i] -= p.in_zero_point * weights[n][i];
         put<CHANNELS>(tile[warp], n, sums[n]);
-    }
-    if (RANKS) {
-        for (i32 i = 0; i < 4; i++) low[i] -= p.in_zero_point * low_weights[i];
-        put<BESIDE>(latents[warp], 0, low);
     }
 }
 

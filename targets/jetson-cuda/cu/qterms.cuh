@@ -141,7 +141,7 @@ __device__ __noinline__ void many_ranks(const QConv p, const Terms& terms, i32 n
         __syncthreads();
         if (integer) {
             const i8* down = at<const i8>(terms.down) + first;
-            products<WORDS, UNIT, SPLIT, true, false>(p, patch, group, down, count, ranks, 0, 0, 0);
+            products<WORDS, UNIT, SPLIT, true>(p, patch, group, down, count, ranks);
         }
         __syncthreads();
         if (integer) {

@@ -17,11 +17,14 @@ use ingraft::plan::{Phase, PlanView};
 use ingraft::train::{AdamW, Clip, Setup, Trainer, Truth};
 use ingraft_jetson_cuda::{Cuda, CudaMemory};
 
-use crate::tests_support::AlignedBytes;
+use crate::support::AlignedBytes;
 use crate::training::{CLASSES, LORA, RATE, READOUT, random_input};
 
 const INFERENCES: usize = 500;
 const EVERY: Duration = Duration::from_millis(4);
+
+/// The head of the table that [`measure`] prints rows of.
+pub(crate) const HEAD: &str = "| model | inferences | median µs | p99 µs | written µs | launched µs | read µs | training steps a second |\n|---|---|---|---|---|---|---|---|";
 
 /// Prints a row for each of the three.
 pub(crate) fn measure(cuda: &Cuda, name: &str, model: &[u8]) {

@@ -5,12 +5,17 @@
 //! of rank 8 on every dense site, and with another adapter every time; then the same for inferences in a row. A model is
 //! compiled for a batch of one, or for the shapes of its recorded inputs. Beside it stand its steps and what they
 //! read and write, which is the limit by bytes. `train` before the models measures a training step instead, `coserve` inferences beside training,
-//! `fp16` inferences of the target `cuda-fp16`.
+//! `batch` a batch with an adapter for each sample, `overlay` overlays as files and in the weights, `fp16` inferences of the target `cuda-fp16`.
 #![forbid(unsafe_code)]
 
+mod batch;
 mod coserve;
+#[path = "../adapters/made.rs"]
+#[allow(dead_code, reason = "this bench uses a part")]
+mod made;
+mod overlay;
 #[path = "../../tests/support/mod.rs"]
-mod tests_support;
+mod support;
 mod training;
 
 use std::time::Instant;
@@ -23,7 +28,7 @@ use ingraft::plan::{Phase, PlanView};
 use ingraft::tensor::{DType, Rng};
 use ingraft_dataset::read_npz;
 use ingraft_jetson_cuda::{Cuda, CudaMemory};
-use tests_support::{AlignedBytes, as_bytes};
+use support::{AlignedBytes, as_bytes};
 
 const RANK: usize = 8;
 const ROUNDS: usize = 300;
@@ -38,30 +43,16 @@ fn main() {
     };
     println!("{:?}", cuda.info().expect("the driver answers"));
     let asked = |word: &str| std::env::args().skip(1).any(|argument| argument == word);
-    let (serves, trains) = (asked("coserve"), asked("train"));
     let cuda = if asked("fp16") { cuda.with_halves().expect("it has tensor cores") } else { cuda };
-    if trains {
-        println!("| model | case | batch | lanes | trained | step µs | on prefixes µs | GPU MB | host MB |");
-        println!("|---|---|---|---|---|---|---|---|---|");
-    } else if serves {
-        println!(
-            "| model | inferences | median µs | p99 µs | written µs | launched µs | read µs | training steps a second |"
-        );
-        println!("|---|---|---|---|---|---|---|---|");
-    } else {
-        println!(
-            "| model | steps | MB | launches µs | graph µs | rank {RANK} µs | switching µs | in a row: base µs | rank {RANK} µs | ratio | switching µs |"
-        );
-        println!("|---|---|---|---|---|---|---|---|---|---|---|");
-    }
-    let measure = |name: &str, model: &[u8], recorded: Option<&str>| {
-        if serves {
-            coserve::measure(&cuda, name, model);
-        } else if trains {
-            training::measure(&cuda, name, model);
-        } else {
-            measure(&cuda, name, &compiled(name, model, recorded));
-        }
+    let part =
+        ["train", "coserve", "batch", "overlay"].into_iter().find(|word| asked(word)).unwrap_or("infer");
+    println!("{}", head(part));
+    let measure = |name: &str, model: &[u8], recorded: Option<&str>| match part {
+        "train" => training::measure(&cuda, name, model),
+        "coserve" => coserve::measure(&cuda, name, model),
+        "batch" => batch::measure(&cuda, name, model),
+        "overlay" => overlay::measure(&cuda, name, model),
+        _ => measure(&cuda, name, &compiled(name, model, recorded)),
     };
     let models: Vec<String> =
         std::env::args().skip(1).filter(|argument| argument.contains(".onnx")).collect();
@@ -73,6 +64,19 @@ fn main() {
         let model = std::fs::read(path).unwrap_or_else(|error| panic!("{path}: {error}"));
         let stem = std::path::Path::new(path).file_stem().map_or("", |stem| stem.to_str().unwrap_or(""));
         measure(stem, &model, recorded);
+    }
+}
+
+/// The head of the table of a part.
+fn head(part: &str) -> String {
+    match part {
+        "train" => training::HEAD.to_owned(),
+        "coserve" => coserve::HEAD.to_owned(),
+        "batch" => batch::HEAD.to_owned(),
+        "overlay" => overlay::HEAD.to_owned(),
+        _ => format!(
+            "| model | steps | MB | launches µs | graph µs | rank {RANK} µs | switching µs | in a row: base µs | rank {RANK} µs | ratio | switching µs |\n|---|---|---|---|---|---|---|---|---|---|---|"
+        ),
     }
 }
 

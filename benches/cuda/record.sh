@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # On the GPU machine: benches/cuda/record.sh OUT [PART ...] runs what the package of build.sh brought and leaves in OUT a log of
-# each part and record.md with the tables. Parts: tests memcheck racecheck train pytorch coserve infer; all without any. Each
+# each part and record.md with the tables. Parts: tests memcheck racecheck train pytorch coserve batch overlay infer; all without any. Each
 # has SECONDS_EACH (300) at the most; one that fails or runs out of time is said so, and the others still run.
 set -uo pipefail
 cd "$(dirname "$0")/../.."
@@ -10,7 +10,7 @@ shift
 mkdir -p "$out"
 out=$(cd "$out" && pwd)
 parts=("$@")
-[[ ${#parts[@]} -eq 0 ]] && parts=(tests memcheck racecheck train pytorch coserve infer)
+[[ ${#parts[@]} -eq 0 ]] && parts=(tests memcheck racecheck train pytorch coserve batch overlay infer)
 readonly out parts LIMIT=${SECONDS_EACH:-300}
 export INGRAFT_DATA=$PWD/data INGRAFT_CUDA=required
 readonly ONNX=$INGRAFT_DATA/models/onnx GOLDEN=$INGRAFT_DATA/models/golden
@@ -36,6 +36,7 @@ run() {
         pytorch) limited pytorch python3 benches/cuda/pytorch_train.py \
             yamnet_audioset521_int8.pickle=embedding:8 efficientnet_lite0_int8_qdq.pickle=embedding:22 ;;
         coserve) limited coserve ./cuda-bench --bench coserve "${TRAINED[@]}" ;;
+        batch | overlay) limited "$1" ./cuda-bench --bench "$1" "${TRAINED[@]}" ;;
         infer)
             local models=()
             for model in "$ONNX"/*.onnx; do

@@ -11,7 +11,7 @@ use ingraft::tensor::Rng;
 use ingraft::train::{AdamW, Clip, LearningRate, Method, Readout, Setup, Trainer, Truth};
 use ingraft_jetson_cuda::Cuda;
 
-use crate::tests_support::{AlignedBytes, as_bytes};
+use crate::support::{AlignedBytes, as_bytes};
 
 pub(crate) const CLASSES: usize = 10;
 pub(crate) const READOUT: Readout = Readout::Head { site: NO_SITE, pool: 0, classes: CLASSES as u32 };
@@ -19,6 +19,9 @@ pub(crate) const LORA: Lora =
     Lora { rank: 8, alpha: 8.0, rank_stabilized: false, depthwise: DepthwiseTerm::Skip };
 /// So slow that a batch seen a thousand times is not learned: gradients would become subnormal, and time theirs.
 pub(crate) const RATE: LearningRate = LearningRate { rate: 1e-9, weight_decay: 0.01 };
+
+/// The head of the table that [`measure`] prints rows of.
+pub(crate) const HEAD: &str = "| model | case | batch | lanes | trained | step µs | on prefixes µs | GPU MB | host MB |\n|---|---|---|---|---|---|---|---|---|";
 
 /// Prints a row for every case of `model`.
 pub(crate) fn measure(cuda: &Cuda, name: &str, model: &[u8]) {

@@ -1,8 +1,10 @@
 //! Adapters made in code.
 
 use ingraft::adapter::{AdapterBuilder, AdapterFacts, HeadSpec, Link, TermSpec};
-use ingraft::kernel::{SiteDesc, SiteKind, Sites};
-use ingraft::plan::PlanView;
+use ingraft::kernel::attrs::{Attrs, QConvAttrs};
+use ingraft::kernel::{Place, SiteDesc, SiteKind, Sites};
+use ingraft::plan::{Phase, PlanView};
+use ingraft::tensor::bytes;
 use ingraft::train::FrozenSite;
 
 use crate::support::{AlignedBytes, Lcg};
@@ -159,4 +161,33 @@ pub(crate) fn affine(site: &SiteDesc<'_>, random: &mut Lcg) -> TermSpec {
         scale: (0..site.out).map(|_| 0.9 + 0.2 * random.real()).collect(),
         shift: (0..site.out).map(|_| 0.1 * random.real() - 0.05).collect(),
     }
+}
+
+/// The constants of the step that applies a site: weight and bias.
+pub(crate) fn constants(plan: &PlanView<'_>, site: usize) -> (Vec<i8>, Vec<i32>, i32) {
+    let step = plan.site_tensors(Phase::Infer, site).expect("the site runs").step as usize;
+    let resolved = plan.resolve(Phase::Infer, step).expect("the step resolves");
+    let read = |i: usize| match resolved.input(i).expect("an operand").place {
+        Place::Plan(data) => data,
+        Place::Memory(_) => panic!("weights are constants"),
+    };
+    let attrs = QConvAttrs::read(resolved.attrs).expect("an integer site");
+    let weight = bytes::cast::<i8>(read(1)).expect("codes");
+    let bias = bytes::cast::<i32>(read(2)).expect("biases");
+    (weight.to_vec(), bias.to_vec(), attrs.in_zero_point)
+}
+
+/// Deltas cut so that no patched code leaves int8.
+pub(crate) fn clamped(term: TermSpec, site: &SiteDesc<'_>, weight: &[i8]) -> TermSpec {
+    let TermSpec::SparseI16 { indptr, indices, mut values } = term else { return term };
+    for channel in 0..site.out {
+        for k in indptr[channel] as usize..indptr[channel + 1] as usize {
+            let element = indices[k] as usize;
+            let at =
+                if low_rank(site) { channel * site.row() + element } else { element * site.out + channel };
+            let code = i16::from(weight[at]);
+            values[k] = (code + values[k]).clamp(-127, 127) - code;
+        }
+    }
+    TermSpec::SparseI16 { indptr, indices, values }
 }

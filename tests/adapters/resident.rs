@@ -5,10 +5,9 @@ use ingraft::exec::{ExecError, MemoryNeeds, PatchedCopy, Resident, Session};
 use ingraft::kernel::{Host, Target};
 use ingraft::plan::{Phase, PlanView};
 
-use crate::build::{self, sites};
+use crate::build::{self, clamped, constants, sites};
 use crate::support::{AlignedBytes, Lcg, as_bytes};
 use crate::targets::targets;
-use crate::term::{clamped, constants};
 use crate::{base, input};
 
 /// An adapter of this kind of term on every site.

@@ -7,7 +7,7 @@ use ingraft::kernel::{Host, Place, SiteTerms, Sites};
 use ingraft::plan::{Phase, PlanView};
 use ingraft::tensor::bytes;
 
-use crate::build::{self, adapter, low_rank, sites};
+use crate::build::{self, adapter, clamped, constants, low_rank, sites};
 use crate::support::{AlignedBytes, Lcg, as_bytes, infer};
 use crate::{base, input};
 
@@ -25,20 +25,6 @@ impl TermSource for Resident<'_, '_> {
     fn head(&self) -> Option<HeadView<'_>> {
         None
     }
-}
-
-/// The constants of the step that applies a site: weight and bias.
-pub(crate) fn constants(plan: &PlanView<'_>, site: usize) -> (Vec<i8>, Vec<i32>, i32) {
-    let step = plan.site_tensors(Phase::Infer, site).expect("the site runs").step as usize;
-    let resolved = plan.resolve(Phase::Infer, step).expect("the step resolves");
-    let read = |i: usize| match resolved.input(i).expect("an operand").place {
-        Place::Plan(data) => data,
-        Place::Memory(_) => panic!("weights are constants"),
-    };
-    let attrs = QConvAttrs::read(resolved.attrs).expect("an integer site");
-    let weight = bytes::cast::<i8>(read(1)).expect("codes");
-    let bias = bytes::cast::<i32>(read(2)).expect("biases");
-    (weight.to_vec(), bias.to_vec(), attrs.in_zero_point)
 }
 
 #[test]
@@ -63,21 +49,6 @@ fn overlay_and_patch_agree_to_the_bit_and_the_patch_comes_off() {
         copy.revert();
         assert_eq!((weight, bias), original, "{}", site.name);
     }
-}
-
-/// Deltas cut so that no patched code leaves int8.
-pub(crate) fn clamped(term: TermSpec, site: &ingraft::kernel::SiteDesc<'_>, weight: &[i8]) -> TermSpec {
-    let TermSpec::SparseI16 { indptr, indices, mut values } = term else { return term };
-    for channel in 0..site.out {
-        for k in indptr[channel] as usize..indptr[channel + 1] as usize {
-            let element = indices[k] as usize;
-            let at =
-                if low_rank(site) { channel * site.row() + element } else { element * site.out + channel };
-            let code = i16::from(weight[at]);
-            values[k] = (code + values[k]).clamp(-127, 127) - code;
-        }
-    }
-    TermSpec::SparseI16 { indptr, indices, values }
 }
 
 #[test]

@@ -14,6 +14,7 @@ mod cases;
 mod float;
 mod half;
 mod models;
+mod overlay;
 mod steps;
 #[path = "../support/mod.rs"]
 mod support;

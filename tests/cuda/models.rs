@@ -21,13 +21,13 @@ const QUANTIZED: &[&str] = &[
     "efficientnet_lite0_int8_qdq",
 ];
 
-fn plan(model: &[u8], batch: usize) -> AlignedBytes {
+pub(crate) fn plan(model: &[u8], batch: usize) -> AlignedBytes {
     let mut options = CompileOptions { head_classes: 8, ..CompileOptions::default() };
     options.import.dims.insert("N".into(), batch);
     AlignedBytes::copy_of(&compile(model, &options).unwrap_or_else(|error| panic!("{error}")).plan)
 }
 
-fn input(plan: &PlanView<'_>, seed: u64) -> Vec<f32> {
+pub(crate) fn input(plan: &PlanView<'_>, seed: u64) -> Vec<f32> {
     let tensor = plan.inputs().next().and_then(|io| plan.tensor(io.tensor)).expect("one input");
     let mut random = Lcg::new(seed);
     (0..tensor.operand.shape.elements()).map(|_| random.real() * 4.0 - 2.0).collect()

@@ -236,13 +236,23 @@ impl<'a, 'm, T: Target> Session<'a, 'm, T> {
                 }
                 continue;
             };
+            let (whole, apart) = match step {
+                Some(step) if sources.len() > 1 && self.target.takes_batch(&step) => {
+                    step.sample(0, sources.len()).map_err(at)?;
+                    (Some(step), None)
+                }
+                step => (None, step),
+            };
             for (sample, source) in sources.iter().enumerate() {
                 let terms = source.terms(site as usize);
                 self.target.update(self.memory, view.op, terms).map_err(at)?;
-                if let Some(step) = &step {
+                if let Some(step) = &apart {
                     let part = step.sample(sample, sources.len()).map_err(at)?;
                     self.target.run(self.memory, &part, terms).map_err(at)?;
                 }
+            }
+            if let Some(step) = &whole {
+                self.target.run(self.memory, step, SiteTerms::NONE).map_err(at)?;
             }
         }
         self.target.finish(self.memory).map_err(whole)?;

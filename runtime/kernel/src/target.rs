@@ -269,7 +269,8 @@ pub trait Target {
     }
 
     /// Sets the terms of the next step of this run that has a site. While recording, [`Self::run`] or
-    /// [`Self::run_backward`] follows.
+    /// [`Self::run_backward`] follows: for each sample of a batch with terms of its own, or once behind all of them where the
+    /// target [takes them together](Self::takes_batch).
     ///
     /// # Errors
     /// [`KernelError::Device`].
@@ -280,6 +281,11 @@ pub trait Target {
         _terms: SiteTerms<'_>,
     ) -> Result<(), KernelError> {
         Ok(())
+    }
+
+    /// Whether `step` is recorded once for all samples of a batch, whose terms [`Self::update`] was given one after the other.
+    fn takes_batch(&self, _step: &Step<'_>) -> bool {
+        false
     }
 
     /// Computes what was recorded, with the terms as set.

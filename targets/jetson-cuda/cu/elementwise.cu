@@ -9,6 +9,7 @@ template <typename P> __device__ __forceinline__ void put_code(const P& p, i32 i
 }
 
 extern "C" __global__ void add_qs8_qs8_qs8(const __grid_constant__ Pair p) {
+    lead();
     follow();
     i32 index = blockIdx.x * blockDim.x + threadIdx.x, a, b;
     bool known = index < p.count;
@@ -21,6 +22,7 @@ extern "C" __global__ void add_qs8_qs8_qs8(const __grid_constant__ Pair p) {
 /// Four elements a thread: operands of one shape whose count is whole words, without a mask.
 extern "C" __global__ void add_qs8_fours(const __grid_constant__ Pair p) {
     i32 index = (blockIdx.x * blockDim.x + threadIdx.x) * 4;
+    lead();
     follow();
     if (index >= p.count) return;
     u32 lhs = fresh(reinterpret_cast<const u32*>(at<const i8>(p.lhs) + index));
@@ -35,6 +37,7 @@ extern "C" __global__ void add_qs8_fours(const __grid_constant__ Pair p) {
 }
 
 extern "C" __global__ void mul_qs8_qs8_qs8(const __grid_constant__ Pair p) {
+    lead();
     follow();
     i32 index = blockIdx.x * blockDim.x + threadIdx.x, a, b;
     bool known = index < p.count;
@@ -44,6 +47,7 @@ extern "C" __global__ void mul_qs8_qs8_qs8(const __grid_constant__ Pair p) {
 }
 
 extern "C" __global__ void lookup_qs8_qs8(const __grid_constant__ Lookup p) {
+    lead();
     follow();
     i32 index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index >= p.count) return;
@@ -51,6 +55,7 @@ extern "C" __global__ void lookup_qs8_qs8(const __grid_constant__ Lookup p) {
 }
 
 extern "C" __global__ void quantize_f32_qs8(const __grid_constant__ Rescale p) {
+    lead();
     follow();
     i32 index = blockIdx.x * blockDim.x + threadIdx.x;
     bool known = index < p.count;
@@ -60,6 +65,7 @@ extern "C" __global__ void quantize_f32_qs8(const __grid_constant__ Rescale p) {
 /// The same of four, as above.
 extern "C" __global__ void quantize_f32_fours(const __grid_constant__ Rescale p) {
     i32 index = (blockIdx.x * blockDim.x + threadIdx.x) * 4;
+    lead();
     follow();
     if (index >= p.count) return;
     const float4 real = fresh(reinterpret_cast<const float4*>(at<const float>(p.input) + index));
@@ -74,6 +80,7 @@ extern "C" __global__ void quantize_f32_fours(const __grid_constant__ Rescale p)
 }
 
 extern "C" __global__ void requantize_qs8_qs8(const __grid_constant__ Rescale p) {
+    lead();
     follow();
     i32 index = blockIdx.x * blockDim.x + threadIdx.x;
     bool known = index < p.count;
@@ -82,6 +89,7 @@ extern "C" __global__ void requantize_qs8_qs8(const __grid_constant__ Rescale p)
 }
 
 extern "C" __global__ void dequantize_qs8_f32(const __grid_constant__ Rescale p) {
+    lead();
     follow();
     i32 index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index >= p.count) return;
@@ -89,6 +97,7 @@ extern "C" __global__ void dequantize_qs8_f32(const __grid_constant__ Rescale p)
 }
 
 extern "C" __global__ void dequantize_s32_f32(const __grid_constant__ Rescale p) {
+    lead();
     follow();
     i32 index = blockIdx.x * blockDim.x + threadIdx.x;
     if (index >= p.count) return;

@@ -26,6 +26,7 @@ __device__ __forceinline__ float value(const Pool& p, const Taps& taps) {
 }
 
 extern "C" __global__ void pool_qs8_qs8(const __grid_constant__ Pool p) {
+    lead();
     follow();
     i32 index = blockIdx.x * blockDim.x + threadIdx.x;
     bool known = index < p.n * p.oh * p.ow * p.c;
@@ -44,6 +45,7 @@ extern "C" __global__ void pool_qs8_qs8(const __grid_constant__ Pool p) {
 const i32 POOL_CHANNELS = 32, POOL_PARTS = 8;
 
 extern "C" __global__ void pool_qs8_split(const __grid_constant__ Pool p) {
+    lead();
     follow();
     __shared__ Taps parts[POOL_PARTS][POOL_CHANNELS];
     i32 lane = threadIdx.x % POOL_CHANNELS, part = threadIdx.x / POOL_CHANNELS;

@@ -28,6 +28,13 @@ __device__ __forceinline__ i32 dot4(u32 a, u32 b, i32 c) {
     return c;
 }
 
+/// Two codes of sixteen bits by two of the bytes of `b`, the first two or the last.
+template <bool LAST> __device__ __forceinline__ i32 dot2(u32 a, u32 b, i32 c) {
+    if (LAST) asm("dp2a.hi.s32.s32 %0, %1, %2, %0;" : "+r"(c) : "r"(a), "r"(b));
+    else asm("dp2a.lo.s32.s32 %0, %1, %2, %0;" : "+r"(c) : "r"(a), "r"(b));
+    return c;
+}
+
 __device__ __forceinline__ void multiply(i32* c, const u32* a, u32 b0, u32 b1) {
 #if __CUDA_ARCH__ >= 800
     asm("mma.sync.aligned.m16n8k32.row.col.s32.s8.s8.s32 {%0,%1,%2,%3}, {%4,%5,%6,%7}, {%8,%9}, {%0,%1,%2,%3};"

@@ -14,17 +14,28 @@
 
 /// TRAIN: with a mask, a delta of every weight, and the value before scale and shift.
 template <i32 VEC, bool UNIT, i32 SPLIT, i32 COLUMN_TILES, i32 TURNS, bool TRAIN> __device__ __forceinline__ void qconv(const QConv& p) {
+    // Windows of several taps are found out for long: the next kernel would wait beside the blocks that do.
+    if (!TRAIN && UNIT) lead();
     const i32 COVERED = SPLIT == 1 ? WARPS * PIXELS : PIXELS, COUNT = warps_of(SPLIT), WORDS = words_of_turn<VEC>();
     const i32 WIDE = 8 * COLUMN_TILES, RUNS = WIDE / RUN, STRIDE = WIDE + 8, CODES = BESIDE / RUNS;
     __shared__ __align__(16) i32 tile[COUNT][PIXELS][STRIDE];
     __shared__ i32 latents[COUNT][PIXELS][BESIDE];
     __shared__ Extra extra[COVERED][CHANNELS];
-    __shared__ __align__(16) i32 codes[COVERED][BESIDE];
+    __shared__ __align__(16) i16 codes[COVERED][BESIDE];
     i32 warp = threadIdx.x >> 5, lane = threadIdx.x & 31, g = lane >> 2, group = blockIdx.z;
     i32 first_pixel = blockIdx.x * COVERED, first_channel = blockIdx.y * WIDE;
+    const Terms* terms = at<const Terms>(p.terms);
+    i32 pixels = p.n * p.oh * p.ow;
+    if (p.samples > 1) {
+        // Samples have blocks of their own: what the last one of a sample reads of the next is written by that one's.
+        i32 sample = group / p.groups, each = pixels / p.samples;
+        group -= sample * p.groups;
+        first_pixel += sample * each;
+        pixels = (sample + 1) * each;
+        terms += sample;
+    }
     i32 left = min(p.out_group - first_channel, WIDE), channel0 = group * p.out_group + first_channel;
 
-    const Terms* terms = at<const Terms>(p.terms);
     const i8* rows = at<const i8>(p.weight) + (i64)channel0 * p.row;
     const i32* biases = at<const i32>(p.bias);
     u32 weights[TURNS][COLUMN_TILES][WORDS], down_rows[TURNS][WORDS] = {};
@@ -98,6 +109,7 @@ template <i32 VEC, bool UNIT, i32 SPLIT, i32 COLUMN_TILES, i32 TURNS, bool TRAIN
     }
     i32 nearest = first_pixel + (SPLIT == 1 ? warp * PIXELS : 0) + g;
     Sources<VEC> sources = sources_of<VEC, UNIT>(p, nearest, group, first_turn);
+    if (!TRAIN && !UNIT) lead();
     follow();
     {
         i32 sums[COLUMN_TILES][4] = {}, low[4] = {}, low_weights[4] = {};
@@ -140,7 +152,6 @@ template <i32 VEC, bool UNIT, i32 SPLIT, i32 COLUMN_TILES, i32 TURNS, bool TRAIN
 
     const i32 PASS = (SPLIT == 1 ? 32 : COUNT * 32) / RUNS, LAST = SPLIT == 1 ? PIXELS : COVERED;
     bool whole = p.o % RUN == 0 && p.out_group % RUN == 0;
-    i32 pixels = p.n * p.oh * p.ow;
 #pragma unroll (SPLIT == 1 ? 2 : 1)
     for (i32 step = epilogue / RUNS; step < LAST; step += PASS) {
         i32 local = (SPLIT == 1 ? warp * PIXELS : 0) + step, pixel = first_pixel + local, acc[RUN];
@@ -162,17 +173,16 @@ template <i32 VEC, bool UNIT, i32 SPLIT, i32 COLUMN_TILES, i32 TURNS, bool TRAIN
 #pragma unroll
             for (i32 i = 0; i < CODES; i++) {
                 i32 r = run / RUN + i * RUNS;
-                codes[local][r] = latent_code(product<SPLIT, BESIDE>(latents, local, r), down_scale[i]);
+                codes[local][r] = (i16)latent_code(product<SPLIT, BESIDE>(latents, local, r), down_scale[i]);
             }
             __syncwarp();
-            i32 sums[RUN] = {};
+            const uint4 all = *reinterpret_cast<const uint4*>(codes[local]);
 #pragma unroll
-            for (i32 r = 0; r < BESIDE; r++) {
-#pragma unroll
-                for (i32 i = 0; i < RUN; i++) sums[i] += codes[local][r] * (i32)(i8)(own.up[i][r / 4] >> (r % 4 * 8));
+            for (i32 i = 0; i < RUN; i++) {
+                i32 sum = dot2<true>(all.y, own.up[i][0], dot2<false>(all.x, own.up[i][0], 0));
+                sum = dot2<true>(all.w, own.up[i][1], dot2<false>(all.z, own.up[i][1], sum));
+                v[i] += (float)sum * own.up_scale[i];
             }
-#pragma unroll
-            for (i32 i = 0; i < RUN; i++) v[i] += (float)sums[i] * own.up_scale[i];
         } else if (factors == 2) {
 #pragma unroll
             for (i32 i = 0; i < RUN; i++) v[i] += (float)extra[local][run + i].integer * own.up_scale[i];
@@ -205,7 +215,7 @@ template <i32 VEC, bool UNIT, i32 SPLIT, i32 COLUMN_TILES, i32 TURNS, bool TRAIN
 }
 
 /// Blocks that a multiprocessor is to have room for: of those that share nothing out there are many.
-constexpr i32 together_of(i32 split) { return split == 1 ? 4 : 1; }
+constexpr i32 together_of(i32 split) { return split == 1 ? 3 : 1; }
 
 #define QCONV(name, vec, unit, split, tiles, turns)                                                          \
     extern "C" __global__ void __launch_bounds__(warps_of(split) * 32, together_of(split)) name(             \
@@ -226,10 +236,7 @@ QCONV(qconv_eights_wide, 8, true, 1, 4, 1)
 QCONV(qconv_eights_split, 8, true, 4, 4, 2)
 QCONV(qconv_unit_wide, 16, true, 1, 4, 1)
 QCONV(qconv_unit_split, 16, true, 4, 4, 2)
-QCONV(qconv_unit_slim, 16, true, 4, 2, 2)
 QCONV(qconv_unit_deep, 16, true, 8, 4, 3)
-QCONV(qconv_unit_deep_slim, 16, true, 8, 2, 3)
-QCONV(qconv_unit_deep_thin, 16, true, 8, 1, 3)
 QCONV_TRAIN(qconv_bytes_wide_train, 1, false, 1, 4, 1)
 QCONV_TRAIN(qconv_bytes_split_train, 1, false, 4, 4, 1)
 QCONV_TRAIN(qconv_words_wide_train, 4, false, 1, 4, 2)

@@ -42,6 +42,7 @@ __device__ __noinline__ Deltas depthwise_run(const QConv p, const Terms& terms, 
 
 /// TRAIN: with a mask, and a delta of every weight.
 template <i32 LANES, i32 SIZE, bool TRAIN> __device__ __forceinline__ void qdepthwise(const QConv& p) {
+    if (!TRAIN) lead();
     i32 index = blockIdx.x * blockDim.x + threadIdx.x, columns = p.c / LANES;
     bool known = index < p.n * p.oh * p.ow * columns;
     if (!known) {
@@ -51,6 +52,7 @@ template <i32 LANES, i32 SIZE, bool TRAIN> __device__ __forceinline__ void qdept
     }
     i32 pixel = index / columns, channel = (index - pixel * columns) * LANES;
     const Terms* terms = at<const Terms>(p.terms);
+    if (p.samples > 1) terms += pixel / (p.n / p.samples * p.oh * p.ow);
     const i8* weight = at<const i8>(p.weight);
     const i32* bias = at<const i32>(p.bias);
     // All that no kernel of a recording writes, ahead of the wait and at once: the base's weights without looking for others.

@@ -41,6 +41,8 @@ struct QConv {
     i32 out_kind;                          // 0 int8, 1 f32, 2 i32
     i32 linear;                            // 1 where output pixels are the input's
     i32 raw;                               // 1 leaves scale and shift out
+    i32 samples;                           // entries of terms, one behind the other, each for as many images
+    i32 reserved;
 };
 
 struct Pool {
@@ -170,6 +172,14 @@ struct PoolBack {
 __device__ __forceinline__ void follow() {
 #if __CUDA_ARCH__ >= 900
     asm volatile("griddepcontrol.wait;\n\tgriddepcontrol.launch_dependents;" ::: "memory");
+#endif
+}
+
+/// Lets the next kernel come at once, ahead of the wait, and so the one behind it. For integer layers, which are short: of a net in
+/// f32, whose blocks are large and many, those that wait would stand where others could work.
+__device__ __forceinline__ void lead() {
+#if __CUDA_ARCH__ >= 900
+    asm volatile("griddepcontrol.launch_dependents;" ::: "memory");
 #endif
 }
 

@@ -7,12 +7,12 @@ use std::time::Instant;
 
 use cudarc::driver::{CudaContext, CudaFunction, CudaSlice, CudaStream, DevicePtr};
 use cudarc::nvrtc::Ptx;
-use ingraft_tensor::bytes::ALIGN;
 
 use crate::CudaError;
 use crate::chain::Chain;
 use crate::image::Image;
 use crate::memory::Priority;
+use crate::resident::Area;
 use crate::streams::Streams;
 
 /// One GPU: its kernels and its resident files. Sessions have streams of their own.
@@ -27,34 +27,12 @@ pub(crate) struct Device {
     /// How recorded kernels follow each other, where driver and GPU can do better than one after the other.
     pub(crate) chain: Option<Chain>,
     functions: HashMap<&'static str, CudaFunction>,
-    residents: Mutex<Vec<Weak<Copies>>>,
+    areas: Mutex<Vec<Weak<Area>>>,
 }
 
 impl core::fmt::Debug for Device {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         f.debug_struct("Device").field("image", &self.image.name).finish_non_exhaustive()
-    }
-}
-
-/// The same bytes on host and device.
-#[derive(Debug)]
-struct Copies {
-    host: Vec<u128>,
-    len: usize,
-    device: CudaSlice<u8>,
-    /// Those of sessions that may read the device's copy.
-    readers: Arc<Streams>,
-}
-
-/// A plan or an adapter on the GPU. Its bytes on the host are what a session is to be given: parts of them are found
-/// on the GPU by their address, without a copy. Dropping it frees the GPU's copy.
-#[derive(Clone, Debug)]
-pub struct Resident(Arc<Copies>);
-
-impl Resident {
-    /// The bytes, 16-byte aligned, on the host.
-    pub fn bytes(&self) -> &[u8] {
-        ingraft_tensor::bytes::of(&self.0.host).get(..self.0.len).unwrap_or(&[])
     }
 }
 
@@ -87,15 +65,7 @@ impl Device {
         let copies = context.new_stream()?;
         let chain = Chain::find(image.capability, driver()?);
         let took = [made, started.elapsed().saturating_sub(made)];
-        Ok(Self {
-            copies,
-            image,
-            took,
-            streams: Arc::default(),
-            chain,
-            functions,
-            residents: Mutex::default(),
-        })
+        Ok(Self { copies, image, took, streams: Arc::default(), chain, functions, areas: Mutex::default() })
     }
 
     /// A stream for a session.
@@ -136,28 +106,29 @@ impl Device {
         slice.device_ptr(&self.copies).0
     }
 
-    /// Keeps `bytes` on the device.
-    pub(crate) fn keep(&self, bytes: &[u8]) -> Result<Resident, CudaError> {
-        let mut host = vec![0u128; bytes.len().div_ceil(ALIGN)];
-        let whole = ingraft_tensor::bytes::of_mut(&mut host);
-        whole.iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
-        let device = self.copy_of(bytes)?;
-        let copies = Arc::new(Copies { host, len: bytes.len(), device, readers: self.streams.clone() });
-        let mut residents = self.residents.lock().unwrap_or_else(PoisonError::into_inner);
-        residents.retain(|resident| resident.strong_count() != 0);
-        residents.push(Arc::downgrade(&copies));
-        Ok(Resident(copies))
+    /// Finds parts of `area` from now on, for as long as it lives.
+    pub(crate) fn watch(&self, area: &Arc<Area>) {
+        let mut areas = self.areas.lock().unwrap_or_else(PoisonError::into_inner);
+        areas.retain(|known| known.strong_count() != 0);
+        areas.push(Arc::downgrade(area));
     }
 
     /// Where `bytes` lie on the device, if they are part of something resident.
     pub(crate) fn find(&self, bytes: &[u8]) -> Option<u64> {
-        let start = bytes.as_ptr().addr();
-        let residents = self.residents.lock().unwrap_or_else(PoisonError::into_inner);
-        residents.iter().filter_map(Weak::upgrade).find_map(|copies| {
-            let offset = start.checked_sub(copies.host.as_ptr().addr())?;
-            let inside = offset.checked_add(bytes.len())? <= copies.len;
-            inside.then(|| self.address(&copies.device).wrapping_add(offset as u64))
-        })
+        let areas = self.areas.lock().unwrap_or_else(PoisonError::into_inner);
+        areas.iter().filter_map(Weak::upgrade).find_map(|area| area.find(bytes))
+    }
+
+    /// Brings `bytes`, which were written, to the device, if they are part of something resident.
+    ///
+    /// # Errors
+    /// [`CudaError`] of the driver.
+    pub(crate) fn renew(&self, bytes: &[u8]) -> Result<(), CudaError> {
+        let known = self.areas.lock().unwrap_or_else(PoisonError::into_inner);
+        let areas: Vec<_> = known.iter().filter_map(Weak::upgrade).collect();
+        // Who records meanwhile looks here for what is resident, and is waited for.
+        drop(known);
+        areas.iter().try_for_each(|area| area.renew(self, bytes))
     }
 }
 
@@ -170,17 +141,4 @@ pub(crate) fn driver() -> Result<i32, CudaError> {
     // SAFETY: writes one int.
     unsafe { cudarc::driver::sys::cuDriverGetVersion(&raw mut version) }.result()?;
     Ok(version)
-}
-
-impl AsRef<[u8]> for Resident {
-    fn as_ref(&self) -> &[u8] {
-        self.bytes()
-    }
-}
-
-impl Drop for Copies {
-    fn drop(&mut self) {
-        // `device` may still be read by any session's stream. A failure here is reported by the next call.
-        let _ = self.readers.wait();
-    }
 }

@@ -86,12 +86,17 @@ impl Launch<'_, '_> {
         }
     }
 
+    /// Samples of the batch that have terms of their own, one behind the other from [`Self::terms`], which takes them.
+    pub(crate) fn samples(&self) -> usize {
+        self.memory.lane.entries.map_or(1, |(_, count)| count)
+    }
+
     /// The device address of the entry with the step's terms; 0 where there are none.
     ///
     /// While recording it is the table's, which every replay reads anew.
     pub(crate) fn terms(&mut self) -> Result<u64, KernelError> {
         if let Mode::Recording(_) = self.memory.lane.mode {
-            return Ok(self.memory.lane.entry.take().unwrap_or(0));
+            return Ok(self.memory.lane.entries.take().map_or(0, |(first, _)| first));
         }
         if self.terms.is_none() {
             return Ok(0);

@@ -4,6 +4,8 @@
 //!   [`Cuda::keep`] and used from there in place; what is not is copied for every run, which is right and slow.
 //! - **One graph.** The first run of a session is recorded as a CUDA graph, later ones replay it. Kernels find the
 //!   terms of their site in a table on the GPU, so that switching adapters is one small copy and never a recording.
+//! - **Overlays.** [`Cuda::share`] gives memory that `exec::Resident` and `exec::PatchedCopy` write integer overlays into: weights with
+//!   the overlay in them, of which the GPU has a copy, so that an overlay costs what the base does.
 //! - **Training.** Forward and backward are a graph each. Terms are read from copies of the trainer's parameters that
 //!   are brought along once a step, gradients add up on the GPU and are fetched once a step.
 //! - **Numbers.** int8 results equal the scalar reference to the bit: integer sums are exact in any order, and the
@@ -29,13 +31,14 @@ mod image;
 mod launch;
 mod memory;
 mod params;
+mod resident;
 mod rows;
 mod streams;
 mod sums;
 mod target;
 mod terms;
 
-pub use device::Resident;
 pub use error::CudaError;
 pub use memory::CudaMemory;
+pub use resident::{Resident, Shared};
 pub use target::{Cuda, Info};

@@ -51,8 +51,8 @@ pub(crate) struct Lane {
     pub(crate) ran: bool,
     pub(crate) recordings: Vec<Recording>,
     pub(crate) mode: Mode,
-    /// The table's entry for the step that is recorded next.
-    pub(crate) entry: Option<u64>,
+    /// The table's entries for the step that is recorded next: the address of the first, and how many follow each other.
+    pub(crate) entries: Option<(u64, usize)>,
     /// Copies of what is resident nowhere, for the run under way.
     pub(crate) transients: Vec<CudaSlice<u8>>,
     /// One word, which kernels set where an index leads outside what it picks from.
@@ -195,7 +195,7 @@ impl Lane {
             ran: false,
             recordings: Vec::new(),
             mode: Mode::Steps,
-            entry: None,
+            entries: None,
             transients: Vec::new(),
             status: device.zeros(STATUS)?,
             watched: false,

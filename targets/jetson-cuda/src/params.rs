@@ -53,6 +53,8 @@ records! {
         out_kind: i32,
         linear: i32,
         raw: i32,
+        samples: i32,
+        reserved: i32,
     }
     /// int8 pooling.
     struct Pool {
@@ -330,6 +332,7 @@ impl QConv {
             in_scale: attrs.in_scale,
             inv_out_scale: 1.0 / attrs.out_scale,
             linear: i32::from(is_linear(shape)),
+            samples: 1,
             ..Self::default()
         }
     }

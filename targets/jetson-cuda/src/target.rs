@@ -7,7 +7,8 @@ use cudarc::driver::PushKernelArg;
 use ingraft_kernel::conv::check_float_terms;
 use ingraft_kernel::descent::Descent;
 use ingraft_kernel::{
-    Choice, Factors, KernelError, OpCode, Replay, SiteGrads, SiteTerms, SparseValues, Step, Target,
+    Choice, Factors, Host, KernelError, OpCode, Replay, SiteGrads, SiteTerms, Sparse, SparseValues, Step,
+    Target, TermsBytes,
 };
 
 use crate::device::Device;
@@ -17,7 +18,7 @@ use crate::memory::{Mode, Priority, Recording};
 use crate::params::MAX_LANES;
 use crate::sums::{self, Placed, Sums};
 use crate::terms::{ENTRY, Terms};
-use crate::{CudaError, CudaMemory, Resident, descent, device, params, rows};
+use crate::{CudaError, CudaMemory, Resident, Shared, descent, device, params, rows};
 
 /// A GPU.
 #[derive(Debug)]
@@ -144,7 +145,15 @@ impl Cuda {
     /// # Errors
     /// [`CudaError::OutOfMemory`], or another.
     pub fn keep(&self, bytes: &[u8]) -> Result<Resident, CudaError> {
-        self.device.keep(bytes)
+        Resident::new(&self.device, bytes)
+    }
+
+    /// Memory of `bytes` on the host of which the GPU has a copy, for `exec::Resident` and `exec::PatchedCopy`.
+    ///
+    /// # Errors
+    /// [`CudaError::OutOfMemory`], or another.
+    pub fn share(&self, bytes: usize) -> Result<Shared, CudaError> {
+        Shared::new(&self.device, bytes)
     }
 
     /// Waits until everything launched has run.
@@ -153,6 +162,11 @@ impl Cuda {
     /// [`CudaError`] of what failed meanwhile.
     pub fn wait(&self) -> Result<(), CudaError> {
         self.device.streams.wait()
+    }
+
+    /// Brings weights that were written to the GPU.
+    fn renew(&self, step: &Step<'_>, weights: &[u8]) -> Result<(), KernelError> {
+        self.device.renew(weights).map_err(|_| KernelError::Device(step.op))
     }
 
     /// Whether host and image agree on the records that travel between them.
@@ -189,8 +203,8 @@ impl Cuda {
     ) -> Result<(), KernelError> {
         let (_, row) = rows::of(step, self.halves)?;
         let run = (row.launch)(&mut Launch { device: &self.device, memory, step, terms, sums, accumulate });
-        // An entry is this step's, whether its row looked at it or not.
-        memory.lane.entry = None;
+        // Entries are this step's, whether its row looked at them or not.
+        memory.lane.entries = None;
         if let (Err(_), Mode::Recording(index)) = (&run, memory.lane.mode) {
             self.abandon(memory, index);
         }
@@ -233,6 +247,18 @@ impl Cuda {
         recording.upload(&memory.lane.stream)?;
         recording.graph.as_ref().map_or(Ok(()), |graph| Ok(graph.launch()?))
     }
+}
+
+/// Whether what changes the weight is an overlay that can be written into it.
+fn overlays(terms: &SiteTerms<'_>) -> bool {
+    terms.patched.is_none() && matches!(terms.sparse.map(|sparse| sparse.values), Some(SparseValues::I16(_)))
+}
+
+/// The step as the host has it: weight and bias as in the plan, and no kernel chosen.
+fn plain<'s>(step: &Step<'s>) -> Step<'s> {
+    let mut plain = *step;
+    plain.choice = None;
+    plain
 }
 
 fn failed(memory: &mut CudaMemory, op: OpCode, error: CudaError) -> KernelError {
@@ -291,6 +317,40 @@ impl Target for Cuda {
         }
         let (terms, sums) = (SiteTerms::NONE, Sums::default());
         (row.pack)(&mut Launch { device: &self.device, memory, step, terms, sums, accumulate: 0 })
+    }
+
+    fn terms_bytes(&self, step: &Step<'_>, terms: &SiteTerms<'_>) -> TermsBytes {
+        if overlays(terms) { Host::SCALAR.terms_bytes(&plain(step), terms) } else { TermsBytes::default() }
+    }
+
+    fn pack_terms(
+        &self,
+        step: &Step<'_>,
+        terms: &SiteTerms<'_>,
+        weights: &mut [u8],
+        factors: &mut [u8],
+    ) -> Result<(), KernelError> {
+        if !overlays(terms) {
+            return Ok(());
+        }
+        Host::SCALAR.pack_terms(&plain(step), terms, weights, factors)?;
+        self.renew(step, weights)
+    }
+
+    fn patch(
+        &self,
+        step: &Step<'_>,
+        weights: &mut [u8],
+        overlay: &Sparse<'_>,
+        log: &mut [u32],
+    ) -> Result<usize, KernelError> {
+        let used = Host::SCALAR.patch(&plain(step), weights, overlay, log)?;
+        self.renew(step, weights).map(|()| used)
+    }
+
+    fn unpatch(&self, step: &Step<'_>, weights: &mut [u8], log: &[u32]) -> Result<(), KernelError> {
+        Host::SCALAR.unpatch(&plain(step), weights, log)?;
+        self.renew(step, weights)
     }
 
     fn run(&self, memory: &mut CudaMemory, step: &Step<'_>, terms: SiteTerms<'_>) -> Result<(), KernelError> {
@@ -402,7 +462,7 @@ impl Target for Cuda {
         let slots = steps.len().saturating_mul(sources);
         let key = (steps.start, steps.end, sources);
         memory.lane.clear_transients().map_err(|error| failed(memory, OpCode::Copy, error))?;
-        memory.lane.entry = None;
+        memory.lane.entries = None;
         if let Some(index) = memory.lane.recordings.iter().position(|recording| recording.key == key) {
             if let Some(recording) = memory.lane.recordings.get_mut(index) {
                 recording.rewind();
@@ -434,8 +494,16 @@ impl Target for Cuda {
             self.abandon(memory, index);
         }
         let entry = entry?;
-        memory.lane.entry = memory.lane.recordings.get_mut(index).map(|recording| recording.push(entry));
+        let Some(recording) = memory.lane.recordings.get_mut(index) else { return Ok(()) };
+        let address = recording.push(entry);
+        let (first, count) = memory.lane.entries.unwrap_or((address, 0));
+        memory.lane.entries = Some((first, count.saturating_add(1)));
         Ok(())
+    }
+
+    fn takes_batch(&self, step: &Step<'_>) -> bool {
+        // Masks of two samples may share a byte.
+        matches!(step.op, OpCode::QConv | OpCode::QDepthwise) && step.outputs().len() == 1
     }
 
     fn finish(&self, memory: &mut CudaMemory) -> Result<(), KernelError> {

@@ -8,6 +8,7 @@ from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 DOT = "for (int i = 0; i < 4; i++) c += (int)(signed char)(a >> (8 * i)) * (int)(signed char)(b >> (8 * i));"
+PAIR = "for (int i = 0; i < 2; i++) c += (int)(short)(a >> (16 * i)) * (int)(signed char)(b >> (8 * i + {}));"
 KERNEL = r'extern "C"[^;{]*?void\s+(\w+)\(\s*(?:const\s+)?(\w+)\s*(\*?)\s*\w+\)\s*\{'
 
 
@@ -17,6 +18,8 @@ def main() -> None:
     copies.mkdir(parents=True, exist_ok=True)
     for source in sources.iterdir():
         text = re.sub(r'asm\("dp4a.*?\);', DOT, source.read_text(), flags=re.S)
+        for half, shift in ("lo", 0), ("hi", 16):
+            text = re.sub(rf'asm\("dp2a\.{half}.*?\);', PAIR.format(shift), text, flags=re.S)
         text = re.sub(r'asm volatile\("bar\.sync.*?\);', "em_named(group + 1, 64);", text, flags=re.S)
         text = re.sub(r'asm\("cvt\.rn\.f16\.f32.*?\);', "h = em_half(v);", text, flags=re.S)
         text = re.sub(r'asm\("cvt\.f32\.f16.*?\);', "v = em_float(h);", text, flags=re.S)

@@ -5,7 +5,7 @@ use ingraft_kernel::attrs::QConvAttrs;
 use ingraft_kernel::window::ConvShape;
 use ingraft_tensor::DType;
 
-use crate::launch::Launch;
+use crate::launch::{Launch, int};
 use crate::params::QConv;
 use crate::rows::KERNELS;
 
@@ -23,8 +23,6 @@ const DEEP: usize = 16 * STEP;
 const DEEP_THREADS: u32 = 256;
 /// Blocks from which pixels alone fill a GPU: a Jetson Orin has 8 to 16 multiprocessors, an H200 132.
 pub(crate) const ENOUGH: usize = 264;
-/// Blocks of few pixels from which they need not be made smaller.
-const FILLED: usize = 132;
 
 fn record(launch: &mut Launch<'_, '_>) -> Result<(QConv, ConvShape), KernelError> {
     let step = launch.step;
@@ -38,6 +36,7 @@ fn record(launch: &mut Launch<'_, '_>) -> Result<(QConv, ConvShape), KernelError
         bias: launch.input(2)?,
         multiplier: launch.input(3)?,
         output: launch.output(0)?,
+        samples: int(step, launch.samples())?,
         terms: launch.terms()?,
         ..QConv::new(attrs, &shape)
     };
@@ -110,11 +109,10 @@ impl Block {
             [shape.in_group, shape.input[3], at].iter().all(|value| value.is_multiple_of(bytes))
         };
         let (split, unit) = (Cut::new(shape).split, shape.kernel == [1, 1]);
-        let narrow =
-            Self { kernel: "qconv_unit_slim", pixels: PIXELS, channels: CHANNELS / 2, threads: THREADS };
         let kernels = match (read(16), read(8), read(4), unit) {
             (true, _, _, true) if split && trains => {
-                return Self { kernel: trained(narrow.kernel), ..narrow };
+                let kernel = "qconv_unit_slim_train";
+                return Self { kernel, pixels: PIXELS, channels: CHANNELS / 2, threads: THREADS };
             }
             (true, _, _, true) if split => return Self::shared(shape),
             (true, _, _, true) => ["qconv_unit_wide"; 2],
@@ -128,24 +126,21 @@ impl Block {
         Self { kernel, pixels, channels: CHANNELS, threads: THREADS }
     }
 
-    /// The one that shares out the reduction of a window of one tap: by more warps where it is long, with fewer channels where blocks
-    /// are few.
+    /// The one that shares out the reduction of a window of one tap, by more warps where it is long.
     fn shared(shape: &ConvShape) -> Self {
-        let rows = pixels(shape).div_ceil(PIXELS).saturating_mul(shape.groups);
-        let fills = |channels: usize| rows.saturating_mul(shape.out_group.div_ceil(channels)) >= FILLED;
-        let (kernel, channels, threads) = match (shape.row() > DEEP, fills(CHANNELS), fills(CHANNELS / 2)) {
-            (false, true, _) => ("qconv_unit_split", CHANNELS, THREADS),
-            (false, false, _) => ("qconv_unit_slim", CHANNELS / 2, THREADS),
-            (true, true, _) => ("qconv_unit_deep", CHANNELS, DEEP_THREADS),
-            (true, false, true) => ("qconv_unit_deep_slim", CHANNELS / 2, DEEP_THREADS),
-            (true, false, false) => ("qconv_unit_deep_thin", CHANNELS / 4, DEEP_THREADS),
+        let (kernel, threads) = if shape.row() > DEEP {
+            ("qconv_unit_deep", DEEP_THREADS)
+        } else {
+            ("qconv_unit_split", THREADS)
         };
-        Self { kernel, pixels: PIXELS, channels, threads }
+        Self { kernel, pixels: PIXELS, channels: CHANNELS, threads }
     }
 
-    fn grid(&self, shape: &ConvShape) -> (u32, u32, u32) {
-        let (rows, columns) = (pixels(shape).div_ceil(self.pixels), shape.out_group.div_ceil(self.channels));
-        (rows as u32, columns as u32, shape.groups as u32)
+    /// Blocks of pixels of a sample that has terms of its own, of channels, and groups of each sample.
+    fn grid(&self, shape: &ConvShape, samples: usize) -> (u32, u32, u32) {
+        let rows = pixels(shape).div_ceil(samples.max(1)).div_ceil(self.pixels);
+        let columns = shape.out_group.div_ceil(self.channels);
+        (rows as u32, columns as u32, shape.groups.saturating_mul(samples) as u32)
     }
 }
 
@@ -157,7 +152,7 @@ pub(super) fn dense(
 ) -> Result<(), KernelError> {
     let trains = record.mask != 0 || record.raw != 0 || launch.terms.dense.is_some();
     let block = Block::new(record, shape, trains);
-    launch.grid(block.kernel, block.grid(shape), block.threads, record)
+    launch.grid(block.kernel, block.grid(shape, record.samples as usize), block.threads, record)
 }
 
 /// Launches a depthwise convolution.

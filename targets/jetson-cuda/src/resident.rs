@@ -1,0 +1,135 @@
+//! Memory of the host of which the GPU has a copy: parts of it are found there by their address.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use cudarc::driver::CudaSlice;
+use ingraft_tensor::bytes::{ALIGN, of, of_mut};
+
+use crate::CudaError;
+use crate::device::Device;
+use crate::streams::Streams;
+
+/// Where memory lies on the host and on the GPU.
+#[derive(Debug)]
+pub(crate) struct Area {
+    start: usize,
+    len: usize,
+    address: u64,
+    device: Mutex<CudaSlice<u8>>,
+    /// Those of sessions that may read the GPU's copy.
+    readers: Arc<Streams>,
+}
+
+impl Area {
+    /// That of `host`, whose copy is `device`.
+    pub(crate) fn new(device: &Device, host: &[u8], copy: CudaSlice<u8>) -> Arc<Self> {
+        let address = device.address(&copy);
+        let area = Self {
+            start: host.as_ptr().addr(),
+            len: host.len(),
+            address,
+            device: Mutex::new(copy),
+            readers: device.streams.clone(),
+        };
+        let area = Arc::new(area);
+        device.watch(&area);
+        area
+    }
+
+    /// Where `bytes` begin, if they are part of it.
+    fn offset(&self, bytes: &[u8]) -> Option<usize> {
+        let offset = bytes.as_ptr().addr().checked_sub(self.start)?;
+        (offset.checked_add(bytes.len())? <= self.len).then_some(offset)
+    }
+
+    /// The address of `bytes` on the GPU, if they are part of it.
+    pub(crate) fn find(&self, bytes: &[u8]) -> Option<u64> {
+        self.offset(bytes).map(|offset| self.address.wrapping_add(offset as u64))
+    }
+
+    /// Copies `bytes` to the GPU, behind all that was launched before, if they are part of it.
+    ///
+    /// # Errors
+    /// [`CudaError`] of the driver.
+    pub(crate) fn renew(&self, device: &Device, bytes: &[u8]) -> Result<(), CudaError> {
+        let Some(offset) = self.offset(bytes) else { return Ok(()) };
+        self.readers.wait()?;
+        let mut copy = self.device.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(mut part) = copy.try_slice_mut(offset..offset.saturating_add(bytes.len())) else {
+            return Ok(());
+        };
+        device.copies.memcpy_htod(bytes, &mut part)?;
+        Ok(device.copies.synchronize()?)
+    }
+}
+
+impl Drop for Area {
+    fn drop(&mut self) {
+        // The copy may still be read by any session's stream. A failure here is reported by the next call.
+        let _ = self.readers.wait();
+    }
+}
+
+/// A plan or an adapter on the GPU. Its bytes on the host are what a session is to be given: parts of them are found
+/// on the GPU by their address, without a copy. Dropping it frees the GPU's copy.
+#[derive(Clone, Debug)]
+pub struct Resident(Arc<Kept>);
+
+#[derive(Debug)]
+struct Kept {
+    host: Vec<u128>,
+    len: usize,
+    _area: Arc<Area>,
+}
+
+impl Resident {
+    /// Keeps a copy of `bytes` on both sides.
+    pub(crate) fn new(device: &Device, bytes: &[u8]) -> Result<Self, CudaError> {
+        let mut host = zeros(bytes.len());
+        of_mut(&mut host).iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
+        let area = Area::new(device, part(&host, bytes.len()), device.copy_of(bytes)?);
+        Ok(Self(Arc::new(Kept { host, len: bytes.len(), _area: area })))
+    }
+
+    /// The bytes, 16-byte aligned, on the host.
+    pub fn bytes(&self) -> &[u8] {
+        part(&self.0.host, self.0.len)
+    }
+}
+
+impl AsRef<[u8]> for Resident {
+    fn as_ref(&self) -> &[u8] {
+        self.bytes()
+    }
+}
+
+/// Memory for what is packed of adapters: give [`Self::bytes_mut`] to `exec::Resident` or `exec::PatchedCopy`. What they
+/// write there is brought to the GPU as they do, and found there by every run.
+#[derive(Debug)]
+pub struct Shared {
+    host: Vec<u128>,
+    len: usize,
+    _area: Arc<Area>,
+}
+
+impl Shared {
+    /// `len` bytes of zeros on both sides.
+    pub(crate) fn new(device: &Device, len: usize) -> Result<Self, CudaError> {
+        let host = zeros(len);
+        let area = Area::new(device, part(&host, len), device.zeros(len)?);
+        Ok(Self { host, len, _area: area })
+    }
+
+    /// The bytes, 16-byte aligned, on the host.
+    pub fn bytes_mut(&mut self) -> &mut [u8] {
+        of_mut(&mut self.host).get_mut(..self.len).unwrap_or(&mut [])
+    }
+}
+
+fn zeros(len: usize) -> Vec<u128> {
+    vec![0u128; len.div_ceil(ALIGN)]
+}
+
+fn part(host: &[u128], len: usize) -> &[u8] {
+    of(host).get(..len).unwrap_or(&[])
+}

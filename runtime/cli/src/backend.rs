@@ -2,7 +2,7 @@
 
 use core::fmt::Debug;
 
-use ingraft_adapter::Adapter;
+use ingraft_adapter::TermSource;
 use ingraft_exec::{Session, Trace};
 use ingraft_kernel::{Host, Target};
 use serde::Serialize;
@@ -35,6 +35,8 @@ pub(crate) trait Backend: Target + Debug + Sync + Sized {
     type Store;
     /// A plan or adapter file where the target reads it.
     type Kept: AsRef<[u8]>;
+    /// Memory of the host that the target reads what is packed of an adapter from.
+    type Room;
 
     /// Memory for a session of so many bytes.
     ///
@@ -59,6 +61,15 @@ pub(crate) trait Backend: Target + Debug + Sync + Sized {
     /// [`CliError`] where there is no room for it.
     fn keep(&self, file: AlignedBytes) -> Result<Self::Kept, CliError>;
 
+    /// Room for so many bytes that are packed of an adapter.
+    ///
+    /// # Errors
+    /// [`CliError`] where there is none.
+    fn room(&self, bytes: usize) -> Result<Self::Room, CliError>;
+
+    /// The room as it is written.
+    fn packed(room: &mut Self::Room) -> &mut [u8];
+
     /// Starts one run of `session`; [`Self::wait`] ends it.
     ///
     /// # Errors
@@ -66,9 +77,11 @@ pub(crate) trait Backend: Target + Debug + Sync + Sized {
     fn infer(
         &self,
         session: &mut Session<'_, '_, Self>,
-        adapter: &Option<Adapter<'_>>,
+        source: &(impl TermSource + Sync),
         trace: &mut (dyn Trace<Self::Memory> + Send),
-    ) -> Result<(), CliError>;
+    ) -> Result<(), CliError> {
+        Ok(session.run_traced(core::slice::from_ref(source), trace)?)
+    }
 
     /// Waits until everything started has run.
     ///
@@ -87,6 +100,7 @@ pub(crate) trait Backend: Target + Debug + Sync + Sized {
 impl Backend for Shared<'_> {
     type Store = AlignedBytes;
     type Kept = AlignedBytes;
+    type Room = AlignedBytes;
 
     fn store(&self, bytes: usize) -> Result<AlignedBytes, CliError> {
         Ok(AlignedBytes::zeroed(bytes))
@@ -100,14 +114,22 @@ impl Backend for Shared<'_> {
         Ok(file)
     }
 
+    fn room(&self, bytes: usize) -> Result<AlignedBytes, CliError> {
+        Ok(AlignedBytes::zeroed(bytes))
+    }
+
+    fn packed(room: &mut AlignedBytes) -> &mut [u8] {
+        room.as_mut_slice()
+    }
+
     fn infer(
         &self,
         session: &mut Session<'_, '_, Self>,
-        adapter: &Option<Adapter<'_>>,
+        source: &(impl TermSource + Sync),
         trace: &mut (dyn Trace<[u8]> + Send),
     ) -> Result<(), CliError> {
         // Steps are shared without waking anyone first.
-        let run = || session.run_traced(core::slice::from_ref(adapter), trace);
+        let run = || session.run_traced(core::slice::from_ref(source), trace);
         Ok(self.workers().install(run)?)
     }
 }
@@ -115,6 +137,7 @@ impl Backend for Shared<'_> {
 impl Backend for Host {
     type Store = AlignedBytes;
     type Kept = AlignedBytes;
+    type Room = AlignedBytes;
 
     fn store(&self, bytes: usize) -> Result<AlignedBytes, CliError> {
         Ok(AlignedBytes::zeroed(bytes))
@@ -128,13 +151,12 @@ impl Backend for Host {
         Ok(file)
     }
 
-    fn infer(
-        &self,
-        session: &mut Session<'_, '_, Self>,
-        adapter: &Option<Adapter<'_>>,
-        trace: &mut (dyn Trace<[u8]> + Send),
-    ) -> Result<(), CliError> {
-        Ok(session.run_traced(core::slice::from_ref(adapter), trace)?)
+    fn room(&self, bytes: usize) -> Result<AlignedBytes, CliError> {
+        Ok(AlignedBytes::zeroed(bytes))
+    }
+
+    fn packed(room: &mut AlignedBytes) -> &mut [u8] {
+        room.as_mut_slice()
     }
 }
 
@@ -143,9 +165,9 @@ mod cuda {
     use core::time::Duration;
     use std::path::Path;
 
-    use ingraft_jetson_cuda::{Cuda, CudaMemory, Resident};
+    use ingraft_jetson_cuda::{Cuda, CudaMemory, Resident, Shared};
 
-    use super::{Adapter, AlignedBytes, Backend, Board, CliError, Device, Session, Target, Trace};
+    use super::{AlignedBytes, Backend, Board, CliError, Device, Target};
 
     /// Clips of a batch that are under way at once.
     const LANES: usize = 8;
@@ -153,6 +175,7 @@ mod cuda {
     impl Backend for Cuda {
         type Store = CudaMemory;
         type Kept = Resident;
+        type Room = Shared;
 
         fn store(&self, bytes: usize) -> Result<CudaMemory, CliError> {
             Ok(self.allocate(bytes)?)
@@ -172,13 +195,12 @@ mod cuda {
             Ok(Self::keep(self, file.as_slice())?)
         }
 
-        fn infer(
-            &self,
-            session: &mut Session<'_, '_, Self>,
-            adapter: &Option<Adapter<'_>>,
-            trace: &mut (dyn Trace<CudaMemory> + Send),
-        ) -> Result<(), CliError> {
-            Ok(session.run_traced(core::slice::from_ref(adapter), trace)?)
+        fn room(&self, bytes: usize) -> Result<Shared, CliError> {
+            Ok(self.share(bytes)?)
+        }
+
+        fn packed(room: &mut Shared) -> &mut [u8] {
+            room.bytes_mut()
         }
 
         fn wait(&self) -> Result<(), CliError> {

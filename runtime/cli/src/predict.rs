@@ -2,7 +2,7 @@
 
 use ingraft_adapter::{Adapter, Link, TermSource};
 use ingraft_dataset::Array;
-use ingraft_exec::{ExecError, Session, Trace};
+use ingraft_exec::{ExecError, MemoryNeeds, Resident, Session, Trace};
 use ingraft_plan::{ClipRule, IoView, Phase, PlanView};
 use ingraft_tensor::{DType, QParams, bytes};
 use serde::Serialize;
@@ -15,8 +15,28 @@ use crate::input::Feed;
 pub(crate) struct Predictor<'a, 'm, T: Backend> {
     session: Session<'a, 'm, T>,
     target: &'a T,
-    adapter: Option<Adapter<'a>>,
+    adapter: Option<Resident<'m, Adapter<'a>>>,
     outputs: Vec<OutputSpec>,
+}
+
+/// What a predictor works in: a session's memory, and what is packed of the adapter.
+pub(crate) struct Memory<T: Backend> {
+    store: T::Store,
+    room: Option<T::Room>,
+    len: usize,
+}
+
+impl<T: Backend> Memory<T> {
+    /// Memory for inferences of `plan` on `target`.
+    pub(crate) fn new(plan: &PlanView<'_>, target: &T) -> Result<Self, CliError> {
+        let len = MemoryNeeds::new(plan, Phase::Infer, target)?.total();
+        Ok(Self { store: target.store(len)?, room: None, len })
+    }
+
+    /// Bytes of all, once a predictor has worked in it.
+    pub(crate) fn len(&self) -> usize {
+        self.len
+    }
 }
 
 /// What one output over all runs of a feed gave.
@@ -54,14 +74,24 @@ struct OutputSpec {
 }
 
 impl<'a, 'm, T: Backend> Predictor<'a, 'm, T> {
-    /// Binds `plan` to `memory` of [`ingraft_exec::MemoryNeeds::total`] bytes.
+    /// Binds `plan` to `memory`, and packs `adapter` there for the target: overlays and fused weights then run at the base's speed.
     pub(crate) fn new(
         plan: PlanView<'a>,
         target: &'a T,
         adapter: Option<Adapter<'a>>,
-        memory: &'m mut T::Store,
+        memory: &'m mut Memory<T>,
     ) -> Result<Self, CliError> {
-        let session = Session::bind(plan, Phase::Infer, target, T::memory(memory))?;
+        let Memory { store, room, len } = memory;
+        let session = Session::bind(plan, Phase::Infer, target, T::memory(store))?;
+        let adapter = match adapter {
+            Some(adapter) => {
+                let bytes = Resident::bytes(&session, &adapter)?;
+                *len = len.saturating_add(bytes);
+                let room = room.insert(target.room(bytes)?);
+                Some(Resident::new(&session, adapter, T::packed(room))?)
+            }
+            None => None,
+        };
         let outputs = match adapter.head() {
             Some(head) => vec![OutputSpec {
                 name: "logits".to_owned(),

@@ -10,8 +10,8 @@ use std::thread;
 use std::time::Instant;
 
 use ingraft_adapter::Adapter;
-use ingraft_exec::{MemoryNeeds, Silent};
-use ingraft_plan::{Phase, PlanView};
+use ingraft_exec::Silent;
+use ingraft_plan::PlanView;
 use ingraft_tensor::{DType, Rng, bytes};
 use serde::Serialize;
 
@@ -19,7 +19,7 @@ use crate::args::runner_names;
 use crate::backend::{Backend, Device};
 use crate::input::InputSpec;
 use crate::plan_file::ArtifactFile;
-use crate::predict::Predictor;
+use crate::predict::{Memory, Predictor};
 use crate::report::{self, Table};
 use crate::target::run_on;
 use crate::threads::ThreadsArg;
@@ -67,9 +67,9 @@ struct BenchReport {
     device: Option<Device>,
     /// The first inference of a session that was just bound; the shortest of all sessions.
     first_us: f64,
-    /// Time of binding one session: checks and weight packing.
+    /// Time of binding one session: checks and packing, of weights and of the adapter.
     bind_us: f64,
-    /// Bytes all sessions need, by the exact account of `inspect`; the plan itself is not in it.
+    /// Bytes all sessions need, by the exact account of `inspect`, with what is packed of the adapter; the plan itself is not in it.
     peak_bytes: usize,
     /// Bytes of the plan file, used in place.
     plan_bytes: usize,
@@ -87,9 +87,8 @@ fn run_with<T: Backend>(target: &T, args: &Args, console: &mut Console<'_>) -> R
     let plan = file.plan()?;
     let adapter_file = args.adapter.as_deref().map(read).transpose()?;
     let adapter = adapter_file.as_ref().map(|file| file.attach(&plan)).transpose()?;
-    let needs = MemoryNeeds::new(&plan, Phase::Infer, target)?;
     let measured = thread::scope(|scope| {
-        let session = || measure(plan, target, adapter, needs);
+        let session = || measure(plan, target, adapter);
         let sessions: Vec<_> = (0..args.sessions).map(|_| scope.spawn(session)).collect();
         // A thread that panics is a defect: the panic is passed on as it is.
         let join =
@@ -98,6 +97,7 @@ fn run_with<T: Backend>(target: &T, args: &Args, console: &mut Console<'_>) -> R
     })?;
     let first = measured.iter().map(|session| session.first).min().unwrap_or_default();
     let bind = measured.iter().map(|session| session.bind).min().unwrap_or_default();
+    let peak = measured.iter().map(|session| session.bytes).fold(0, usize::saturating_add);
     let mut times: Vec<Duration> = measured.into_iter().flat_map(|session| session.runs).collect();
     times.sort_unstable();
     let bench = BenchReport {
@@ -111,7 +111,7 @@ fn run_with<T: Backend>(target: &T, args: &Args, console: &mut Console<'_>) -> R
         device: target.device(),
         first_us: micros(first),
         bind_us: micros(bind),
-        peak_bytes: needs.total().saturating_mul(args.sessions.into()),
+        peak_bytes: peak,
         plan_bytes: file.bytes().len(),
         macs: cost::plan_macs(&plan),
     };
@@ -120,6 +120,7 @@ fn run_with<T: Backend>(target: &T, args: &Args, console: &mut Console<'_>) -> R
 
 /// What one session took.
 struct Measured {
+    bytes: usize,
     bind: Duration,
     first: Duration,
     runs: Vec<Duration>,
@@ -129,9 +130,8 @@ fn measure<T: Backend>(
     plan: PlanView<'_>,
     target: &T,
     adapter: Option<Adapter<'_>>,
-    needs: MemoryNeeds,
 ) -> Result<Measured, CliError> {
-    let mut memory = target.store(needs.total())?;
+    let mut memory = Memory::new(&plan, target)?;
     let started = Instant::now();
     let mut predictor = Predictor::new(plan, target, adapter, &mut memory)?;
     let bind = started.elapsed();
@@ -157,7 +157,8 @@ fn measure<T: Backend>(
     while !enough(runs.len()) {
         runs.push(once()?);
     }
-    Ok(Measured { bind, first, runs })
+    drop(predictor);
+    Ok(Measured { bytes: memory.len(), bind, first, runs })
 }
 
 /// Values in ±1, codes of all sizes, and zeros for indices, which any table has.

@@ -13,20 +13,19 @@ use std::time::Instant;
 use ingraft_compile::lower::train::TrainFrom;
 use ingraft_compile::{CompileError, CompileOptions, ImportOptions, compile};
 use ingraft_dataset::stats::Confusion;
-use ingraft_exec::{MemoryNeeds, Silent};
+use ingraft_exec::Silent;
 use ingraft_kernel::{Host, Target};
 use ingraft_method::build;
 use ingraft_models::demo;
-use ingraft_plan::{ClipRule, Phase, PlanView};
+use ingraft_plan::{ClipRule, PlanView};
 use ingraft_signal::Recipe;
 
 use super::inspect::PlanReport;
-use crate::aligned::AlignedBytes;
 use crate::args::target_names;
 use crate::classes::ClassMap;
 use crate::input::Reader;
 use crate::plan_file::ArtifactFile;
-use crate::predict::Predictor;
+use crate::predict::{Memory, Predictor};
 use crate::report::{Table, bytes};
 use crate::training::{self, Course, HeadChoice, Trained};
 use crate::{CliError, Console, target};
@@ -126,7 +125,7 @@ fn compile_base() -> Result<ArtifactFile, CliError> {
 
 /// What the base makes of one clip of every class.
 fn listen(plan: PlanView<'_>, target: &Host, tasks: &[Task]) -> Result<Table, CliError> {
-    let mut memory = AlignedBytes::zeroed(MemoryNeeds::new(&plan, Phase::Infer, target)?.total());
+    let mut memory = Memory::new(&plan, target)?;
     let mut predictor = Predictor::new(plan, target, None, &mut memory)?;
     let mut table = Table::new(["clip of", "patches", "us a patch", "the base hears"]);
     for task in tasks {
@@ -163,7 +162,7 @@ fn learn(
 fn judge(plan: PlanView<'_>, target: &Host, task: &Task, trained: &Trained) -> Result<Confusion, CliError> {
     let file = ArtifactFile::from_bytes(&task.name, &trained.bytes);
     let adapter = file.attach(&plan)?;
-    let mut memory = AlignedBytes::zeroed(MemoryNeeds::new(&plan, Phase::Infer, target)?.total());
+    let mut memory = Memory::new(&plan, target)?;
     let mut predictor = Predictor::new(plan, target, Some(adapter), &mut memory)?;
     let map = ClassMap::new(&task.classes, &task.classes, task.classes.len())?;
     let mut confusion = Confusion::new(task.classes.len());

@@ -8,8 +8,7 @@ use std::path::PathBuf;
 use ingraft_dataset::Dataset;
 use ingraft_dataset::split::{Split, read_splits};
 use ingraft_dataset::stats::{Confusion, auroc, mean_auroc, wilson};
-use ingraft_exec::{MemoryNeeds, Silent};
-use ingraft_plan::Phase;
+use ingraft_exec::Silent;
 use serde::Serialize;
 
 use crate::args::runner_names;
@@ -17,7 +16,7 @@ use crate::backend::Backend;
 use crate::classes::ClassMap;
 use crate::input::{Feed, Reader};
 use crate::plan_file::ArtifactFile;
-use crate::predict::{Output, Predictor};
+use crate::predict::{Memory, Output, Predictor};
 use crate::report::{Table, hex};
 use crate::target::run_on;
 use crate::threads::ThreadsArg;
@@ -110,8 +109,7 @@ fn run_with<T: Backend>(target: &T, args: &Args, console: &mut Console<'_>) -> R
         Some(split) => split.test,
         None => (0..dataset.items().len()).collect(),
     };
-    let needs = MemoryNeeds::new(&plan, Phase::Infer, target)?;
-    let mut memory = target.store(needs.total())?;
+    let mut memory = Memory::new(&plan, target)?;
     let mut predictor = Predictor::new(plan, target, adapter, &mut memory)?;
     let judged = evaluate(&mut predictor, &Reader::new(&plan)?, (&dataset, &items), ClassMap::new, console)?;
     let adapter_hash = adapter.map(|adapter| hex(adapter.hash()));

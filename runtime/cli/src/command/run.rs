@@ -9,8 +9,7 @@ use std::path::{Path, PathBuf};
 
 use ingraft_dataset::npy::{to_npy_bytes, to_npz_bytes};
 use ingraft_dataset::{Array, DatasetError, PcmStream};
-use ingraft_exec::{MemoryNeeds, Silent};
-use ingraft_plan::Phase;
+use ingraft_exec::Silent;
 use ingraft_signal::Stream;
 use serde::Serialize;
 
@@ -18,7 +17,7 @@ use crate::args::runner_names;
 use crate::backend::Backend;
 use crate::input::Reader;
 use crate::plan_file::{ArtifactFile, check_folder, write_whole};
-use crate::predict::{Output, Predictor, Score};
+use crate::predict::{Memory, Output, Predictor, Score};
 use crate::report::{self, Table};
 use crate::target::run_on;
 use crate::threads::ThreadsArg;
@@ -106,8 +105,7 @@ fn run_with<T: Backend>(target: &T, args: &Args, console: &mut Console<'_>) -> R
     let adapter = adapter_file.as_ref().map(|file| file.attach(&plan)).transpose()?;
     let writer = args.output.as_deref().map(Writer::new).transpose()?;
     let reader = Reader::new(&plan)?;
-    let needs = MemoryNeeds::new(&plan, Phase::Infer, target)?;
-    let mut memory = target.store(needs.total())?;
+    let mut memory = Memory::new(&plan, target)?;
     let mut predictor = Predictor::new(plan, target, adapter, &mut memory)?;
     if args.input == Path::new("-") {
         let outputs = stream(args.json, &reader, &mut predictor, console)?;

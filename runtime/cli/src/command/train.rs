@@ -21,11 +21,10 @@ use clap::ValueEnum;
 use ingraft_adapter::Adapter;
 use ingraft_dataset::Dataset;
 use ingraft_dataset::stats::wilson;
-use ingraft_exec::MemoryNeeds;
 use ingraft_import::Tensors;
 use ingraft_kernel::Host;
 use ingraft_method::DeltaFormat;
-use ingraft_plan::{Phase, PlanView};
+use ingraft_plan::PlanView;
 use ingraft_train::Readout;
 use serde::Serialize;
 
@@ -37,7 +36,7 @@ use crate::backend::Backend;
 use crate::classes::ClassMap;
 use crate::input::Reader;
 use crate::plan_file::{ArtifactFile, check_folder, write_whole};
-use crate::predict::Predictor;
+use crate::predict::{Memory, Predictor};
 use crate::report::{Table, bytes, hex};
 use crate::training::{Checkpoint, Course, Feeds, Kept, Lessons, SiteChoice, Trained};
 use crate::{CliError, Console, target};
@@ -343,7 +342,7 @@ fn deployed<T: Backend>(
 ) -> Result<Judged, CliError> {
     let kept = file.map(|file| file.kept_for(target)).transpose()?;
     let adapter = kept.as_ref().map(|file| file.attach(&plan)).transpose()?;
-    let mut memory = target.store(MemoryNeeds::new(&plan, Phase::Infer, target)?.total())?;
+    let mut memory = Memory::new(&plan, target)?;
     let mut predictor = Predictor::new(plan, target, adapter, &mut memory)?;
     evaluate(&mut predictor, reader, clips, naming, console)
 }

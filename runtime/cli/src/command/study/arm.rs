@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use ingraft_dataset::stats::{Confusion, Tally};
-use ingraft_exec::MemoryNeeds;
-use ingraft_plan::{Phase, PlanView};
+use ingraft_plan::PlanView;
 use serde::{Deserialize, Serialize};
 
 use super::latency::Latency;
@@ -16,7 +15,7 @@ use crate::command::eval::classify;
 use crate::command::train::candidate::{Candidate, Terms};
 use crate::input::Feed;
 use crate::plan_file::ArtifactFile;
-use crate::predict::Predictor;
+use crate::predict::{Memory, Predictor};
 use crate::training::{Lessons, Trained};
 use crate::{CliError, Console};
 
@@ -202,8 +201,8 @@ impl<'a> Arm<'a> {
     ) -> Result<Vec<(usize, usize, usize)>, CliError> {
         let file = ArtifactFile::from_bytes(self.candidate.name, adapter).kept_for(target)?;
         let adapter = file.attach(&plan)?;
-        let mut session = target.store(MemoryNeeds::new(&plan, Phase::Infer, target)?.total())?;
-        let mut predictor = Predictor::new(plan, target, Some(adapter), &mut session)?;
+        let mut memory = Memory::new(&plan, target)?;
+        let mut predictor = Predictor::new(plan, target, Some(adapter), &mut memory)?;
         let feeds = judged.clips.iter().map(|(_, _, feed)| Ok((*feed).clone()));
         let taken = classify(&mut predictor, self.classes, feeds)?;
         Ok(judged.clips.iter().zip(taken).map(|((clip, truth, _), taken)| (*clip, *truth, taken)).collect())

@@ -4,13 +4,13 @@ use core::time::Duration;
 use std::time::Instant;
 
 use ingraft_adapter::Adapter;
-use ingraft_exec::{MemoryNeeds, Silent};
-use ingraft_plan::{Phase, PlanView};
+use ingraft_exec::Silent;
+use ingraft_plan::PlanView;
 
 use crate::CliError;
 use crate::backend::Backend;
 use crate::command::bench::seeded_inputs;
-use crate::predict::Predictor;
+use crate::predict::{Memory, Predictor};
 
 /// Times of one inference, in microseconds.
 #[derive(Clone, Copy, Debug)]
@@ -28,8 +28,7 @@ impl Latency {
         target: &T,
         adapter: Adapter<'_>,
     ) -> Result<Self, CliError> {
-        let needs = MemoryNeeds::new(&plan, Phase::Infer, target)?.total();
-        let (mut first, mut second) = (target.store(needs)?, target.store(needs)?);
+        let (mut first, mut second) = (Memory::new(&plan, target)?, Memory::new(&plan, target)?);
         let mut base = Predictor::new(plan, target, None, &mut first)?;
         let mut adapted = Predictor::new(plan, target, Some(adapter), &mut second)?;
         let inputs = seeded_inputs(&plan);

@@ -5,12 +5,14 @@ import struct
 # Bytes of a thread in local memory: arguments of calls stand there, a record of parameters among them, and sums that a register had no room for
 # would not fit.
 LOCAL = 384
+# Registers of a thread, of 255: what needs more is about to spill.
+REGISTERS = 248
 # Opcodes of instructions, in the low bits of each.
 IMMA, HMMA, IDP = 0x237, 0x23C, 0x226
 OPCODE = (1 << 12) - 1
 INSTRUCTION = 16
-# In the section `.nv.info`: records of four bytes and what follows, the size of a thread's frame among them.
-SIZED, FRAME = 4, 0x11
+# In the section `.nv.info`: records of four bytes and what follows, the size of a thread's frame and its registers among them.
+SIZED, FRAME, COUNT = 4, 0x11, 0x2F
 
 
 def sections(image):
@@ -25,16 +27,16 @@ def text(image, at):
     return image[at : image.index(b"\0", at)].decode()
 
 
-def frames(image, parts):
-    """Bytes of local memory of every kernel."""
+def told(image, parts, what):
+    """What the compiler says of every kernel: FRAME, bytes of local memory, or COUNT, registers."""
     (table, size), (strings, _), (at, length) = (parts[name] for name in (".symtab", ".strtab", ".nv.info"))
     end = at + length
     while at < end:
         form, kind, rest = struct.unpack_from("<BBH", image, at)
-        if (form, kind) == (SIZED, FRAME):
-            symbol, frame = struct.unpack_from("<II", image, at + 4)
+        if (form, kind) == (SIZED, what):
+            symbol, value = struct.unpack_from("<II", image, at + 4)
             assert 24 * symbol < size, "a symbol past the table"
-            yield text(image, strings + struct.unpack_from("<I", image, table + 24 * symbol)[0]), frame
+            yield text(image, strings + struct.unpack_from("<I", image, table + 24 * symbol)[0]), value
         at += 4 + (rest if form == SIZED else 0)
 
 
@@ -42,7 +44,7 @@ def wanted(kernel, tensor_cores):
     """The instruction that a kernel is written around."""
     if kernel.startswith(("qconv_", "dynamic_conv_")):
         return IMMA if tensor_cores else IDP
-    half = kernel.startswith("conv_f16_") and not kernel.endswith("_rows")
+    half = kernel.startswith(("conv_f16_", "matmul_f16_")) and not kernel.endswith("_rows")
     return HMMA if half and tensor_cores else None
 
 
@@ -56,12 +58,15 @@ def addressed(text):
 def broken(image, tensor_cores):
     """What is beyond the limits, in words."""
     parts = {name: (offset, length) for name, offset, length in sections(image)}
-    for kernel, frame in frames(image, parts):
+    registers = dict(told(image, parts, COUNT))
+    for kernel, frame in told(image, parts, FRAME):
         # Functions that kernels call are listed too.
         if f".text.{kernel}" not in parts:
             continue
         if frame > LOCAL:
             yield f"{kernel} keeps {frame} bytes of a thread in local memory, more than {LOCAL}"
+        if registers[kernel] > REGISTERS:
+            yield f"{kernel} takes {registers[kernel]} registers, more than {REGISTERS}"
         offset, length = parts[f".text.{kernel}"]
         codes = (struct.unpack_from("<Q", image, offset + at)[0] & OPCODE for at in range(0, length, INSTRUCTION))
         opcode = wanted(kernel, tensor_cores)

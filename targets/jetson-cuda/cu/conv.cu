@@ -1,6 +1,6 @@
 // f32 convolution and linear layers as an implicit product, with every real adapter term in the epilogue.
 //
-// `conv_f32_rows` is for the few rows of a classifier: a warp takes one channel of all of them.
+// What no kernel of a recording writes is read ahead of the wait: terms, and of weights and rank rows the first step of every group.
 #pragma once
 #include "float.cuh"
 #include "group.cuh"
@@ -84,16 +84,16 @@ __device__ __noinline__ float sparse_value(const Conv p, const Terms& terms, i32
     return sum;
 }
 
-/// Scale and shift of the site, then the clamp.
-__device__ __forceinline__ float finished(const Conv& p, const Terms* terms, i32 channel, float y) {
-    if (terms && terms->scale) y = y * at<const float>(terms->scale)[channel] + at<const float>(terms->shift)[channel];
+/// Scale and shift, then the clamp.
+__device__ __forceinline__ float finished(const Conv& p, const Affine& affine, float y) {
+    if (affine.present) y = y * affine.scale + affine.shift;
     return clamp(y, p.lo, p.hi);
 }
 
 template <Reading READING, i32 SIDE, i32 SLICES> __device__ __forceinline__ void conv(const Conv& p) {
     const i32 TILE = 8 * SIDE, THREADS = SLICES * TILE_THREADS, LINES = THREADS / TILE, EACH = (TILE + LINES - 1) / LINES;
     __shared__ Shared<SIDE, SLICES> shared;
-    __shared__ float latents[TILE][LOW];
+    __shared__ float joined[SLICES == 1 ? 1 : TILE][LOW];
     i32 group = blockIdx.z, first_pixel = blockIdx.x * TILE, first_channel = blockIdx.y * TILE;
     i32 columns = min(p.out_group - first_channel, TILE), channel0 = group * p.out_group + first_channel;
     i32 line = threadIdx.x % TILE_THREADS / 4;
@@ -101,19 +101,11 @@ template <Reading READING, i32 SIDE, i32 SLICES> __device__ __forceinline__ void
 #pragma unroll
     for (i32 i = 0; i < SIDE / 2; i++) patch[i] = patch_of<READING == UNIT>(p, first_pixel + line + 16 * i, group);
     const Terms* terms = at<const Terms>(p.terms);
-    i32 rank = terms && terms->factors ? terms->rank : 0;
-    bool sparse = terms && terms->sparse;
+    Terms entry = {};
+    if (terms) entry = *terms;
+    i32 rank = entry.factors ? entry.rank : 0;
     const float* weight = at<const float>(p.weight) + (i64)channel0 * p.row;
-    const float* down = rank ? at<const float>(terms->down) + (i64)group * rank * p.row : 0;
-    // A thread has one channel in every pixel of the epilogue: what belongs to it is read ahead of the products.
-    i32 column = threadIdx.x % TILE, channel = channel0 + column, row0 = threadIdx.x / TILE % TILE;
-    bool mine = column < columns && threadIdx.x < TILE * TILE;
-    float bias = mine && p.bias ? __ldg(at<const float>(p.bias) + channel) : 0.0f, up[LOW];
-    const float* ups = rank ? at<const float>(terms->up) + (i64)channel * rank : 0;
-#pragma unroll
-    for (i32 r = 0; r < LOW; r++) up[r] = mine && r < rank ? __ldg(ups + r) : 0.0f;
-    follow();
-    auto left = [&](i32 k) { return values_at<READING, SIDE>(p, patch, group, k); };
+    const float* down = rank ? at<const float>(entry.down) + (i64)group * rank * p.row : 0;
     auto right = [&](i32 k) {
         Fours<SIDE> out;
 #pragma unroll
@@ -124,22 +116,36 @@ template <Reading READING, i32 SIDE, i32 SLICES> __device__ __forceinline__ void
     auto low = [&](i32 r, i32 k) {
         return r0 + r < rank && k < p.row ? __ldg(down + (i64)(r0 + r) * p.row + k) : 0.0f;
     };
+    const Held<SIDE> first = hold<SIDE, true, true, true>(own_depth(), right, low);
+    // A thread has one channel in every pixel of the epilogue: what belongs to it is read ahead of the products.
+    i32 column = threadIdx.x % TILE, channel = channel0 + column, row0 = threadIdx.x / TILE % TILE;
+    bool mine = column < columns && threadIdx.x < TILE * TILE;
+    float bias = mine && p.bias ? __ldg(at<const float>(p.bias) + channel) : 0.0f, up[LOW];
+    const float* ups = rank ? at<const float>(entry.up) + (i64)channel * rank : 0;
+#pragma unroll
+    for (i32 r = 0; r < LOW; r++) up[r] = mine && r < rank ? __ldg(ups + r) : 0.0f;
+    const Affine affine = affine_of(entry, channel, mine);
+    follow();
+    auto left = [&](i32 k) { return values_at<READING, SIDE>(p, patch, group, k); };
     Sums<SIDE> sums = {};
     if (rank) {
-        tile_products<SIDE, SLICES, true, true, true>(p.row, left, right, low, shared.stages, sums);
+        tile_products<SIDE, SLICES, true, true, true>(p.row, first, left, right, low, shared.stages, sums);
         share<SIDE, SLICES, true, true>(sums, shared);
     } else {
-        tile_products<SIDE, SLICES, true, false, true>(p.row, left, right, low, shared.stages, sums);
+        tile_products<SIDE, SLICES, true, false, true>(p.row, first, left, right, low, shared.stages, sums);
         share<SIDE, SLICES, true, false>(sums, shared);
     }
     float y[EACH];
 #pragma unroll
     for (i32 i = 0; i < EACH; i++) y[i] = tile_sum<SIDE, SLICES>(shared, row0 + i * LINES, column) + bias;
     while (r0 < rank) {
-        for (i32 index = threadIdx.x; index < TILE * LOW; index += THREADS) {
-            latents[index / LOW][index % LOW] = low_sum<SIDE, SLICES>(shared, index / LOW, index % LOW);
+        const float(*latents)[LOW] = SLICES == 1 ? shared.found[0].low : joined;
+        if (SLICES > 1) {
+            for (i32 index = threadIdx.x; index < TILE * LOW; index += THREADS) {
+                joined[index / LOW][index % LOW] = low_sum<SIDE, SLICES>(shared, index / LOW, index % LOW);
+            }
+            __syncthreads();
         }
-        __syncthreads();
 #pragma unroll
         for (i32 i = 0; i < EACH; i++) {
 #pragma unroll
@@ -150,7 +156,8 @@ template <Reading READING, i32 SIDE, i32 SLICES> __device__ __forceinline__ void
 #pragma unroll
             for (i32 r = 0; r < LOW; r++) up[r] = mine && r0 + r < rank ? __ldg(ups + r0 + r) : 0.0f;
             Sums<SIDE> more = {};
-            tile_products<SIDE, SLICES, false, true, true>(p.row, left, right, low, shared.stages, more);
+            const Held<SIDE> next = hold<SIDE, false, true, true>(own_depth(), right, low);
+            tile_products<SIDE, SLICES, false, true, true>(p.row, next, left, right, low, shared.stages, more);
             share<SIDE, SLICES, false, true>(more, shared);
         }
     }
@@ -160,8 +167,8 @@ template <Reading READING, i32 SIDE, i32 SLICES> __device__ __forceinline__ void
     for (i32 i = 0; i < EACH; i++) {
         i32 pixel = first_pixel + row0 + i * LINES;
         if (pixel >= pixels) break;
-        if (sparse) y[i] += sparse_value(p, *terms, pixel, group, channel);
-        at<float>(p.output)[(i64)pixel * p.o + channel] = finished(p, terms, channel, y[i]);
+        if (entry.sparse) y[i] += sparse_value(p, *terms, pixel, group, channel);
+        at<float>(p.output)[(i64)pixel * p.o + channel] = finished(p, affine, y[i]);
     }
 }
 
@@ -179,92 +186,6 @@ CONV(conv_f32_unit_large, UNIT, 8, 1)
 CONV(conv_f32_unit_wide, UNIT, 4, 1)
 CONV(conv_f32_unit_split, UNIT, 4, 8)
 CONV(conv_f32_unit_small, UNIT, 2, 8)
-
-/// Rows that `conv_f32_rows` takes, warps of its block, ranks of a term.
-const i32 ROWS = 4;
-const i32 ROW_WARPS = 8;
-const i32 MAX_TERM_RANK = 256;
-
-/// The products of `weights` with every row of the input, in each lane.
-__device__ __forceinline__ void row_products(const Conv& p, const float* weights, float* sums) {
-    const float* input = at<const float>(p.input);
-    i32 rows = p.n * p.oh * p.ow;
-    bool fours = (reinterpret_cast<u64>(weights) & 15) == 0 && p.row % 4 == 0;
-#pragma unroll
-    for (i32 i = 0; i < ROWS; i++) sums[i] = 0.0f;
-    if (fours) {
-#pragma unroll 4
-        for (i32 k = threadIdx.x % WARP * 4; k < p.row; k += WARP * 4) {
-            float4 w = __ldg(reinterpret_cast<const float4*>(weights + k));
-#pragma unroll
-            for (i32 i = 0; i < ROWS; i++) {
-                if (i >= rows) break;
-                float4 x = fresh(reinterpret_cast<const float4*>(input + (i64)i * p.c + k));
-                sums[i] = __fmaf_rn(w.x, x.x, __fmaf_rn(w.y, x.y, __fmaf_rn(w.z, x.z, __fmaf_rn(w.w, x.w, sums[i]))));
-            }
-        }
-    } else {
-        for (i32 k = threadIdx.x % WARP; k < p.row; k += WARP) {
-#pragma unroll
-            for (i32 i = 0; i < ROWS; i++) {
-                if (i < rows) sums[i] = __fmaf_rn(weights[k], input[(i64)i * p.c + k], sums[i]);
-            }
-        }
-    }
-#pragma unroll
-    for (i32 i = 0; i < ROWS; i++) sums[i] = together<WARP>(sums[i], Plus());
-}
-
-/// Few rows: a warp takes one channel of all of them, whose products `base(channel, y)` gives every lane.
-template <class F> __device__ __forceinline__ void conv_rows(const Conv& p, F base) {
-    __shared__ float latents[ROWS][MAX_TERM_RANK];
-    i32 warp = threadIdx.x / WARP, lane = threadIdx.x % WARP, channel = blockIdx.x * ROW_WARPS + warp;
-    i32 rows = p.n * p.oh * p.ow;
-    const Terms* terms = at<const Terms>(p.terms);
-    i32 rank = terms && terms->factors ? terms->rank : 0;
-    float y[ROWS], more[ROWS] = {};
-    if (rank) {
-        for (i32 r = warp; r < rank; r += ROW_WARPS) {
-            row_products(p, at<const float>(terms->down) + (i64)r * p.row, y);
-#pragma unroll
-            for (i32 i = 0; i < ROWS; i++) {
-                if (lane == 0) latents[i][r] = y[i];
-            }
-        }
-        __syncthreads();
-    }
-    if (channel >= p.o) return;
-    base(channel, y);
-    for (i32 r = lane; r < rank; r += WARP) {
-        float up = at<const float>(terms->up)[(i64)channel * rank + r];
-#pragma unroll
-        for (i32 i = 0; i < ROWS; i++) more[i] += up * (i < rows ? latents[i][r] : 0.0f);
-    }
-    if (terms && terms->sparse) {
-        const u32* indptr = at<const u32>(terms->indptr);
-        for (u32 entry = indptr[channel] + lane; entry < indptr[channel + 1]; entry += WARP) {
-            i32 k = at<const u16>(terms->indices)[entry];
-            float delta = at<const float>(terms->values)[entry];
-#pragma unroll
-            for (i32 i = 0; i < ROWS; i++) {
-                if (i < rows) more[i] += delta * at<const float>(p.input)[(i64)i * p.c + k];
-            }
-        }
-    }
-    float bias = p.bias ? at<const float>(p.bias)[channel] : 0.0f;
-#pragma unroll
-    for (i32 i = 0; i < ROWS; i++) {
-        float all = terms ? together<WARP>(more[i], Plus()) : 0.0f;
-        if (lane == 0 && i < rows) {
-            at<float>(p.output)[(i64)i * p.o + channel] = finished(p, terms, channel, y[i] + bias + all);
-        }
-    }
-}
-
-extern "C" __global__ void __launch_bounds__(ROW_WARPS* WARP) conv_f32_rows(const __grid_constant__ Conv p) {
-    follow();
-    conv_rows(p, [&](i32 channel, float* y) { row_products(p, at<const float>(p.weight) + (i64)channel * p.row, y); });
-}
 
 /// One byte of a mask: eight values.
 extern "C" __global__ void mask_f32(const __grid_constant__ Mask p) {

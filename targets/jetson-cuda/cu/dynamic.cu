@@ -3,6 +3,7 @@
 #include "float.cuh"
 #include "group.cuh"
 #include "qconv.cu"
+#include "tile.cuh"
 
 const i32 DYNAMIC_THREADS = 1024;
 const float SCALE_MIN = 8.673617379884035e-19f, SCALE_MAX = 1.152921504606847e18f;
@@ -101,41 +102,61 @@ extern "C" __global__ void __launch_bounds__(DYNAMIC_THREADS) quantize_f32_qd8_c
     write_codes(p, block_range(range));
 }
 
-/// Ranks whose entries of A*x are held at a time, and pixels of which a warp computes one.
+/// Ranks whose entries of A*x are held at a time; ranks and pixels of which a warp computes those at once.
 const i32 RANKS_AT_ONCE = 8;
+const i32 RANKS_OF_WARP = 2;
 const i32 PIXELS_AT_ONCE = 8;
 
-/// Adds to `sums`, in each lane a part, the products of a row `a` of real factors and the words of PIXELS_AT_ONCE pixels.
+/// The sums over a warp of 16 values: that of value `lane / 2`.
+__device__ __forceinline__ float sum_of_own(float* values) {
+    i32 lane = threadIdx.x % WARP;
+#pragma unroll
+    for (i32 half = 8; half; half /= 2) {
+        bool upper = lane & 2 * half;
+#pragma unroll
+        for (i32 i = 0; i < half; i++) {
+            float sent = upper ? values[i] : values[i + half], kept = upper ? values[i + half] : values[i];
+            values[i] = kept + __shfl_xor_sync(~0u, sent, 2 * half);
+        }
+    }
+    return values[0] + __shfl_xor_sync(~0u, values[0], 1);
+}
+
+/// Adds to `sums`, in each lane a part, the products of rows of real factors, `next` apart, and the words of PIXELS_AT_ONCE pixels.
 template <bool UNIT>
-__device__ __forceinline__ void word_latents(const QConv& p, const float* a, i32 first_pixel, i32 group, float* sums) {
+__device__ __forceinline__ void word_latents(const QConv& p, const float* a, i64 next, i32 first_pixel, i32 group, float* sums) {
     Patch patch[PIXELS_AT_ONCE];
+    bool words = in_fours(a, p.row);
 #pragma unroll
     for (i32 i = 0; i < PIXELS_AT_ONCE; i++) patch[i] = patch_of<UNIT>(p, first_pixel + i, group);
 #pragma unroll 2
     for (i32 k = threadIdx.x % WARP * 4; k < p.row; k += WARP * 4) {
-        float w[4];
+        float4 w[RANKS_OF_WARP];
         u32 codes[PIXELS_AT_ONCE];
 #pragma unroll
-        for (i32 j = 0; j < 4; j++) w[j] = __ldg(a + k + j);
+        for (i32 r = 0; r < RANKS_OF_WARP; r++) w[r] = fours_at<false>(a + r * next, p.row, k, words);
 #pragma unroll
         for (i32 i = 0; i < PIXELS_AT_ONCE; i++) codes[i] = codes_at<UNIT>(p, patch[i], group, k);
 #pragma unroll
         for (i32 i = 0; i < PIXELS_AT_ONCE; i++) {
+            float x[4];
 #pragma unroll
-            for (i32 j = 0; j < 4; j++) {
-                float x = (float)((i32)(i8)(codes[i] >> (8 * j)) - p.in_zero_point);
-                sums[i] = __fmaf_rn(w[j], x, sums[i]);
+            for (i32 j = 0; j < 4; j++) x[j] = (float)((i32)(i8)(codes[i] >> (8 * j)) - p.in_zero_point);
+#pragma unroll
+            for (i32 r = 0; r < RANKS_OF_WARP; r++) {
+                sums[r * PIXELS_AT_ONCE + i] = dot_fours(w[r], make_float4(x[0], x[1], x[2], x[3]), sums[r * PIXELS_AT_ONCE + i]);
             }
         }
     }
 }
 
-/// The same code by code.
-__device__ __noinline__ void byte_latents(const QConv& p, const float* a, i32 first_pixel, i32 group, float* sums) {
+/// The same code by code. Takes a copy of the record: with its address, all of it would be read from memory everywhere.
+__device__ __noinline__ void byte_latents(const QConv p, const float* a, i64 next, i32 first_pixel, i32 group, float* sums) {
     for (i32 i = 0; i < PIXELS_AT_ONCE; i++) {
         const Patch patch = patch_of<false>(p, first_pixel + i, group);
         for (i32 k = threadIdx.x % WARP; patch.valid && k < p.row; k += WARP) {
-            sums[i] = __fmaf_rn(a[k], (float)(code_at(p, patch, group, k) - p.in_zero_point), sums[i]);
+            float x = (float)(code_at(p, patch, group, k) - p.in_zero_point);
+            for (i32 r = 0; r < RANKS_OF_WARP; r++) sums[r * PIXELS_AT_ONCE + i] = __fmaf_rn(a[r * next + k], x, sums[r * PIXELS_AT_ONCE + i]);
         }
     }
 }
@@ -155,20 +176,19 @@ __device__ __forceinline__ void real_ranks(const QConv& p, const Terms& terms, i
         for (i32 r = 0; r < RANKS_AT_ONCE; r++) up[r] = mine && r < count ? __ldg(ups + r0 + r) : 0.0f;
         __syncthreads();
 #pragma unroll 1
-        for (i32 job = warp; job < COVERED / PIXELS_AT_ONCE * RANKS_AT_ONCE; job += WARPS) {
-            i32 pixel = job / RANKS_AT_ONCE * PIXELS_AT_ONCE, r = job % RANKS_AT_ONCE;
+        for (i32 job = warp; job < COVERED / PIXELS_AT_ONCE * (RANKS_AT_ONCE / RANKS_OF_WARP); job += WARPS) {
+            i32 pixel = job / (RANKS_AT_ONCE / RANKS_OF_WARP) * PIXELS_AT_ONCE, r = job % (RANKS_AT_ONCE / RANKS_OF_WARP) * RANKS_OF_WARP;
             if (first_pixel + pixel >= pixels) break;
-            float sums[PIXELS_AT_ONCE] = {};
+            float sums[RANKS_OF_WARP * PIXELS_AT_ONCE] = {};
             if (r < count) {
                 const float* a = at<const float>(terms.down) + (i64)(group * rank + r0 + r) * p.row;
-                if (WORDS) word_latents<UNIT>(p, a, first_pixel + pixel, group, sums);
-                else byte_latents(p, a, first_pixel + pixel, group, sums);
+                // A rank that is not there is the one before once more, and meets a factor of zero.
+                i64 next = r + 1 < count ? p.row : 0;
+                if (WORDS) word_latents<UNIT>(p, a, next, first_pixel + pixel, group, sums);
+                else byte_latents(p, a, next, first_pixel + pixel, group, sums);
             }
-#pragma unroll
-            for (i32 i = 0; i < PIXELS_AT_ONCE; i++) {
-                sums[i] = together<WARP>(sums[i], Plus()) * p.in_scale;
-                if (lane == 0) latents[pixel + i][r] = sums[i];
-            }
+            float sum = sum_of_own(sums) * p.in_scale;
+            if (lane % 2 == 0) latents[pixel + lane / 2 % PIXELS_AT_ONCE][r + lane / 2 / PIXELS_AT_ONCE] = sum;
         }
         __syncthreads();
 #pragma unroll
@@ -181,7 +201,7 @@ __device__ __forceinline__ void real_ranks(const QConv& p, const Terms& terms, i
 }
 
 /// What the sparse term of `channel` adds, in input steps.
-__device__ __noinline__ float dynamic_sparse(const QConv& p, const Terms& terms, i32 pixel, i32 group, i32 channel) {
+__device__ __noinline__ float dynamic_sparse(const QConv p, const Terms& terms, i32 pixel, i32 group, i32 channel) {
     i32 unused = 0;
     float delta = 0.0f;
     sparse_sum(p, terms, pixel, group, channel, unused, delta);
@@ -192,28 +212,34 @@ template <bool WORDS, bool UNIT, i32 SPLIT> __device__ __forceinline__ void dyna
     const i32 COVERED = SPLIT == 1 ? WARPS * PIXELS : PIXELS;
     __shared__ Tile tile;
     QConv p = d.conv;
-    p.in_zero_point = *at<const i8>(d.zero_point);
-    p.in_scale = *at<const float>(d.scale);
     i32 warp = threadIdx.x >> 5, g = (threadIdx.x & 31) >> 2, group = blockIdx.z;
     i32 first_pixel = blockIdx.x * COVERED, first_channel = blockIdx.y * CHANNELS;
     i32 own = first_pixel + (SPLIT == 1 ? warp * PIXELS : 0) + g;
     const Patch patch[2] = {patch_of<UNIT>(p, own, group), patch_of<UNIT>(p, own + 8, group)};
-    const Terms* terms = at<const Terms>(p.terms);
-    bool factors = terms && terms->factors, sparse = terms && terms->sparse, affine = terms && terms->scale;
     i32 left = min(p.out_group - first_channel, CHANNELS), channel0 = group * p.out_group + first_channel;
     const i8* rows = at<const i8>(p.weight) + (i64)channel0 * p.row;
     i32 lane = threadIdx.x % CHANNELS, channel = channel0 + lane, folded = 0;
+    bool mine = lane < left;
     float multiplier = 0.0f, bias = 0.0f;
-    if (lane < left) {
-        folded = -p.in_zero_point * __ldg(at<const i32>(d.sums) + channel);
-        multiplier = p.in_scale * __ldg(at<const float>(p.multiplier) + channel);
+    if (mine) {
+        folded = __ldg(at<const i32>(d.sums) + channel);
+        multiplier = __ldg(at<const float>(p.multiplier) + channel);
         bias = __ldg(at<const float>(d.shift) + channel);
     }
+    const Terms* terms = at<const Terms>(p.terms);
+    Terms entry = {};
+    if (terms) entry = *terms;
+    const Affine affine = affine_of(entry, channel, mine);
+    follow();
+    p.in_zero_point = fresh(at<const i8>(d.zero_point));
+    p.in_scale = fresh(at<const float>(d.scale));
+    folded *= -p.in_zero_point;
+    multiplier *= p.in_scale;
     products<WORDS, UNIT, SPLIT, false>(p, patch, group, rows, left, tile);
     float added[COVERED / WARPS] = {};
-    if (factors) real_ranks<WORDS, UNIT, COVERED>(p, *terms, group, first_pixel, channel, lane < left, added);
+    if (entry.factors) real_ranks<WORDS, UNIT, COVERED>(p, entry, group, first_pixel, channel, mine, added);
     __syncthreads();
-    if (lane >= left) return;
+    if (!mine) return;
     i32 pixels = p.n * p.oh * p.ow;
 #pragma unroll
     for (i32 i = 0; i < COVERED / WARPS; i++) {
@@ -221,16 +247,15 @@ template <bool WORDS, bool UNIT, i32 SPLIT> __device__ __forceinline__ void dyna
         if (pixel >= pixels) break;
         i32 acc = product<SPLIT, CHANNELS>(tile, local, lane) + folded;
         float v = (float)acc * multiplier + bias;
-        if (factors) v += added[i];
-        if (sparse) v += dynamic_sparse(p, *terms, pixel, group, channel) * p.in_scale;
-        if (affine) v = v * at<const float>(terms->scale)[channel] + at<const float>(terms->shift)[channel];
+        if (entry.factors) v += added[i];
+        if (entry.sparse) v += dynamic_sparse(p, *terms, pixel, group, channel) * p.in_scale;
+        if (affine.present) v = v * affine.scale + affine.shift;
         at<float>(p.output)[(i64)pixel * p.o + channel] = clamp(v, p.lo, p.hi);
     }
 }
 
 #define DYNAMIC_CONV(name, words, unit, split)                                                               \
     extern "C" __global__ void __launch_bounds__(WARPS * 32) name(const __grid_constant__ DynamicConv p) {   \
-        follow();                                                                                            \
         dynamic_conv<words, unit, split>(p);                                                                 \
     }
 DYNAMIC_CONV(dynamic_conv_bytes_split, false, false, 4)

@@ -135,3 +135,18 @@ struct HalfPack {
     u64 weight, packed;
     i32 rows, row;
 };
+
+/// Scale and shift of a channel of the site, where it has any.
+struct Affine {
+    bool present;
+    float scale, shift;
+};
+
+__device__ __forceinline__ Affine affine_of(const Terms& terms, i32 channel, bool mine) {
+    Affine affine = {terms.scale != 0, 1.0f, 0.0f};
+    if (affine.present && mine) {
+        affine.scale = __ldg(at<const float>(terms.scale) + channel);
+        affine.shift = __ldg(at<const float>(terms.shift) + channel);
+    }
+    return affine;
+}

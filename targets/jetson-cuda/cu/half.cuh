@@ -14,6 +14,21 @@ __device__ __forceinline__ float from_half(u16 h) {
     return v;
 }
 
+/// Four values in two words.
+__device__ __forceinline__ float4 four_halves(uint2 v) {
+    return make_float4(from_half((u16)v.x), from_half((u16)(v.x >> 16)), from_half((u16)v.y), from_half((u16)(v.y >> 16)));
+}
+
+/// The power of two that brings what is largest to 1/2..1, and its inverse.
+struct HalfFactor {
+    float to, back;
+};
+
+__device__ __forceinline__ HalfFactor half_factor(float largest) {
+    i32 exponent = min(max((i32)(__float_as_uint(largest) >> 23) - 126, -110), 110);
+    return {__uint_as_float((u32)(127 - exponent) << 23), __uint_as_float((u32)(127 + exponent) << 23)};
+}
+
 /// Two values in a word, `low` in its lower half.
 __device__ __forceinline__ u32 halves(float low, float high) {
 #if __CUDA_ARCH__ >= 800

@@ -9,8 +9,10 @@ template <bool WORDS, i32 SIDE, i32 SLICES> __device__ __forceinline__ void matm
     i32 tiles = (p.m + TILE - 1) / TILE, batch = blockIdx.x / tiles;
     i32 row0 = blockIdx.x % tiles * TILE, column0 = blockIdx.y * TILE, in_lhs, in_rhs;
     offsets(batch, p.rank, p.extents, p.lhs_strides, p.rhs_strides, in_lhs, in_rhs);
+    settled(in_lhs, in_rhs);
     const float* lhs = at<const float>(p.lhs) + (i64)in_lhs * p.m * p.k;
     const float* rhs = at<const float>(p.rhs) + (i64)in_rhs * p.k * p.n;
+    follow();
     i32 thread = threadIdx.x % TILE_THREADS;
     auto left = [&](i32 k) {
         Fours<SIDE> out;
@@ -27,7 +29,8 @@ template <bool WORDS, i32 SIDE, i32 SLICES> __device__ __forceinline__ void matm
     };
     auto low = [](i32, i32) { return 0.0f; };
     Sums<SIDE> sums = {};
-    tile_products<SIDE, SLICES, true, false, false>(p.k, left, right, low, shared.stages, sums);
+    const Held<SIDE> first = hold<SIDE, true, false, false>(own_depth(), right, low);
+    tile_products<SIDE, SLICES, true, false, false>(p.k, first, left, right, low, shared.stages, sums);
     share<SIDE, SLICES, true, false>(sums, shared);
     float* out = at<float>(p.output) + (i64)batch * p.m * p.n;
 #pragma unroll 4
@@ -40,7 +43,6 @@ template <bool WORDS, i32 SIDE, i32 SLICES> __device__ __forceinline__ void matm
 
 #define MATMUL(name, words, side, slices)                                                                         \
     extern "C" __global__ void __launch_bounds__(slices * TILE_THREADS) name(const __grid_constant__ MatMul p) {  \
-        follow();                                                                                                 \
         matmul<words, side, slices>(p);                                                                           \
     }
 MATMUL(matmul_f32_single_wide, false, 4, 1)

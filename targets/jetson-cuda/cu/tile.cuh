@@ -84,6 +84,22 @@ __device__ __forceinline__ float4 row_at(const float* rows, i32 lines, i32 line,
     return out;
 }
 
+/// Four values from position `k` of a row, zero past its end. WRITTEN: by a kernel of the same recording.
+template <bool WRITTEN> __device__ __forceinline__ float4 fours_at(const float* from, i32 row, i32 k, bool words) {
+    if (k >= row) return zeros();
+    if (words && WRITTEN) return fresh(reinterpret_cast<const float4*>(from + k));
+    if (words) return __ldg(reinterpret_cast<const float4*>(from + k));
+    return row_at<false>(from, 1, 0, row, k);
+}
+
+__device__ __forceinline__ bool in_fours(const float* from, i32 row) {
+    return (reinterpret_cast<u64>(from) & 15) == 0 && row % 4 == 0;
+}
+
+__device__ __forceinline__ float dot_fours(float4 w, float4 x, float sum) {
+    return __fmaf_rn(w.x, x.x, __fmaf_rn(w.y, x.y, __fmaf_rn(w.z, x.z, __fmaf_rn(w.w, x.w, sum))));
+}
+
 /// Where a group's thread reads of a right operand that is no rows of weights: depth and column of its first four values,
 /// and the distance in depth to the next.
 template <i32 SIDE> __device__ __forceinline__ i32 depth_of(i32 thread) { return thread / (2 * SIDE); }
@@ -97,28 +113,42 @@ __device__ __forceinline__ void store_along(float* to, i32 stride, float4 v) {
     to[3 * stride] = v.w;
 }
 
+/// What a thread has in hand of the right operand and of the columns beside, of one step of its group.
+template <i32 SIDE> struct Held {
+    Fours<SIDE> right;
+    float low[2];
+};
+
+/// Where a group begins.
+__device__ __forceinline__ i32 own_depth() { return threadIdx.x / TILE_THREADS * TILE_DEPTH; }
+
+/// What stands at depth `k`, as `tile_products` takes it.
+template <i32 SIDE, bool MAIN, bool BESIDES, bool ALONG, class R, class B>
+__device__ __forceinline__ Held<SIDE> hold(i32 k, R right, B low) {
+    i32 thread = threadIdx.x % TILE_THREADS;
+    Held<SIDE> held = {};
+    if (MAIN) held.right = right(ALONG ? k + thread % 4 * 4 : k);
+    if (BESIDES) {
+        held.low[0] = low(thread / 8, k + thread % 8);
+        held.low[1] = low(thread / 8, k + thread % 8 + 8);
+    }
+    return held;
+}
+
 /// Adds to `sums` the products of the tile, and with BESIDES those of the columns beside it; without MAIN only these.
 ///
 /// `left(k)` gives values `k..k + 4` of lines `thread / 4`, 16 apart; `right(k)` the same of columns with ALONG, else fours
-/// of columns at depths from `k + depth_of` on. `low(r, k)` is one value of column `r` beside.
+/// of columns at depths from `k + depth_of` on. `low(r, k)` is one value of column `r` beside. `held` is what `hold` found of both
+/// at `own_depth()`, perhaps before the left operand was written.
 template <i32 SIDE, i32 SLICES, bool MAIN, bool BESIDES, bool ALONG, class L, class R, class B>
-__device__ __forceinline__ void tile_products(i32 depth, L left, R right, B low, Stage<SIDE>* stages, Sums<SIDE>& sums) {
+__device__ __forceinline__ void tile_products(i32 depth, Held<SIDE> held, L left, R right, B low, Stage<SIDE>* stages,
+                                              Sums<SIDE>& sums) {
     const i32 STEP = SLICES * TILE_DEPTH, STRIDE = 8 * SIDE + 4;
     i32 thread = threadIdx.x % TILE_THREADS, slice = threadIdx.x / TILE_THREADS;
     i32 quad = thread % 4 * 4, line = thread / 4, ty = thread / 8, tx = thread % 8;
     Stage<SIDE>& stage = stages[slice];
-    Fours<SIDE> a, b;
-    float d[2];
-    i32 own = slice * TILE_DEPTH;
-    auto fetch = [&](i32 k) {
-        a = left(k + quad);
-        if (MAIN) b = right(ALONG ? k + quad : k);
-        if (BESIDES) {
-            d[0] = low(ty, k + tx);
-            d[1] = low(ty, k + tx + 8);
-        }
-    };
-    fetch(own);
+    i32 own = own_depth();
+    Fours<SIDE> a = left(own + quad);
 #pragma unroll 1
     for (i32 done = 0; done < depth; done += STEP) {
         group_barrier(slice);
@@ -126,18 +156,21 @@ __device__ __forceinline__ void tile_products(i32 depth, L left, R right, B low,
         for (i32 i = 0; i < SIDE / 2; i++) {
             store_along(&stage.left[quad][line + 16 * i], STRIDE, a.at[i]);
             if (MAIN && ALONG) {
-                store_along(&stage.right[quad][line + 16 * i], STRIDE, b.at[i]);
+                store_along(&stage.right[quad][line + 16 * i], STRIDE, held.right.at[i]);
             } else if (MAIN) {
                 i32 at_depth = depth_of<SIDE>(thread) + depth_step<SIDE>() * i;
-                *reinterpret_cast<float4*>(&stage.right[at_depth][column_of<SIDE>(thread)]) = b.at[i];
+                *reinterpret_cast<float4*>(&stage.right[at_depth][column_of<SIDE>(thread)]) = held.right.at[i];
             }
         }
         if (BESIDES) {
-            stage.low[tx][ty] = d[0];
-            stage.low[tx + 8][ty] = d[1];
+            stage.low[tx][ty] = held.low[0];
+            stage.low[tx + 8][ty] = held.low[1];
         }
         group_barrier(slice);
-        if (done + STEP < depth) fetch(done + STEP + own);
+        if (done + STEP < depth) {
+            a = left(done + STEP + own + quad);
+            held = hold<SIDE, MAIN, BESIDES, ALONG>(done + STEP + own, right, low);
+        }
 #pragma unroll
         for (i32 k = 0; k < TILE_DEPTH; k++) {
             float rows[SIDE], columns[SIDE];

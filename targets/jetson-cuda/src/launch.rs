@@ -22,8 +22,17 @@ pub(crate) struct Launch<'l, 's> {
     pub(crate) accumulate: u32,
 }
 
-/// Families of kernels that read weights before they wait for the kernel they follow.
-const EARLY: [&str; 5] = ["qconv_", "qdepthwise_", "conv_f32_", "conv_f16_", "depthwise_f32_"];
+/// Families of kernels that read weights before they wait for the kernel they follow, and how many operands behind the first:
+/// range and zero point of a dynamic layer are the kernel's before.
+const EARLY: [(&str, usize); 7] = [
+    ("qconv_", usize::MAX),
+    ("qdepthwise_", usize::MAX),
+    ("conv_f32_", usize::MAX),
+    ("conv_f16_", usize::MAX),
+    ("depthwise_f32_", usize::MAX),
+    ("depthwise_f16_", usize::MAX),
+    ("dynamic_conv_", 4),
+];
 /// Threads of a block where one thread does an element.
 const THREADS: u32 = 128;
 
@@ -140,8 +149,8 @@ impl Launch<'_, '_> {
     /// these must be the plan's.
     fn may_overlap(&self, kernel: &str) -> bool {
         let constant = |operand: &Operand<'_>| matches!(operand.place, Place::Plan(_));
-        !EARLY.iter().any(|family| kernel.starts_with(family))
-            || self.step.inputs().iter().skip(1).all(constant)
+        let early = EARLY.iter().find(|(family, _)| kernel.starts_with(family));
+        early.is_none_or(|(_, count)| self.step.inputs().iter().skip(1).take(*count).all(constant))
     }
 
     /// Launches `kernel` with a thread for each of `count` elements.

@@ -15,7 +15,8 @@
 //!   bytes.
 //! - **Indices.** One that comes with an input and leads outside is [`KernelError::Index`](ingraft_kernel::KernelError::Index),
 //!   as on the host: runs of plans with such a step wait for the GPU.
-//! - **f16.** [`Cuda::with_halves`] is the target `cuda-fp16`: float convolutions and linear layers by products in f16.
+//! - **f16.** [`Cuda::with_halves`] is the target `cuda-fp16`: float convolutions, linear layers and products of two activations in f16,
+//!   depthwise layers with weights in f16.
 //! - **Building.** Kernels are compiled ahead of time (`build.py`) and committed, the driver is loaded at run time: a
 //!   build needs no CUDA, and without a driver [`Cuda::open`] says so.
 //!

@@ -244,12 +244,24 @@ pub(crate) static ROWS: &[Row] = &[
 ];
 
 /// Rows that multiply in f16, for who asks for them: before those above.
-pub(crate) static HALVES: &[Row] = &[Row {
-    twin: Some(("conv_f32_f32_f32__scalar", half::takes)),
-    packed: half::packed,
-    pack: half::pack,
-    ..row("conv_f32_f32_f32__cuda_fp16", OpCode::Conv, F32, F32, half::convolve)
-}];
+pub(crate) static HALVES: &[Row] = &[
+    Row {
+        twin: Some(("conv_f32_f32_f32__scalar", half::takes)),
+        packed: half::packed,
+        pack: half::pack,
+        ..row("conv_f32_f32_f32__cuda_fp16", OpCode::Conv, F32, F32, half::convolve)
+    },
+    Row {
+        twin: Some(("depthwise_f32_f32_f32__scalar", half::takes_depthwise)),
+        packed: half::packed_taps,
+        pack: half::pack_taps,
+        ..row("depthwise_f32_f32_f32__cuda_fp16", OpCode::Depthwise, F32, F32, half::depthwise)
+    },
+    Row {
+        twin: Some(("matmul_f32_f32_f32__scalar", product::has_use_for_halves)),
+        ..row("matmul_f32_f32_f32__cuda_fp16", OpCode::MatMul, F32, F32, product::matmul_in_halves)
+    },
+];
 
 /// The kernels that rows launch.
 pub(crate) const KERNELS: &[&str] = &[
@@ -316,11 +328,14 @@ pub(crate) const KERNELS: &[&str] = &[
     "conv_f16_unit_split",
     "conv_f16_rows",
     "pack_f16",
+    "pack_f16_taps",
     "mask_f32",
     "depthwise_f32_three",
     "depthwise_f32_five",
     "depthwise_f32_fours",
     "depthwise_f32_single",
+    "depthwise_f16_three",
+    "depthwise_f16_five",
     "dynamic_conv_bytes_split",
     "dynamic_conv_words_split",
     "dynamic_conv_unit_wide",
@@ -332,6 +347,14 @@ pub(crate) const KERNELS: &[&str] = &[
     "matmul_f32_single_small",
     "matmul_f32_fours_wide",
     "matmul_f32_fours_small",
+    "matmul_f16_fours_wide",
+    "matmul_f16_fours_split",
+    "matmul_f16_left_wide",
+    "matmul_f16_left_split",
+    "matmul_f16_right_wide",
+    "matmul_f16_right_split",
+    "matmul_f16_single_wide",
+    "matmul_f16_single_split",
     "matmul_qs8_qs8_s32",
     "pool_f32",
     "pool_f32_split",

@@ -73,8 +73,9 @@ impl Cuda {
         Ok(cuda)
     }
 
-    /// The same GPU as the target `cuda-fp16`: float convolutions and linear layers by products in f16, with packed weights,
-    /// within the bound that `rows/half.rs` states. Never what a command takes by itself.
+    /// The same GPU as the target `cuda-fp16`: float convolutions, linear layers and products of two activations in f16, depthwise
+    /// layers with weights in f16, within the bounds that `rows/half.rs` and `rows/product.rs` state. Never what a command takes by
+    /// itself.
     ///
     /// # Errors
     /// [`CudaError::NoHalves`] where the kernels are compiled for less than compute capability 8.0.

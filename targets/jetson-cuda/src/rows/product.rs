@@ -1,10 +1,18 @@
-//! Batched products of two activations.
+//! Batched products of two activations: on reals, on codes, and on reals in f16 for who asks for it
+//! ([`Cuda::with_halves`](crate::Cuda::with_halves)).
+//!
+//! # Numerics of f16
+//! Both operands are rounded as they are read; products are exact, and summed in f32 on tensor cores, sixteen at a time. A result is
+//! within `(2⁻¹⁰ + (len/16 + 12)·2⁻²²)·Σ|x·w| + len·2⁻²⁵·(max|x| + max|w| + 2⁻²⁵)` of the exact sum of its `len` products. Values
+//! beyond 65504 become infinite.
 
-use ingraft_kernel::KernelError;
+use ingraft_kernel::{KernelError, Step};
 use ingraft_tensor::Shape;
 
 use crate::launch::{Launch, int};
 use crate::params::float::MatMul;
+use crate::rows::conv::ENOUGH;
+use crate::rows::half::COLUMNS;
 use crate::rows::real::Cut;
 use crate::rows::walk::Walk;
 
@@ -45,6 +53,37 @@ pub(crate) fn matmul(launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
     let reading = if k.is_multiple_of(4) && n.is_multiple_of(4) { "fours" } else { "single" };
     let kernel = format!("matmul_f32_{reading}_{}", cut.name);
     launch.grid(&kernel, (rows as u32, columns as u32, 1), cut.threads, &record)
+}
+
+/// Rows and columns of a tile in f16, its warps, and the depth of one turn.
+const HALF_TILE: [usize; 2] = [16, 32];
+const HALF_WARPS: usize = 4;
+const HALF_DEPTH: usize = 16;
+
+/// Whether a tensor core has use for the columns of a product.
+pub(crate) fn has_use_for_halves(step: &Step<'_>) -> bool {
+    step.output(0)
+        .is_ok_and(|output| output.shape.dims().last().is_some_and(|columns| *columns as usize >= COLUMNS))
+}
+
+/// Launches an f32 product in f16.
+pub(crate) fn matmul_in_halves(launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
+    let record = record(launch)?;
+    let [m, k, n, batches] = [record.m, record.k, record.n, record.batches].map(|v| v as usize);
+    let reading = match (k.is_multiple_of(4), n.is_multiple_of(4)) {
+        (true, true) => "fours",
+        (true, false) => "left",
+        (false, true) => "right",
+        (false, false) => "single",
+    };
+    let [tile, columns] = [HALF_TILE[0], n.div_ceil(HALF_TILE[1])];
+    // Warps have rows of their own where there are enough of them, else they share out the depth of a tile.
+    let wide = m.div_ceil(HALF_WARPS * tile).saturating_mul(columns).saturating_mul(batches);
+    let (cut, covered) =
+        if k <= HALF_DEPTH || wide >= ENOUGH { ("wide", HALF_WARPS * tile) } else { ("split", tile) };
+    let rows = m.div_ceil(covered).saturating_mul(batches);
+    let kernel = format!("matmul_f16_{reading}_{cut}");
+    launch.grid(&kernel, (rows as u32, columns as u32, 1), HALF_WARPS as u32 * 32, &record)
 }
 
 /// Launches an int8 product to i32.

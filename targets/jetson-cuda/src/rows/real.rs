@@ -135,15 +135,23 @@ impl Cut {
     }
 }
 
-/// Launches a depthwise convolution.
-pub(crate) fn depthwise(launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
-    let shape = shape(launch)?;
+/// The record of a depthwise convolution, and the elements of its output.
+pub(super) fn depthwise_record(
+    launch: &mut Launch<'_, '_>,
+    shape: &ConvShape,
+) -> Result<(Conv, usize), KernelError> {
     if launch.terms.two_factor.is_some() {
         return Err(KernelError::Terms(launch.step.op));
     }
-    let record = record(launch, &shape)?;
     let count = launch.step.output(0)?.shape.elements();
     int(launch.step, count)?;
+    Ok((record(launch, shape)?, count))
+}
+
+/// Launches a depthwise convolution.
+pub(crate) fn depthwise(launch: &mut Launch<'_, '_>) -> Result<(), KernelError> {
+    let shape = shape(launch)?;
+    let (record, count) = depthwise_record(launch, &shape)?;
     let fours = match shape.kernel {
         [3, 3] => "depthwise_f32_three",
         [5, 5] => "depthwise_f32_five",

@@ -110,6 +110,22 @@ fn missing_rows_are_refused() {
     }
 }
 
+/// What has no room is refused by its size; after that the GPU and the processor still agree.
+#[test]
+fn more_memory_than_there_is_is_refused() {
+    let Some(cuda) = gpu() else { return };
+    let bytes = 4 * cuda.info().expect("the driver answers").memory;
+    assert_eq!(cuda.allocate(bytes).err(), Some(CudaError::OutOfMemory { bytes }));
+    compare(&cuda, &[OpCode::QPool], |_, tolerance| tolerance);
+}
+
+/// As on a GPU before 8.0.
+#[test]
+fn kernels_without_tensor_cores_have_no_halves() {
+    let Some(cuda) = present(Cuda::open_portable(0)) else { return };
+    assert_eq!(cuda.with_halves().err(), Some(CudaError::NoHalves { capability: (7, 2) }));
+}
+
 #[test]
 fn a_machine_without_a_driver_is_told_so() {
     if let Err(error) = Cuda::open(0) {

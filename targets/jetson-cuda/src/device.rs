@@ -8,12 +8,12 @@ use std::time::Instant;
 use cudarc::driver::{CudaContext, CudaFunction, CudaSlice, CudaStream, DevicePtr};
 use cudarc::nvrtc::Ptx;
 
-use crate::CudaError;
 use crate::chain::Chain;
 use crate::image::Image;
 use crate::memory::Priority;
 use crate::resident::Area;
 use crate::streams::Streams;
+use crate::{CudaError, error};
 
 /// One GPU: its kernels and its resident files. Sessions have streams of their own.
 pub(crate) struct Device {
@@ -47,6 +47,7 @@ impl Device {
         if !unsafe { cudarc::driver::sys::is_culib_present() } {
             return Err(CudaError::NoDriver);
         }
+        error::served(driver()?)?;
         let started = Instant::now();
         let context = CudaContext::new(ordinal).map_err(|error| match CudaError::of(error, 0) {
             CudaError::Driver(_) => CudaError::NoDevice(ordinal),

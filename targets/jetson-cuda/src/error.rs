@@ -84,8 +84,57 @@ impl CudaError {
     }
 }
 
+/// The oldest driver that is served, that of JetPack 5: major · 1000 + minor · 10, as `cudarc`'s floor in `Cargo.toml`.
+const OLDEST: i32 = 11_040;
+
+/// Whether a driver of this version is served.
+///
+/// # Errors
+/// [`CudaError::DriverTooOld`].
+pub(crate) fn served(version: i32) -> Result<(), CudaError> {
+    if version < OLDEST { Err(CudaError::DriverTooOld) } else { Ok(()) }
+}
+
 impl From<DriverError> for CudaError {
     fn from(error: DriverError) -> Self {
         Self::of(error, 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use cudarc::driver::sys::cudaError_enum as Code;
+
+    use super::*;
+
+    #[test]
+    fn codes_of_the_driver_say_what_to_do() {
+        let of = |code| CudaError::of(DriverError(code), 7);
+        for (code, wanted, advice) in [
+            (Code::CUDA_ERROR_OUT_OF_MEMORY, CudaError::OutOfMemory { bytes: 7 }, "no 7 bytes left"),
+            (Code::CUDA_ERROR_UNSUPPORTED_PTX_VERSION, CudaError::DriverTooOld, "update it"),
+            (Code::CUDA_ERROR_SYSTEM_DRIVER_MISMATCH, CudaError::DriverTooOld, "update it"),
+        ] {
+            assert_eq!(of(code), wanted);
+            assert!(wanted.to_string().contains(advice), "{wanted}");
+        }
+        for code in [
+            Code::CUDA_ERROR_ILLEGAL_ADDRESS,
+            Code::CUDA_ERROR_LAUNCH_FAILED,
+            Code::CUDA_ERROR_LAUNCH_TIMEOUT,
+            Code::CUDA_ERROR_ECC_UNCORRECTABLE,
+            Code::CUDA_ERROR_HARDWARE_STACK_ERROR,
+        ] {
+            let lost = of(code);
+            assert!(matches!(&lost, CudaError::Lost(_)), "{lost:?}");
+            assert!(lost.to_string().contains("other targets keep working"), "{lost}");
+        }
+        assert!(matches!(of(Code::CUDA_ERROR_INVALID_VALUE), CudaError::Driver(_)));
+    }
+
+    #[test]
+    fn a_driver_before_jetpack_5_is_too_old() {
+        assert_eq!(served(11_030), Err(CudaError::DriverTooOld));
+        assert!([11_040, 12_060, 13_000].map(served).iter().all(Result::is_ok));
     }
 }

@@ -83,15 +83,40 @@ pub(crate) fn names() -> String {
 mod tests {
     use super::*;
 
+    /// A board with a JetPack of it.
+    struct Jetson {
+        jetpack: u32,
+        /// The CUDA of its driver.
+        driver: (u32, u32),
+        capability: (i32, i32),
+        image: &'static str,
+    }
+
+    const JETSONS: [Jetson; 4] = [
+        Jetson { jetpack: 5, driver: (11, 4), capability: (7, 2), image: "sm_72" },
+        Jetson { jetpack: 5, driver: (11, 4), capability: (8, 7), image: "sm_87" },
+        Jetson { jetpack: 6, driver: (12, 2), capability: (8, 7), image: "sm_87" },
+        Jetson { jetpack: 7, driver: (13, 0), capability: (11, 0), image: "sm_110" },
+    ];
+
+    /// The toolkit that made an image, as `build.py` wrote it down.
+    fn toolkit(name: &str) -> (u32, u32) {
+        let line = include_str!("../images/MANIFEST").lines().find_map(|line| line.strip_prefix(name));
+        let version = line.and_then(|line| line.split_whitespace().next()).unwrap();
+        let (major, minor) = version.split_once('.').unwrap();
+        (major.parse().unwrap(), minor.parse().unwrap())
+    }
+
     #[test]
-    fn every_jetson_finds_its_image() {
-        for (capability, name) in
-            [((7, 2), "sm_72"), ((8, 7), "sm_87"), ((9, 0), "sm_90"), ((11, 0), "sm_110")]
-        {
+    fn every_jetson_finds_an_image_that_its_driver_takes() {
+        for Jetson { jetpack, driver, capability, image } in JETSONS {
             let found = Image::find(capability).unwrap();
-            assert_eq!(found.name, name);
-            assert!(found.load().unwrap().starts_with(b"\x7fELF"), "{name} is no cubin");
+            assert_eq!(found.name, image, "JetPack {jetpack}");
+            assert!(found.load().unwrap().starts_with(b"\x7fELF"), "{image} is no cubin");
+            let made = toolkit(image);
+            assert!(made <= driver || made.0 == driver.0, "{image} is newer than JetPack {jetpack}");
         }
+        assert_eq!(Image::find((9, 0)).unwrap().name, "sm_90");
         assert_eq!(Image::find((8, 9)).unwrap().name, "sm_87");
     }
 

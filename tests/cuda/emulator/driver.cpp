@@ -161,7 +161,11 @@ struct Stream {
     Graph* capture = 0;
 };
 static std::map<u64_, std::pair<void*, size_t>> allocs;
+/// Bytes of its memory, and the code of what has no room in it.
+static const size_t MEMORY = (size_t)1 << 34;
+static const R NO_ROOM = 2;
 static R alloc(u64_* out, size_t n) {
+    if (n > MEMORY) return NO_ROOM;
     size_t pages = (n + 4095) / 4096 + 1;
     char* p = (char*)mmap(0, pages * 4096, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     mprotect(p + (pages - 1) * 4096, 4096, PROT_NONE);
@@ -214,7 +218,7 @@ X cuDeviceGetName(char* n, int l, int) {
     return 0;
 }
 X cuDeviceTotalMem_v2(size_t* n, int) {
-    *n = 1ull << 34;
+    *n = MEMORY;
     return 0;
 }
 X cuModuleLoadData(void** m, const void*) {

@@ -3,7 +3,8 @@
 //! `cargo bench --bench cuda -- [MODEL.onnx[=RECORDED.npz] ...]` prints, for the models given or else the built-in one, the
 //! median time of an inference from the launch to the end of the wait: as separate launches, as one graph, with an adapter
 //! of rank 8 on every dense site, and with another adapter every time; then the same for inferences in a row. A model is
-//! compiled for a batch of one, or for the shapes of its recorded inputs. Beside it stand its steps and what they
+//! compiled for a batch of one, or for the shapes of its recorded inputs. A network of `ingraft_models::tiny`, by its name, as
+//! `efficientnet-b0`, is measured in f32 and in int8, and as `NAME=FILE.onnx` written there for PyTorch. Beside it stand its steps and what they
 //! read and write, which is the limit by bytes. `train` before the models measures a training step instead, `coserve` inferences beside training,
 //! `batch` a batch with an adapter for each sample, `overlay` overlays as files and in the weights, `fp16` inferences of the target `cuda-fp16`.
 #![forbid(unsafe_code)]
@@ -28,10 +29,13 @@ use ingraft::plan::{Phase, PlanView};
 use ingraft::tensor::{DType, Rng};
 use ingraft_dataset::read_npz;
 use ingraft_jetson_cuda::{Cuda, CudaMemory};
+use ingraft_models::tiny::Net;
 use support::{AlignedBytes, as_bytes};
 
 const RANK: usize = 8;
 const ROUNDS: usize = 300;
+/// Of random weights.
+const SEED: u64 = 1;
 
 fn main() {
     let cuda = match Cuda::open(0) {
@@ -54,9 +58,22 @@ fn main() {
         "overlay" => overlay::measure(&cuda, name, model),
         _ => measure(&cuda, name, &compiled(name, model, recorded)),
     };
-    let models: Vec<String> =
-        std::env::args().skip(1).filter(|argument| argument.contains(".onnx")).collect();
-    if models.is_empty() {
+    let nets: Vec<(Net, Option<String>)> =
+        std::env::args().skip(1).filter_map(|argument| net(&argument)).collect();
+    for (net, path) in &nets {
+        let model = net.onnx(SEED);
+        if let Some(path) = path {
+            std::fs::write(path, &model).unwrap_or_else(|error| panic!("{path}: {error}"));
+        }
+        let options = CompileOptions { head_classes: 8, ..CompileOptions::default() };
+        let of_reals = compile(&model, &options).expect("it is one of ours");
+        crate::measure(&cuda, &format!("{} f32", net.name()), &of_reals.plan);
+        let of_codes = net.quantized(SEED, &options).expect("it is one of ours");
+        crate::measure(&cuda, &format!("{} int8", net.name()), &of_codes.plan);
+    }
+    let is_file = |argument: &String| argument.contains(".onnx") && net(argument).is_none();
+    let models: Vec<String> = std::env::args().skip(1).filter(is_file).collect();
+    if models.is_empty() && nets.is_empty() {
         measure("built-in", ingraft_models::demo::BASE_INT8, None);
     }
     for argument in models {
@@ -78,6 +95,12 @@ fn head(part: &str) -> String {
             "| model | steps | MB | launches µs | graph µs | rank {RANK} µs | switching µs | in a row: base µs | rank {RANK} µs | ratio | switching µs |\n|---|---|---|---|---|---|---|---|---|---|---|"
         ),
     }
+}
+
+/// The network that an argument names, and where it is to be written.
+fn net(argument: &str) -> Option<(Net, Option<String>)> {
+    let (name, path) = argument.split_once('=').map_or((argument, None), |(name, path)| (name, Some(path)));
+    Some((Net::named(name)?, path.map(str::to_owned)))
 }
 
 /// The plan for a batch of one, or for the shapes of the recorded inputs.

@@ -1,9 +1,10 @@
 """What PyTorch takes on the same GPU: one inference, eager and as a CUDA graph, with and without LoRA beside every dense layer.
 
-    python benches/cuda/pytorch.py MODEL.pickle=FEATURES ...
+    python benches/cuda/pytorch.py [--compile] MODEL.pickle=FEATURES ...
 
 MODEL.pickle is what benches/peers/graph.py makes of an ONNX file, for a GPU machine without the `onnx` package;
-FEATURES is the tensor that ends the network. Medians of CUDA events over single runs, and the mean of runs in a row.
+FEATURES is the tensor that ends the network. Medians of CUDA events over single runs, and the mean of runs in a row. With --compile
+also of what torch.compile makes of it, with its own CUDA graphs: a minute and more a row, and "-" where it does not finish.
 """
 
 import pathlib
@@ -69,12 +70,27 @@ def captured(network, x):
     return graph
 
 
+def compiled(network, x):
+    """In a row, as text."""
+    try:
+        torch._dynamo.reset()
+        fast = torch.compile(network, mode="reduce-overhead")
+        for _ in range(5):
+            fast(x)
+        return f"{in_a_row(lambda: fast(x)):.1f}"
+    except Exception as error:  # Whatever it says: another row is to be measured.
+        print(f"torch.compile: {type(error).__name__}: {error}", file=sys.stderr)
+        return "-"
+
+
 @torch.inference_mode()
 def main(arguments):
+    compiles = "--compile" in arguments
+    arguments = [argument for argument in arguments if argument != "--compile"]
     print(f"PyTorch {torch.__version__}, {torch.cuda.get_device_name()}, cuDNN benchmark on, channels last")
     torch.backends.cudnn.benchmark = True
-    print("| model | type | eager µs | graph µs | graph in a row µs | with LoRA rank 8 in a row µs | ratio |")
-    print("|---|---|---|---|---|---|---|")
+    print("| model | type | eager µs | graph µs | graph in a row µs | with LoRA rank 8 in a row µs | ratio | torch.compile in a row µs |")
+    print("|---|---|---|---|---|---|---|---|")
     for argument in arguments:
         path, features = argument.split("=")
         for dtype in (torch.float32, torch.float16):
@@ -86,7 +102,8 @@ def main(arguments):
             one, base = single(graph.replay), in_a_row(graph.replay)
             adapted = in_a_row(captured(*model(path, features, dtype, RANK)).replay)
             name, kind = pathlib.Path(path).stem, str(dtype).removeprefix("torch.")
-            print(f"| {name} | {kind} | {eager:.1f} | {one:.1f} | {base:.1f} | {adapted:.1f} | {adapted / base:.3f} |", flush=True)
+            fast = compiled(network, x) if compiles else "-"
+            print(f"| {name} | {kind} | {eager:.1f} | {one:.1f} | {base:.1f} | {adapted:.1f} | {adapted / base:.3f} | {fast} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -134,6 +134,8 @@ def apply(kind, operands, attributes):
             return F.relu(x)
         case "Add":
             return x + operands[1]
+        case "Mul":
+            return x * operands[1]
         case "AveragePool":
             return F.avg_pool2d(x, attributes["kernel_shape"], attributes.get("strides"))
         case "Sigmoid":

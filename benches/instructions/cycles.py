@@ -16,9 +16,9 @@ HERE = pathlib.Path(__file__).resolve().parent
 CORES = ["neoverse-n1", "neoverse-v1", "neoverse-v3ae", "cortex-a53"]
 # What a loop is recognized by: part of its function's name, its multiplication, how often it stands there.
 LOOPS = [
-    ("4 pixels × 16 channels × 16 codes, SDOT", "dot7dotprod4tile", {"sdot"}, 64),
-    ("1 pixel × 16 channels × 16 codes, SDOT", "dot7dotprod4tile", {"sdot"}, 16),
-    ("4 pixels × 16 channels × 16 codes, SMMLA", "dot4i8mm8products", {"smmla"}, 32),
+    ("4 pixels × 16 channels × 16 codes, SDOT", "features..DotProd", {"sdot"}, 64),
+    ("1 pixel × 16 channels × 16 codes, SDOT", "features..DotProd", {"sdot"}, 16),
+    ("4 pixels × 16 channels × 16 codes, SMMLA", "features..I8mm", {"smmla"}, 32),
     ("4 pixels × 16 channels × 16 codes, SMULL + SADALP", "", {"smull", "smull2"}, 128),
     ("3×3 depthwise, 2 pixels × 8 channels, SDOT", "5quads", {"sdot"}, 12),
     ("5×5 depthwise, 2 pixels × 8 channels, SDOT", "5quads", {"sdot"}, 40),
@@ -51,7 +51,7 @@ def innermost_loops(lines: list[str]):
         elif (found := re.match(r"\t(?:b\.?\w*|cbn?z|tbn?z)\t.*?(\.L\w+)$", line)) and found[1] in labels:
             start = labels[found[1]]
             if start >= last_end:
-                body = [text for text in lines[start + 1 : number + 1] if re.match(r"\t[a-z]", text)]
+                body = [text for text in lines[start + 1 : number + 1] if re.match(r"\s*[a-z]", text)]
                 yield function, [re.sub(r"\.L\w+", "loop", text) for text in body]
             last_end = number
 

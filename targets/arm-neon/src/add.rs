@@ -9,9 +9,9 @@ use ingraft_kernel::attrs::QBinaryAttrs;
 use ingraft_kernel::elementwise::KERNEL_ADD_Q as REFERENCE;
 use ingraft_kernel::{Call, Kernel, KernelError, Step};
 
-use crate::codes::{BLOCK, Rounding, load, widen};
-use crate::lanes::block;
-use crate::requantize::store;
+use crate::codes::{BLOCK, centered, load};
+use crate::lanes::{block, store_i8};
+use crate::requantize::{Limits, store};
 
 /// int8 addition.
 pub(crate) const KERNEL: Kernel = Kernel { name: "add_qs8_qs8_qs8__neon", run, ..REFERENCE }.checked(check);
@@ -33,18 +33,27 @@ fn run(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
 fn compute(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     let attrs: &QBinaryAttrs = call.attrs()?;
     let (lhs, rhs): (&[i8], &[i8]) = (call.slice(0)?, call.slice(1)?);
-    let rounding = Rounding::new(attrs.lo, attrs.hi, attrs.out_zero_point);
-    let [za, zb] = attrs.zero_points.map(|zero| vdupq_n_s32(zero));
-    let [ka, kb] = attrs.factors.map(|factor| vdupq_n_f32(factor));
-    for (index, out) in call.slice_mut::<i8>(0)?.chunks_mut(BLOCK).enumerate() {
-        let (a, b) = (load(&block(lhs, index * BLOCK)), load(&block(rhs, index * BLOCK)));
-        let mut values = [vdupq_n_f32(0.0); 4];
-        for ((v, a), b) in values.iter_mut().zip(widen(a)).zip(widen(b)) {
-            let a = vmulq_f32(vcvtq_f32_s32(vsubq_s32(a, za)), ka);
-            let b = vmulq_f32(vcvtq_f32_s32(vsubq_s32(b, zb)), kb);
-            *v = vaddq_f32(a, b);
-        }
-        store(out, rounding.codes(values));
+    let limits = Limits::new(attrs.lo, attrs.hi, attrs.out_zero_point);
+    let zeros = attrs.zero_points.map(|zero| vdupq_n_s8(zero as i8));
+    let factors = attrs.factors.map(|factor| vdupq_n_f32(factor));
+    let (whole, rest) = call.slice_mut::<i8>(0)?.as_chunks_mut::<BLOCK>();
+    let pairs = lhs.as_chunks().0.iter().zip(rhs.as_chunks().0);
+    for (out, (a, b)) in whole.iter_mut().zip(pairs) {
+        store_i8(out, limits.rounded(&sums([load(a), load(b)], zeros, factors)));
     }
+    let [a, b] = [lhs, rhs].map(|codes| load(&block(codes, whole.len() * BLOCK)));
+    store(rest, limits.rounded(&sums([a, b], zeros, factors)));
     Ok(())
+}
+
+/// `(a − za)·ka + (b − zb)·kb`.
+#[inline]
+#[target_feature(enable = "neon")]
+fn sums([a, b]: [int8x16_t; 2], [za, zb]: [int8x16_t; 2], [ka, kb]: [float32x4_t; 2]) -> [float32x4_t; 4] {
+    let (a, b) = (centered(a, za), centered(b, zb));
+    let mut sums = [vdupq_n_f32(0.0); 4];
+    for (sum, (a, b)) in sums.iter_mut().zip(a.into_iter().zip(b)) {
+        *sum = vaddq_f32(vmulq_f32(vcvtq_f32_s32(a), ka), vmulq_f32(vcvtq_f32_s32(b), kb));
+    }
+    sums
 }

@@ -1,5 +1,7 @@
 //! Instructions without a stable intrinsic, one per function, or one for either half of a register.
 
+pub(crate) mod tile;
+
 use core::arch::aarch64::{float32x4_t, int8x16_t, int32x4_t, uint16x8_t};
 use core::arch::asm;
 

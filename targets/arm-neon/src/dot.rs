@@ -9,7 +9,7 @@
 //! `SDOT` beside 16 loads of weights and 4 of activations, so a core that issues
 //! two of them a cycle and four instructions in all is bound by `SDOT` alone.
 
-mod dotprod;
+pub(crate) mod dotprod;
 mod i8mm;
 mod neon;
 
@@ -28,35 +28,54 @@ pub(crate) trait Dot {
     /// Codes of a channel that lie together in a panel ([`crate::panel`]).
     const DEPTH: usize;
 
-    /// Calls `finish` with `sums[p][n] = bias[n] + Σ x[p]·w[4n..4n + 4]`.
+    /// `sums[p][n] = bias[n] + Σ x[p]·w[4n..4n + 4]`.
     ///
     /// # Safety
     /// The processor executes the extensions that `Self` stands for.
     unsafe fn tile<const P: usize, const N: usize>(
-        operands: &Operands<'_, P, N>,
+        operands: &Operands<P, N>,
         bias: [int32x4_t; N],
-        finish: impl FnOnce([[int32x4_t; N]; P]),
-    );
+    ) -> [[int32x4_t; N]; P];
+
+    /// Multiplies every row of a block with a panel of `lanes` channels.
+    ///
+    /// # Safety
+    /// The processor executes the extensions that `Self` stands for.
+    unsafe fn multiply(
+        block: Block,
+        rows: &Rows<'_, i8, ROW_ALIGN>,
+        panel: &[i8],
+        lanes: usize,
+        bias: &[i32; WIDTH],
+        sink: &mut impl Sink,
+    ) -> Option<()>;
 }
 
 /// `P` rows of activations and a panel of `4·N` channels.
 #[derive(Clone, Copy)]
-pub(crate) struct Operands<'a, const P: usize, const N: usize> {
+pub(crate) struct Operands<const P: usize, const N: usize> {
     /// Each readable up to `len` rounded up to sixteen.
-    rows: [&'a [i8]; P],
+    rows: [*const i8; P],
     /// Readable up to `len`, rounded up to the instruction set's depth, for each channel.
-    panel: &'a [i8],
+    panel: *const i8,
     len: usize,
 }
 
-impl<'a, const P: usize, const N: usize> Operands<'a, P, N> {
-    /// `None` when a row or the panel is too short for sums over `len` codes by `D`.
+impl<const P: usize, const N: usize> Operands<P, N> {
+    /// Rows from `first` on, past `count` of them the last of these again. `None` when a row is too short, or the panel for
+    /// channels whose codes lie together in runs of `depth`.
     #[inline(always)]
-    pub(crate) fn new<D: Dot>(rows: [&'a [i8]; P], panel: &'a [i8], len: usize) -> Option<Self> {
-        let readable = len.next_multiple_of(ROW_ALIGN);
-        let fits = rows.iter().all(|row| row.len() >= readable)
-            && panel.len() >= len.next_multiple_of(D::DEPTH) * 4 * N;
-        fits.then_some(Self { rows, panel, len })
+    pub(crate) fn new(
+        rows: &Rows<'_, i8, ROW_ALIGN>,
+        first: usize,
+        count: usize,
+        panel: &[i8],
+        depth: usize,
+    ) -> Option<Self> {
+        let len = rows.len;
+        (panel.len() >= len.next_multiple_of(depth) * 4 * N).then_some(())?;
+        let rows = rows.tile(first, count, len.next_multiple_of(ROW_ALIGN))?;
+        Some(Self { rows, panel: panel.as_ptr(), len })
     }
 }
 
@@ -65,7 +84,7 @@ pub(crate) trait Sink {
     /// Takes the sums of `count` pixels from `first` on; rows past them are to be dropped.
     ///
     /// # Safety
-    /// The processor executes NEON.
+    /// The processor executes NEON, and what else the sink was made for.
     unsafe fn put<const P: usize, const N: usize>(
         &mut self,
         first: usize,
@@ -74,40 +93,80 @@ pub(crate) trait Sink {
     ) -> Option<()>;
 }
 
-/// Multiplies every row of a block with a panel of `lanes` channels.
+macro_rules! instruction_sets {
+    ($($isa:ty: $module:ident, $features:literal;)+) => { $(
+        impl Dot for $isa {
+            const DEPTH: usize = $module::DEPTH;
+
+            #[inline(always)]
+            unsafe fn tile<const P: usize, const N: usize>(
+                operands: &Operands<P, N>,
+                bias: [int32x4_t; N],
+            ) -> [[int32x4_t; N]; P] {
+                // SAFETY: the caller's promise.
+                unsafe { $module::tile(operands, bias) }
+            }
+
+            #[target_feature(enable = $features)]
+            unsafe fn multiply(
+                block: Block,
+                rows: &Rows<'_, i8, ROW_ALIGN>,
+                panel: &[i8],
+                lanes: usize,
+                bias: &[i32; WIDTH],
+                sink: &mut impl Sink,
+            ) -> Option<()> {
+                // SAFETY: the caller's promise.
+                unsafe {
+                    if lanes == WIDTH {
+                        tiles::<$isa, 4>(block, rows, panel, bias, sink)
+                    } else {
+                        tiles::<$isa, 2>(block, rows, panel, bias, sink)
+                    }
+                }
+            }
+        }
+    )+ };
+}
+
+instruction_sets! {
+    Neon: neon, "neon";
+    DotProd: dotprod, "neon,dotprod";
+    I8mm: i8mm, "neon,dotprod,i8mm";
+}
+
+/// The tiles of a block, as a part of the function that is compiled for the instruction set: as functions of their own each
+/// takes some forty instructions to begin and end.
 ///
 /// # Safety
 /// The processor executes the extensions that `D` stands for.
-#[inline]
-#[target_feature(enable = "neon")]
-pub(crate) unsafe fn multiply<D: Dot>(
+#[inline(always)]
+unsafe fn tiles<D: Dot, const N: usize>(
     block: Block,
     rows: &Rows<'_, i8, ROW_ALIGN>,
     panel: &[i8],
-    lanes: usize,
     bias: &[i32; WIDTH],
     sink: &mut impl Sink,
 ) -> Option<()> {
-    for (first, count) in block.tiles() {
-        // SAFETY: the caller's promise.
-        unsafe {
-            match (lanes == WIDTH, count) {
-                (true, 1) => tile::<D, 1, 4>(rows, first, count, panel, bias, sink)?,
-                (true, 2) => tile::<D, 2, 4>(rows, first, count, panel, bias, sink)?,
-                (true, _) => tile::<D, HEIGHT, 4>(rows, first, count, panel, bias, sink)?,
-                (false, 1) => tile::<D, 1, 2>(rows, first, count, panel, bias, sink)?,
-                (false, 2) => tile::<D, 2, 2>(rows, first, count, panel, bias, sink)?,
-                (false, _) => tile::<D, HEIGHT, 2>(rows, first, count, panel, bias, sink)?,
-            }
+    let rest = block.pixels % HEIGHT;
+    let whole = block.pixels - rest;
+    // SAFETY: the caller's promise.
+    unsafe {
+        for first in (0..whole).step_by(HEIGHT) {
+            tile::<D, HEIGHT, N>(rows, first, HEIGHT, panel, bias, sink)?;
+        }
+        match rest {
+            0 => Some(()),
+            1 => tile::<D, 1, N>(rows, whole, rest, panel, bias, sink),
+            2 => tile::<D, 2, N>(rows, whole, rest, panel, bias, sink),
+            _ => tile::<D, HEIGHT, N>(rows, whole, rest, panel, bias, sink),
         }
     }
-    Some(())
 }
 
 /// # Safety
 /// The processor executes the extensions that `D` stands for.
-#[inline]
-#[target_feature(enable = "neon")]
+#[inline(always)]
 unsafe fn tile<D: Dot, const P: usize, const N: usize>(
     rows: &Rows<'_, i8, ROW_ALIGN>,
     first: usize,
@@ -116,51 +175,7 @@ unsafe fn tile<D: Dot, const P: usize, const N: usize>(
     bias: &[i32; WIDTH],
     sink: &mut impl Sink,
 ) -> Option<()> {
-    let operands = Operands::<P, N>::new::<D>(rows.tile(first, count)?, panel, rows.len)?;
-    let mut done = None;
+    let operands = Operands::<P, N>::new(rows, first, count, panel, D::DEPTH)?;
     // SAFETY: the caller's promise; NEON is part of what any `D` stands for.
-    unsafe { D::tile(&operands, load_i32(bias), |sums| done = sink.put(first, count, sums)) };
-    done
-}
-
-impl Dot for Neon {
-    const DEPTH: usize = neon::DEPTH;
-
-    #[inline(always)]
-    unsafe fn tile<const P: usize, const N: usize>(
-        operands: &Operands<'_, P, N>,
-        bias: [int32x4_t; N],
-        finish: impl FnOnce([[int32x4_t; N]; P]),
-    ) {
-        // SAFETY: the caller's promise.
-        unsafe { neon::tile(operands, bias, finish) }
-    }
-}
-
-impl Dot for DotProd {
-    const DEPTH: usize = dotprod::DEPTH;
-
-    #[inline(always)]
-    unsafe fn tile<const P: usize, const N: usize>(
-        operands: &Operands<'_, P, N>,
-        bias: [int32x4_t; N],
-        finish: impl FnOnce([[int32x4_t; N]; P]),
-    ) {
-        // SAFETY: the caller's promise.
-        unsafe { dotprod::tile(operands, bias, finish) }
-    }
-}
-
-impl Dot for I8mm {
-    const DEPTH: usize = i8mm::DEPTH;
-
-    #[inline(always)]
-    unsafe fn tile<const P: usize, const N: usize>(
-        operands: &Operands<'_, P, N>,
-        bias: [int32x4_t; N],
-        finish: impl FnOnce([[int32x4_t; N]; P]),
-    ) {
-        // SAFETY: the caller's promise.
-        unsafe { i8mm::tile(operands, bias, finish) }
-    }
+    unsafe { sink.put(first, count, D::tile(&operands, load_i32(bias))) }
 }

@@ -10,6 +10,7 @@
 
 use core::arch::aarch64::*;
 
+use crate::asm::tile::fmla_tile;
 use crate::lanes::load_f32;
 use crate::panel::WIDTH;
 use crate::tile::{Block, HEIGHT, Rows};
@@ -66,22 +67,19 @@ fn tile<const P: usize, const N: usize>(
     sink: &mut impl Sink,
 ) -> Option<()> {
     let len = rows.len;
-    let rows = rows.tile::<P>(first, count)?;
-    let readable = rows.iter().all(|row| row.len() >= len.next_multiple_of(ROW_ALIGN));
-    (readable && panel.len() >= len * 4 * N).then_some(())?;
-    let mut sums = [load_f32(bias); P];
-    let (mut rows, mut panel) = (rows.map(|row| row.as_ptr()), panel.as_ptr());
+    (panel.len() >= len * 4 * N).then_some(())?;
+    let mut rows = rows.tile::<P>(first, count, len.next_multiple_of(ROW_ALIGN))?;
+    let (mut sums, mut panel) = ([load_f32(bias); P], panel.as_ptr());
     for _ in 0..len / 4 {
         // SAFETY: the rows were found readable for whole vectors, and the panel for `4·N`
         // channels of each of their elements.
         unsafe {
             let x = rows.map(|row| vld1q_f32(row));
             rows = rows.map(|row| row.add(4));
-            add::<0, P, N>(&mut sums, panel, &x);
-            add::<1, P, N>(&mut sums, panel.add(4 * N), &x);
-            add::<2, P, N>(&mut sums, panel.add(8 * N), &x);
-            add::<3, P, N>(&mut sums, panel.add(12 * N), &x);
-            panel = panel.add(16 * N);
+            panel = add::<0, P, N>(&mut sums, panel, &x);
+            panel = add::<1, P, N>(&mut sums, panel, &x);
+            panel = add::<2, P, N>(&mut sums, panel, &x);
+            panel = add::<3, P, N>(&mut sums, panel, &x);
         }
     }
     if !len.is_multiple_of(4) {
@@ -90,8 +88,7 @@ fn tile<const P: usize, const N: usize>(
         unsafe {
             let mut x = rows.map(|row| vld1q_f32(row));
             for _ in 0..len % 4 {
-                add::<0, P, N>(&mut sums, panel, &x);
-                panel = panel.add(4 * N);
+                panel = add::<0, P, N>(&mut sums, panel, &x);
                 x = x.map(|x| vextq_f32::<1>(x, x));
             }
         }
@@ -100,7 +97,7 @@ fn tile<const P: usize, const N: usize>(
     unsafe { sink.put(first, count, sums) }
 }
 
-/// Adds the products of element `LANE` of every row.
+/// Adds the products of element `LANE` of every row, and gives what follows the panel's.
 ///
 /// # Safety
 /// `4·N` elements from `panel` on are readable.
@@ -110,7 +107,12 @@ unsafe fn add<const LANE: i32, const P: usize, const N: usize>(
     sums: &mut [[float32x4_t; N]; P],
     panel: *const f32,
     x: &[float32x4_t; P],
-) {
+) -> *const f32 {
+    if P == 4 && N == 4 {
+        let sums: *mut [[float32x4_t; N]; P] = sums;
+        // SAFETY: the caller's promise; the references are to the same arrays, of the extents that were compared.
+        return unsafe { fmla_tile::<LANE>(&mut *sums.cast(), &*x.as_ptr().cast(), panel) };
+    }
     // SAFETY: the caller's promise.
     let w: [float32x4_t; N] = core::array::from_fn(|n| unsafe { vld1q_f32(panel.add(4 * n)) });
     for (sums, x) in sums.iter_mut().zip(x) {
@@ -118,4 +120,5 @@ unsafe fn add<const LANE: i32, const P: usize, const N: usize>(
             *sum = vfmaq_laneq_f32::<LANE>(*sum, w, *x);
         }
     }
+    panel.wrapping_add(4 * N)
 }

@@ -78,10 +78,9 @@ fn tile<const P: usize, const N: usize>(
     out: &mut [[f32; WIDTH]],
 ) -> Option<()> {
     let (len, panel) = (rows.len, channels.weights);
-    let rows = rows.tile::<P>(first, count)?;
-    let readable = rows.iter().all(|row| row.len() >= len.next_multiple_of(ROW_ALIGN));
-    (readable && panel.len() >= len * 8 * N).then_some(())?;
-    let (mut rows, mut panel) = (rows.map(|row| row.as_ptr()), panel.as_ptr());
+    (panel.len() >= len * 8 * N).then_some(())?;
+    let (mut rows, mut panel) =
+        (rows.tile::<P>(first, count, len.next_multiple_of(ROW_ALIGN))?, panel.as_ptr());
     let mut sums = [[[vdupq_n_f32(0.0); 2]; N]; P];
     for start in (0..len).step_by(RUN) {
         let mut run = [[vdupq_n_u16(0); N]; P];

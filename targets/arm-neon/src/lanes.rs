@@ -60,14 +60,14 @@ pub(crate) fn block<T: Copy + Default, const N: usize>(values: &[T], at: usize) 
     }
 }
 
-/// `16·N` codes, N two or four, and what follows them.
+/// `16·N` codes, N one, two or four, and what follows them.
 ///
 /// # Safety
 /// `16·N` bytes from `values` on are readable.
 #[inline]
 #[target_feature(enable = "neon")]
 pub(crate) unsafe fn load_codes<const N: usize>(values: *const i8) -> ([int8x16_t; N], *const i8) {
-    const { assert!(N == 2 || N == 4, "there are loads of two and of four registers") };
+    const { assert!(N == 1 || N == 2 || N == 4, "there are loads of one, two and four registers") };
     // SAFETY: the caller's promise, for the N that was asserted.
     unsafe {
         if N == 4 {

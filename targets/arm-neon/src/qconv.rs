@@ -9,10 +9,12 @@ pub(crate) mod dynamic;
 mod factors;
 mod fused;
 mod low_rank;
+mod quantized;
+mod rank_space;
 mod scratch;
 mod values;
 
-use core::arch::aarch64::int32x4_t;
+use core::arch::aarch64::{int8x16_t, int32x4_t, vget_low_s8, vst1_s8, vst1q_s8};
 
 use ingraft_kernel::attrs::QConvAttrs;
 use ingraft_kernel::qconv::{QConv, check as check_operands};
@@ -21,8 +23,9 @@ use ingraft_kernel::window::ConvShape;
 use ingraft_kernel::{Call, Kernel, KernelError, OpCode, Step};
 use ingraft_tensor::{DType, bytes};
 
+use self::rank_space::RankSpace;
 use self::scratch::Scratch;
-use crate::dot::{Dot, ROW_ALIGN, Sink, multiply};
+use crate::dot::{ROW_ALIGN, Sink};
 use crate::features::{DotProd, I8mm, Neon};
 use crate::lanes::{block, load_f32};
 use crate::panel::{Layout, Panel, WIDTH, constant};
@@ -81,7 +84,7 @@ fn shape(step: &Step<'_>) -> Option<ConvShape> {
 }
 
 /// The panels of one group.
-fn layout<D: Dot>(shape: &ConvShape) -> Layout {
+fn layout<D: RankSpace>(shape: &ConvShape) -> Layout {
     Layout { depth: D::DEPTH, len: shape.row(), channels: shape.out_group }
 }
 
@@ -89,15 +92,15 @@ fn workspace(step: &Step<'_>) -> usize {
     shape(step).map_or(0, |shape| Scratch::bytes(&shape))
 }
 
-fn packed<D: Dot>(step: &Step<'_>) -> usize {
+fn packed<D: RankSpace>(step: &Step<'_>) -> usize {
     shape(step).map_or(0, |shape| layout::<D>(&shape).elements() * shape.groups)
 }
 
-fn pack<D: Dot>(step: &Step<'_>, out: &mut [u8]) -> Result<(), KernelError> {
+fn pack<D: RankSpace>(step: &Step<'_>, out: &mut [u8]) -> Result<(), KernelError> {
     pack_groups::<D>(step, &shape(step).ok_or(KernelError::Operands(step.op))?, out)
 }
 
-fn pack_groups<D: Dot>(step: &Step<'_>, shape: &ConvShape, out: &mut [u8]) -> Result<(), KernelError> {
+fn pack_groups<D: RankSpace>(step: &Step<'_>, shape: &ConvShape, out: &mut [u8]) -> Result<(), KernelError> {
     let (weight, layout) = (constant::<i8>(step, 1)?, layout::<D>(shape));
     let error = KernelError::Memory(step.op);
     let mut groups = bytes::cast_mut(out).ok_or(error)?.chunks_exact_mut(layout.elements().max(1));
@@ -107,7 +110,7 @@ fn pack_groups<D: Dot>(step: &Step<'_>, shape: &ConvShape, out: &mut [u8]) -> Re
     Ok(())
 }
 
-fn run<D: Dot>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
+fn run<D: RankSpace>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     let terms = &call.terms;
     let integer = terms.two_factor.is_none_or(|term| matches!(term.factors, Factors::I8 { .. }));
     let plain = integer && !terms.has_delta() && terms.affine.is_none();
@@ -121,12 +124,12 @@ fn run<D: Dot>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     }
 }
 
-fn run_f32<D: Dot>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
+fn run_f32<D: RankSpace>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     // SAFETY: rows leave this crate only through functions whose arguments prove what `D` stands for.
     unsafe { values::run::<D, f32>(call, |v, attrs, out| requantize::clamped(v, attrs.lo, attrs.hi, out)) }
 }
 
-fn run_i32<D: Dot>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
+fn run_i32<D: RankSpace>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     // SAFETY: rows leave this crate only through functions whose arguments prove what `D` stands for.
     unsafe { values::accumulators::<D>(call) }
 }
@@ -151,7 +154,7 @@ impl Part<'_> {
 /// Calls `visit` with every part of the output.
 #[inline]
 #[target_feature(enable = "neon")]
-fn for_each_part<D: Dot>(
+fn for_each_part<D: RankSpace>(
     conv: &QConv<'_>,
     packed: &[u8],
     scratch: &mut Scratch<'_>,
@@ -187,16 +190,22 @@ fn for_each_part<D: Dot>(
 
 /// A convolution to int8 without terms but an integer low-rank one, perhaps with patched weights.
 #[target_feature(enable = "neon")]
-fn codes<D: Dot>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
+fn codes<D: RankSpace>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     let conv = QConv::new(call)?;
     let error = after_operands(call);
-    let mut scratch = Scratch::new(core::mem::take(&mut call.workspace), &conv).ok_or(error)?;
+    let mut scratch = Scratch::new::<D>(core::mem::take(&mut call.workspace), &conv).ok_or(error)?;
+    scratch.latent.for_registers();
     let (packed, channels) = (call.packed, conv.shape.output[3]);
     let out: &mut [i8] = call.slice_mut(0)?;
-    let limits = Limits::new(conv.attrs);
+    let limits = Limits::of(conv.attrs);
     for_each_part::<D>(&conv, packed, &mut scratch, |part, latent| {
+        let out = out.get_mut(part.start(&conv.shape, 0)..)?;
+        if latent.is_large() {
+            // SAFETY: this row runs only where `D` is proved.
+            return unsafe { values::codes::<D>(&conv, part, latent, out) };
+        }
         let mut codes = Codes {
-            out: out.get_mut(part.start(&conv.shape, 0)..)?,
+            out,
             channels,
             count: part.panel.count,
             multiplier: block(conv.multiplier, part.channel),
@@ -207,10 +216,19 @@ fn codes<D: Dot>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
         // SAFETY: this row runs only where `D` is proved.
         unsafe {
             if conv.terms.two_factor.is_none() {
-                return multiply::<D>(*block, rows, weights, panel.lanes(), &bias, &mut codes);
+                return D::multiply(*block, rows, weights, panel.lanes(), &bias, &mut codes);
             }
-            let mut adapted = latent.fuse::<D>(&conv, part, codes)?;
-            multiply::<D>(*block, rows, weights, panel.lanes(), &bias, &mut adapted)
+            macro_rules! adapted {
+                ($runs:literal) => {{
+                    let mut adapted = latent.fuse::<D, $runs>(&conv, part, &mut codes)?;
+                    D::multiply(*block, rows, weights, panel.lanes(), &bias, &mut adapted)
+                }};
+            }
+            match latent.runs() {
+                1 => adapted!(1),
+                2 => adapted!(2),
+                _ => adapted!(0),
+            }
         }
     })
     .ok_or(error)
@@ -229,10 +247,31 @@ struct Codes<'o> {
 }
 
 impl Codes<'_> {
-    /// The channels of a pixel of the block.
+    /// Writes the codes of a tile with `4·N` channels, `count` pixels of it.
+    ///
+    /// # Safety
+    /// The processor executes NEON.
     #[inline(always)]
-    fn pixel(&mut self, index: usize) -> Option<&mut [i8]> {
-        self.out.get_mut(index * self.channels..)?.get_mut(..self.count)
+    unsafe fn store<const P: usize, const N: usize>(
+        &mut self,
+        first: usize,
+        count: usize,
+        codes: [int8x16_t; P],
+    ) -> Option<()> {
+        let out = self.out.get_mut(first * self.channels..)?;
+        let whole = self.count == 4 * N && out.len() >= count.checked_sub(1)? * self.channels + 4 * N;
+        for (i, codes) in codes.into_iter().enumerate().take(count) {
+            // SAFETY: the caller's promise; whole vectors, or halves of them, were found to have room.
+            unsafe {
+                if whole {
+                    let out = out.as_mut_ptr().add(i * self.channels);
+                    if N == 4 { vst1q_s8(out, codes) } else { vst1_s8(out, vget_low_s8(codes)) }
+                } else {
+                    requantize::store(out.get_mut(i * self.channels..)?.get_mut(..self.count)?, codes);
+                }
+            }
+        }
+        Some(())
     }
 }
 
@@ -244,14 +283,12 @@ impl Sink for Codes<'_> {
         count: usize,
         sums: [[int32x4_t; N]; P],
     ) -> Option<()> {
+        const { assert!(N == 2 || N == 4, "panels have eight channels or sixteen") };
+        let limits = self.limits;
         // SAFETY: the caller's promise.
         unsafe {
             let multiplier = load_f32(&self.multiplier);
-            for (i, sums) in sums.iter().take(count).enumerate() {
-                let codes = self.limits.codes(sums, &multiplier);
-                requantize::store(self.pixel(first + i)?, codes);
-            }
+            self.store::<P, N>(first, count, sums.map(|sums| limits.codes(&sums, &multiplier)))
         }
-        Some(())
     }
 }

@@ -94,7 +94,7 @@ fn codes(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
         _ => (conv, Scratch::new(memory, &conv).ok_or(error)?.padding),
     };
     let out: &mut [i8] = call.slice_mut(0)?;
-    let limits = Limits::new(conv.attrs);
+    let limits = Limits::of(conv.attrs);
     let taps = Taps::new(&conv, padding).ok_or(error)?;
     taps.for_each_run(usize::MAX, |run| {
         let out = out.get_mut(run.index * channels..)?.get_mut(..run.pixels * channels)?;

@@ -6,7 +6,8 @@ use ingraft_kernel::attrs::QConvAttrs;
 use ingraft_kernel::requantize::{clamp, passes};
 use ingraft_tensor::ROUND_MAGIC;
 
-use crate::lanes::store_i8;
+use crate::lanes::{load_f32, store_f32, store_i8};
+use crate::panel::WIDTH;
 
 /// What turns int32 accumulators into codes without adapter terms.
 ///
@@ -22,16 +23,19 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// The limits of a row whose operands passed [`QConvAttrs::fits_codes`].
+    /// The limits of a row whose bounds lead, rounded and with the zero point, to int8 codes ([`QConvAttrs::fits_codes`]).
     #[inline]
     #[target_feature(enable = "neon")]
-    pub(crate) fn new(attrs: &QConvAttrs) -> Self {
-        let code = |v| (rounded(v) + attrs.out_zero_point) as i8;
-        Self {
-            zero_point: vdupq_n_s16(attrs.out_zero_point as i16),
-            lo: vdupq_n_s8(code(attrs.lo)),
-            hi: vdupq_n_s8(code(attrs.hi)),
-        }
+    pub(crate) fn new(lo: f32, hi: f32, zero_point: i32) -> Self {
+        let code = |v| vdupq_n_s8((rounded(v) + zero_point) as i8);
+        Self { zero_point: vdupq_n_s16(zero_point as i16), lo: code(lo), hi: code(hi) }
+    }
+
+    /// The limits of a layer.
+    #[inline]
+    #[target_feature(enable = "neon")]
+    pub(crate) fn of(attrs: &QConvAttrs) -> Self {
+        Self::new(attrs.lo, attrs.hi, attrs.out_zero_point)
     }
 
     /// The codes of `4·N` accumulators, N at most four; later lanes are unspecified.
@@ -49,18 +53,17 @@ impl Limits {
         self.narrow(steps)
     }
 
-    /// The codes of `4·N` values in output steps, N at most four; later lanes are unspecified.
+    /// The codes of sixteen values in output steps.
     #[inline]
     #[target_feature(enable = "neon")]
-    pub(crate) fn rounded<const N: usize>(&self, values: &[float32x4_t; N]) -> int8x16_t {
-        let mut steps = [vdupq_n_s32(0); 4];
-        steps.iter_mut().zip(values).for_each(|(steps, v)| *steps = vcvtnq_s32_f32(*v));
-        self.narrow(steps)
+    pub(crate) fn rounded(&self, values: &[float32x4_t; 4]) -> int8x16_t {
+        self.narrow(values.map(|v| vcvtnq_s32_f32(v)))
     }
 
+    /// The codes of sixteen rounded values in output steps.
     #[inline]
     #[target_feature(enable = "neon")]
-    fn narrow(&self, [a, b, c, d]: [int32x4_t; 4]) -> int8x16_t {
+    pub(crate) fn narrow(&self, [a, b, c, d]: [int32x4_t; 4]) -> int8x16_t {
         let low = vqaddq_s16(vqmovn_high_s32(vqmovn_s32(a), b), self.zero_point);
         let high = vqaddq_s16(vqmovn_high_s32(vqmovn_s32(c), d), self.zero_point);
         let codes = vqmovn_high_s16(vqmovn_s16(low), high);
@@ -109,7 +112,14 @@ pub(crate) fn codes(values: &[f32], attrs: &QConvAttrs, out: &mut [i8]) {
 /// Clamped `values`.
 #[target_feature(enable = "neon")]
 pub(crate) fn clamped(values: &[f32], lo: f32, hi: f32, out: &mut [f32]) {
-    for (o, v) in out.iter_mut().zip(values) {
+    if let (Some(out), Some(values)) = (out.first_chunk_mut::<WIDTH>(), values.first_chunk::<WIDTH>()) {
+        let (lo, hi) = (vdupq_n_f32(lo), vdupq_n_f32(hi));
+        for (out, v) in out.as_chunks_mut().0.iter_mut().zip(load_f32::<4>(values)) {
+            store_f32(out, vminnmq_f32(vmaxnmq_f32(v, lo), hi));
+        }
+    }
+    let done = if out.len() >= WIDTH { WIDTH } else { 0 };
+    for (o, v) in out.iter_mut().zip(values).skip(done) {
         *o = clamp(*v, lo, hi);
     }
 }

@@ -147,14 +147,19 @@ impl<'a, T: Plain, const ALIGN: usize> Rows<'a, T, ALIGN> {
         self.values.get(index * self.stride..)
     }
 
-    /// `P` rows from `first` on, past `count` of them the last of these again.
+    /// `P` rows from `first` on, past `count` of them the last of these again; `None` where `readable` elements of one do not
+    /// lie there.
     #[inline(always)]
-    pub(crate) fn tile<const P: usize>(&self, first: usize, count: usize) -> Option<[&'a [T]; P]> {
-        let mut rows = [self.values; P];
-        for (i, row) in rows.iter_mut().enumerate() {
-            *row = self.row(first + i.min(count - 1))?;
-        }
-        Some(rows)
+    pub(crate) fn tile<const P: usize>(
+        &self,
+        first: usize,
+        count: usize,
+        readable: usize,
+    ) -> Option<[*const T; P]> {
+        let values = self.row(first)?;
+        let last = count.checked_sub(1)?;
+        (values.len() >= last * self.stride + readable).then_some(())?;
+        Some(core::array::from_fn(|i| values.as_ptr().wrapping_add(i.min(last) * self.stride)))
     }
 
     /// Element `index` of row `row`, or `None` past the end.

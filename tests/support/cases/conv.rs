@@ -154,7 +154,7 @@ impl Kind {
         let rank = random.pick(&[1, 3, 4, 8, 16, 17, 70]);
         let mut terms = Terms::default();
         if integer && low_rank && has(&[Kind::IntegerLowRank, Kind::AllInteger, Kind::Mixed]) {
-            terms.two_factor = Some(LowRank::integer(extents, rank, random));
+            terms.two_factor = Some(LowRank::integer(extents, rank, 1.0, random));
         }
         if low_rank && has(&[Kind::RealLowRank, Kind::AllReal]) {
             terms.two_factor = Some(LowRank::real(extents, rank, 1.0, random));
@@ -206,11 +206,12 @@ pub(crate) fn cases(op: OpCode, random: &mut Random) -> Vec<Case> {
     cases
 }
 
-/// Low-rank terms of every layer, of the ranks that some targets add up together with the codes.
-fn small_ranks(op: OpCode, geometry: &Geometry, random: &mut Random) -> [Case; 2] {
-    [2, 4].map(|rank| {
-        let two_factor = Some(LowRank::integer(geometry.extents(), rank, random));
-        let name = format!("{op} {:?} rank {rank}", geometry.weight(false));
+/// Low-rank terms of every layer, of the ranks that some targets add up together with the codes: with latents that saturate,
+/// and a part of their size.
+fn small_ranks(op: OpCode, geometry: &Geometry, random: &mut Random) -> [Case; 6] {
+    [(2, 1.0), (4, 1.0), (3, 0.25), (4, 0.25), (8, 0.25), (17, 0.25)].map(|(rank, size)| {
+        let two_factor = Some(LowRank::integer(geometry.extents(), rank, size, random));
+        let name = format!("{op} {:?} rank {rank}, {size} of the latents", geometry.weight(false));
         let layer = Layer::new(geometry, false, random);
         layer.case(op, name, DType::I8, geometry).terms(Terms { two_factor, ..Terms::default() })
     })

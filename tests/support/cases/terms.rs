@@ -79,11 +79,11 @@ impl LowRank {
         }
     }
 
-    /// Factors over the whole range; some latents saturate.
-    pub(crate) fn integer(extents: Extents, rank: usize, random: &mut Random) -> Self {
+    /// Factors over the whole range; some latents saturate when their `size` is 1.
+    pub(crate) fn integer(extents: Extents, rank: usize, size: f32, random: &mut Random) -> Self {
         let Extents { out, groups, row } = extents;
         let typical = (row as f32).sqrt() * 74.0 * 100.0;
-        let latent = 30_000.0 / typical;
+        let latent = size * 30_000.0 / typical;
         let effect = 40.0 / (15_000.0 * 74.0 * (rank as f32).sqrt());
         Self::Integer {
             rank,

@@ -4,21 +4,24 @@ use core::arch::aarch64::*;
 
 use super::Operands;
 use crate::asm::sdot_lane;
+use crate::asm::tile::sdot_tile;
 use crate::lanes::load_codes;
 
 /// Codes of a channel that lie together.
-pub(super) const DEPTH: usize = 4;
+pub(crate) const DEPTH: usize = 4;
 
-/// See [`super::Dot::tile`]. `N` is two or four.
-#[target_feature(enable = "neon,dotprod")]
-pub(super) fn tile<const P: usize, const N: usize>(
-    operands: &Operands<'_, P, N>,
+/// See [`super::Dot::tile`]. `N` is one, two or four.
+///
+/// # Safety
+/// The processor executes `SDOT`.
+#[inline(always)]
+pub(crate) unsafe fn tile<const P: usize, const N: usize>(
+    operands: &Operands<P, N>,
     bias: [int32x4_t; N],
-    finish: impl FnOnce([[int32x4_t; N]; P]),
-) {
+) -> [[int32x4_t; N]; P] {
     let mut sums = [bias; P];
-    let mut rows = operands.rows.map(|row| row.as_ptr());
-    let mut panel = operands.panel.as_ptr();
+    let mut rows = operands.rows;
+    let mut panel = operands.panel;
     let blocks = operands.len.div_ceil(DEPTH);
     for _ in 0..blocks / 4 {
         // SAFETY: `Operands::new` found sixteen codes of every row, and four blocks of
@@ -39,29 +42,34 @@ pub(super) fn tile<const P: usize, const N: usize>(
             let mut x = rows.map(|row| vld1q_s8(row));
             for _ in 0..blocks % 4 {
                 panel = add::<0, P, N>(&mut sums, panel, &x);
-                x = x.map(|x| vextq_s8::<4>(x, x));
+                x.iter_mut().for_each(|x| *x = vextq_s8::<4>(*x, *x));
             }
         }
     }
-    finish(sums)
+    sums
 }
 
 /// Adds the products of four codes of every row, and gives what follows the panel's.
 ///
 /// # Safety
-/// `16·N` bytes from `panel` on are readable.
-#[inline]
-#[target_feature(enable = "neon,dotprod")]
+/// `16·N` bytes from `panel` on are readable, and the processor executes `SDOT`.
+#[inline(always)]
 unsafe fn add<const LANE: i32, const P: usize, const N: usize>(
     sums: &mut [[int32x4_t; N]; P],
     panel: *const i8,
     x: &[int8x16_t; P],
 ) -> *const i8 {
+    if P == 4 && N == 4 {
+        let sums: *mut [[int32x4_t; N]; P] = sums;
+        // SAFETY: the caller's promise; the references are to the same arrays, of the extents that were compared.
+        return unsafe { sdot_tile::<LANE>(&mut *sums.cast(), &*x.as_ptr().cast(), panel) };
+    }
     // SAFETY: the caller's promise.
     let (w, next): ([int8x16_t; N], _) = unsafe { load_codes(panel) };
     for (sums, x) in sums.iter_mut().zip(x) {
         for (sum, w) in sums.iter_mut().zip(w) {
-            *sum = sdot_lane::<LANE>(*sum, w, *x);
+            // SAFETY: the caller's promise.
+            *sum = unsafe { sdot_lane::<LANE>(*sum, w, *x) };
         }
     }
     next

@@ -13,15 +13,17 @@ use super::Operands;
 pub(super) const DEPTH: usize = 2;
 
 /// See [`super::Dot::tile`]. `N` is even.
-#[target_feature(enable = "neon")]
-pub(super) fn tile<const P: usize, const N: usize>(
-    operands: &Operands<'_, P, N>,
+///
+/// # Safety
+/// The processor executes NEON.
+#[inline(always)]
+pub(super) unsafe fn tile<const P: usize, const N: usize>(
+    operands: &Operands<P, N>,
     bias: [int32x4_t; N],
-    finish: impl FnOnce([[int32x4_t; N]; P]),
-) {
+) -> [[int32x4_t; N]; P] {
     let mut sums = [bias; P];
-    let mut rows = operands.rows.map(|row| row.as_ptr());
-    let mut panel = operands.panel.as_ptr();
+    let mut rows = operands.rows;
+    let mut panel = operands.panel;
     let blocks = operands.len.div_ceil(DEPTH);
     for _ in 0..blocks / 8 {
         // SAFETY: `Operands::new` found sixteen codes of every row, and eight blocks of
@@ -48,19 +50,18 @@ pub(super) fn tile<const P: usize, const N: usize>(
             for _ in 0..blocks % 8 {
                 add::<0, P, N>(&mut sums, panel, &x);
                 panel = panel.add(8 * N);
-                x = x.map(|x| vextq_s16::<1>(x, x));
+                x.iter_mut().for_each(|x| *x = vextq_s16::<1>(*x, *x));
             }
         }
     }
-    finish(sums)
+    sums
 }
 
 /// Adds the products of codes `LANE` of every row, two codes each.
 ///
 /// # Safety
 /// `8·N` bytes from `panel` on are readable.
-#[inline]
-#[target_feature(enable = "neon")]
+#[inline(always)]
 unsafe fn add<const LANE: i32, const P: usize, const N: usize>(
     sums: &mut [[int32x4_t; N]; P],
     panel: *const i8,
@@ -70,10 +71,13 @@ unsafe fn add<const LANE: i32, const P: usize, const N: usize>(
     let w: [int8x16_t; N] =
         core::array::from_fn(|n| unsafe { vld1q_s8(panel.add(if n < N / 2 { n * 16 } else { 0 })) });
     for (sums, x) in sums.iter_mut().zip(x) {
-        let x = vreinterpretq_s8_s16(vdupq_laneq_s16::<LANE>(*x));
-        for ([low, high], w) in sums.as_chunks_mut::<2>().0.iter_mut().zip(w) {
-            *low = vpadalq_s16(*low, vmull_s8(vget_low_s8(w), vget_low_s8(x)));
-            *high = vpadalq_s16(*high, vmull_high_s8(w, x));
+        // SAFETY: the caller's promise.
+        unsafe {
+            let x = vreinterpretq_s8_s16(vdupq_laneq_s16::<LANE>(*x));
+            for ([low, high], w) in sums.as_chunks_mut::<2>().0.iter_mut().zip(w) {
+                *low = vpadalq_s16(*low, vmull_s8(vget_low_s8(w), vget_low_s8(x)));
+                *high = vpadalq_s16(*high, vmull_high_s8(w, x));
+            }
         }
     }
 }

@@ -10,7 +10,7 @@ use ingraft_kernel::{Call, Kernel, KernelError, OpCode, Step};
 use ingraft_tensor::DType;
 
 use super::Problem;
-use crate::dot::{Dot, ROW_ALIGN, Sink, multiply};
+use crate::dot::{Dot, ROW_ALIGN, Sink};
 use crate::features::{DotProd, I8mm, Neon};
 use crate::lanes::{block, load_i32, store_i32};
 use crate::panel::{Panel, WIDTH};
@@ -115,7 +115,7 @@ fn product<D: Dot>(
             let out = out.get_mut(block.first * n + panel.first..)?;
             let mut sink = Product { out, stride: n, count: panel.count, column_sums, columns, factors };
             // SAFETY: this row runs only where `D` is proved.
-            unsafe { multiply::<D>(block, &rows, packed, WIDTH, &[0; WIDTH], &mut sink)? };
+            unsafe { D::multiply(block, &rows, packed, WIDTH, &[0; WIDTH], &mut sink)? };
         }
     }
     Some(())

@@ -6,9 +6,9 @@ use ingraft_kernel::qconv::{KERNEL_DYNAMIC as REFERENCE, QConv};
 use ingraft_kernel::window::ConvShape;
 use ingraft_kernel::{Call, Kernel, KernelError, OpCode, Step};
 
+use super::rank_space::RankSpace;
 use super::scratch::Scratch;
 use super::{F32, I8, layout, pack_groups, values};
-use crate::dot::Dot;
 use crate::features::{DotProd, I8mm, Neon};
 use crate::panel::constant;
 use crate::requantize;
@@ -54,21 +54,21 @@ fn workspace(step: &Step<'_>) -> usize {
     shape(step).map_or(0, |shape| shape.output[3].next_multiple_of(4) * 8 + Scratch::bytes(&shape))
 }
 
-fn packed<D: Dot>(step: &Step<'_>) -> usize {
+fn packed<D: RankSpace>(step: &Step<'_>) -> usize {
     shape(step).map_or(0, |shape| layout::<D>(&shape).elements() * shape.groups)
 }
 
-fn pack<D: Dot>(step: &Step<'_>, out: &mut [u8]) -> Result<(), KernelError> {
+fn pack<D: RankSpace>(step: &Step<'_>, out: &mut [u8]) -> Result<(), KernelError> {
     pack_groups::<D>(step, &shape(step).ok_or(KernelError::Operands(step.op))?, out)
 }
 
-fn run<D: Dot>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
+fn run<D: RankSpace>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     // SAFETY: rows leave this crate only through functions whose arguments prove what `D` stands for.
     unsafe { compute::<D>(call) }
 }
 
 #[target_feature(enable = "neon")]
-fn compute<D: Dot>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
+fn compute<D: RankSpace>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     let (operands, memory) = (call.operands(), after_operands(call));
     check_float_terms(call.op, &call.terms)?;
     let attrs: &ConvAttrs = call.attrs()?;

@@ -1,23 +1,26 @@
 //! The two-factor term: projections of a block of pixels to rank space, and back.
 
-use core::arch::aarch64::*;
+use core::marker::PhantomData;
 
 use ingraft_kernel::qconv::QConv;
 use ingraft_kernel::terms::{Factors, MAX_TERM_RANK, TwoFactor};
 use ingraft_kernel::window::{ConvShape, row};
+use ingraft_tensor::bytes;
 
-use super::factors::{self, Packed, offsets};
-use super::fused::{Adapted, RUN};
+use super::factors::{Down, Packed, pack_up, up_bytes};
+use super::fused::Adapted;
+use super::quantized::Quantized;
+use super::rank_space::{RUN, RankSpace, lanes, stride};
 use super::{Codes, Part};
-use crate::dot::{Dot, ROW_ALIGN, Sink, multiply};
-use crate::lanes::{block, load_f32};
+use crate::dot::ROW_ALIGN;
+use crate::lanes::block;
 use crate::panel::WIDTH;
 use crate::rank::{apply_reals, dot, transpose};
 use crate::tile::{BLOCK, Block, Rows, take};
 
 /// `A·x` of every pixel of a block, and the factors as the kernels read them.
 pub(super) struct Latent<'m> {
-    /// `[pixel][rank]`, integer factors.
+    /// `[pixel][rank]`, integer factors; as [`RankSpace::held`] has them where they are for sums in registers.
     codes: &'m mut [i16],
     /// `[pixel][rank]`, real factors.
     reals: &'m mut [f32],
@@ -27,12 +30,20 @@ pub(super) struct Latent<'m> {
     up_reals: &'m mut [[f32; WIDTH]],
     /// A patch as `x − zx`.
     patch: &'m mut [f32],
-    /// A panel of `A`, integer factors.
+    /// Rows of `A` that are multiplied together, integer factors.
     down: &'m mut [i8],
     /// Group and first row of what `down` holds.
     held: Option<(usize, usize)>,
     /// Length of a pixel's values.
     stride: usize,
+    /// How integer `A` is packed.
+    layout: Down,
+    /// What was packed of the adapter beforehand.
+    packed: Option<Packed<'m>>,
+    /// Whether integer values are for sums in registers.
+    fused: bool,
+    /// Whether they are too large for that.
+    large: bool,
 }
 
 impl<'m> Latent<'m> {
@@ -43,7 +54,7 @@ impl<'m> Latent<'m> {
     }
 
     /// `None` when `memory` is too small or the rank too large.
-    pub(super) fn new(memory: &mut &'m mut [u8], conv: &QConv<'_>) -> Option<Self> {
+    pub(super) fn new<D: RankSpace>(memory: &mut &'m mut [u8], conv: &QConv<'m>) -> Option<Self> {
         let rank = conv.terms.two_factor.map_or(0, |term| term.rank);
         (rank <= MAX_TERM_RANK).then_some(())?;
         let row = conv.shape.row().next_multiple_of(ROW_ALIGN);
@@ -55,8 +66,17 @@ impl<'m> Latent<'m> {
             patch: take(memory, row)?,
             down: take(memory, row * WIDTH)?,
             held: None,
-            stride: factors::stride(rank),
+            stride: stride(rank),
+            layout: Down::new::<D>(&conv.shape, rank),
+            packed: Packed::new::<D>(&conv.shape, rank, conv.terms.packed.factors),
+            fused: false,
+            large: false,
         })
+    }
+
+    /// From here on integer values are for [`Self::fuse`].
+    pub(super) fn for_registers(&mut self) {
+        self.fused = true;
     }
 
     /// Computes `A·x` of every row for the two-factor term.
@@ -65,7 +85,7 @@ impl<'m> Latent<'m> {
     /// The processor executes what `D` stands for.
     #[inline]
     #[target_feature(enable = "neon")]
-    pub(super) unsafe fn project<D: Dot>(
+    pub(super) unsafe fn project<D: RankSpace>(
         &mut self,
         conv: &QConv<'_>,
         block: Block,
@@ -84,7 +104,7 @@ impl<'m> Latent<'m> {
     /// # Safety
     /// The processor executes what `D` stands for.
     #[target_feature(enable = "neon")]
-    unsafe fn project_codes<D: Dot>(
+    unsafe fn project_codes<D: RankSpace>(
         &mut self,
         conv: &QConv<'_>,
         rank: usize,
@@ -93,32 +113,52 @@ impl<'m> Latent<'m> {
         block_of: Block,
         rows: &Rows<'_, i8, ROW_ALIGN>,
     ) -> Option<()> {
-        let layout = factors::layout::<D>(&conv.shape, rank);
-        let first = block_of.group * rank;
-        let down = down.get(first * rows.len..)?.get(..rank * rows.len)?;
-        let down_scale = down_scale.get(first..)?.get(..rank)?;
-        let packed = Packed::new::<D>(&conv.shape, rank, conv.terms.packed.factors);
-        for panel in layout.panels() {
-            let (weights, bias) = match &packed {
-                Some(packed) => packed.down(&layout, block_of.group, panel)?,
+        let (layout, group) = (self.layout, block_of.group);
+        let down = down.get(group * rank * rows.len..)?.get(..rank * rows.len)?;
+        let down_scale = down_scale.get(group * rank..)?.get(..rank)?;
+        self.large = false;
+        for first in layout.firsts() {
+            let mut own = [0; WIDTH];
+            let (part, offsets) = match &self.packed {
+                Some(packed) => packed.down(&layout, group, first)?,
                 None => {
-                    if self.held != Some((block_of.group, panel.first)) {
-                        layout.pack(down, panel, self.down)?;
-                        self.held = Some((block_of.group, panel.first));
-                    }
-                    (&*self.down, offsets(conv.attrs.in_zero_point, down, panel, rows.len)?)
+                    let offsets = own.get_mut(..lanes(rank))?;
+                    let out = self.down.get_mut(..layout.elements())?;
+                    let packed = self.held == Some((group, first));
+                    layout.pack::<D>(conv.attrs.in_zero_point, down, first, out, offsets, packed)?;
+                    self.held = Some((group, first));
+                    (&*out, &*offsets)
                 }
             };
-            let mut sink = Quantized {
-                out: self.codes.get_mut(panel.first..)?,
-                stride: self.stride,
-                count: panel.count.next_multiple_of(RUN),
-                scale: block(down_scale, panel.first),
-            };
+            let (bias, scale) = (block(offsets, 0), block(down_scale, first));
+            let out = self.codes.get_mut(first..)?;
             // SAFETY: the caller's promise.
-            unsafe { multiply::<D>(block_of, rows, weights, panel.lanes(), &bias, &mut sink)? };
+            unsafe {
+                if self.fused {
+                    let mut sink = Quantized::<D, true>::new(out, self.stride, scale);
+                    D::project(block_of, rows, part, lanes(rank), &bias, &mut sink)?;
+                    self.large |= sink.largest() > D::LARGEST;
+                } else {
+                    let mut sink = Quantized::<D, false>::new(out, self.stride, scale);
+                    D::project(block_of, rows, part, lanes(rank), &bias, &mut sink)?;
+                }
+            }
+        }
+        if self.large {
+            self.restore();
         }
         Some(())
+    }
+
+    /// Integer values as they are: modulo 2¹⁶ the two bytes of each say so even where they are too large.
+    fn restore(&mut self) {
+        for run in self.codes.as_chunks_mut::<RUN>().0 {
+            let [a, b, c, d] = *run;
+            let (low, high) = ([a, b].map(i16::to_le_bytes), [c, d].map(i16::to_le_bytes));
+            for ((u, low), high) in run.iter_mut().zip(low.as_flattened()).zip(high.as_flattened()) {
+                *u = (i16::from(*high as i8) << 8).wrapping_add(i16::from(*low as i8));
+            }
+        }
     }
 
     #[target_feature(enable = "neon")]
@@ -163,27 +203,39 @@ impl<'m> Latent<'m> {
         }
     }
 
+    /// Runs of a pixel.
+    pub(super) fn runs(&self) -> usize {
+        self.stride / RUN
+    }
+
+    /// Whether the values of the block are too large for [`Self::fuse`].
+    pub(super) fn is_large(&self) -> bool {
+        self.large
+    }
+
     /// What adds the integer factors to `part` and requantizes its values; `None` where there are none.
     #[inline]
     #[target_feature(enable = "neon")]
-    pub(super) fn fuse<'l, 'o, D: Dot>(
+    pub(super) fn fuse<'l, 'o, D: RankSpace, const RUNS: usize>(
         &'l mut self,
         conv: &QConv<'l>,
         part: &Part<'_>,
-        codes: Codes<'o>,
-    ) -> Option<Adapted<'l, 'o>> {
-        let TwoFactor { rank, factors: Factors::I8 { up_scale, .. } } = conv.terms.two_factor? else {
+        codes: &'l mut Codes<'o>,
+    ) -> Option<Adapted<'l, 'o, D, RUNS>> {
+        let TwoFactor { rank, factors: Factors::I8 { up, up_scale, .. } } = conv.terms.two_factor? else {
             return None;
         };
-        let up = match Packed::new::<D>(&conv.shape, rank, conv.terms.packed.factors) {
-            Some(packed) => packed.up(&conv.shape, part, rank)?,
+        let runs = self.runs();
+        let up = match self.packed {
+            Some(packed) => packed.up::<D>(&conv.shape, part, rank)?,
             None => {
-                self.prepare(conv, part)?;
-                self.up_codes.get(..self.stride)?
+                let out = bytes::of_mut(self.up_codes.as_flattened_mut()).get_mut(..up_bytes::<D>(rank))?;
+                pack_up::<D>(up, rank, part.channel..part.channel + part.panel.count, out)?;
+                &*out
             }
         };
         let scale = block(up_scale, part.channel);
-        Some(Adapted { codes, latent: self.codes, stride: self.stride, up, scale })
+        Some(Adapted { codes, latent: self.codes, runs, up, scale, isa: PhantomData })
     }
 
     /// Adds `B·(A·x)` of pixels `first..` to their values.
@@ -212,38 +264,6 @@ impl<'m> Latent<'m> {
                     let scale: [f32; WIDTH] = block(up_scale, part.channel);
                     values.iter_mut().zip(sums).zip(scale).for_each(|((v, s), scale)| *v += s as f32 * scale);
                 }
-            }
-        }
-        Some(())
-    }
-}
-
-/// Requantizes sums to int16.
-struct Quantized<'o> {
-    out: &'o mut [i16],
-    stride: usize,
-    /// Values of a pixel to write, a multiple of [`RUN`].
-    count: usize,
-    scale: [f32; WIDTH],
-}
-
-impl Sink for Quantized<'_> {
-    #[inline]
-    #[target_feature(enable = "neon")]
-    unsafe fn put<const P: usize, const N: usize>(
-        &mut self,
-        first: usize,
-        count: usize,
-        sums: [[int32x4_t; N]; P],
-    ) -> Option<()> {
-        let scale: [float32x4_t; N] = load_f32(&self.scale);
-        for (i, sums) in sums.iter().take(count).enumerate() {
-            let out = self.out.get_mut((first + i) * self.stride..)?.get_mut(..self.count)?;
-            for ((run, sum), scale) in out.as_chunks_mut::<RUN>().0.iter_mut().zip(sums).zip(scale) {
-                // Saturating after the rounding gives what rounding the clamped value does.
-                let codes = vqmovn_s32(vcvtnq_s32_f32(vmulq_f32(vcvtq_f32_s32(*sum), scale)));
-                // SAFETY: the reference covers the eight bytes written.
-                unsafe { vst1_s16(run.as_mut_ptr(), codes) };
             }
         }
         Some(())

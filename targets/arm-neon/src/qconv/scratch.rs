@@ -4,6 +4,7 @@ use ingraft_kernel::qconv::QConv;
 use ingraft_kernel::window::ConvShape;
 
 use super::low_rank::Latent;
+use super::rank_space::RankSpace;
 use crate::dot::ROW_ALIGN;
 use crate::panel::WIDTH;
 use crate::tile::{Rows, in_place, take};
@@ -25,10 +26,10 @@ impl<'m> Scratch<'m> {
     }
 
     /// `None` when `memory` is too small.
-    pub(super) fn new(mut memory: &'m mut [u8], conv: &QConv<'_>) -> Option<Self> {
+    pub(super) fn new<D: RankSpace>(mut memory: &'m mut [u8], conv: &QConv<'m>) -> Option<Self> {
         let shape = &conv.shape;
         Some(Self {
-            latent: Latent::new(&mut memory, conv)?,
+            latent: Latent::new::<D>(&mut memory, conv)?,
             panel: take(&mut memory, panel_bytes(shape))?,
             patches: take(&mut memory, patch_bytes(shape))?,
         })

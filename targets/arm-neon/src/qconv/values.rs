@@ -10,9 +10,10 @@ use ingraft_kernel::{Call, KernelError};
 use ingraft_tensor::bytes::Element;
 
 use super::low_rank::Latent;
+use super::rank_space::RankSpace;
 use super::scratch::Scratch;
 use super::{Part, for_each_part};
-use crate::dot::{Dot, Sink, multiply};
+use crate::dot::Sink;
 use crate::lanes::{block, store_i32};
 use crate::panel::WIDTH;
 use crate::rank::dot;
@@ -27,7 +28,7 @@ type Sums = [[i32; WIDTH]; BLOCK];
 /// # Safety
 /// The processor executes what `D` stands for.
 #[target_feature(enable = "neon")]
-pub(super) unsafe fn run<D: Dot, T: Element>(
+pub(super) unsafe fn run<D: RankSpace, T: Element>(
     call: &mut Call<'_, '_>,
     finish: impl Fn(&[f32], &QConvAttrs, &mut [T]),
 ) -> Result<(), KernelError> {
@@ -44,7 +45,7 @@ pub(super) unsafe fn run<D: Dot, T: Element>(
 /// # Safety
 /// The processor executes what `D` stands for.
 #[target_feature(enable = "neon")]
-pub(super) unsafe fn fill<D: Dot, T>(
+pub(super) unsafe fn fill<D: RankSpace, T>(
     conv: &QConv<'_>,
     packed: &[u8],
     memory: &mut [u8],
@@ -52,7 +53,7 @@ pub(super) unsafe fn fill<D: Dot, T>(
     mut mask: Option<&mut [u8]>,
     finish: impl Fn(&[f32], &QConvAttrs, &mut [T]),
 ) -> Option<()> {
-    let mut scratch = Scratch::new(memory, conv)?;
+    let mut scratch = Scratch::new::<D>(memory, conv)?;
     let QConvAttrs { lo, hi, .. } = *conv.attrs;
     let (mut sums, mut values) = ([[0; WIDTH]; BLOCK], [[0.0; WIDTH]; BLOCK]);
     for_each_part::<D>(conv, packed, &mut scratch, |part, latent| {
@@ -71,18 +72,41 @@ pub(super) unsafe fn fill<D: Dot, T>(
     })
 }
 
+/// Computes the codes of a part, `out` from its first channel of its first pixel on.
+///
+/// # Safety
+/// The processor executes what `D` stands for.
+#[target_feature(enable = "neon")]
+pub(super) unsafe fn codes<D: RankSpace>(
+    conv: &QConv<'_>,
+    part: &Part<'_>,
+    latent: &mut Latent<'_>,
+    out: &mut [i8],
+) -> Option<()> {
+    let (mut sums, mut values) = ([[0; WIDTH]; BLOCK], [[0.0; WIDTH]; BLOCK]);
+    // SAFETY: the caller's promise.
+    unsafe { products::<D>(conv, part, &mut sums)? };
+    let values = values.get_mut(..part.block.pixels)?;
+    pre_activation(conv, part, latent, &sums, values)?;
+    for (i, values) in values.iter().enumerate() {
+        let (at, values) = (i * conv.shape.output[3], values.get(..part.panel.count)?);
+        requantize::codes(values, conv.attrs, out.get_mut(at..)?.get_mut(..values.len())?);
+    }
+    Some(())
+}
+
 /// Runs a convolution to its accumulators.
 ///
 /// # Safety
 /// The processor executes what `D` stands for.
 #[target_feature(enable = "neon")]
-pub(super) unsafe fn accumulators<D: Dot>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
+pub(super) unsafe fn accumulators<D: RankSpace>(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
     if !call.terms.is_none() {
         return Err(KernelError::Terms(call.op));
     }
     let conv = QConv::new(call)?;
     let error = after_operands(call);
-    let mut scratch = Scratch::new(core::mem::take(&mut call.workspace), &conv).ok_or(error)?;
+    let mut scratch = Scratch::new::<D>(core::mem::take(&mut call.workspace), &conv).ok_or(error)?;
     let packed = call.packed;
     let out: &mut [i32] = call.slice_mut(0)?;
     let mut sums = [[0; WIDTH]; BLOCK];
@@ -104,10 +128,10 @@ pub(super) unsafe fn accumulators<D: Dot>(call: &mut Call<'_, '_>) -> Result<(),
 /// The processor executes what `D` stands for.
 #[inline]
 #[target_feature(enable = "neon")]
-unsafe fn products<D: Dot>(conv: &QConv<'_>, part: &Part<'_>, sums: &mut Sums) -> Option<()> {
+unsafe fn products<D: RankSpace>(conv: &QConv<'_>, part: &Part<'_>, sums: &mut Sums) -> Option<()> {
     let bias = block(conv.bias, part.channel);
     // SAFETY: the caller's promise.
-    unsafe { multiply::<D>(part.block, &part.rows, part.weights, part.panel.lanes(), &bias, sums)? };
+    unsafe { D::multiply(part.block, &part.rows, part.weights, part.panel.lanes(), &bias, sums)? };
     let Some(sparse) = conv.terms.sparse else { return Some(()) };
     let SparseValues::I16(values) = sparse.values else { return Some(()) };
     for lane in 0..part.panel.count {

@@ -91,7 +91,7 @@ fn codes(call: &mut Call<'_, '_>) -> Result<(), KernelError> {
         take(&mut memory, blocks(&conv.shape).count() * weights(&conv.shape)).ok_or(error)?;
     let padding: &mut [i8] = take(&mut memory, padding(&conv.shape)).ok_or(error)?;
     padding.fill(conv.attrs.in_zero_point as i8);
-    let (layer, out) = (Layer { conv: &conv, padding, limits: Limits::new(conv.attrs) }, call.slice_mut(0)?);
+    let (layer, out) = (Layer { conv: &conv, padding, limits: Limits::of(conv.attrs) }, call.slice_mut(0)?);
     let done = match conv.shape.kernel[1] {
         3 => layer.compute::<3, 1>(weights, out),
         _ => layer.compute::<5, 2>(weights, out),

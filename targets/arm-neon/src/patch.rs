@@ -23,18 +23,42 @@ impl<T: Copy> Patches<'_, T> {
     /// `out`, and perhaps up to [`SLACK`] unspecified elements after the last.
     #[inline(always)]
     pub(crate) fn copy_pixels(&self, pixel: Pixel, count: usize, out: &mut [T], stride: usize) -> Option<()> {
-        let (columns, rows, end) = (self.columns(), self.rows(pixel), pixel.x + count);
+        let (inside, rows, end) = (self.columns(), self.rows(pixel), pixel.x + count);
         let mut x = pixel.x;
         while x < end {
             let out = out.get_mut((x - pixel.x) * stride..)?;
-            let inside = if columns.contains(&x) { columns.end.min(end) - x } else { 0 };
-            let copied = self.copy_inside(&rows, x, inside, out, stride);
+            let count = if self.together() { end - x } else { 0 };
+            let copied = self.copy_together(&rows, x, count, out, stride);
             if copied == 0 {
                 self.copy(Pixel { x, ..pixel }, out)?;
+            }
+            for border in (x..inside.start.min(x + copied)).chain(inside.end.max(x)..x + copied) {
+                self.pad(&rows, border, out.get_mut((border - x) * stride..)?)?;
             }
             x += copied.max(1);
         }
         Some(())
+    }
+
+    /// Writes the padding beside the image into a patch that was copied together with what stands before and after its lines.
+    #[inline(always)]
+    fn pad(&self, rows: &Rows, x: usize, patch: &mut [T]) -> Option<()> {
+        let (channels, taps, inside) = (self.shape.input[3], self.shape.kernel[1], self.taps(x));
+        for row in rows.first..rows.end {
+            let line = patch.get_mut(row * taps * channels..)?.get_mut(..taps * channels)?;
+            fill(line.get_mut(..inside.start * channels)?, self.fill);
+            fill(line.get_mut(inside.end * channels..)?, self.fill);
+        }
+        Some(())
+    }
+
+    /// The taps of a kernel row that lie inside the image.
+    #[inline(always)]
+    fn taps(&self, x: usize) -> Range<usize> {
+        let ([_, _, width, _], kw) = (self.shape.input, self.shape.kernel[1]);
+        let (begin, before) = (x * self.shape.stride[1], self.shape.pad[1]);
+        let left = before.saturating_sub(begin).min(kw);
+        left..(before + width).saturating_sub(begin).clamp(left, kw)
     }
 
     /// Whether the taps of a kernel row lie together in the input, and are copied together.
@@ -64,10 +88,11 @@ impl<T: Copy> Patches<'_, T> {
         Rows { first: inside.start, end: inside.end, from, pitch: dilation[0] * width * channels }
     }
 
-    /// Writes the patches under at most `count` pixels of a line from `x` on, all of [`Self::columns`], and gives how many: none
-    /// where kernel rows are long, or whole vectors would pass the end of the input.
+    /// Writes the patches under at most `count` pixels of a line from `x` on, and gives how many: none where kernel rows are long,
+    /// or what is read would pass either end of the input. In the place of padding beside the image stands what lies there in
+    /// the input.
     #[inline(always)]
-    fn copy_inside(&self, rows: &Rows, x: usize, count: usize, out: &mut [T], stride: usize) -> usize {
+    fn copy_together(&self, rows: &Rows, x: usize, count: usize, out: &mut [T], stride: usize) -> usize {
         match self.shape.kernel[1] * self.shape.input[3] {
             _ if count == 0 => 0,
             0..=16 => self.copy_rows::<16>(rows, x, count, out, stride),
@@ -93,9 +118,13 @@ impl<T: Copy> Patches<'_, T> {
     ) -> usize {
         let ConvShape { input: [_, _, _, channels], kernel, stride: [_, step], pad, .. } = *self.shape;
         let (line, step) = (kernel[1] * channels, step * channels);
-        let (first, taken) =
-            (rows.from + (x * self.shape.stride[1] - pad[1]) * channels, rows.end - rows.first);
-        let (Some(source), Some(last)) = (self.input.get(first..), taken.checked_sub(1)) else { return 0 };
+        let first = (rows.from + x * self.shape.stride[1] * channels).checked_sub(pad[1] * channels);
+        let taken = rows.end - rows.first;
+        let (Some(source), Some(last)) =
+            (first.and_then(|first| self.input.get(first..)), taken.checked_sub(1))
+        else {
+            return 0;
+        };
         // As many pixels as have whole vectors to read and room to write.
         let (from, to) = (last * rows.pitch + N, ((kernel[0] - 1) * line + N).max(kernel[0] * line));
         let fit = |len: usize, one: usize, step: usize| {
@@ -150,20 +179,14 @@ impl<T: Copy> Patches<'_, T> {
     /// The taps of a kernel row on the input row that begins with pixel `first`.
     #[inline(always)]
     fn copy_line(&self, first: usize, x: usize, out: &mut [T]) -> Option<()> {
-        let ([_, _, width, channels], kw) = (self.shape.input, self.shape.kernel[1]);
-        let (begin, before) = (x * self.shape.stride[1], self.shape.pad[1]);
-        let left = before.saturating_sub(begin).min(kw);
-        let end = (before + width).saturating_sub(begin).clamp(left, kw);
-        if left > 0 {
-            out.get_mut(..left * channels)?.fill(self.fill);
+        let (channels, Range { start, end }) = (self.shape.input[3], self.taps(x));
+        fill(out.get_mut(..start * channels)?, self.fill);
+        if start < end {
+            let column = x * self.shape.stride[1] + start - self.shape.pad[1];
+            let source = self.input.get((first + column) * channels..)?;
+            copy(out.get_mut(start * channels..)?, source, (end - start) * channels)?;
         }
-        if end > left {
-            let source = self.input.get((first + begin + left - before) * channels..)?;
-            copy(out.get_mut(left * channels..)?, source, (end - left) * channels)?;
-        }
-        if end < kw {
-            out.get_mut(end * channels..kw * channels)?.fill(self.fill);
-        }
+        fill(out.get_mut(end * channels..self.shape.kernel[1] * channels)?, self.fill);
         Some(())
     }
 
@@ -194,6 +217,14 @@ struct Rows {
     from: usize,
     /// Elements from row to row.
     pitch: usize,
+}
+
+/// Fills a slice: whole vectors take less than a call.
+#[inline(always)]
+fn fill<T: Copy>(out: &mut [T], value: T) {
+    let (whole, rest) = out.as_chunks_mut::<16>();
+    whole.iter_mut().for_each(|out| *out = [value; 16]);
+    rest.iter_mut().for_each(|out| *out = value);
 }
 
 /// Copies `len` elements and perhaps more: a few whole vectors take less than a call.

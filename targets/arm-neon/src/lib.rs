@@ -12,8 +12,9 @@
 //! (`panel`); activations of 1×1 layers are read in place, others are gathered for
 //! 32 pixels at a time (`tile`, `patch`). Four pixels by sixteen channels of sums
 //! stay in registers (`dot`, `fma`; eight pixels in `half`), and without adapter terms but integer low-rank ones
-//! become codes there. Depthwise windows run along output rows with their weights in registers
-//! (`qdepthwise`; along two at a time with `SDOT`), or with the sums of eight neighboring pixels there
+//! become codes there. Where the compiler would copy or spill, the instructions of a tile are one block (`asm::tile`).
+//! Depthwise windows run along output rows with their weights in registers (`qdepthwise`; along two at a time with `SDOT`), or
+//! with the sums of eight neighboring pixels there
 //! (`depthwise`). Additions, pools and tables of int8 take sixteen codes at a time (`codes`; `lookup` holds the 256
 //! entries in sixteen registers). Rows of steps that a compiler vectorizes by itself are inherited: NEON is part of what it
 //! compiles for. Gradients, normalization and recurrent layers are rows of [`ingraft_vector`] on four lanes

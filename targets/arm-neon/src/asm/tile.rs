@@ -51,6 +51,41 @@ macro_rules! add {
     }};
 }
 
+/// Four loads of weights in vectors `.WIDE`, and the products with element `LANE` of four pixels.
+macro_rules! products {
+    ($multiply:literal, $wide:literal, $element:literal, $sums:ident, $x:ident, $weights:ident) => {{
+        let [[s00, s01, s02, s03], [s10, s11, s12, s13], [s20, s21, s22, s23], [s30, s31, s32, s33]] = $sums;
+        let [x0, x1, x2, x3] = *$x;
+        asm!(
+            concat!("ld1 {{v28.", $wide, ", v29.", $wide, ", v30.", $wide, ", v31.", $wide, "}}, [{weights}], #64"),
+            products!(@ "0", "28", $multiply, $wide, $element),
+            products!(@ "1", "29", $multiply, $wide, $element),
+            products!(@ "2", "30", $multiply, $wide, $element),
+            products!(@ "3", "31", $multiply, $wide, $element),
+            weights = inout(reg) $weights,
+            s00 = inout(vreg) *s00, s01 = inout(vreg) *s01, s02 = inout(vreg) *s02, s03 = inout(vreg) *s03,
+            s10 = inout(vreg) *s10, s11 = inout(vreg) *s11, s12 = inout(vreg) *s12, s13 = inout(vreg) *s13,
+            s20 = inout(vreg) *s20, s21 = inout(vreg) *s21, s22 = inout(vreg) *s22, s23 = inout(vreg) *s23,
+            s30 = inout(vreg) *s30, s31 = inout(vreg) *s31, s32 = inout(vreg) *s32, s33 = inout(vreg) *s33,
+            x0 = in(vreg) x0, x1 = in(vreg) x1, x2 = in(vreg) x2, x3 = in(vreg) x3,
+            lane = const LANE,
+            out("v28") _, out("v29") _, out("v30") _, out("v31") _,
+            options(pure, readonly, nostack, preserves_flags),
+        );
+    }};
+    (@ $n:literal, $register:literal, $multiply:literal, $wide:literal, $element:literal) => {
+        concat!(
+            products!(@@ 0, $n, $register, $multiply, $wide, $element),
+            products!(@@ 1, $n, $register, $multiply, $wide, $element),
+            products!(@@ 2, $n, $register, $multiply, $wide, $element),
+            products!(@@ 3, $n, $register, $multiply, $wide, $element)
+        )
+    };
+    (@@ $pixel:literal, $n:literal, $register:literal, $multiply:literal, $wide:literal, $element:literal) => {
+        concat!($multiply, " {s", $pixel, $n, ":v}.4s, v", $register, ".", $wide, ", {x", $pixel, ":v}.", $element, "[{lane}]\n")
+    };
+}
+
 /// Adds the products of code run `LANE` of four pixels with sixteen channels, and gives what follows their 64 bytes.
 ///
 /// Between loads that name their registers and products that do not, the compiler copies the last of four.
@@ -62,103 +97,27 @@ macro_rules! add {
 pub(crate) unsafe fn sdot_tile<const LANE: i32>(
     sums: &mut [[int32x4_t; 4]; 4],
     x: &[int8x16_t; 4],
-    weights: *const i8,
+    mut weights: *const i8,
 ) -> *const i8 {
-    let mut weights = weights;
-    let [[s00, s01, s02, s03], [s10, s11, s12, s13], [s20, s21, s22, s23], [s30, s31, s32, s33]] = sums;
-    let [x0, x1, x2, x3] = *x;
     // SAFETY: LD1 reads the 64 bytes that the caller promised; all else reads and writes the named registers only. The
     // attribute of this function states that the processor has SDOT.
-    unsafe {
-        asm!(
-            "ld1 {{v28.16b, v29.16b, v30.16b, v31.16b}}, [{weights}], #64",
-            four!("sdot {s", "0:v}.4s, v28.16b, {x", ":v}.4b[{lane}]"),
-            four!("sdot {s", "1:v}.4s, v29.16b, {x", ":v}.4b[{lane}]"),
-            four!("sdot {s", "2:v}.4s, v30.16b, {x", ":v}.4b[{lane}]"),
-            four!("sdot {s", "3:v}.4s, v31.16b, {x", ":v}.4b[{lane}]"),
-            weights = inout(reg) weights,
-            s00 = inout(vreg) *s00,
-            s01 = inout(vreg) *s01,
-            s02 = inout(vreg) *s02,
-            s03 = inout(vreg) *s03,
-            s10 = inout(vreg) *s10,
-            s11 = inout(vreg) *s11,
-            s12 = inout(vreg) *s12,
-            s13 = inout(vreg) *s13,
-            s20 = inout(vreg) *s20,
-            s21 = inout(vreg) *s21,
-            s22 = inout(vreg) *s22,
-            s23 = inout(vreg) *s23,
-            s30 = inout(vreg) *s30,
-            s31 = inout(vreg) *s31,
-            s32 = inout(vreg) *s32,
-            s33 = inout(vreg) *s33,
-            x0 = in(vreg) x0,
-            x1 = in(vreg) x1,
-            x2 = in(vreg) x2,
-            x3 = in(vreg) x3,
-            lane = const LANE,
-            out("v28") _,
-            out("v29") _,
-            out("v30") _,
-            out("v31") _,
-            options(pure, readonly, nostack, preserves_flags),
-        );
-    }
+    unsafe { products!("sdot", "16b", "4b", sums, x, weights) };
     weights
 }
 
-/// Adds the products of element `LANE` of four pixels with sixteen channels, and gives what follows these.
+/// The same of element `LANE` in f32.
 ///
 /// # Safety
-/// Sixteen elements from `weights` on are readable.
+/// 64 bytes from `weights` on are readable.
 #[inline]
 #[target_feature(enable = "neon")]
 pub(crate) unsafe fn fmla_tile<const LANE: i32>(
     sums: &mut [[float32x4_t; 4]; 4],
     x: &[float32x4_t; 4],
-    weights: *const f32,
+    mut weights: *const f32,
 ) -> *const f32 {
-    let mut weights = weights;
-    let [[s00, s01, s02, s03], [s10, s11, s12, s13], [s20, s21, s22, s23], [s30, s31, s32, s33]] = sums;
-    let [x0, x1, x2, x3] = *x;
     // SAFETY: LD1 reads the 64 bytes that the caller promised; all else reads and writes the named registers only.
-    unsafe {
-        asm!(
-            "ld1 {{v28.4s, v29.4s, v30.4s, v31.4s}}, [{weights}], #64",
-            four!("fmla {s", "0:v}.4s, v28.4s, {x", ":v}.s[{lane}]"),
-            four!("fmla {s", "1:v}.4s, v29.4s, {x", ":v}.s[{lane}]"),
-            four!("fmla {s", "2:v}.4s, v30.4s, {x", ":v}.s[{lane}]"),
-            four!("fmla {s", "3:v}.4s, v31.4s, {x", ":v}.s[{lane}]"),
-            weights = inout(reg) weights,
-            s00 = inout(vreg) *s00,
-            s01 = inout(vreg) *s01,
-            s02 = inout(vreg) *s02,
-            s03 = inout(vreg) *s03,
-            s10 = inout(vreg) *s10,
-            s11 = inout(vreg) *s11,
-            s12 = inout(vreg) *s12,
-            s13 = inout(vreg) *s13,
-            s20 = inout(vreg) *s20,
-            s21 = inout(vreg) *s21,
-            s22 = inout(vreg) *s22,
-            s23 = inout(vreg) *s23,
-            s30 = inout(vreg) *s30,
-            s31 = inout(vreg) *s31,
-            s32 = inout(vreg) *s32,
-            s33 = inout(vreg) *s33,
-            x0 = in(vreg) x0,
-            x1 = in(vreg) x1,
-            x2 = in(vreg) x2,
-            x3 = in(vreg) x3,
-            lane = const LANE,
-            out("v28") _,
-            out("v29") _,
-            out("v30") _,
-            out("v31") _,
-            options(pure, readonly, nostack, preserves_flags),
-        );
-    }
+    unsafe { products!("fmla", "4s", "s", sums, x, weights) };
     weights
 }
 

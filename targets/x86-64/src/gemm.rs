@@ -7,6 +7,10 @@
 //! - [`BLOCK`] pixels share one pass over a chunk's weights, so weights come
 //!   from the second-level cache at a fraction of its bandwidth while the
 //!   block's patches stay in the first level.
+//! - Patches that were copied in blocks follow each other at one pitch, so that a tile addresses them by three pointers and the pitch.
+//!   A pointer for each is more than there are registers: loading it beside each broadcast makes two loads of a product of one vector.
+//! - Where a [`Finish`] has sums of its own beside those of the tile, both stay in registers, of half the pixels; with sixteen registers
+//!   its own wait in memory while the tile's grow.
 //!
 //! # Limit
 //! `⌈out/LANES⌉ · steps` products per pixel, at the rate of the instruction:
@@ -15,15 +19,22 @@
 //! for weights that were [split](crate::split).
 
 mod arithmetic;
+mod tile;
 
-pub(crate) use self::arithmetic::{Arithmetic, Codes, MovedCodes, Reals, SplitCodes, moves, splits};
-use crate::columns::{BLOCK as WIDE, Chunk, Layout};
-use crate::patches::{Patches, STEP};
-use crate::simd::{Simd, fetch_at};
-use crate::split::{CHOICE, Remainder, Remainders};
+pub(crate) use self::arithmetic::{
+    Arithmetic, Codes, EvenCodes, MovedCodes, Reals, SplitCodes, moves, splits,
+};
+use self::tile::Block;
+use crate::columns::{Chunk, Layout};
+use crate::patches::{Even, Patches, STEP};
+use crate::simd::Simd;
+use crate::split::Remainders;
 
 /// Pixels per pass over the weights of a chunk: whole tiles of every height.
 pub(crate) const BLOCK: usize = 96;
+
+/// Pixels up to a multiple of which tiles read even patches: whole tiles of every height.
+pub(crate) const TILE: usize = 24;
 
 /// Most steps of a patch whose places are listed.
 const SHORT: usize = 64;
@@ -86,6 +97,17 @@ pub(crate) struct Rows<'a> {
     pub(crate) base: usize,
     /// Whether codes were moved to 0…255 in a copy.
     pub(crate) moved: bool,
+    /// Whether patches are single segments at one pitch, whole tiles of them.
+    pub(crate) even: bool,
+}
+
+impl Rows<'_> {
+    /// Where patches lie from that of `pixel` on, if they are even.
+    #[inline(always)]
+    pub(crate) fn even(&self, pixel: usize) -> Even {
+        let pitch = self.patches.pitch();
+        Even::new(self.bytes, pixel * pitch, pitch)
+    }
 }
 
 /// Bytes of the widest chunk's weights: what [`Weights::chunk`] may put its own into.
@@ -110,6 +132,26 @@ pub(crate) trait Finish<S: Simd, A: Arithmetic<S>> {
     /// Takes the sums of a tile, the first `pixels.count` of them.
     fn tile<const M: usize, const N: usize>(&mut self, pixels: Pixels, sums: &[[A::Sum; N]; M])
     -> Option<()>;
+
+    /// Whether sums of its own stand beside those of a tile, which has half as many pixels then.
+    const BESIDE: bool = false;
+
+    /// Its own sums, made before those of the tile, from `zero` on.
+    #[inline(always)]
+    fn beside<const M: usize, const N: usize>(&self, _: Pixels, zero: [[A::Sum; N]; M]) -> [[A::Sum; N]; M] {
+        zero
+    }
+
+    /// As [`Self::tile`], with its own sums.
+    #[inline(always)]
+    fn tile_beside<const M: usize, const N: usize>(
+        &mut self,
+        pixels: Pixels,
+        sums: &[[A::Sum; N]; M],
+        _: &[[A::Sum; N]; M],
+    ) -> Option<()> {
+        self.tile(pixels, sums)
+    }
 }
 
 /// The operands of a product.
@@ -165,15 +207,14 @@ pub(crate) fn multiply<S: Simd, A: Arithmetic<S>>(
                 for first in (0..pixels).step_by(product.block.max(1)) {
                     let count = product.block.min(pixels - first);
                     let moved = A::MOVE != 0;
-                    let mut rows = Rows { patches, bytes, first, count, base, moved };
+                    let mut rows = Rows { patches, bytes, first, count, base, moved, even: false };
                     let local;
                     if patches.in_blocks() {
                         local = patches.block(bytes, [first, count], A::MOVE, blocks)?;
                         let base = base + first;
-                        finish.rows(
-                            group,
-                            &Rows { patches: &local, bytes: blocks, first: 0, count, base, moved },
-                        )?;
+                        let even = count.next_multiple_of(TILE) * local.pitch() <= blocks.len();
+                        rows = Rows { patches: &local, bytes: &[], first: 0, count, base, moved, even };
+                        finish.rows(group, &Rows { bytes: blocks, ..rows })?;
                         if let (true, Some(rest)) = (A::SPLIT, product.rest) {
                             // Terms have read the codes as they lie.
                             let (len, pitch) = (patches.segments.len, patches.segments.steps() * STEP);
@@ -184,9 +225,12 @@ pub(crate) fn multiply<S: Simd, A: Arithmetic<S>>(
                                 blocks.get_mut(..count * pitch)?,
                             );
                         }
-                        rows = Rows { patches: &local, bytes: blocks, first: 0, count, base, moved };
+                        rows.bytes = blocks;
                     } else {
                         finish.rows(group, &rows)?;
+                    }
+                    if A::EVEN && !rows.even {
+                        return None;
                     }
                     let wanted = Wanted { layout, group, packed, kept, rest: product.rest };
                     // SAFETY: every patch of the band ends within `bytes`: compared above.
@@ -257,239 +301,10 @@ unsafe fn chunks<S: Simd, A: Arithmetic<S>>(
             return None;
         }
         finish.chunk(group, chunk, sums)?;
-        let block = Block { simd, context, rows, places, weights: right, rest: rest.skip(chunk.before) };
+        let (steps, rest) = (rows.patches.segments.steps(), rest.skip(chunk.before));
+        let block = Block { simd, context, rows, steps, places, weights: right, rest };
         // SAFETY: the caller's contract; `right` holds the chunk's vectors for every step: compared above.
-        unsafe { block.chunk::<A>(chunk.vectors, layout.in_blocks(chunk), finish)? };
+        unsafe { block.chunk::<A, _>(chunk.vectors, layout.in_blocks(chunk), finish)? };
     }
     Some(())
-}
-
-/// Some rows, and the weights of one chunk.
-#[derive(Clone, Copy)]
-struct Block<'a, S, C> {
-    simd: S,
-    context: C,
-    rows: Rows<'a>,
-    /// Where each step of a patch lies, for patches of many short segments; else empty.
-    places: &'a [usize],
-    weights: &'a [u8],
-    /// What was split off them.
-    rest: Remainders<'a>,
-}
-
-impl<S: Simd, C: Copy> Block<'_, S, C> {
-    /// All tiles, of the height whose sums, weights and patches stay in registers.
-    ///
-    /// # Safety
-    /// As [`Self::tile`], for all pixels of the block and `vectors` vectors; `blocks` as its `BLOCKS`.
-    #[inline(always)]
-    unsafe fn chunk<A: Arithmetic<S, Context = C>>(
-        &self,
-        vectors: usize,
-        blocks: bool,
-        finish: &mut impl Finish<S, A>,
-    ) -> Option<()> {
-        // SAFETY: the caller's contract.
-        unsafe {
-            if A::SPLIT {
-                return match vectors {
-                    1 => self.tiles::<A, 8, 4, 1, false>(finish),
-                    2 => self.tiles::<A, 6, 4, 2, false>(finish),
-                    _ => None,
-                };
-            }
-            if S::REGISTERS < 32 {
-                return match vectors {
-                    1 => self.tiles::<A, 12, 4, 1, false>(finish),
-                    2 => self.tiles::<A, 6, 3, 2, false>(finish),
-                    _ => None,
-                };
-            }
-            match vectors {
-                1 if blocks => self.tiles::<A, 6, 3, 1, true>(finish),
-                1 => self.tiles::<A, 12, 4, 1, false>(finish),
-                2 => self.tiles::<A, 12, 4, 2, false>(finish),
-                3 => self.tiles::<A, 8, 4, 3, false>(finish),
-                4 => self.tiles::<A, 6, 3, 4, false>(finish),
-                _ => None,
-            }
-        }
-    }
-
-    /// All tiles: of `M` pixels, then a last one of the least height that holds the rest, or two of `HALF` where these hold
-    /// what one of `M` and another would.
-    ///
-    /// # Safety
-    /// As [`Self::tile`], for all pixels of the block and `N` vectors.
-    #[inline(always)]
-    unsafe fn tiles<
-        A: Arithmetic<S, Context = C>,
-        const M: usize,
-        const HALF: usize,
-        const N: usize,
-        const BLOCKS: bool,
-    >(
-        &self,
-        finish: &mut impl Finish<S, A>,
-    ) -> Option<()> {
-        let end = self.rows.first + self.rows.count;
-        let mut first = self.rows.first;
-        // SAFETY: the caller's contract.
-        unsafe {
-            while first + M <= end && !(M + 2..=2 * HALF).contains(&(end - first)) {
-                self.tile::<A, M, N, BLOCKS>(first, M, finish)?;
-                first += M;
-            }
-            if first + M < end {
-                self.tile::<A, HALF, N, BLOCKS>(first, HALF, finish)?;
-                first += HALF;
-            }
-            match end - first {
-                0 => Some(()),
-                1 => self.tile::<A, 1, N, BLOCKS>(first, 1, finish),
-                rest if rest <= HALF => self.tile::<A, HALF, N, BLOCKS>(first, rest, finish),
-                rest => self.tile::<A, M, N, BLOCKS>(first, rest, finish),
-            }
-        }
-    }
-
-    /// One tile: `count` pixels from `first` on, at most `M`.
-    ///
-    /// # Safety
-    /// - The patches of these pixels, [`Patches::reach`] bytes from their offsets on, lie in `bytes`.
-    /// - `weights` holds `N` vectors for every step of a patch, with `BLOCKS` four for every sixteen
-    ///   bytes of segments that are whole blocks.
-    #[inline(always)]
-    unsafe fn tile<A: Arithmetic<S, Context = C>, const M: usize, const N: usize, const BLOCKS: bool>(
-        &self,
-        first: usize,
-        count: usize,
-        finish: &mut impl Finish<S, A>,
-    ) -> Option<()> {
-        let Rows { patches, bytes, base, .. } = self.rows;
-        let (vector, steps) = (A::BYTES * S::LANES, patches.segments.steps());
-        let mut start = [finish.start(0); N];
-        for (n, start) in start.iter_mut().enumerate() {
-            *start = finish.start(n);
-        }
-        let mut sums: [[A::Sum; N]; M] = [start; M];
-        let mut quarters = [[A::zero(self.simd); 4]; M];
-        let mut weight = self.weights.as_ptr();
-        let offsets: [usize; M] = patches.offsets(first, count);
-        if !BLOCKS {
-            for place in self.places {
-                // SAFETY: places are those of the patches' steps: the caller's contract.
-                unsafe {
-                    let mut weights = [A::weight(self.simd, weight); N];
-                    for (n, weights) in weights.iter_mut().enumerate() {
-                        *weights = A::weight(self.simd, weight.add(n * vector));
-                    }
-                    for (sums, offset) in sums.iter_mut().zip(&offsets) {
-                        let patch = A::patch(self.simd, self.context, bytes.as_ptr().add(offset + place));
-                        for (sum, weights) in sums.iter_mut().zip(&weights) {
-                            *sum = A::multiply(self.simd, *sum, patch, *weights);
-                        }
-                    }
-                    weight = weight.add(N * vector);
-                }
-            }
-        }
-        let segments = if BLOCKS || self.places.is_empty() { patches.segments.count } else { 0 };
-        let (mut column, mut line, mut at) = (0, 0, 0);
-        for _ in 0..segments {
-            // SAFETY: offsets, segments and steps stay within the patches, the weights advance by
-            // `N` vectors a step: the caller's contract.
-            unsafe {
-                let mut rows = [bytes.as_ptr(); M];
-                for (row, offset) in rows.iter_mut().zip(&offsets) {
-                    *row = row.add(offset + at);
-                }
-                let blocks = if BLOCKS { steps * STEP / WIDE } else { 0 };
-                for block in 0..blocks {
-                    let mut weights = [A::weight(self.simd, weight); 4];
-                    for (g, weights) in weights.iter_mut().enumerate() {
-                        *weights = A::weight(self.simd, weight.add(g * vector));
-                    }
-                    for (sums, row) in quarters.iter_mut().zip(&rows) {
-                        let patch = A::block(self.simd, self.context, row.add(block * WIDE));
-                        for (sum, weights) in sums.iter_mut().zip(&weights) {
-                            *sum = A::multiply(self.simd, *sum, patch, *weights);
-                        }
-                    }
-                    weight = weight.add(4 * vector);
-                }
-                for step in 0..if BLOCKS { 0 } else { steps } {
-                    if A::SPLIT && M > 1 {
-                        // The next chunk's: what the processor fetches ahead by itself ends with a page.
-                        fetch_at(weight.wrapping_add(self.weights.len()));
-                    }
-                    let mut weights = [A::weight(self.simd, weight); N];
-                    for (n, weights) in weights.iter_mut().enumerate() {
-                        *weights = A::weight(self.simd, weight.add(n * vector));
-                    }
-                    for (sums, row) in sums.iter_mut().zip(&rows) {
-                        let patch = A::patch(self.simd, self.context, row.add(step * STEP));
-                        for (sum, weights) in sums.iter_mut().zip(&weights) {
-                            *sum = A::multiply(self.simd, *sum, patch, *weights);
-                        }
-                    }
-                    weight = weight.add(N * vector);
-                }
-            }
-            column += 1;
-            at += patches.inner_step;
-            if column == patches.inner {
-                (column, line) = (0, line + 1);
-                at = line * patches.outer_step;
-            }
-        }
-        if BLOCKS {
-            for (sums, quarters) in sums.iter_mut().zip(quarters) {
-                sums[0] = A::sum_quarters(self.simd, sums[0], quarters);
-            }
-        }
-        if A::SPLIT {
-            let last = patches.reach(1).checked_sub(CHOICE * STEP)?;
-            for n in 0..N {
-                let mut column = [sums[0][n]; M];
-                column.iter_mut().zip(&sums).for_each(|(to, sums)| *to = sums[n]);
-                for remainder in self.rest.of(n) {
-                    // SAFETY: the caller's contract.
-                    column = unsafe { self.add_rest::<A, M>(remainder, &offsets, last, column)? };
-                }
-                for remainder in self.rest.more_of(n) {
-                    // SAFETY: the caller's contract.
-                    column = unsafe { self.add_rest::<A, M>(remainder, &offsets, last, column)? };
-                }
-                sums.iter_mut().zip(column).for_each(|(sums, sum)| sums[n] = sum);
-            }
-        }
-        // A copy: the sums themselves would be kept in memory while they grow if their address were passed on.
-        let done = sums;
-        finish.tile(Pixels { first: base + first, count }, &done)
-    }
-
-    /// The sums of a vector for the patches at `offsets`, with what was split off; `None` for a place past `last`.
-    ///
-    /// # Safety
-    /// Patches lie in `bytes` as far behind `last` as [`CHOICE`] steps.
-    #[inline(always)]
-    unsafe fn add_rest<A: Arithmetic<S, Context = C>, const M: usize>(
-        &self,
-        remainder: Remainder<'_>,
-        offsets: &[usize; M],
-        last: usize,
-        sums: [A::Sum; M],
-    ) -> Option<[A::Sum; M]> {
-        let place = remainder.place();
-        if place > last {
-            return None;
-        }
-        let mut from = [self.rows.bytes.as_ptr(); M];
-        for (from, offset) in from.iter_mut().zip(offsets) {
-            *from = from.wrapping_add(offset + place);
-        }
-        // SAFETY: the caller's contract.
-        Some(unsafe { A::add_rest(self.simd, remainder, from, sums) })
-    }
 }

@@ -18,7 +18,7 @@
 //! | `gemm` | patches by packed weights in register tiles; `Arithmetic` says what a step is, `Weights` where weights come from, `Finish` what becomes of the sums |
 //! | `split` | weights of AVX2 in two parts, with which `vpmaddubsw` is exact |
 //! | `qconv`, `conv` | the rows: an `Arithmetic` and a `Finish` each; `qconv::terms` and `conv::terms` are the `Finish` with adapter terms, `weights` the weights that deltas change |
-//! | `qconv::factors`, `qconv::low_rank`, `qconv::ranks`, `qconv::eights` | how factors are packed, and their two products |
+//! | `qconv::factors`, `qconv::low_rank`, `qconv::ranks`, `qconv::eights`, `qconv::beside` | how factors are packed, and their two products |
 //! | `real_factors`, `affine` | f32 factors, scale and shift, of f32 layers (`conv::terms`) and of those on codes (`qconv::real_terms`) |
 //! | `qdepthwise` | vectors along channels and neighboring pixels; `taps` multiplies those of a window |
 //! | `depthwise` | `strip`: one vector of channels by up to eight pixels, going down the lines of a band |
@@ -43,6 +43,7 @@
 //! | AVX2, AVX-VNNI: 8 | 12 | 12 | 13/12 |
 //! | AVX2, split weights: 16 | 6 | 12 | 8/12 |
 //! | AVX2, split weights: 8 | 8 | 8 | 9/8 |
+//! | beside sums of factors: 64, 48, 32, 16 | 3, 4, 6, 12 | 12 and 12 | 7/12, 7/12, 8/12, 13/12 |
 //!
 //! With four weight and two activation vectors, 30 of the 32 registers are in use, and 15 of the 16 of 256 bits (16 with split
 //! weights). A pass of up to

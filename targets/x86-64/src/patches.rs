@@ -10,16 +10,18 @@
 //! Where products are of codes moved to 0…255, or of 16-bit values, they become such in a copy: of the image, or of one
 //! block of patches after another where a patch is a single segment.
 
+mod addresses;
 mod image;
 #[cfg(test)]
 mod tests;
 
 use ingraft_kernel::window::ConvShape;
 
+pub(crate) use self::addresses::{Addresses, Each, Even};
 use self::image::{Image, move_to};
 pub(crate) use self::image::{pad, widen};
 
-use crate::gemm::BLOCK;
+use crate::gemm::{BLOCK, TILE};
 
 /// Bytes of a patch in one step of a product: four int8 codes, two as 16-bit values, or one f32.
 pub(crate) const STEP: usize = 4;
@@ -203,7 +205,7 @@ impl Patches {
         match self.image {
             Some(image) => image.copy_bytes().unwrap_or(0),
             None if !self.copied => 0,
-            None => BLOCK.min(self.pixels) * self.segments.steps() * STEP,
+            None => BLOCK.min(self.pixels.next_multiple_of(TILE)) * self.segments.steps() * STEP,
         }
     }
 
@@ -277,6 +279,12 @@ impl Patches {
         Some((copy, rest))
     }
 
+    /// Between patches of a line.
+    #[inline(always)]
+    pub(crate) fn pitch(&self) -> usize {
+        self.pixel
+    }
+
     /// Offset of the patch of `pixel`.
     #[inline(always)]
     pub(crate) fn offset(&self, pixel: usize) -> usize {
@@ -320,6 +328,17 @@ impl Patches {
         places
     }
 
+    /// Where the segment behind the one at `walk` begins in a patch: without a division, which takes as long as a row of products.
+    #[inline(always)]
+    pub(crate) fn next_segment(&self, walk: &mut Walk) {
+        walk.column += 1;
+        walk.at += self.inner_step;
+        if walk.column == self.inner {
+            (walk.column, walk.line) = (0, walk.line + 1);
+            walk.at = walk.line * self.outer_step;
+        }
+    }
+
     /// Where `step` of `segment` lies in a patch.
     #[inline(always)]
     pub(crate) fn place(&self, segment: usize, step: usize) -> usize {
@@ -336,6 +355,15 @@ impl Patches {
             + self.inner.saturating_sub(1) * self.inner_step
             + if self.in_blocks() { self.segments.len } else { self.segments.steps() * STEP }
     }
+}
+
+/// A segment of a patch, from the first on.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Walk {
+    column: usize,
+    line: usize,
+    /// Where it begins in the patch.
+    pub(crate) at: usize,
 }
 
 /// Rows or columns (axis 0 or 1) of the padded image that windows cover.

@@ -4,6 +4,7 @@
 //! Sums are exact modulo 2³²; what follows them is the reference's arithmetic
 //! in its order, so results equal it to the bit.
 
+mod beside;
 pub(crate) mod dynamic;
 mod eights;
 pub(crate) mod factors;
@@ -33,7 +34,7 @@ use self::weights::makes_weights;
 use crate::avx2::qconv as avx2;
 use crate::columns::{Columns, Layout, is_split};
 use crate::features::{Avx2, Avx512, AvxVnni};
-use crate::gemm::{AsPacked, BLOCK, Finish, MovedCodes, Product, moves, multiply, splits};
+use crate::gemm::{AsPacked, BLOCK, EvenCodes, Finish, MovedCodes, Product, moves, multiply, splits};
 use crate::patches::Patches;
 use crate::simd::{Avx2Bytes, Row, Simd, entry};
 use crate::split::Remainders;
@@ -276,6 +277,11 @@ impl<S: Simd> Row<S> for ToInt8 {
         let (out, _) = call.out_and_mask::<i8>()?;
         let mut finish = ToCodes::new(simd, &conv, out);
         let product = product::<S>(&conv, packed).ok_or(error)?;
+        let patches = product.patches.moved();
+        if !moves::<S>() && patches.in_blocks() {
+            let (product, memory) = (Product { patches, ..product }, [copy, &mut []]);
+            return multiply::<S, EvenCodes>(simd, &product, memory, &mut AsPacked, &mut finish).ok_or(error);
+        }
         sums_into(simd, &product, copy, &mut finish).ok_or(error)
     }
 }

@@ -218,8 +218,15 @@ impl<S: Simd> Task<S> for ProjectionOfCodes<'_, '_, '_> {
             }
             let patches = Patches::of_reals(count, row);
             let base = term.first + start;
-            let rows =
-                Rows { patches: &patches, bytes: bytes::of(reals), first: 0, count, base, moved: false };
+            let rows = Rows {
+                patches: &patches,
+                bytes: bytes::of(reals),
+                first: 0,
+                count,
+                base,
+                moved: false,
+                even: false,
+            };
             // SAFETY: `count` whole patches lie in `reals`, and A was laid out for rows of as many values.
             unsafe { term.project(simd, &rows)? };
         }

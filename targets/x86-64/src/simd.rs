@@ -136,8 +136,8 @@ pub(crate) trait Simd: Vector + Ranks {
         zero: Self::Int,
         count: usize,
     );
-    /// As [`Self::store_codes`], of any integers: sums with `zero` saturate to int8, and are limited to what every byte of
-    /// `least` and `most` says.
+    /// As [`Self::store_codes`], of any integers: sums with `zero` saturate to int8, within what every byte of `limits` says, the
+    /// least and the most, where there are such.
     ///
     /// # Safety
     /// As there.
@@ -146,7 +146,7 @@ pub(crate) trait Simd: Vector + Ranks {
         to: *mut i8,
         v: [Self::Int; N],
         zero: Self::Int,
-        limits: [Self::Int; 2],
+        limits: Option<[Self::Int; 2]>,
         count: usize,
     );
 }

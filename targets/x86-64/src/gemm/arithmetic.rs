@@ -22,6 +22,9 @@ pub(crate) trait Arithmetic<S: Simd>: Copy {
     const BYTES: usize;
     /// Whether weights were split, and products are exact only with [`Self::add_rest`].
     const SPLIT: bool = false;
+    /// Whether patches are single segments that follow each other, whole tiles of them: those of
+    /// [copies in blocks](crate::patches::Patches::in_blocks).
+    const EVEN: bool = false;
 
     /// The context of [`Self::patch`].
     fn context(simd: S) -> Self::Context;
@@ -70,6 +73,10 @@ pub(crate) struct Codes;
 /// As [`Codes`], of an image whose copy holds the codes moved to 0…255: one operation less per broadcast.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct MovedCodes;
+
+/// As [`MovedCodes`], of patches that were copied in blocks: tiles address them by a pitch.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EvenCodes;
 
 /// As [`MovedCodes`], of weights that were [split](crate::split).
 #[derive(Clone, Copy, Debug)]
@@ -172,6 +179,12 @@ macro_rules! moved_codes {
 
 impl<S: Simd> Arithmetic<S> for MovedCodes {
     moved_codes!();
+}
+
+impl<S: Simd> Arithmetic<S> for EvenCodes {
+    moved_codes!();
+
+    const EVEN: bool = true;
 }
 
 impl<S: Splitting> Arithmetic<S> for SplitCodes {

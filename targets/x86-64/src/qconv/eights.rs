@@ -12,7 +12,7 @@ use core::arch::x86_64::*;
 use super::factors::{Group, QUAD};
 use crate::features::Avx512;
 use crate::gemm::{BLOCK, Rows};
-use crate::patches::Segments;
+use crate::patches::{Addresses, Each, Segments, Walk};
 use crate::simd::{Simd, Vector};
 
 /// Rank rows of a vector.
@@ -24,7 +24,7 @@ const PIXELS: usize = 12;
 
 /// u of all rank rows of `group` at the pixels of `rows`, `[rank / 4][BLOCK][4]`.
 #[inline(always)]
-pub(super) fn project<const MOVED: bool>(
+pub(super) fn project<const MOVED: bool, const EVEN: bool>(
     simd: Avx512,
     rows: &Rows<'_>,
     group: &Group<'_>,
@@ -37,18 +37,27 @@ pub(super) fn project<const MOVED: bool>(
     }
     for vector in 0..group.vectors {
         let offset = group.offset.as_chunks::<EIGHT>().0.get(vector)?;
-        let scale = group.scale.as_chunks::<EIGHT>().0.get(vector)?;
+        let scale = scales(simd, group.scale.as_chunks::<EIGHT>().0.get(vector)?);
         let latents = latents.get_mut(vector * 2 * BLOCK..)?.get_mut(..2 * BLOCK)?;
         let (low, high) = latents.split_at_mut(BLOCK);
         for start in (0..rows.count).step_by(PIXELS) {
-            let offsets = rows.patches.offsets(rows.first + start, PIXELS.min(rows.count - start));
+            let first = rows.first + start;
             // SAFETY: the driver compared the reach of every patch with the bytes it lies in; A holds a vector for every
             // run, compared above.
-            let sums = unsafe { sums::<MOVED>(simd, rows, offsets, group, vector, offset) };
-            let (low, high) =
-                (low.get_mut(start..)?.as_chunks_mut().0, high.get_mut(start..)?.as_chunks_mut().0);
-            for ((sums, low), high) in sums.as_chunks().0.iter().zip(low).zip(high) {
-                u_of_four(simd, *sums, scale, [low, high]);
+            let sums = unsafe {
+                if EVEN {
+                    sums::<_, MOVED>(simd, rows, rows.even(first), group, vector, offset)
+                } else {
+                    let offsets = rows.patches.offsets(first, PIXELS.min(rows.count - start));
+                    sums::<_, MOVED>(simd, rows, Each::new(rows.bytes, &offsets), group, vector, offset)
+                }
+            };
+            let low = low.get_mut(start..)?.first_chunk_mut::<PIXELS>()?.as_chunks_mut().0;
+            let high = high.get_mut(start..)?.first_chunk_mut::<PIXELS>()?.as_chunks_mut().0;
+            // By index, a known number of times: else the sums would go through memory.
+            for four in 0..PIXELS / 4 {
+                let sums = [sums[4 * four], sums[4 * four + 1], sums[4 * four + 2], sums[4 * four + 3]];
+                u_of_four(simd, sums, scale, [&mut low[four], &mut high[four]]);
             }
         }
     }
@@ -58,12 +67,12 @@ pub(super) fn project<const MOVED: bool>(
 /// The sums of eight rank rows: two lanes for each.
 ///
 /// # Safety
-/// The patches at `offsets` lie in `rows`, and A holds vector `vector` of every run.
+/// The patches lie `at` the addresses, and A holds vector `vector` of every run.
 #[inline(always)]
-unsafe fn sums<const MOVED: bool>(
+unsafe fn sums<R: Addresses<PIXELS>, const MOVED: bool>(
     simd: Avx512,
     rows: &Rows<'_>,
-    offsets: [usize; PIXELS],
+    at: R,
     group: &Group<'_>,
     vector: usize,
     offset: &[i32; EIGHT],
@@ -77,30 +86,30 @@ unsafe fn sums<const MOVED: bool>(
     };
     let mut sums = [start; PIXELS];
     let mut weights = group.down.as_ptr().wrapping_add(vector * EIGHT * RUN);
-    for segment in 0..count {
-        let line = segment / patches.inner;
-        let at = line * patches.outer_step + (segment - line * patches.inner) * patches.inner_step;
+    let mut segment = Walk::default();
+    for _ in 0..count {
+        let from = at.after(segment.at);
         // SAFETY: the codes read are those of the patch, the vectors those of A: the caller's contract.
         unsafe {
-            let mut from = [rows.bytes.as_ptr(); PIXELS];
-            from.iter_mut().zip(offsets).for_each(|(from, offset)| *from = from.add(offset + at));
             for code in (0..whole).step_by(RUN) {
                 let w = simd.load_weights(weights.cast());
-                for (sum, from) in sums.iter_mut().zip(&from) {
-                    let codes = from.add(code).cast::<i64>().read_unaligned();
+                for (pixel, sum) in sums.iter_mut().enumerate() {
+                    let codes = from.of(pixel).add(code).cast::<i64>().read_unaligned();
                     *sum = simd.dot(*sum, codes_of::<MOVED>(simd, codes), w);
                 }
                 weights = weights.wrapping_add(pitch);
             }
             if whole < len {
                 let w = simd.load_weights(weights.cast());
-                for (sum, from) in sums.iter_mut().zip(&from) {
-                    let codes = _mm_maskz_loadu_epi8((1 << (len - whole)) - 1, from.add(whole).cast());
+                for (pixel, sum) in sums.iter_mut().enumerate() {
+                    let from = from.of(pixel).add(whole);
+                    let codes = _mm_maskz_loadu_epi8((1 << (len - whole)) - 1, from.cast());
                     *sum = simd.dot(*sum, codes_of::<MOVED>(simd, _mm_cvtsi128_si64(codes)), w);
                 }
                 weights = weights.wrapping_add(pitch);
             }
         }
+        patches.next_segment(&mut segment);
     }
     sums
 }
@@ -115,19 +124,27 @@ fn codes_of<const MOVED: bool>(_: Avx512, codes: i64) -> __m512i {
     }
 }
 
+/// The scales of eight rank rows, as [`u_of_two`] has their sums.
+#[inline(always)]
+fn scales(_: Avx512, scale: &[f32; EIGHT]) -> __m512 {
+    // SAFETY: the argument proves the instructions, the reference covers what is read.
+    unsafe {
+        let rows = _mm512_setr_epi32(0, 1, 0, 1, 2, 3, 2, 3, 4, 5, 4, 5, 6, 7, 6, 7);
+        _mm512_permutexvar_ps(rows, _mm512_castps256_ps512(_mm256_loadu_ps(scale.as_ptr())))
+    }
+}
+
 /// u of eight rank rows at four pixels, of their sums: the first four rows' and the others'.
 #[inline(always)]
 fn u_of_four(
     simd: Avx512,
     [a, b, c, d]: [__m512i; 4],
-    scale: &[f32; EIGHT],
+    scale: __m512,
     [low, high]: [&mut [[i16; QUAD]; 4]; 2],
 ) {
     // SAFETY: `simd` proves the instructions; each reference covers the bytes read or written.
     unsafe {
         // 128 bits i are of rows 2·i and 2·i + 1, at two pixels.
-        let rows = _mm512_setr_epi32(0, 1, 0, 1, 2, 3, 2, 3, 4, 5, 4, 5, 6, 7, 6, 7);
-        let scale = _mm512_permutexvar_ps(rows, _mm512_castps256_ps512(_mm256_loadu_ps(scale.as_ptr())));
         let (ab, cd) = (u_of_two(simd, a, b, scale), u_of_two(simd, c, d, scale));
         // 128 bits i are a pair of rows at four pixels; afterwards two pairs are together at each.
         let by_pixel = _mm512_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7, 8, 12, 9, 13, 10, 14, 11, 15);

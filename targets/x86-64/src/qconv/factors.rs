@@ -84,6 +84,13 @@ pub(super) struct WholeUp<S: Simd, const N: usize, const Q: usize> {
     pub(super) scale: [S::Real; N],
 }
 
+impl<'f, const N: usize> Up<'f, N> {
+    /// The pairs and the scales.
+    pub(super) fn parts(self) -> (&'f [i16], &'f [f32]) {
+        (self.pairs, self.scale)
+    }
+}
+
 impl<const N: usize> Up<'_, N> {
     /// All of it; `None` where there are other rank rows.
     #[inline(always)]
@@ -147,6 +154,11 @@ impl Plan {
     /// Whether B has room for all channels.
     pub(super) fn is_whole(&self) -> bool {
         self.room == self.columns.vectors()
+    }
+
+    /// Groups of the layer.
+    pub(super) fn groups(&self) -> usize {
+        self.groups
     }
 
     /// Rank rows in fours.
@@ -222,9 +234,7 @@ impl Plan {
         let groups = packed.get_mut(skip..)?;
         for (index, group) in groups.chunks_exact_mut(self.group_bytes()).take(self.groups).enumerate() {
             self.pack_down(term, index, moved, group)?;
-            for chunk in self.columns.chunks() {
-                self.pack_chunk(term, index, chunk, chunk.before, group)?;
-            }
+            self.pack_all_up(term, index, group)?;
         }
         Some(())
     }
@@ -272,12 +282,15 @@ impl Plan {
         group: &mut [u8],
     ) -> Option<()> {
         if self.is_whole() {
-            return self
-                .columns
-                .chunks()
-                .try_for_each(|chunk| self.pack_chunk(term, index, chunk, chunk.before, group));
+            return self.pack_all_up(term, index, group);
         }
         self.pack_chunk(term, index, chunk, 0, group)
+    }
+
+    /// Packs B of all chunks, for which there is room, into the memory of a group.
+    pub(super) fn pack_all_up(&self, term: &TwoFactor<'_>, index: usize, group: &mut [u8]) -> Option<()> {
+        let mut chunks = self.columns.chunks();
+        chunks.try_for_each(|chunk| self.pack_chunk(term, index, chunk, chunk.before, group))
     }
 
     fn pack_chunk(

@@ -146,8 +146,8 @@ pub(super) fn all_within(values: &[f32], bound: f32) -> bool {
 /// Where codes go, and what bounds them.
 pub(super) struct Codes<'o, S: Simd> {
     bounds: Bounds<S>,
-    /// The bounds of codes, in every byte.
-    limits: [S::Int; 2],
+    /// The bounds of codes, in every byte, where saturation does not do.
+    limits: Option<[S::Int; 2]>,
     pub(super) out: &'o mut [i8],
 }
 
@@ -156,8 +156,10 @@ impl<'o, S: Simd> Codes<'o, S> {
     #[inline(always)]
     pub(super) fn new(simd: S, conv: &QConv<'_>, out: &'o mut [i8]) -> Self {
         let QConvAttrs { lo, hi, out_zero_point, .. } = *conv.attrs;
-        let bytes = |bound| i32::from_ne_bytes([to_code(bound, lo, hi, out_zero_point) as u8; 4]);
+        let code = |bound| to_code(bound, lo, hi, out_zero_point);
+        let bytes = |bound| i32::from_ne_bytes([code(bound) as u8; 4]);
         let limits = [simd.splat_int(bytes(lo)), simd.splat_int(bytes(hi))];
+        let limits = ([code(lo), code(hi)] != [i8::MIN, i8::MAX]).then_some(limits);
         Self { bounds: Bounds::new(simd, lo, hi, out_zero_point), limits, out }
     }
 

@@ -21,8 +21,8 @@ use super::factors::{Group, MOST_RANK, Plan, QUAD, Up, WHOLE};
 use super::finish::all_within;
 use crate::columns::Chunk;
 use crate::gemm::{BLOCK, Pixels, Rows, STRIP, moves};
-use crate::patches::Segments;
-use crate::simd::Simd;
+use crate::patches::{Addresses, Each, Segments, Walk};
+use crate::simd::{Simd, Task};
 use ingraft_vector::memory::take;
 
 /// The factors and latents of a term.
@@ -45,6 +45,9 @@ pub(super) struct LowRank<'a, 'm> {
     /// The group at work.
     group: usize,
 }
+
+/// Where the factors of a group stand, they themselves, and room for u of a block.
+pub(super) type Whole<'f> = (Plan, &'f [u8], &'f mut [[i16; QUAD]]);
 
 /// Workspace of a layer, whatever its term.
 pub(super) fn bytes<S: Simd>(segments: Segments, out_group: usize) -> usize {
@@ -108,21 +111,9 @@ impl<'a, 'm> LowRank<'a, 'm> {
         }
         self.first = rows.base + rows.first;
         let latents = core::mem::take(&mut self.latents);
-        let done = self.block(simd, rows, latents);
+        let done = self.group().and_then(|group| latents_of(simd, rows, group, latents));
         self.latents = latents;
         done
-    }
-
-    /// u of `rows` into `latents`.
-    #[inline(always)]
-    fn block<S: Simd>(&self, simd: S, rows: &Rows<'_>, latents: &mut [[i16; QUAD]]) -> Option<()> {
-        let group = self.group()?;
-        // Where codes are always moved there is one form.
-        if rows.moved || moves::<S>() {
-            simd.project::<true>(rows, &group, latents)
-        } else {
-            simd.project::<false>(rows, &group, latents)
-        }
     }
 
     /// Makes B's rows of `chunk` stand ready.
@@ -149,6 +140,30 @@ impl<'a, 'm> LowRank<'a, 'm> {
         Up::at(self.packed.unwrap_or(&*self.own), self.up, self.plan.lanes(), self.plan.quads())
     }
 
+    /// Whether there is one group, and room for all of its factors.
+    pub(super) fn is_whole(&self) -> bool {
+        self.plan.is_whole() && self.plan.groups() == 1
+    }
+
+    /// All factors of the group, packed, and room for u of a block; `None` where there is no room for them.
+    pub(super) fn into_whole<'f>(self) -> Option<Whole<'f>>
+    where
+        'a: 'f,
+        'm: 'f,
+    {
+        let (plan, own) = (self.plan, self.own);
+        let factors = match self.packed {
+            Some(packed) => packed,
+            None if plan.is_whole() => {
+                plan.pack_down(&self.term, 0, self.moved, own)?;
+                plan.pack_all_up(&self.term, 0, own)?;
+                own
+            }
+            None => return None,
+        };
+        Some((plan, factors, self.latents))
+    }
+
     /// u of `pixels`; `None` for pixels outside the block.
     #[inline(always)]
     pub(super) fn latents(&self, pixels: Pixels) -> Option<Latents<'_>> {
@@ -162,6 +177,39 @@ impl<'a, 'm> LowRank<'a, 'm> {
     #[inline(always)]
     pub(super) fn covers(&self, pixels: Pixels) -> bool {
         pixels.first >= self.first && pixels.first + pixels.count <= self.first + BLOCK
+    }
+}
+
+/// u of all rank rows of `group` at the pixels of `rows`, `[rank / 4][BLOCK]`.
+#[inline(always)]
+pub(super) fn latents_of<S: Simd>(
+    simd: S,
+    rows: &Rows<'_>,
+    group: Group<'_>,
+    latents: &mut [[i16; QUAD]],
+) -> Option<()> {
+    simd.perform(Projection { rows, group, latents })
+}
+
+/// As [`latents_of`], in a function of its own.
+struct Projection<'t> {
+    rows: &'t Rows<'t>,
+    group: Group<'t>,
+    latents: &'t mut [[i16; QUAD]],
+}
+
+impl<S: Simd> Task<S> for Projection<'_> {
+    type Output = Option<()>;
+
+    #[inline(always)]
+    fn run(self, simd: S) -> Option<()> {
+        let Self { rows, group, latents } = self;
+        // Where codes are always moved there is one form.
+        match (rows.moved || moves::<S>(), rows.even) {
+            (true, true) => simd.project::<true, true>(rows, &group, latents),
+            (true, false) => simd.project::<true, false>(rows, &group, latents),
+            (false, _) => simd.project::<false, false>(rows, &group, latents),
+        }
     }
 }
 
@@ -200,7 +248,7 @@ impl<'l> Latents<'l> {
 
 /// u of all rank rows of `group` at the pixels of `rows`, four rank rows in a vector.
 #[inline(always)]
-pub(super) fn project<S: Simd, const MOVED: bool>(
+pub(super) fn project<S: Simd, const MOVED: bool, const EVEN: bool>(
     simd: S,
     rows: &Rows<'_>,
     group: &Group<'_>,
@@ -208,18 +256,18 @@ pub(super) fn project<S: Simd, const MOVED: bool>(
 ) -> Option<()> {
     let (quads, mut quad) = (group.vectors, 0);
     while quad + 2 <= quads {
-        pixels::<S, 2, 4, MOVED>(simd, rows, group, quad, latents.get_mut(quad * BLOCK..)?)?;
+        pixels::<S, 2, 4, MOVED, EVEN>(simd, rows, group, quad, latents.get_mut(quad * BLOCK..)?)?;
         quad += 2;
     }
     if quad < quads {
-        pixels::<S, 1, 8, MOVED>(simd, rows, group, quad, latents.get_mut(quad * BLOCK..)?)?;
+        pixels::<S, 1, 8, MOVED, EVEN>(simd, rows, group, quad, latents.get_mut(quad * BLOCK..)?)?;
     }
     Some(())
 }
 
 /// u of `4·Q` rank rows and all pixels, `P` at a time; `latents` begins at the first quad.
 #[inline(always)]
-fn pixels<S: Simd, const Q: usize, const P: usize, const MOVED: bool>(
+fn pixels<S: Simd, const Q: usize, const P: usize, const MOVED: bool, const EVEN: bool>(
     simd: S,
     rows: &Rows<'_>,
     group: &Group<'_>,
@@ -227,9 +275,17 @@ fn pixels<S: Simd, const Q: usize, const P: usize, const MOVED: bool>(
     latents: &mut [[i16; QUAD]],
 ) -> Option<()> {
     for start in (0..rows.count).step_by(P) {
-        let offsets = rows.patches.offsets(rows.first + start, P.min(rows.count - start));
+        let (first, latents) = (rows.first + start, latents.get_mut(start..)?);
         // SAFETY: the driver compared the reach of every patch with the bytes it lies in.
-        unsafe { quads::<S, Q, P, MOVED>(simd, rows, offsets, group, quad, latents.get_mut(start..)?)? };
+        unsafe {
+            if EVEN {
+                quads::<S, _, Q, P, MOVED>(simd, rows, rows.even(first), group, quad, latents)?;
+            } else {
+                let offsets = rows.patches.offsets(first, P.min(rows.count - start));
+                let each = Each::new(rows.bytes, &offsets);
+                quads::<S, _, Q, P, MOVED>(simd, rows, each, group, quad, latents)?;
+            }
+        }
     }
     Some(())
 }
@@ -237,12 +293,12 @@ fn pixels<S: Simd, const Q: usize, const P: usize, const MOVED: bool>(
 /// u of `4·Q` rank rows and `P` pixels; `latents` begins at the first quad's first pixel.
 ///
 /// # Safety
-/// The patches at `offsets` lie in `rows`.
+/// The patches lie `at` the addresses.
 #[inline(always)]
-unsafe fn quads<S: Simd, const Q: usize, const P: usize, const MOVED: bool>(
+unsafe fn quads<S: Simd, R: Addresses<P>, const Q: usize, const P: usize, const MOVED: bool>(
     simd: S,
     rows: &Rows<'_>,
-    offsets: [usize; P],
+    at: R,
     group: &Group<'_>,
     quad: usize,
     latents: &mut [[i16; QUAD]],
@@ -257,24 +313,23 @@ unsafe fn quads<S: Simd, const Q: usize, const P: usize, const MOVED: bool>(
         return None;
     }
     let mut sums = [[simd.splat_int(0); P]; Q];
-    for segment in 0..count {
-        let line = segment / patches.inner;
-        let at = line * patches.outer_step + (segment - line * patches.inner) * patches.inner_step;
+    let mut segment = Walk::default();
+    for _ in 0..count {
+        let from = at.after(segment.at);
         let whole = len - len % S::RUN;
         // SAFETY: the codes read are those of the patch: the caller's contract; A holds a vector for
         // every run and quad, compared above.
         unsafe {
-            let mut from = [rows.bytes.as_ptr(); P];
-            from.iter_mut().zip(offsets).for_each(|(from, offset)| *from = from.add(offset + at));
             for code in (0..whole).step_by(S::RUN) {
-                step::<S, Q, P, MOVED>(simd, from, [code, S::RUN], weights, vector, &mut sums);
+                step::<S, R, Q, P, MOVED>(simd, from, [code, S::RUN], weights, vector, &mut sums);
                 weights = weights.wrapping_add(pitch);
             }
             if whole < len {
-                step::<S, Q, P, MOVED>(simd, from, [whole, len - whole], weights, vector, &mut sums);
+                step::<S, R, Q, P, MOVED>(simd, from, [whole, len - whole], weights, vector, &mut sums);
                 weights = weights.wrapping_add(pitch);
             }
         }
+        patches.next_segment(&mut segment);
     }
     let (offsets_of, scales) = (group.offset.as_chunks().0, group.scale.as_chunks().0);
     for (q, sums) in sums.into_iter().enumerate() {
@@ -292,9 +347,9 @@ unsafe fn quads<S: Simd, const Q: usize, const P: usize, const MOVED: bool>(
 /// # Safety
 /// The codes lie there, and `Q` vectors of A lie at `weights`, `vector` codes apart.
 #[inline(always)]
-unsafe fn step<S: Simd, const Q: usize, const P: usize, const MOVED: bool>(
+unsafe fn step<S: Simd, R: Addresses<P>, const Q: usize, const P: usize, const MOVED: bool>(
     simd: S,
-    from: [*const u8; P],
+    from: R,
     [first, count]: [usize; 2],
     weights: *const i8,
     vector: usize,
@@ -306,10 +361,10 @@ unsafe fn step<S: Simd, const Q: usize, const P: usize, const MOVED: bool>(
         for (q, w) in w.iter_mut().enumerate() {
             *w = simd.load_rows(weights.add(q * vector).cast());
         }
-        for (pixel, from) in from.into_iter().enumerate() {
-            let x = simd.load_run(from.add(first * S::WIDE), count, MOVED);
-            for (sums, w) in sums.iter_mut().zip(w) {
-                sums[pixel] = simd.dot_rows(sums[pixel], x, w);
+        for pixel in 0..P {
+            let x = simd.load_run(from.of(pixel).add(first * S::WIDE), count, MOVED);
+            for (sums, w) in sums.iter_mut().zip(&w) {
+                sums[pixel] = simd.dot_rows(sums[pixel], x, *w);
             }
         }
     }

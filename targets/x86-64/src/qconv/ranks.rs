@@ -47,7 +47,7 @@ pub(crate) trait Ranks: Copy {
 
     /// u of all rank rows of `group` at the pixels of `rows`, `[rank / 4][BLOCK][4]`.
     #[inline(always)]
-    fn project<const MOVED: bool>(
+    fn project<const MOVED: bool, const EVEN: bool>(
         self,
         rows: &Rows<'_>,
         group: &Group<'_>,
@@ -56,7 +56,7 @@ pub(crate) trait Ranks: Copy {
     where
         Self: Simd,
     {
-        low_rank::project::<Self, MOVED>(self, rows, group, latents)
+        low_rank::project::<Self, MOVED, EVEN>(self, rows, group, latents)
     }
 
     /// u of four rank rows at four pixels, `[pixel][rank row]`, of their sums.
@@ -70,16 +70,16 @@ impl Ranks for Avx512 {
     const ROWS: usize = eights::EIGHT;
 
     #[inline(always)]
-    fn project<const MOVED: bool>(
+    fn project<const MOVED: bool, const EVEN: bool>(
         self,
         rows: &Rows<'_>,
         group: &Group<'_>,
         latents: &mut [[i16; QUAD]],
     ) -> Option<()> {
         if group.rows == eights::EIGHT {
-            return eights::project::<MOVED>(self, rows, group, latents);
+            return eights::project::<MOVED, EVEN>(self, rows, group, latents);
         }
-        low_rank::project::<Self, MOVED>(self, rows, group, latents)
+        low_rank::project::<Self, MOVED, EVEN>(self, rows, group, latents)
     }
 
     #[inline(always)]

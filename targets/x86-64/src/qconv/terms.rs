@@ -4,6 +4,7 @@ use ingraft_kernel::qconv::QConv;
 use ingraft_kernel::terms::Factors;
 use ingraft_kernel::{Call, KernelError};
 
+use super::beside::WithFactors;
 use super::factors::Up;
 use super::finish::{Codes, Constants, SMALL, all_within};
 use super::low_rank::{self, Latents, LowRank};
@@ -12,13 +13,17 @@ use super::weights::Effective;
 use super::{avx2, product, real_sparse};
 use crate::columns::Chunk;
 use crate::gemm::{
-    Arithmetic, BLOCK, Finish, MovedCodes, Pixels, Product, Rows, moves, multiply, strip_bytes,
+    Arithmetic, AsPacked, BLOCK, EvenCodes, Finish, MovedCodes, Pixels, Product, Rows, moves, multiply,
+    strip_bytes,
 };
 use crate::mask;
 use crate::patches::Patches;
 use crate::real_factors;
 use crate::simd::{Row, Simd, Task};
 use ingraft_vector::memory::take;
+
+/// Most codes of a patch for which tiles of half as many pixels pay: they load weights twice as often.
+const SHALLOW: usize = 160;
 
 /// Workspace beside the copy of a sample: a chunk's weights, and what a two-factor term needs.
 pub(super) fn bytes<S: Simd>(patches: &Patches, out_group: usize) -> usize {
@@ -66,19 +71,30 @@ fn compute<S: Simd>(
     let copy: &mut [u8] = take(&mut memory, copied.copy_bytes().next_multiple_of(16))?;
     let wide = conv.terms.two_factor.is_some() || conv.terms.sparse.is_some_and(|sparse| is_real(&sparse));
     let integer = conv.terms.two_factor.is_some_and(|term| matches!(term.factors, Factors::I8 { .. }));
-    let low_rank = if integer { Some(LowRank::new::<S>(conv, patches.segments, &mut memory)?) } else { None };
+    let mut low_rank =
+        if integer { Some(LowRank::new::<S>(conv, patches.segments, &mut memory)?) } else { None };
     let real = RealTerms::new::<S>(conv, &mut memory)?;
     let strip: &mut [u8] = take(&mut memory, strip_bytes::<S>(&patches))?;
     if weights.is_made() && !wide && !patches.in_blocks() {
         product.block = patches.pixels.max(1);
+    }
+    let within = all_within(conv.multiplier, SMALL) && low_rank.as_ref().is_none_or(LowRank::is_small);
+    let factors_alone = low_rank.is_some() && !real.act() && mask.is_none();
+    if !moves::<S>() && !weights.is_made() && within && factors_alone && copied.in_blocks() {
+        let shallow = patches.segments.len <= SHALLOW || S::REGISTERS < 32;
+        if let Some(term) = low_rank.take_if(|term| shallow && term.is_whole()) {
+            product.patches = copied;
+            let mut finish = WithFactors::new(simd, conv, term, out)?;
+            return multiply::<S, EvenCodes>(simd, &product, [copy, &mut []], &mut AsPacked, &mut finish);
+        }
     }
     let mut finish = WithTerms {
         simd,
         constants: Constants::new(conv),
         codes: Codes::new(simd, conv, out),
         limits: [conv.attrs.lo, conv.attrs.hi],
-        factors_alone: low_rank.is_some() && !real.act() && mask.is_none(),
-        within: all_within(conv.multiplier, SMALL) && low_rank.as_ref().is_none_or(LowRank::is_small),
+        factors_alone,
+        within,
         mask,
         low_rank,
         real,
@@ -111,7 +127,7 @@ impl<S: Simd, A: Arithmetic<S, Sum = S::Int>> Finish<S, A> for WithTerms<'_, '_,
     fn rows(&mut self, group: usize, rows: &Rows<'_>) -> Option<()> {
         self.real.rows(self.simd, group, rows)?;
         let Some(term) = &mut self.low_rank else { return Some(()) };
-        self.simd.perform(Projection { term, group, rows })
+        term.project(self.simd, group, rows)
     }
 
     #[inline(always)]
@@ -146,22 +162,6 @@ impl<S: Simd, A: Arithmetic<S, Sum = S::Int>> Finish<S, A> for WithTerms<'_, '_,
             },
             _ => self.simd.perform(AnyTile { terms: self, pixels, sums }),
         }
-    }
-}
-
-/// u of some pixels.
-struct Projection<'t, 'a, 'm> {
-    term: &'t mut LowRank<'a, 'm>,
-    group: usize,
-    rows: &'t Rows<'t>,
-}
-
-impl<S: Simd> Task<S> for Projection<'_, '_, '_> {
-    type Output = Option<()>;
-
-    #[inline(always)]
-    fn run(self, simd: S) -> Option<()> {
-        self.term.project(simd, self.group, self.rows)
     }
 }
 
@@ -215,12 +215,10 @@ impl<S: Simd> WithTerms<'_, '_, '_, S> {
                 }
             }
             let mut codes = *sums;
-            for (((code, product), multiplier), scale) in
-                codes.iter_mut().zip(products).zip(multiplier).zip(up.scale)
-            {
-                let value = simd.mul(simd.to_real(*code), multiplier);
-                let value = simd.add(value, simd.mul(simd.to_real(product), scale));
-                *code = simd.round(value);
+            // By index: iterators over arrays of vectors may become functions of their own.
+            for (n, code) in codes.iter_mut().enumerate() {
+                let value = simd.mul(simd.to_real(*code), multiplier[n]);
+                *code = simd.round(simd.add(value, simd.mul(simd.to_real(products[n]), up.scale[n])));
             }
             // SAFETY: `rows` spans the channels of every pixel of the tile; `to` is this pixel's first.
             unsafe { self.codes.store::<N, true>(simd, to, codes, count) };
@@ -236,9 +234,9 @@ impl<S: Simd> WithTerms<'_, '_, '_, S> {
         let mut values = self.constants.scaled::<S, N>(simd, sums);
         if let Some(term) = &self.low_rank {
             let (up, latents) = (term.up::<N>()?, term.latents(Pixels { first: pixel, count: 1 })?);
-            let products = products(simd, &up, latents, 0);
-            for ((value, product), scale) in values.iter_mut().zip(products).zip(up.scales(simd)) {
-                *value = simd.add(*value, simd.mul(simd.to_real(product), scale));
+            let (products, scales) = (products(simd, &up, latents, 0), up.scales(simd));
+            for (n, value) in values.iter_mut().enumerate() {
+                *value = simd.add(*value, simd.mul(simd.to_real(products[n]), scales[n]));
             }
         }
         self.real.add(simd, pixel, &mut values)?;

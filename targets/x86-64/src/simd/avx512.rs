@@ -25,6 +25,18 @@ fn opaque(mut v: __m512i) -> __m512i {
     v
 }
 
+/// `vpdpwssd`. The compiler would make a product and a sum of it, two operations, to shorten a chain of them.
+#[inline]
+#[target_feature(enable = "avx512f,avx512vnni")]
+fn dot_of_pairs(mut acc: __m512i, x: __m512i, w: __m512i) -> __m512i {
+    // SAFETY: the instruction reads and writes registers alone.
+    unsafe {
+        asm!("vpdpwssd {0}, {1}, {2}", inout(zmm_reg) acc, in(zmm_reg) x, in(zmm_reg) w,
+            options(pure, nomem, nostack, preserves_flags));
+    }
+    acc
+}
+
 impl Simd for Avx512 {
     const REGISTERS: usize = 32;
     const WIDE: usize = 1;
@@ -138,8 +150,8 @@ impl Simd for Avx512 {
 
     #[inline(always)]
     fn dot_pairs(self, acc: __m512i, x: __m512i, w: __m512i) -> __m512i {
-        // SAFETY: `self` proves the instructions.
-        unsafe { _mm512_dpwssd_epi32(acc, x, w) }
+        // SAFETY: `self` proves the instruction.
+        unsafe { dot_of_pairs(acc, x, w) }
     }
 
     #[inline(always)]
@@ -178,17 +190,23 @@ impl Simd for Avx512 {
         to: *mut i8,
         v: [__m512i; N],
         zero: __m512i,
-        [least, most]: [__m512i; 2],
+        limits: Option<[__m512i; 2]>,
         count: usize,
     ) {
         // SAFETY: `self` proves the instructions; they write only the bytes that the caller made room for.
         unsafe {
             if N == 1 {
-                let codes = _mm512_cvtsepi32_epi8(_mm512_add_epi32(_mm512_max_epi32(v[0], low()), zero));
-                let (least, most) = (_mm512_castsi512_si128(least), _mm512_castsi512_si128(most));
-                store_sixteen(to, _mm_min_epi8(_mm_max_epi8(codes, least), most), count);
+                let mut codes = _mm512_cvtsepi32_epi8(_mm512_add_epi32(_mm512_max_epi32(v[0], low()), zero));
+                if let Some([least, most]) = limits {
+                    let (least, most) = (_mm512_castsi512_si128(least), _mm512_castsi512_si128(most));
+                    codes = _mm_min_epi8(_mm_max_epi8(codes, least), most);
+                }
+                store_sixteen(to, codes, count);
             } else {
-                let codes = _mm512_min_epi8(_mm512_max_epi8(packed(v, zero), least), most);
+                let mut codes = packed(v, zero);
+                if let Some([least, most]) = limits {
+                    codes = _mm512_min_epi8(_mm512_max_epi8(codes, least), most);
+                }
                 store_packed::<N>(to, codes, count);
             }
         }

@@ -17,6 +17,18 @@ fn opaque(mut v: __m256i) -> __m256i {
     v
 }
 
+/// As the one of AVX-512: `vpdpwssd`, which the compiler would make a product and a sum of.
+#[inline]
+#[target_feature(enable = "avx2,avxvnni")]
+fn dot_of_pairs(mut acc: __m256i, x: __m256i, w: __m256i) -> __m256i {
+    // SAFETY: the instruction reads and writes registers alone.
+    unsafe {
+        asm!("{{vex}} vpdpwssd {0}, {1}, {2}", inout(ymm_reg) acc, in(ymm_reg) x, in(ymm_reg) w,
+            options(pure, nomem, nostack, preserves_flags));
+    }
+    acc
+}
+
 impl Ymm for AvxVnni {
     const CODE: usize = 1;
     type Products = Codes;
@@ -25,6 +37,12 @@ impl Ymm for AvxVnni {
     fn multiply_codes(self, acc: __m256i, x: __m256i, w: __m256i) -> __m256i {
         // SAFETY: `self` proves the instruction.
         unsafe { _mm256_dpbusd_avx_epi32(acc, x, w) }
+    }
+
+    #[inline(always)]
+    fn multiply_pairs(self, acc: __m256i, x: __m256i, w: __m256i) -> __m256i {
+        // SAFETY: `self` proves the instruction.
+        unsafe { dot_of_pairs(acc, x, w) }
     }
 
     #[inline(always)]

@@ -19,6 +19,12 @@ pub(crate) trait Ymm: Vector<Real = __m256> + Ranks {
 
     /// As [`Simd::dot`].
     fn multiply_codes(self, acc: __m256i, x: __m256i, w: __m256i) -> __m256i;
+    /// As [`Simd::dot_pairs`].
+    #[inline(always)]
+    fn multiply_pairs(self, acc: __m256i, x: __m256i, w: __m256i) -> __m256i {
+        // SAFETY: `self` proves the instructions.
+        unsafe { _mm256_add_epi32(acc, _mm256_madd_epi16(x, w)) }
+    }
     /// As [`Simd::load_weights`].
     ///
     /// # Safety
@@ -254,8 +260,7 @@ impl<P: Ymm> Simd for P {
 
     #[inline(always)]
     fn dot_pairs(self, acc: __m256i, x: __m256i, w: __m256i) -> __m256i {
-        // SAFETY: `self` proves the instructions.
-        unsafe { _mm256_add_epi32(acc, _mm256_madd_epi16(x, w)) }
+        self.multiply_pairs(acc, x, w)
     }
 
     #[inline(always)]
@@ -285,10 +290,10 @@ impl<P: Ymm> Simd for P {
         to: *mut i8,
         v: [__m256i; N],
         zero: __m256i,
-        limits: [__m256i; 2],
+        limits: Option<[__m256i; 2]>,
         count: usize,
     ) {
         // SAFETY: the caller's contract.
-        unsafe { self.store_pairs(to, v, zero, Some(limits), count) }
+        unsafe { self.store_pairs(to, v, zero, limits, count) }
     }
 }

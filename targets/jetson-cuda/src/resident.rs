@@ -1,5 +1,6 @@
 //! Memory of the host of which the GPU has a copy: parts of it are found there by their address.
 
+use core::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cudarc::driver::CudaSlice;
@@ -18,6 +19,8 @@ pub(crate) struct Area {
     device: Mutex<CudaSlice<u8>>,
     /// Those of sessions that may read the GPU's copy.
     readers: Arc<Streams>,
+    /// Whether its address was asked for since they were last waited for.
+    found: AtomicBool,
 }
 
 impl Area {
@@ -30,6 +33,7 @@ impl Area {
             address,
             device: Mutex::new(copy),
             readers: device.streams.clone(),
+            found: AtomicBool::new(false),
         };
         let area = Arc::new(area);
         device.watch(&area);
@@ -44,16 +48,21 @@ impl Area {
 
     /// The address of `bytes` on the GPU, if they are part of it.
     pub(crate) fn find(&self, bytes: &[u8]) -> Option<u64> {
-        self.offset(bytes).map(|offset| self.address.wrapping_add(offset as u64))
+        let offset = self.offset(bytes)?;
+        self.found.store(true, Ordering::Relaxed);
+        Some(self.address.wrapping_add(offset as u64))
     }
 
-    /// Copies `bytes` to the GPU, behind all that was launched before, if they are part of it.
+    /// Copies `bytes` to the GPU, behind all that was launched before, if they are part of it. Who holds them for writing keeps
+    /// others from asking for them meanwhile.
     ///
     /// # Errors
     /// [`CudaError`] of the driver.
     pub(crate) fn renew(&self, device: &Device, bytes: &[u8]) -> Result<(), CudaError> {
         let Some(offset) = self.offset(bytes) else { return Ok(()) };
-        self.readers.wait()?;
+        if self.found.swap(false, Ordering::Relaxed) {
+            self.readers.wait()?;
+        }
         let mut copy = self.device.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(mut part) = copy.try_slice_mut(offset..offset.saturating_add(bytes.len())) else {
             return Ok(());

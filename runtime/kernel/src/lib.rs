@@ -58,7 +58,7 @@ pub mod window;
 pub use error::KernelError;
 pub use host::{Host, HostMemory};
 pub use op::OpCode;
-pub use packed_terms::TermsBytes;
+pub use packed_terms::{TermsBytes, overlaid};
 pub use parallel::{Job, MAX_WORKERS, Parallel, Workers};
 pub use site::{NO_SITE, SiteDesc, SiteKind, Sites};
 pub use step::{Call, Choice, MAX_INPUTS, MAX_OUTPUTS, Operand, Place, Span, Step};

@@ -48,6 +48,15 @@ fn exchange(row: &Kernel, step: &Step<'_>, terms: &SiteTerms<'_>) -> Option<Exch
     }
 }
 
+/// The weight and the bias that hold the integer overlay of `terms`, each padded to 16 bytes, as a row packs them that uses its weights
+/// in place; `None` where nothing is packed of an overlay.
+pub fn overlaid<'t>(terms: &SiteTerms<'t>) -> Option<(&'t [u8], &'t [u8])> {
+    let (packed, overlay) = (terms.packed.weights, terms.sparse?);
+    let channels = overlay.indptr.len().checked_sub(1)?;
+    let bias = align_up(channels.checked_mul(size_of::<i32>())?);
+    packed.split_at_checked(packed.len().checked_sub(bias)?).filter(|_| !packed.is_empty())
+}
+
 /// Bytes of the weight and of the bias.
 fn constants(step: &Step<'_>) -> Option<[usize; 2]> {
     let bytes = |index| {

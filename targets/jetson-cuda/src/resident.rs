@@ -60,9 +60,7 @@ impl Area {
     /// [`CudaError`] of the driver.
     pub(crate) fn renew(&self, device: &Device, bytes: &[u8]) -> Result<(), CudaError> {
         let Some(offset) = self.offset(bytes) else { return Ok(()) };
-        if self.found.swap(false, Ordering::Relaxed) {
-            self.readers.wait()?;
-        }
+        self.wait()?;
         let mut copy = self.device.lock().unwrap_or_else(PoisonError::into_inner);
         let Some(mut part) = copy.try_slice_mut(offset..offset.saturating_add(bytes.len())) else {
             return Ok(());
@@ -70,39 +68,51 @@ impl Area {
         device.copies.memcpy_htod(bytes, &mut part)?;
         Ok(device.copies.synchronize()?)
     }
+
+    /// Waits until nobody reads the GPU's copy who asked where it is.
+    fn wait(&self) -> Result<(), CudaError> {
+        if self.found.swap(false, Ordering::Relaxed) { self.readers.wait() } else { Ok(()) }
+    }
 }
 
 impl Drop for Area {
     fn drop(&mut self) {
-        // The copy may still be read by any session's stream. A failure here is reported by the next call.
-        let _ = self.readers.wait();
+        // A failure here is reported by the next call.
+        let _ = self.wait();
+    }
+}
+
+/// Memory of the host and its area.
+#[derive(Debug)]
+struct Both {
+    host: Vec<u128>,
+    area: Arc<Area>,
+}
+
+impl Both {
+    /// `len` bytes of the host, of which `copy` is the GPU's.
+    fn new(device: &Device, host: Vec<u128>, len: usize, copy: CudaSlice<u8>) -> Self {
+        let area = Area::new(device, of(&host).get(..len).unwrap_or(&[]), copy);
+        Self { host, area }
     }
 }
 
 /// A plan or an adapter on the GPU. Its bytes on the host are what a session is to be given: parts of them are found
 /// on the GPU by their address, without a copy. Dropping it frees the GPU's copy.
 #[derive(Clone, Debug)]
-pub struct Resident(Arc<Kept>);
-
-#[derive(Debug)]
-struct Kept {
-    host: Vec<u128>,
-    len: usize,
-    _area: Arc<Area>,
-}
+pub struct Resident(Arc<Both>);
 
 impl Resident {
     /// Keeps a copy of `bytes` on both sides.
     pub(crate) fn new(device: &Device, bytes: &[u8]) -> Result<Self, CudaError> {
         let mut host = zeros(bytes.len());
         of_mut(&mut host).iter_mut().zip(bytes).for_each(|(to, from)| *to = *from);
-        let area = Area::new(device, part(&host, bytes.len()), device.copy_of(bytes)?);
-        Ok(Self(Arc::new(Kept { host, len: bytes.len(), _area: area })))
+        Ok(Self(Arc::new(Both::new(device, host, bytes.len(), device.copy_of(bytes)?))))
     }
 
     /// The bytes, 16-byte aligned, on the host.
     pub fn bytes(&self) -> &[u8] {
-        part(&self.0.host, self.0.len)
+        of(&self.0.host).get(..self.0.area.len).unwrap_or(&[])
     }
 }
 
@@ -115,30 +125,20 @@ impl AsRef<[u8]> for Resident {
 /// Memory for what is packed of adapters: give [`Self::bytes_mut`] to `exec::Resident` or `exec::PatchedCopy`. What they
 /// write there is brought to the GPU as they do, and found there by every run.
 #[derive(Debug)]
-pub struct Shared {
-    host: Vec<u128>,
-    len: usize,
-    _area: Arc<Area>,
-}
+pub struct Shared(Both);
 
 impl Shared {
     /// `len` bytes of zeros on both sides.
     pub(crate) fn new(device: &Device, len: usize) -> Result<Self, CudaError> {
-        let host = zeros(len);
-        let area = Area::new(device, part(&host, len), device.zeros(len)?);
-        Ok(Self { host, len, _area: area })
+        Ok(Self(Both::new(device, zeros(len), len, device.zeros(len)?)))
     }
 
     /// The bytes, 16-byte aligned, on the host.
     pub fn bytes_mut(&mut self) -> &mut [u8] {
-        of_mut(&mut self.host).get_mut(..self.len).unwrap_or(&mut [])
+        of_mut(&mut self.0.host).get_mut(..self.0.area.len).unwrap_or(&mut [])
     }
 }
 
 fn zeros(len: usize) -> Vec<u128> {
     vec![0u128; len.div_ceil(ALIGN)]
-}
-
-fn part(host: &[u128], len: usize) -> &[u8] {
-    of(host).get(..len).unwrap_or(&[])
 }

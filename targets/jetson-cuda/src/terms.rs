@@ -1,7 +1,6 @@
 //! The terms of a site as kernels look them up: device addresses in a table.
 
-use ingraft_kernel::{Factors, SiteTerms, SparseValues};
-use ingraft_tensor::bytes::align_up;
+use ingraft_kernel::{Factors, SiteTerms, SparseValues, overlaid};
 use zerocopy::{Immutable, IntoBytes};
 
 use crate::CudaError;
@@ -62,7 +61,7 @@ impl Terms {
                 }
             }
         }
-        if let Some((weight, bias)) = packed(&terms) {
+        if let Some((weight, bias)) = overlaid(&terms) {
             entry.weight = place(weight)?;
             entry.bias = place(bias)?;
         } else if let Some(sparse) = terms.sparse {
@@ -106,13 +105,6 @@ impl Terms {
         narrow.as_chunks_mut().0.iter_mut().zip(words).for_each(|(b, v)| *b = v.to_le_bytes());
         out
     }
-}
-
-/// The weight and the bias with an integer overlay in them, where they were packed.
-fn packed<'t>(terms: &SiteTerms<'t>) -> Option<(&'t [u8], &'t [u8])> {
-    let sparse = terms.sparse.filter(|_| !terms.packed.weights.is_empty())?;
-    let bias = align_up(sparse.indptr.len().checked_sub(1)?.checked_mul(size_of::<i32>())?);
-    terms.packed.weights.split_at_checked(terms.packed.weights.len().checked_sub(bias)?)
 }
 
 fn bytes<T: IntoBytes + Immutable>(values: &[T]) -> &[u8] {

@@ -228,20 +228,13 @@ fn low_rank(plan: &PlanView<'_>, seed: u64) -> AlignedBytes {
         if site.kind == SiteKind::Depthwise || !site.kind.is_layer() {
             continue;
         }
-        let (down, up) = (RANK * site.groups * site.row(), RANK * site.out);
         let factors = if real {
+            let (down, up) = (RANK * site.groups * site.row(), RANK * site.out);
             let mut reals =
                 |count: usize| (0..count).map(|_| rng.uniform(-0.01, 0.01) as f32).collect::<Vec<_>>();
             TermSpec::TwoFactorF32 { rank: RANK, down: reals(down), up: reals(up) }
         } else {
-            let mut codes = |count: usize| (0..count).map(|_| rng.below(255) as u8 as i8).collect::<Vec<_>>();
-            TermSpec::TwoFactorI8 {
-                rank: RANK,
-                down: codes(down),
-                up: codes(up),
-                down_scale: vec![0.01; RANK * site.groups],
-                up_scale: vec![1e-4; site.out],
-            }
+            made::low_rank(&site, RANK, &mut rng)
         };
         builder.term(index, &site, factors);
     }

@@ -38,37 +38,6 @@ pub(crate) trait Ymm: Vector<Real = __m256> + Ranks {
         unsafe { _mm_packs_epi16(_mm256_castsi256_si128(wide), _mm256_extracti128_si256::<1>(wide)) }
     }
 
-    /// Writes the codes of `v` plus `zero`, saturated to int8, within `limits` of bytes where there are such.
-    ///
-    /// # Safety
-    /// `to` has room for `count`.
-    #[inline(always)]
-    unsafe fn store_pairs<const N: usize>(
-        self,
-        to: *mut i8,
-        v: [__m256i; N],
-        zero: __m256i,
-        limits: Option<[__m256i; 2]>,
-        count: usize,
-    ) {
-        const WIDTH: usize = 16;
-        for (pair, v) in v.chunks(2).enumerate() {
-            let (Some(first), Some(last)) = (v.first(), v.last()) else { continue };
-            let left = count.saturating_sub(pair * WIDTH).min(WIDTH);
-            // SAFETY: `self` proves the instructions; they write only the bytes that the caller made room for.
-            unsafe {
-                let zero = _mm256_packs_epi32(zero, zero);
-                let mut codes = self.packed(_mm256_adds_epi16(_mm256_packs_epi32(*first, *last), zero));
-                if let Some([least, most]) = limits {
-                    let (least, most) = (_mm256_castsi256_si128(least), _mm256_castsi256_si128(most));
-                    codes = _mm_min_epi8(_mm_max_epi8(codes, least), most);
-                }
-                // Packing works within 128-bit parts: the middle quarters change places.
-                self.store_bytes(to.add(pair * WIDTH), _mm_shuffle_epi32::<0b11_01_10_00>(codes), left);
-            }
-        }
-    }
-
     /// Writes the first `count` of sixteen bytes.
     ///
     /// # Safety
@@ -281,7 +250,7 @@ impl<P: Ymm> Simd for P {
     #[inline(always)]
     unsafe fn store_codes<const N: usize>(self, to: *mut i8, v: [__m256i; N], zero: __m256i, count: usize) {
         // SAFETY: the caller's contract.
-        unsafe { self.store_pairs(to, v, zero, None, count) }
+        unsafe { self.store_within(to, v, zero, None, count) }
     }
 
     #[inline(always)]
@@ -293,7 +262,21 @@ impl<P: Ymm> Simd for P {
         limits: Option<[__m256i; 2]>,
         count: usize,
     ) {
-        // SAFETY: the caller's contract.
-        unsafe { self.store_pairs(to, v, zero, limits, count) }
+        const WIDTH: usize = 16;
+        for (pair, v) in v.chunks(2).enumerate() {
+            let (Some(first), Some(last)) = (v.first(), v.last()) else { continue };
+            let left = count.saturating_sub(pair * WIDTH).min(WIDTH);
+            // SAFETY: `self` proves the instructions; they write only the bytes that the caller made room for.
+            unsafe {
+                let zero = _mm256_packs_epi32(zero, zero);
+                let mut codes = self.packed(_mm256_adds_epi16(_mm256_packs_epi32(*first, *last), zero));
+                if let Some([least, most]) = limits {
+                    let (least, most) = (_mm256_castsi256_si128(least), _mm256_castsi256_si128(most));
+                    codes = _mm_min_epi8(_mm_max_epi8(codes, least), most);
+                }
+                // Packing works within 128-bit parts: the middle quarters change places.
+                self.store_bytes(to.add(pair * WIDTH), _mm_shuffle_epi32::<0b11_01_10_00>(codes), left);
+            }
+        }
     }
 }

@@ -112,14 +112,14 @@ pub(crate) fn codes(values: &[f32], attrs: &QConvAttrs, out: &mut [i8]) {
 /// Clamped `values`.
 #[target_feature(enable = "neon")]
 pub(crate) fn clamped(values: &[f32], lo: f32, hi: f32, out: &mut [f32]) {
-    if let (Some(out), Some(values)) = (out.first_chunk_mut::<WIDTH>(), values.first_chunk::<WIDTH>()) {
-        let (lo, hi) = (vdupq_n_f32(lo), vdupq_n_f32(hi));
+    let ((whole, out), (sixteens, values)) = (out.as_chunks_mut::<WIDTH>(), values.as_chunks::<WIDTH>());
+    let (least, most) = (vdupq_n_f32(lo), vdupq_n_f32(hi));
+    for (out, values) in whole.iter_mut().zip(sixteens) {
         for (out, v) in out.as_chunks_mut().0.iter_mut().zip(load_f32::<4>(values)) {
-            store_f32(out, vminnmq_f32(vmaxnmq_f32(v, lo), hi));
+            store_f32(out, vminnmq_f32(vmaxnmq_f32(v, least), most));
         }
     }
-    let done = if out.len() >= WIDTH { WIDTH } else { 0 };
-    for (o, v) in out.iter_mut().zip(values).skip(done) {
+    for (o, v) in out.iter_mut().zip(values) {
         *o = clamp(*v, lo, hi);
     }
 }

@@ -4,7 +4,7 @@ use std::fs;
 
 use ingraft::adapter::{Adapter, Base, TermSource};
 use ingraft::compile::{CompileOptions, compile};
-use ingraft::exec::{MemoryNeeds, Session};
+use ingraft::exec::{MemoryNeeds, Session, Silent};
 use ingraft::kernel::Host;
 use ingraft::plan::{Phase, PlanView};
 use ingraft_jetson_cuda::Cuda;
@@ -136,6 +136,32 @@ fn ten_thousand_switches_lead_back_to_the_base() {
     session.write_input(0, as_bytes(&x)).expect("the input has this length");
     session.run(&Base).expect("it runs");
     assert_eq!(outputs(&session, &plan), wanted[sources.len() - 1]);
+}
+
+/// A replay leaves nothing behind that a step launched by itself would take for its own.
+#[test]
+fn steps_behind_a_replay_are_as_before_it() {
+    let Some(cuda) = gpu() else { return };
+    let resident = cuda.keep(plan(BASE_INT8, 1).as_slice()).expect("the GPU has room");
+    let plan = PlanView::new(resident.bytes()).expect("valid");
+    let x = input(&plan, 8);
+    let file = cuda.keep(build::adapter(&plan, &build::random_terms(&plan, 2)).as_slice()).expect("room");
+    let adapter = Adapter::attach(file.bytes(), &plan).expect("it fits");
+    let needs = MemoryNeeds::new(&plan, Phase::Infer, &cuda).expect("the GPU runs every step");
+    let mut memory = cuda.allocate(needs.total()).expect("the GPU has room");
+    let mut session = Session::bind(plan, Phase::Infer, &cuda, &mut memory).expect("memory suffices");
+    let wanted = infer(plan, &Host::SCALAR, &[as_bytes(&x)], &adapter);
+    let (steps, adapters) = (plan.step_count(Phase::Infer), core::slice::from_ref(&adapter));
+    let sites = (0..steps).filter(|step| plan.step(Phase::Infer, *step).is_some_and(|s| s.site.is_some()));
+    for middle in sites {
+        // The second time what comes before is a replay, whatever the step behind it is.
+        for round in 0..2 {
+            session.write_input(0, as_bytes(&x)).expect("the input has this length");
+            session.run_range(0..middle, &adapter).expect("it runs");
+            session.run_steps(middle..steps, adapters, &mut Silent).expect("they run");
+            assert_eq!(outputs(&session, &plan), wanted, "step {middle}, round {round}");
+        }
+    }
 }
 
 #[test]

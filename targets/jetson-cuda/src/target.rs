@@ -226,6 +226,7 @@ impl Cuda {
         // The stream leaves capture, whatever it says of the graph.
         let _ = self.device.streams.end(&memory.lane.stream);
         memory.lane.recordings.truncate(index);
+        memory.lane.entries = None;
         memory.lane.mode = Mode::Steps;
     }
 
@@ -463,7 +464,6 @@ impl Target for Cuda {
         let slots = steps.len().saturating_mul(sources);
         let key = (steps.start, steps.end, sources);
         memory.lane.clear_transients().map_err(|error| failed(memory, OpCode::Copy, error))?;
-        memory.lane.entries = None;
         if let Some(index) = memory.lane.recordings.iter().position(|recording| recording.key == key) {
             if let Some(recording) = memory.lane.recordings.get_mut(index) {
                 recording.rewind();
@@ -497,8 +497,11 @@ impl Target for Cuda {
         let entry = entry?;
         let Some(recording) = memory.lane.recordings.get_mut(index) else { return Ok(()) };
         let address = recording.push(entry);
-        let (first, count) = memory.lane.entries.unwrap_or((address, 0));
-        memory.lane.entries = Some((first, count.saturating_add(1)));
+        // A recorded step knows where its entries lie: nothing is launched that would take them.
+        if let Mode::Recording(_) = memory.lane.mode {
+            let (first, count) = memory.lane.entries.unwrap_or((address, 0));
+            memory.lane.entries = Some((first, count.saturating_add(1)));
+        }
         Ok(())
     }
 

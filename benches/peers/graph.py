@@ -18,6 +18,10 @@ def read(path):
         value = onnx.helper.get_attribute_value(attribute)
         return onnx.numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value
 
+    def width(extents):
+        """Networks of ours say nothing of their outputs."""
+        return extents[-1].dim_value if extents else None
+
     graph = onnx.load(path).graph
     return {
         "constants": {i.name: onnx.numpy_helper.to_array(i) for i in graph.initializer},
@@ -26,7 +30,7 @@ def read(path):
             for node in graph.node
         ],
         "inputs": {i.name: [d.dim_value or 1 for d in i.type.tensor_type.shape.dim] for i in graph.input},
-        "widths": {o.name: o.type.tensor_type.shape.dim[-1].dim_value for o in graph.output},
+        "widths": {o.name: width(o.type.tensor_type.shape.dim) for o in graph.output},
     }
 
 

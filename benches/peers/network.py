@@ -1,11 +1,17 @@
 """The float network of a quantized ONNX model, as PyTorch runs it: weights dequantized, rounding of activations left out."""
 
+import math
+
 import numpy as np
 import torch
 from torch import nn
 import torch.nn.functional as F
 
 from graph import read
+
+
+# Whose constant operands are tensors; the rest have attributes for operands.
+ON_TENSORS = {"Add", "Sub", "Mul", "Pow", "Max", "MatMul", "Concat", "Gather"}
 
 
 class Layer(nn.Module):
@@ -59,7 +65,7 @@ class Network(nn.Module):
         self.layers, self.steps = nn.ModuleDict(), []
         for kind, names, output, attributes in graph["nodes"]:
             self.take(kind, names, output, attributes)
-        self.steps, self.added = self.needed(), {}
+        self.steps, self.made = self.needed(), {}
         self.layers = nn.ModuleDict({step[0]: self.layers[step[0]] for step in self.steps if step[0] in self.layers})
         self.head = nn.Linear(graph["widths"][features], classes) if classes else nn.Identity()
 
@@ -101,16 +107,17 @@ class Network(nn.Module):
         values = {self.input: x}
         for kind, names, output, attributes in self.steps:
             operands = [values[n] if n in values else self.constants.get(n) for n in names]
-            if kind == "Add":
-                operands = [v if torch.is_tensor(v) else self.addend(n, x) for n, v in zip(names, operands)]
+            if kind in ON_TENSORS:
+                operands = [v if torch.is_tensor(v) else self.constant(n, x) for n, v in zip(names, operands)]
             values[output] = self.layers[kind](operands[0]) if kind in self.layers else apply(kind, operands, attributes)
         return self.head(values[self.features].flatten(1))
 
-    def addend(self, name, like):
-        """A constant where and as `like` is, made once: a CUDA graph has no room for copies from here."""
-        if name not in self.added:
-            self.added[name] = torch.tensor(self.constants[name], dtype=like.dtype, device=like.device)
-        return self.added[name]
+    def constant(self, name, like):
+        """A constant where `like` is, reals as it has them, made once: a CUDA graph has no room for copies from here."""
+        if name not in self.made:
+            values = torch.tensor(self.constants[name], device=like.device)
+            self.made[name] = values.to(like.dtype) if values.is_floating_point() else values
+        return self.made[name]
 
 
 def dequantize(values, axis):
@@ -134,8 +141,18 @@ def apply(kind, operands, attributes):
             return F.relu(x)
         case "Add":
             return x + operands[1]
+        case "Sub":
+            return x - operands[1]
         case "Mul":
             return x * operands[1]
+        case "Pow":
+            return x ** operands[1]
+        case "Max":
+            return torch.maximum(x, operands[1])
+        case "MatMul":
+            return x @ operands[1]
+        case "Sqrt" | "Log" | "Tanh" | "Reciprocal":
+            return getattr(torch, kind.lower())(x)
         case "AveragePool":
             return F.avg_pool2d(x, attributes["kernel_shape"], attributes.get("strides"))
         case "Sigmoid":
@@ -149,7 +166,14 @@ def apply(kind, operands, attributes):
         case "Flatten":
             return x.flatten(attributes.get("axis", 1))
         case "Reshape":
-            return x.reshape([x.shape[0], *[int(v) for v in operands[1]][1:]])
+            return x.reshape(extents([int(v) for v in operands[1]], x))
+        case "Concat":
+            return torch.cat(operands, attributes["axis"])
+        case "Gather":
+            at = attributes.get("axis", 0)
+            return x.index_select(at, operands[1].flatten()).reshape(*x.shape[:at], *operands[1].shape, *x.shape[at + 1 :])
+        case "Slice":
+            return sliced(x, *operands[1:])
         case "Unsqueeze":
             axes = attributes["axes"] if "axes" in attributes else operands[1].tolist()
             for axis in sorted(axes):
@@ -162,3 +186,19 @@ def apply(kind, operands, attributes):
             return x.permute(*attributes["perm"])
         case _:
             raise NotImplementedError(f"no operator {kind} in the networks of this bench")
+
+
+def extents(wanted, x):
+    """What Reshape asks for, its first extent that of `x` where the network was written for another batch."""
+    if wanted[0] != -1 and (-1 in wanted or math.prod(wanted) != x.numel()):
+        wanted[0] = x.shape[0]
+    return wanted
+
+
+def sliced(x, starts, ends, axes=None, steps=None):
+    axes = range(len(starts)) if axes is None else axes
+    steps = [1] * len(starts) if steps is None else steps
+    cut = [slice(None)] * x.ndim
+    for axis, start, end, step in zip(axes, starts, ends, steps):
+        cut[axis] = slice(int(start), int(end), int(step))
+    return x[tuple(cut)]

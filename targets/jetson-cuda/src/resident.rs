@@ -16,7 +16,10 @@ pub(crate) struct Area {
     start: usize,
     len: usize,
     address: u64,
-    device: Mutex<CudaSlice<u8>>,
+    /// The GPU's copy; none once the host's is about to go.
+    copy: Mutex<Option<CudaSlice<u8>>>,
+    /// Whether parts of it may be asked for.
+    alive: AtomicBool,
     /// Those of sessions that may read the GPU's copy.
     readers: Arc<Streams>,
     /// Whether its address was asked for since they were last waited for.
@@ -24,14 +27,15 @@ pub(crate) struct Area {
 }
 
 impl Area {
-    /// That of `host`, whose copy is `device`.
+    /// That of `host`, of which `copy` is the GPU's.
     pub(crate) fn new(device: &Device, host: &[u8], copy: CudaSlice<u8>) -> Arc<Self> {
         let address = device.address(&copy);
         let area = Self {
             start: host.as_ptr().addr(),
             len: host.len(),
             address,
-            device: Mutex::new(copy),
+            copy: Mutex::new(Some(copy)),
+            alive: AtomicBool::new(true),
             readers: device.streams.clone(),
             found: AtomicBool::new(false),
         };
@@ -42,6 +46,7 @@ impl Area {
 
     /// Where `bytes` begin, if they are part of it.
     fn offset(&self, bytes: &[u8]) -> Option<usize> {
+        self.alive.load(Ordering::Acquire).then_some(())?;
         let offset = bytes.as_ptr().addr().checked_sub(self.start)?;
         (offset.checked_add(bytes.len())? <= self.len).then_some(offset)
     }
@@ -61,8 +66,9 @@ impl Area {
     pub(crate) fn renew(&self, device: &Device, bytes: &[u8]) -> Result<(), CudaError> {
         let Some(offset) = self.offset(bytes) else { return Ok(()) };
         self.wait()?;
-        let mut copy = self.device.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(mut part) = copy.try_slice_mut(offset..offset.saturating_add(bytes.len())) else {
+        let mut copy = self.copy.lock().unwrap_or_else(PoisonError::into_inner);
+        let range = offset..offset.saturating_add(bytes.len());
+        let Some(mut part) = copy.as_mut().and_then(|copy| copy.try_slice_mut(range)) else {
             return Ok(());
         };
         device.copies.memcpy_htod(bytes, &mut part)?;
@@ -73,12 +79,13 @@ impl Area {
     fn wait(&self) -> Result<(), CudaError> {
         if self.found.swap(false, Ordering::Relaxed) { self.readers.wait() } else { Ok(()) }
     }
-}
 
-impl Drop for Area {
-    fn drop(&mut self) {
+    /// Frees the GPU's copy.
+    fn end(&self) {
+        self.alive.store(false, Ordering::Release);
         // A failure here is reported by the next call.
         let _ = self.wait();
+        *self.copy.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }
 
@@ -94,6 +101,14 @@ impl Both {
     fn new(device: &Device, host: Vec<u128>, len: usize, copy: CudaSlice<u8>) -> Self {
         let area = Area::new(device, of(&host).get(..len).unwrap_or(&[]), copy);
         Self { host, area }
+    }
+}
+
+impl Drop for Both {
+    /// Before the host's memory goes, whose address another thread may be given at once: who looks an area up meanwhile holds it, so
+    /// this is the owner's to do.
+    fn drop(&mut self) {
+        self.area.end();
     }
 }
 

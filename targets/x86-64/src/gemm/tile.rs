@@ -237,8 +237,9 @@ impl<S: Simd, C: Copy> Block<'_, S, C> {
                 for (n, weights) in weights.iter_mut().enumerate() {
                     *weights = A::weight(self.simd, weight.add(n * vector));
                 }
+                let rows = rows.step(step);
                 for (m, sums) in sums.iter_mut().enumerate() {
-                    let patch = A::patch(self.simd, self.context, rows.of(m).add(step * STEP));
+                    let patch = A::patch(self.simd, self.context, rows.of(m));
                     for (sum, weights) in sums.iter_mut().zip(&weights) {
                         *sum = A::multiply(self.simd, *sum, patch, *weights);
                     }

@@ -278,7 +278,9 @@ impl<S: Simd, A: Arithmetic<S, Sum = S::Int>> Finish<S, A> for ToCodes<'_, '_, S
         if self.within {
             return self.write::<M, N, true>(pixels, sums);
         }
-        self.simd.perform(Clamped { to: self, pixels, sums })
+        // A copy: else the sums of every tile would be stored, whether they are clamped or not.
+        let sums = *sums;
+        self.simd.perform(Clamped { to: self, pixels, sums: &sums })
     }
 }
 

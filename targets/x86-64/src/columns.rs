@@ -1,8 +1,9 @@
 //! Output channels in vectors, and weights packed for them.
 //!
 //! A group's output channels are split into chunks of one to
-//! [`Simd::COLUMNS`](crate::simd::Simd::COLUMNS) vectors, as equal as whole
-//! vectors allow. Weights are packed per chunk as
+//! [`Simd::COLUMNS`](crate::simd::Simd::COLUMNS) vectors, as wide as can be, but three and two
+//! vectors where four would leave one: codes of four vectors are packed by the operations that
+//! those of three take. Weights are packed per chunk as
 //! `[step][vector][lane][4 bytes]`: one step is four int8 codes or one f32, or two int8 codes where patches hold them
 //! as 16-bit values, so that a kernel reads its weights as one stream. Lanes past the last
 //! channel, and bytes past the end of a segment, are zero.
@@ -46,21 +47,27 @@ impl Columns {
         self.count.div_ceil(self.lanes)
     }
 
+    /// Chunk `part` of `parts`.
     #[inline(always)]
-    fn part(self, part: usize, (size, larger): (usize, usize)) -> Chunk {
-        let before = part * size + part.min(larger);
-        let vectors = size + usize::from(part < larger);
+    fn part(self, part: usize, parts: usize) -> Chunk {
+        // The last chunk of one vector takes one of those before.
+        let alone = usize::from(self.widest > 2 && parts > 1 && self.vectors() % self.widest == 1);
+        let begin = |part: usize| match parts - part {
+            0 => self.vectors(),
+            1 => part * self.widest - alone,
+            _ => part * self.widest,
+        };
+        let (before, end) = (begin(part), begin(part + 1));
         let first = before * self.lanes;
+        let vectors = end - before;
         Chunk { first, count: (vectors * self.lanes).min(self.count - first), vectors, before }
     }
 
     /// The chunks, in order.
     #[inline(always)]
     pub(crate) fn chunks(self) -> impl Iterator<Item = Chunk> {
-        let vectors = self.vectors();
-        let parts = vectors.div_ceil(self.widest).max(1);
-        let (size, larger) = (vectors / parts, vectors % parts);
-        (0..if vectors == 0 { 0 } else { parts }).map(move |part| self.part(part, (size, larger)))
+        let parts = self.vectors().div_ceil(self.widest);
+        (0..parts).map(move |part| self.part(part, parts))
     }
 }
 

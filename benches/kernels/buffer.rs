@@ -3,18 +3,26 @@
 use ingraft::tensor::bytes::{self, Element};
 use ingraft::tensor::{DType, Rng, Shape, View};
 
-/// A tensor that owns its elements, aligned as in a plan.
-#[derive(Clone, Debug)]
+use crate::support::SessionMemory;
+
+/// A tensor that owns its elements, aligned as those of a session.
+#[derive(Debug)]
 pub(crate) struct Buffer {
     pub(crate) dtype: DType,
     pub(crate) shape: Shape,
-    words: Vec<u128>,
+    memory: SessionMemory,
+}
+
+impl Clone for Buffer {
+    fn clone(&self) -> Self {
+        Self { memory: self.bytes().into(), ..*self }
+    }
 }
 
 impl Buffer {
     pub(crate) fn zeros(dtype: DType, dims: &[u32]) -> Self {
         let shape = Shape::new(dims).expect("shapes of real layers are small");
-        Self { dtype, shape, words: vec![0; (shape.elements() * dtype.size()).div_ceil(16)] }
+        Self { dtype, shape, memory: SessionMemory::zeroed(shape.elements() * dtype.size()) }
     }
 
     /// `f32` in ±1, codes over the whole range, other integers small, drawn from a fixed seed.
@@ -36,12 +44,11 @@ impl Buffer {
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
-        &bytes::of(&self.words)[..self.shape.elements() * self.dtype.size()]
+        self.memory.as_slice()
     }
 
     pub(crate) fn bytes_mut(&mut self) -> &mut [u8] {
-        let len = self.shape.elements() * self.dtype.size();
-        &mut bytes::of_mut(&mut self.words)[..len]
+        self.memory.as_mut_slice()
     }
 
     pub(crate) fn view(&self) -> View<'_> {

@@ -6,7 +6,7 @@
 //!   patch and loads `N` vectors of weights: `M + N` loads for `M·N` products.
 //! - [`BLOCK`] pixels share one pass over a chunk's weights, so weights come
 //!   from the second-level cache at a fraction of its bandwidth while the
-//!   block's patches stay in the first level.
+//!   block's patches stay in the first level; [more](Patches::block) where patches and rows of results are short.
 //! - Patches that were copied in blocks follow each other at one pitch, so that a tile addresses them by three pointers and the pitch.
 //!   A pointer for each is more than there are registers: loading it beside each broadcast makes two loads of a product of one vector.
 //! - Where a [`Finish`] has sums of its own beside those of the tile, both stay in registers, of half the pixels; with sixteen registers
@@ -167,8 +167,8 @@ pub(crate) struct Product<'a> {
     pub(crate) packed: &'a [u8],
     /// What was split off them.
     pub(crate) rest: Option<Remainders<'a>>,
-    /// Pixels per pass over the weights of a chunk; [`BLOCK`] but where making the weights of a
-    /// chunk costs more than keeping patches close.
+    /// Pixels per pass over the weights of a chunk; [`BLOCK`] but where [more](Patches::block) stay close, or making the weights
+    /// of a chunk costs more than keeping patches so.
     pub(crate) block: usize,
 }
 
@@ -196,6 +196,7 @@ pub(crate) fn multiply<S: Simd, A: Arithmetic<S>>(
         for (band, before) in (0..patches.pixels).step_by(patches.band.max(1)).enumerate() {
             let (bytes, blocks) =
                 patches.of_band(product.input, [sample, band], [product.fill, A::MOVE], copy)?;
+            let blocks = patches.lines(blocks);
             let pixels = patches.band.min(patches.pixels - before);
             if patches.offset(pixels - 1) + patches.reach(layout.groups) > bytes.len() {
                 return None;

@@ -18,7 +18,7 @@ mod tests;
 use ingraft_kernel::window::ConvShape;
 
 pub(crate) use self::addresses::{Addresses, Each, Even};
-use self::image::{Image, move_to};
+use self::image::{Image, move_lines, move_to};
 pub(crate) use self::image::{pad, widen};
 
 use crate::gemm::{BLOCK, TILE};
@@ -28,6 +28,14 @@ pub(crate) const STEP: usize = 4;
 
 /// Steps up to which a segment is short.
 const FEW: usize = 4;
+
+/// Bytes of codes of a block and their results that stay in the first level beside weights.
+const NEAR: usize = 24 << 10;
+/// Most times [`BLOCK`] pixels of a block.
+const MOST: usize = 4;
+
+/// Copies of blocks start at a cache line: vectors of 64 bytes then never cross one.
+const LINE: usize = 64;
 
 /// The segments of a weight row, in its order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +92,9 @@ pub(crate) struct Patches {
     pub(crate) width: usize,
     /// Output pixels that one copy of the image serves, whole lines; all of them where none is made.
     pub(crate) band: usize,
+    /// Pixels of a block where patches are copied so and nothing else is kept of each: what a block costs beside its tiles is
+    /// shared by as many as stay in the first level.
+    pub(crate) block: usize,
     /// Bytes of a patch for each of the input.
     wide: usize,
     /// Whether patches are never read from the input in place.
@@ -146,6 +157,8 @@ impl Patches {
             pixels: height * width,
             width,
             band: image.map_or(height, |image| image.band().min(height)) * width,
+            block: BLOCK
+                * (NEAR / (BLOCK * (segments.steps() * STEP + shape.output[3])).max(1)).clamp(1, MOST),
             wide,
             copied,
             sample: shape.input[1] * source,
@@ -170,6 +183,7 @@ impl Patches {
             pixels,
             width: pixels,
             band: pixels,
+            block: BLOCK,
             wide: 1,
             copied: false,
             sample: pixels * segments.len,
@@ -205,8 +219,15 @@ impl Patches {
         match self.image {
             Some(image) => image.copy_bytes().unwrap_or(0),
             None if !self.copied => 0,
-            None => BLOCK.min(self.pixels.next_multiple_of(TILE)) * self.segments.steps() * STEP,
+            None => self.block.min(self.pixels.next_multiple_of(TILE)) * self.segments.steps() * STEP + LINE,
         }
+    }
+
+    /// The part of `copy` that blocks are copied to.
+    #[inline(always)]
+    pub(crate) fn lines<'c>(&self, copy: &'c mut [u8]) -> &'c mut [u8] {
+        let skip = if self.in_blocks() { copy.as_ptr().align_offset(LINE) } else { 0 };
+        copy.get_mut(skip..).unwrap_or(&mut [])
     }
 
     /// Whether the image is copied.
@@ -242,8 +263,12 @@ impl Patches {
         let (len, wide, pitch) = (self.segments.len, self.wide, self.segments.steps() * STEP);
         let rows = copy.get_mut(..count * pitch)?.chunks_exact_mut(pitch.max(1));
         if self.pixel == len && pitch == wide * len && self.width == self.pixels {
-            let bytes = bytes.get(first * len..)?.get(..count * len)?;
-            move_to(bytes, moved, wide, copy);
+            let (bytes, ahead) = bytes.get(first * len..)?.split_at_checked(count * len)?;
+            if wide == 1 {
+                move_lines(bytes, moved, ahead, copy);
+            } else {
+                move_to(bytes, moved, wide, copy);
+            }
         } else {
             let (line, column) = (first / self.width, first % self.width);
             let (mut line, mut column) = (line, column);

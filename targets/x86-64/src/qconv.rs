@@ -276,8 +276,11 @@ impl<S: Simd> Row<S> for ToInt8 {
         let (copy, packed) = (core::mem::take(&mut call.workspace), call.packed);
         let (out, _) = call.out_and_mask::<i8>()?;
         let mut finish = ToCodes::new(simd, &conv, out);
-        let product = product::<S>(&conv, packed).ok_or(error)?;
+        let mut product = product::<S>(&conv, packed).ok_or(error)?;
         let patches = product.patches.moved();
+        if patches.in_blocks() {
+            product.block = patches.block;
+        }
         if !moves::<S>() && patches.in_blocks() {
             let (product, memory) = (Product { patches, ..product }, [copy, &mut []]);
             return multiply::<S, EvenCodes>(simd, &product, memory, &mut AsPacked, &mut finish).ok_or(error);

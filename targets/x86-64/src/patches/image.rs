@@ -1,6 +1,7 @@
 //! Copies of images, with their padding around them and codes moved on the way.
 
-use super::STEP;
+use super::{LINE, STEP};
+use crate::simd::fetch_at;
 
 /// A sample with padding around it.
 #[derive(Clone, Copy, Debug)]
@@ -111,6 +112,20 @@ pub(super) fn move_to(bytes: &[u8], moved: u8, wide: usize, to: &mut [u8]) {
     } else {
         widen(bytes, moved, to);
     }
+}
+
+/// `bytes`, combined with `moved`; what is moved next has as many lines fetched from `ahead`.
+#[inline(always)]
+pub(super) fn move_lines(bytes: &[u8], moved: u8, ahead: &[u8], to: &mut [u8]) {
+    let ((lines, rest), (to, to_rest)) = (bytes.as_chunks::<LINE>(), to.as_chunks_mut::<LINE>());
+    for (at, (to, line)) in to.iter_mut().zip(lines).enumerate() {
+        if let Some(next) = ahead.get(at * LINE) {
+            fetch_at(next);
+        }
+        *to = line.map(|byte| byte ^ moved);
+    }
+    let to = to.get_mut(lines.len()..).and_then(<[_]>::first_mut).map_or(to_rest, |line| line.as_mut_slice());
+    move_to(rest, moved, 1, to);
 }
 
 /// As many bytes as `to` has room for, combined with `moved`, as 16-bit values.

@@ -48,27 +48,33 @@ pub trait Patchable {
     fn place(&self, run: Self::Run, channel: usize, index: usize) -> usize;
     /// What is kept of the row of `channel`.
     fn kept(&mut self, channel: usize) -> Option<&mut i32>;
-    /// What a kept value falls by where a code of its row grows by one.
-    fn slope(&self) -> i32;
+    /// What a kept value falls by where a code of its row with this [`Self::mark`] grows by one.
+    fn slope(&self, mark: u8) -> i32;
+    /// What else is known of a code where its place is found: [`Self::add`] is told.
+    #[inline(always)]
+    fn mark(&self, _channel: usize, _index: usize) -> u8 {
+        0
+    }
     /// Has what stands at `place` fetched, on processors that can be told to: it is written soon.
     #[inline(always)]
     fn fetch(&self, _place: usize) {}
 
-    /// Adds `delta` to the code at `place`; what stood there, and whether the sum is a code. `None` past the end.
+    /// Adds `delta` to the code at `place` with this [`Self::mark`]; what stood there, and whether the sum is a code. `None` past
+    /// the end.
     ///
     /// Places come in the order of the entries.
     #[inline(always)]
-    fn add(&mut self, place: usize, delta: i16) -> Option<(i8, bool)> {
+    fn add(&mut self, place: usize, _mark: u8, delta: i16) -> Option<(i8, bool)> {
         let code = self.codes().get_mut(place)?;
         let (before, sum) = (*code, i32::from(*code).wrapping_add(i32::from(delta)));
         *code = sum as i8;
         Some((before, i32::from(*code) == sum))
     }
 
-    /// Takes notice that a code of `channel` grew by `change`.
+    /// Takes notice that a code of `channel` with this [`Self::mark`] grew by `change`.
     #[inline(always)]
-    fn grow(&mut self, channel: usize, change: i32) {
-        let slope = self.slope();
+    fn grow(&mut self, channel: usize, mark: u8, change: i32) {
+        let slope = self.slope(mark);
         if let Some(kept) = self.kept(channel) {
             *kept = kept.wrapping_sub(change.wrapping_mul(slope));
         }
@@ -134,10 +140,11 @@ fn write_logged(
             let entry = overlay.indices.get(at).zip(values.get(at)).zip(words.get_mut(at));
             let Some(((index, delta), word)) = entry else { continue };
             channel = channel.wrapping_add(*word as usize);
-            let place = weight.place(run, channel, usize::from(*index));
+            let index = usize::from(*index);
+            let (place, mark) = (weight.place(run, channel, index), weight.mark(channel, index));
             weight.fetch(place);
-            *word = place as u32;
-            weight.grow(channel, i32::from(*delta));
+            *word = place as u32 | u32::from(mark) << PLACE_BITS;
+            weight.grow(channel, mark, i32::from(*delta));
             let behind = at.wrapping_sub(AHEAD);
             if let Some((word, delta)) = words.get_mut(behind).zip(values.get(behind)) {
                 fits &= exchange(weight, word, *delta);
@@ -170,14 +177,16 @@ fn begin_rows(overlay: &Sparse<'_>, channels: Range<usize>, words: &mut [u32]) -
     entries
 }
 
-/// Adds `delta` to the code at the place in `word`, and keeps what stood there; `false` where the sum is no code.
+/// Adds `delta` to the code at the place in `word`, and keeps what stood there in place of the mark; `false` where the sum is
+/// no code.
 #[inline(always)]
 fn exchange(weight: &mut impl Patchable, word: &mut u32, delta: i16) -> bool {
-    let Some((code, fits)) = weight.add(*word as usize, delta) else {
+    let (place, mark) = (*word & NOWHERE, (*word >> PLACE_BITS) as u8);
+    let Some((code, fits)) = weight.add(place as usize, mark, delta) else {
         *word = NOWHERE;
         return false;
     };
-    *word |= u32::from(code as u8) << PLACE_BITS;
+    *word = place | u32::from(code as u8) << PLACE_BITS;
     fits
 }
 
@@ -187,9 +196,10 @@ fn write_unlogged(weight: &mut impl Patchable, overlay: &Sparse<'_>, values: &[i
         for channel in channels {
             let row = overlay.span(channel)?;
             for (index, delta) in overlay.indices.get(row.clone())?.iter().zip(values.get(row)?) {
-                let mut place = weight.place(run, channel, usize::from(*index)) as u32;
-                exchange(weight, &mut place, *delta).then_some(())?;
-                weight.grow(channel, i32::from(*delta));
+                let index = usize::from(*index);
+                let (place, mark) = (weight.place(run, channel, index), weight.mark(channel, index));
+                weight.add(place, mark, *delta).filter(|(_, fits)| *fits)?;
+                weight.grow(channel, mark, i32::from(*delta));
             }
         }
     }
@@ -276,7 +286,7 @@ impl<'w> Patchable for PlanWeight<'w> {
     }
 
     #[inline(always)]
-    fn slope(&self) -> i32 {
+    fn slope(&self, _: u8) -> i32 {
         self.zero_point
     }
 }

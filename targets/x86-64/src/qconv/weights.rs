@@ -223,7 +223,7 @@ impl<'w> Patchable for Writable<'w> {
 
     /// Codes are moved by 128, and the overlay's zero point is no part of the bias.
     #[inline(always)]
-    fn slope(&self) -> i32 {
+    fn slope(&self, _: u8) -> i32 {
         self.moved
     }
 }

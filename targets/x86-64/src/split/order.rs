@@ -14,8 +14,11 @@ use crate::simd::Splitting;
 /// Codes that are ordered among themselves. What is left behind the last whole block keeps its order.
 pub(crate) const BLOCK: usize = 32;
 /// Where each code of a block is taken from, what each is then combined with (exclusive or): 0, or 255 to mirror it, and where
-/// each code goes.
+/// each code goes, with [`MIRRORED`] where it is mirrored there.
 pub(crate) type Order = [u8; 3 * BLOCK];
+
+/// In the byte that says where a code goes.
+pub(super) const MIRRORED: u8 = 0x80;
 
 const PAIRS: usize = BLOCK / 2;
 /// Most weight rows that an order is judged by, and how many of them are counted together: these counts fit a byte.
@@ -150,8 +153,8 @@ fn find(rows: &[u8], len: usize, at: usize, columns: &mut Columns) -> Option<Ord
         *from = columns.map(|column| column as u8);
         *mirrors = [0, if mirrored { u8::MAX } else { 0 }];
     }
-    for (place, from) in from.iter().enumerate() {
-        *to.get_mut(usize::from(*from))? = place as u8;
+    for (place, (from, mirror)) in from.iter().zip(mirrors.iter()).enumerate() {
+        *to.get_mut(usize::from(*from))? = place as u8 | mirror & MIRRORED;
     }
     Some(order)
 }

@@ -8,8 +8,8 @@ use core::ops::Range;
 
 use ingraft_kernel::patch::Patchable;
 
-use super::order::{BLOCK, Order};
-use super::remainders::{BYTES, PLACE, Parts, Remainder, STEPS};
+use super::order::{BLOCK, MIRRORED, Order};
+use super::remainders::{BYTES, PLACE, Parts, Remainder, STEPS, end, start};
 use super::{CHOICE, LANES};
 use crate::columns::Layout;
 use crate::patches::{Patches, STEP};
@@ -107,16 +107,15 @@ impl<'w, W: Patchable> SplitWeights<'w, W> {
 
     /// Empties the remainders of an overlay that is not there any more.
     pub(crate) fn clear(&mut self) {
-        let last = self.ends.last().map_or(0, |end| u32::from_le_bytes(*end) as usize);
+        let last = end(self.ends.last());
         self.more.iter_mut().take(last.max(self.used)).for_each(|remainder| remainder.fill(0));
         self.ends.fill([0; 4]);
         (self.used, self.vector) = (0, 0);
     }
 
     fn go_to(&mut self, vector: usize) {
-        let end = (self.used as u32).to_le_bytes();
         let ends = self.ends.get_mut(self.vector..vector).unwrap_or(&mut []);
-        ends.fill(end);
+        ends.fill((self.used as u32).to_le_bytes());
         self.vector = self.vector.max(vector);
     }
 
@@ -154,8 +153,7 @@ impl<'w, W: Patchable> SplitWeights<'w, W> {
         if at.vector > self.vector {
             self.go_to(at.vector);
         }
-        let start = at.vector.checked_sub(1).and_then(|before| self.ends.get(before));
-        let start = start.map_or(0, |end| u32::from_le_bytes(*end) as usize);
+        let start = start(self.ends, at.vector);
         let place = self.patches.place(at.segment, at.step);
         let fits = |remainder: &[u8; BYTES]| {
             let distance = place.checked_sub(Remainder(remainder).place())?;
@@ -180,6 +178,41 @@ impl<'w, W: Patchable> SplitWeights<'w, W> {
         *remainder.get_mut(STEPS + at.lane)? = step as u8;
         *remainder.get_mut(at.lane * STEP + at.byte)? = rest as u8;
         Some(())
+    }
+
+    /// The code at the place of `order` that a code goes to, with its mirror, if it has one.
+    #[inline(always)]
+    fn goes(&self, channel: usize, index: usize) -> Option<u8> {
+        let (group, _) = divided(channel, self.layout.columns.count, self.layout.groups);
+        self.order(group, index)?.get(2 * BLOCK + index % BLOCK).copied()
+    }
+
+    /// Keeps the rest of a weight that was changed by `delta`, of which a part may be kept already; what stood at `place`, and
+    /// whether the sum is a code.
+    #[inline(never)]
+    fn add_rest(
+        &mut self,
+        place: usize,
+        [sign, before, neighbor]: [i32; 3],
+        [rest, delta]: [i32; 2],
+    ) -> Option<(i8, bool)> {
+        let at = self.locate(place);
+        let mut weight = sign * before;
+        if (before + neighbor).abs() == 128 {
+            let code = at.step * STEP + at.byte;
+            let from = self
+                .order(at.group, code)
+                .and_then(|order| order.get(code % BLOCK))
+                .map_or(code % BLOCK, |from| usize::from(*from));
+            let index = at.segment * self.layout.segments.len + code - code % BLOCK + from;
+            weight = i32::from(*self.plan.get(at.channel * self.of.row_len() + index)?);
+        }
+        let fits = i8::try_from(weight + delta).is_ok();
+        if fits && rest != 0 {
+            let rest = i8::try_from(rest).ok();
+            self.lacks_room |= rest.and_then(|rest| self.keep(&at, rest)).is_none();
+        }
+        Some((before as i8, fits && !self.lacks_room))
     }
 }
 
@@ -207,10 +240,15 @@ impl<'w, W: Patchable> Patchable for SplitWeights<'w, W> {
 
     #[inline(always)]
     fn place(&self, run: Self::Run, channel: usize, index: usize) -> usize {
-        let (group, _) = divided(channel, self.layout.columns.count, self.layout.groups);
-        let place = self.order(group, index).and_then(|order| order.get(2 * BLOCK + index % BLOCK));
-        let index = place.map_or(index, |place| index - index % BLOCK + usize::from(*place));
+        let index =
+            self.goes(channel, index).map_or(index, |to| index - index % BLOCK + usize::from(to & !MIRRORED));
         self.of.place(run, channel, index)
+    }
+
+    /// Whether the code is mirrored.
+    #[inline(always)]
+    fn mark(&self, channel: usize, index: usize) -> u8 {
+        self.goes(channel, index).map_or(0, |to| to & MIRRORED)
     }
 
     #[inline(always)]
@@ -219,8 +257,8 @@ impl<'w, W: Patchable> Patchable for SplitWeights<'w, W> {
     }
 
     #[inline(always)]
-    fn slope(&self) -> i32 {
-        self.of.slope()
+    fn slope(&self, mark: u8) -> i32 {
+        self.of.slope(0) - if mark == 0 { 0 } else { 255 }
     }
 
     #[inline(always)]
@@ -229,37 +267,19 @@ impl<'w, W: Patchable> Patchable for SplitWeights<'w, W> {
     }
 
     #[inline(always)]
-    fn add(&mut self, place: usize, delta: i16) -> Option<(i8, bool)> {
-        let at = self.locate(place);
-        let (code, delta) = (at.step * STEP + at.byte, i32::from(delta));
-        let order = self.order(at.group, code);
-        let mirrored =
-            order.and_then(|order| order.get(BLOCK + code % BLOCK)).is_some_and(|mirror| *mirror != 0);
-        if mirrored {
-            let kept = self.of.kept(at.channel)?;
-            *kept = kept.wrapping_add(delta.wrapping_mul(255));
-        }
-        let neighbor = i32::from(*self.of.codes().get(place ^ 1)?);
-        let packed = self.of.codes().get_mut(place)?;
+    fn add(&mut self, place: usize, mark: u8, delta: i16) -> Option<(i8, bool)> {
+        let codes = self.of.codes();
+        let neighbor = i32::from(*codes.get(place ^ 1)?);
+        let packed = codes.get_mut(place)?;
         let before = *packed;
-        let sign = if mirrored { -1 } else { 1 };
-        let wanted = i32::from(before) + sign * delta;
+        let sign = if mark == 0 { 1 } else { -1 };
+        let wanted = i32::from(before) + sign * i32::from(delta);
         let fitting = wanted.clamp(-128 - neighbor.min(0), 128 - neighbor.max(0)).clamp(-128, 127);
         *packed = fitting as i8;
-        let mut weight = sign * i32::from(before);
-        if (i32::from(before) + neighbor).abs() == 128 {
-            // A part of it may be with the remainders.
-            let from = order
-                .and_then(|order| order.get(code % BLOCK))
-                .map_or(code % BLOCK, |from| usize::from(*from));
-            let index = at.segment * self.layout.segments.len + code - code % BLOCK + from;
-            weight = i32::from(*self.plan.get(at.channel * self.of.row_len() + index)?);
+        // Else a part of the weight may be with the remainders.
+        if (i32::from(before) + neighbor).abs() != 128 && wanted == fitting {
+            return Some((before, i8::try_from(sign * wanted).is_ok() && !self.lacks_room));
         }
-        let fits = i8::try_from(weight + delta).is_ok();
-        if fits && wanted != fitting {
-            let rest = i8::try_from(wanted - fitting).ok();
-            self.lacks_room |= rest.and_then(|rest| self.keep(&at, rest)).is_none();
-        }
-        Some((before, fits && !self.lacks_room))
+        self.add_rest(place, [sign, i32::from(before), neighbor], [wanted - fitting, i32::from(delta)])
     }
 }

@@ -60,7 +60,7 @@ impl<'r> Remainders<'r> {
     pub(crate) fn new(layout: &Layout, packed: &'r [u8]) -> Option<Self> {
         let [ends, more_ends, orders, all, more] = Parts::new(layout, packed.len())?.of(packed)?;
         let (ends, more_ends, orders) = (ends.as_chunks().0, more_ends.as_chunks().0, orders.as_chunks().0);
-        let used = more_ends.last().map_or(0, |end| u32::from_le_bytes(*end) as usize);
+        let used = end(more_ends.last());
         let more = more.as_chunks().0.get(..used)?;
         Some(Self { ends, all: all.as_chunks().0, more_ends, more, orders, first: 0 })
     }
@@ -98,9 +98,19 @@ fn part<'r>(
     all: &'r [[u8; BYTES]],
     vector: usize,
 ) -> impl Iterator<Item = Remainder<'r>> + use<'r> {
-    let end = |vector: usize| ends.get(vector).map_or(0, |end| u32::from_le_bytes(*end) as usize);
-    let start = vector.checked_sub(1).map_or(0, end);
-    all.get(start..end(vector)).unwrap_or(&[]).iter().map(Remainder)
+    all.get(start(ends, vector)..end(ends.get(vector))).unwrap_or(&[]).iter().map(Remainder)
+}
+
+/// Where the remainders of a vector begin: where those of the one before end.
+#[inline(always)]
+pub(super) fn start(ends: &[[u8; 4]], vector: usize) -> usize {
+    end(vector.checked_sub(1).and_then(|before| ends.get(before)))
+}
+
+/// What an end says; 0 of none.
+#[inline(always)]
+pub(super) fn end(end: Option<&[u8; 4]>) -> usize {
+    end.map_or(0, |end| u32::from_le_bytes(*end) as usize)
 }
 
 /// Bytes of the parts behind [`Layout::bytes`]: ends, an overlay's, orders, remainders, and room for those of an overlay.

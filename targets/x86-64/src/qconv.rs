@@ -125,9 +125,8 @@ fn check<S: Simd>(step: &Step<'_>) -> Result<(), KernelError> {
     let error = KernelError::Operands(step.op);
     check_operands(step)?;
     let attrs: &QConvAttrs = step.attrs()?;
-    let constant = matches!(step.input(1)?.place, Place::Plan(_));
     let fits = step.output_dtype(0) != Some(DType::I8) || attrs.fits_codes();
-    (constant && fits && shape(step).and_then(|shape| patches::<S>(&shape)).is_some())
+    (constant(step).is_some() && fits && shape(step).and_then(|shape| patches::<S>(&shape)).is_some())
         .then_some(())
         .ok_or(error)
 }
@@ -174,7 +173,7 @@ fn packed_bytes<S: Simd>(step: &Step<'_>) -> usize {
 }
 
 fn pack<S: Simd>(step: &Step<'_>, packed: &mut [u8]) -> Result<(), KernelError> {
-    let Place::Plan(weight) = step.input(1)?.place else { return Err(KernelError::Operands(step.op)) };
+    let weight = constant(step).ok_or(KernelError::Operands(step.op))?;
     let mut fill = || {
         let shape = shape(step)?;
         layout::<S>(&shape, &patches::<S>(&shape)?).pack(weight, packed, correction)

@@ -91,7 +91,7 @@ pub(crate) struct Rows<'a> {
     pub(crate) bytes: &'a [u8],
     /// First pixel, counted in the band.
     pub(crate) first: usize,
-    /// Number of pixels, at most [`BLOCK`] or the band's.
+    /// Number of pixels, at most [`BLOCK`], [`Patches::block`] or the band's.
     pub(crate) count: usize,
     /// Pixels of the samples and bands before.
     pub(crate) base: usize,

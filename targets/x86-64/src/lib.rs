@@ -48,7 +48,7 @@
 //! With four weight and two activation vectors, 30 of the 32 registers are in use, and 15 of the 16 of 256 bits (16 with split
 //! weights). A pass of up to
 //! 96 pixels reads a chunk's weights once: `64·k` bytes for `96·64·k` multiply-accumulates, 48 cycles of products per
-//! 64-byte line.
+//! 64-byte line; of up to 384 where patches and rows of results are short.
 //!
 //! With AVX2 codes are multiplied as bytes moved to 0…255 where weights are split, else as 16-bit values. Patches hold them
 //! so, in a copy: of one block of pixels after another (1×1), or of the image (larger windows). It is made once and read by
